@@ -1,0 +1,274 @@
+"""Typed description of the estate: regions, clusters, workloads, targets, windows and governance.
+
+``include/estate.yaml`` is the one file that is read at DAG parse. Everything else that a task needs comes from
+connections, variables and the DAG's parameters. Unknown keys, wrong types and impossible combinations raise
+:class:`EstateError` with the field, the value and the remedy.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+ESTATE_FILE = Path(__file__).with_name("estate.yaml")
+Hour = Annotated[int, Field(ge=0, le=24)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[int, Field(gt=0)]
+
+
+class EstateError(ValueError):
+    """The estate's description can't be used; the message names the field, the value and the remedy."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Connections(_Model):
+    """Airflow connection ids of one region."""
+
+    kubernetes: str
+    aws: str
+    prometheus: str
+
+
+class NodeGroup(_Model):
+    """The managed node group of on-demand nodes as it stands before the rollout."""
+
+    name: str
+    instance_type: str
+    size: Annotated[int, Field(ge=1)]
+    floor: Annotated[int, Field(ge=0, description="nodes that stay for system pods")]
+    max_size: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> NodeGroup:
+        if not self.floor <= self.size <= self.max_size:
+            raise ValueError(f"needs floor <= size <= max_size, not {self.floor}, {self.size}, {self.max_size}")
+        return self
+
+
+class Region(_Model):
+    """One region: its cluster, node group and where its prices and connections come from."""
+
+    cluster: str
+    node_group: NodeGroup
+    node_role: str
+    discovery_tag: str
+    on_demand_price_factor: Annotated[float, Field(gt=0, description="on-demand price against us-east-1")]
+    connections: Connections
+
+
+class Resources(_Model):
+    """Kubernetes quantities, as in a pod's ``resources``."""
+
+    cpu: str
+    memory: str
+
+
+class Use(_Model):
+    """What one pod uses at the weekday peak."""
+
+    cpu_millicores: Annotated[int, Field(gt=0)]
+    memory_mib: Annotated[int, Field(gt=0)]
+
+
+class Workload(_Model):
+    """One Deployment of the service."""
+
+    port: Annotated[int, Field(gt=0, lt=65536)]
+    replicas: Annotated[int, Field(ge=1)]
+    requests: Resources
+    limits: Resources
+    use_at_peak: Use
+
+
+class Metrics(_Model):
+    """Names of the Prometheus series."""
+
+    http_requests: str
+    http_duration: str
+    grpc_requests: str
+    grpc_duration: str
+    memory: str
+    interruptions: str
+
+
+class Traffic(_Model):
+    """Capacity of a replica and the daily shape of demand."""
+
+    replica_qps: Annotated[float, Field(gt=0)]
+    target_utilisation: Annotated[float, Field(gt=0, le=1)]
+    weekday_qps: Annotated[tuple[float, ...], Field(min_length=24, max_length=24)]
+    weekend_peak_qps: Annotated[float, Field(gt=0)]
+    peak_share_of_capacity: Share
+
+
+class Spot(_Model):
+    """What the spot lever may build: pool, limits, share."""
+
+    ami_family: str
+    ami_alias: str
+    architecture: str
+    categories: tuple[str, ...]
+    sizes: tuple[str, ...]
+    min_instance_types: Annotated[int, Field(ge=1)]
+    max_interruption_band: Annotated[int, Field(ge=0, le=4)]
+    domains: Annotated[int, Field(ge=2, le=20)]
+    steps_percent: Annotated[tuple[Annotated[int, Field(gt=0, lt=100)], ...], Field(min_length=1, max_length=3)]
+    cpu_limit: str
+    memory_limit: str
+    expire_after: str
+    consolidate_after: str
+    volume_gib: Annotated[int, Field(ge=20)]
+    tags: dict[str, str]
+
+    @model_validator(mode="after")
+    def _rising(self) -> Spot:
+        if list(self.steps_percent) != sorted(set(self.steps_percent)):
+            raise ValueError(f"steps_percent must rise, not {list(self.steps_percent)}")
+        return self
+
+
+class Targets(_Model):
+    """Thresholds that the gates take their figures from."""
+
+    p95_ms: Annotated[float, Field(gt=0)]
+    error_ratio: Share
+    availability: Share
+    interruption_rate: Share
+    interruption_stop_rate: Share
+    unplanned_notices_per_soak: Annotated[int, Field(ge=0)]
+    pending_seconds: Seconds
+    cordon_seconds: Annotated[float, Field(gt=0)]
+    spot_share: Share
+
+
+class Windows(_Model):
+    """Production lengths of every wait, in seconds."""
+
+    soak_seconds: Seconds
+    gate_window_seconds: Seconds
+    converge_timeout_seconds: Seconds
+    approval_timeout_seconds: Seconds
+
+
+class ChangeWindow(_Model):
+    """When a rollout may start, in UTC."""
+
+    weekdays: Annotated[tuple[Annotated[int, Field(ge=0, le=6)], ...], Field(min_length=1)]
+    from_hour: Hour
+    to_hour: Hour
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ChangeWindow:
+        if self.from_hour >= self.to_hour:
+            raise ValueError(f"from_hour must be before to_hour, not {self.from_hour} and {self.to_hour}")
+        return self
+
+
+class Governance(_Model):
+    """Who may approve, when a change may start, and whose objects may be changed."""
+
+    approvers: tuple[str, ...]
+    change_window: ChangeWindow
+    freeze_days: tuple[dt.date, ...]
+    may_change_objects_of: tuple[str, ...]
+
+    def refusal(self, at: dt.datetime) -> str | None:
+        """Why a rollout may not start at ``at`` (aware datetime), or None when it may."""
+        at = at.astimezone(dt.UTC)
+        if at.date() in self.freeze_days:
+            return f"{at.date()} is a freeze day (governance.freeze_days)"
+        window = self.change_window
+        if at.weekday() not in window.weekdays:
+            return f"{at:%A} is outside the change window (governance.change_window.weekdays)"
+        if not window.from_hour <= at.hour < window.to_hour:
+            return f"{at:%H:%M} UTC is outside the change window {window.from_hour}-{window.to_hour} h"
+        return None
+
+
+class Estate(_Model):
+    """The whole estate."""
+
+    name: str
+    namespace: str
+    canary_region: str
+    regions: Annotated[dict[str, Region], Field(min_length=1)]
+    workloads: Annotated[dict[str, Workload], Field(min_length=1)]
+    disruption_budget_max_unavailable: str
+    metrics: Metrics
+    traffic: Traffic
+    spot: Spot
+    targets: Targets
+    windows: Windows
+    governance: Governance
+
+    @model_validator(mode="after")
+    def _canary_exists(self) -> Estate:
+        if self.canary_region not in self.regions:
+            raise ValueError(f"canary_region {self.canary_region!r} is not one of {', '.join(self.regions)}")
+        return self
+
+    def region(self, name: str) -> Region:
+        """The region called ``name``. Raises EstateError naming the regions that exist."""
+        try:
+            return self.regions[name]
+        except KeyError:
+            raise EstateError(f"region {name!r} is not in the estate; it has {', '.join(self.regions)}") from None
+
+    def ordered_regions(self) -> list[str]:
+        """The canary first, then the others in the order of the file."""
+        return [self.canary_region, *(name for name in self.regions if name != self.canary_region)]
+
+    def demand_scale(self) -> float:
+        """Factor on the plan's QPS: the weekday peak becomes ``peak_share_of_capacity`` of the start replicas' capacity.
+
+        A region's plan shape is taken as it stands: with 30 replicas x 350 QPS x 0.8 x 0.7 the peak is 5,880 QPS.
+        """
+        traffic = self.traffic
+        replicas = sum(w.replicas for w in self.workloads.values())
+        peak = replicas * traffic.replica_qps * traffic.target_utilisation * traffic.peak_share_of_capacity
+        return peak / max(traffic.weekday_qps)
+
+
+def load_estate(path: Path | None = None) -> Estate:
+    """Read and validate the estate: ``path``, else ``$AKIDB_ESTATE``, else ``include/estate.yaml``.
+
+    Raises EstateError with one line per wrong field.
+    """
+    path = path or Path(os.environ.get("AKIDB_ESTATE") or ESTATE_FILE)
+    try:
+        # CSafeLoader is several times faster, and this file is read at every parse.
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except OSError as error:
+        raise EstateError(f"{path.name} can't be read ({error.strerror}): set AKIDB_ESTATE to the estate's file") from error
+    except yaml.YAMLError as error:
+        raise EstateError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise EstateError(f"{path.name} must be a mapping of settings, not {type(raw).__name__}")
+    try:
+        return Estate.model_validate(raw)
+    except ValidationError as error:
+        raise EstateError(_explain(path, error)) from error
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        field = ".".join(str(part) for part in problem["loc"]) or "estate"
+        if problem["type"] == "extra_forbidden":
+            text = "is not a known setting: remove it or correct its spelling"
+        elif problem["type"] == "missing":
+            text = "is missing: add it"
+        else:
+            value = problem.get("input")
+            shown = "" if isinstance(value, dict | BaseModel) else f" (value {value!r})"
+            text = f"{problem['msg']}{shown}"
+        lines.append(f"{path.name}: {field} {text}")
+    return "\n".join(lines)

@@ -1,0 +1,228 @@
+"""What a lever is: one change to one part of the estate that can be planned, applied in stages, proved and undone.
+
+Pure data and the :class:`Lever` protocol; nothing here talks to a cluster, a cloud or Airflow.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from typing import Any, Protocol
+
+from include.estate import Estate
+from include.rollout.gates import Comparison, Figure, Gate
+
+Json = Any  # what json.dumps accepts: snapshots and records hold nothing else
+
+
+class Undo(enum.StrEnum):
+    """What it takes to undo a change, mildest first."""
+
+    INSTANT = "instant"
+    MINUTES = "minutes"
+    NODE_WAVE = "node wave"
+    REBOOT = "reboot"
+
+
+class Refused(RuntimeError):
+    """A step refuses to go on. The message says what is wrong, where, and the remedy. Retrying can't help."""
+
+
+class NotConverged(RuntimeError):
+    """The world did not reach the wanted state in time. The message says what is still missing."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One read-only preflight check; a failed one carries the remedy."""
+
+    name: str
+    passed: bool
+    reason: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field whose ``before`` and ``after`` differ; ``path`` reads like ``NodePool/akidb-spot spec.limits.cpu``."""
+
+    path: str
+    before: Json
+    after: Json
+
+    def __str__(self) -> str:
+        return f"{self.path}: {_show(self.before)} -> {_show(self.after)}"
+
+
+def differences(before: Json, after: Json, path: str = "") -> tuple[Difference, ...]:
+    """Every field in which two JSON values differ, mappings compared key by key, anything else as a whole.
+
+    A key that only one side has reads as None on the other. Sorted by path.
+    """
+    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
+        return () if before == after else (Difference(path, before, after),)
+    found: list[Difference] = []
+    for key in sorted({*before, *after}):
+        inner = f"{path}.{key}" if path else str(key)
+        if (key in before) != (key in after):
+            found.append(Difference(inner, before.get(key), after.get(key)))
+        else:
+            found.extend(differences(before[key], after[key], inner))
+    return tuple(found)
+
+
+def _show(value: Json) -> str:
+    if value is None:
+        return "absent"
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a rollout: written by ``apply``, then soaked, then judged by ``gates``.
+
+    ``slot`` is the fixed place in the DAG (one of the lever's ``slots``), ``title`` what a person reads,
+    ``settings`` what ``apply`` needs (JSON only).
+    """
+
+    slot: str
+    title: str
+    gates: tuple[Gate, ...]
+    settings: Mapping[str, Json] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Json]) -> Stage:
+        """The stage that ``dataclasses.asdict`` wrote."""
+        gates = tuple(Gate(**{**gate, "comparison": Comparison(gate["comparison"])}) for gate in raw["gates"])
+        return cls(raw["slot"], raw["title"], gates, raw["settings"])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would change in one region, what it would save, and how it is undone.
+
+    ``live`` is the state the plan was made from: only fields that the lever owns, no counters or timestamps,
+    so that two reads of an unchanged world are equal.
+    """
+
+    lever: str
+    region: str
+    live: Mapping[str, Json]
+    differences: tuple[Difference, ...]
+    stages: tuple[Stage, ...]
+    usd_month_before: Decimal | None
+    usd_month_after: Decimal | None
+    price_book: str
+    undo: Undo
+    notes: tuple[str, ...] = ()
+
+    def hash(self) -> str:
+        """12 hex digits over everything an approver agreed to: live state, differences and stages.
+
+        Predicted dollars are left out: a spot price that moves while somebody reads must not void the approval.
+        """
+        agreed = {
+            "lever": self.lever,
+            "region": self.region,
+            "live": self.live,
+            "differences": [asdict(d) for d in self.differences],
+            "stages": [[s.slot, s.title, dict(s.settings)] for s in self.stages],
+        }
+        return hashlib.sha256(json.dumps(agreed, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+    def to_json(self) -> dict[str, Json]:
+        """The plan as JSON, dollars as strings so that no digit is lost; read back by :meth:`from_json`."""
+        raw: dict[str, Json] = json.loads(json.dumps(asdict(self), default=str))
+        return raw
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Json]) -> Plan:
+        """The plan that :meth:`to_json` wrote."""
+
+        def dollars(text: str | None) -> Decimal | None:
+            return None if text is None else Decimal(text)
+
+        return cls(
+            lever=raw["lever"],
+            region=raw["region"],
+            live=raw["live"],
+            differences=tuple(Difference(**difference) for difference in raw["differences"]),
+            stages=tuple(Stage.from_json(stage) for stage in raw["stages"]),
+            usd_month_before=dollars(raw["usd_month_before"]),
+            usd_month_after=dollars(raw["usd_month_after"]),
+            price_book=raw["price_book"],
+            undo=Undo(raw["undo"]),
+            notes=tuple(raw["notes"]),
+        )
+
+
+def unfenced() -> None:
+    """The fence of a target that needs no lock, such as one that only reads."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a lever acts: one region of the estate, the run it acts for, its settings and its clients.
+
+    ``clients`` is made by the caller (connections in production and rehearsal, fakes in tests); a lever names the
+    attributes that it needs. ``settings`` is the lever's own frozen settings model. ``fence`` raises Refused when
+    another run has taken the region's lock over: a lever calls it before each write (or batch of writes).
+    """
+
+    region: str
+    estate: Estate
+    run_id: str
+    settings: Any
+    clients: Any
+    fence: Callable[[], None] = unfenced
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The result of a rollback: what was set back, and what somebody else had changed and was therefore left alone."""
+
+    steps: tuple[str, ...]
+    changed_by_others: tuple[Difference, ...] = ()
+
+
+class Lever(Protocol):
+    """One change to one part of the estate. Every method may be called again after a crash at any point."""
+
+    name: str
+    slots: Sequence[str]  # the fixed stage places, in order; a plan's stages use a subset in the same order
+    settings_type: type[Any]  # frozen pydantic model; built from the DAG's params
+
+    def preflight(self, target: Target) -> list[Check]:
+        """Read-only checks, each with its reason. Never raises for a failed check."""
+
+    def plan(self, target: Target) -> Plan:
+        """The difference between live and wanted state; reads only."""
+
+    def snapshot(self, target: Target) -> dict[str, Json]:
+        """Everything needed to restore the fields that the lever owns; reads only, JSON only."""
+
+    def apply(self, target: Target, stage: Stage) -> dict[str, Json]:
+        """Write the stage and wait until the world has converged; idempotent. Returns figures for the ledger.
+
+        Raises NotConverged with what is missing, Refused when going on can't help.
+        """
+
+    def observe(self, target: Target, stage: Stage, window_seconds: int, applied: Mapping[str, Json]) -> dict[str, Figure | None]:
+        """Evidence for the stage's gates by gate name, over the last ``window_seconds``; None where there is no data.
+
+        ``applied`` is what ``apply`` returned for this stage.
+        """
+
+    def evidence(self, target: Target) -> dict[str, Json]:
+        """Figures of the live world as it is now: the before/after columns of the report."""
+
+    def rollback(self, target: Target, snapshot: Mapping[str, Json]) -> Restored:
+        """Set the snapshot's fields back, capacity first; idempotent, safe after a crash at any point of apply."""
+
+    def verify_restored(self, target: Target, snapshot: Mapping[str, Json]) -> list[Difference]:
+        """Differences between the live fields and the snapshot; empty when everything is restored."""

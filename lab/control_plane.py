@@ -1,0 +1,156 @@
+"""One region's control plane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, and KWOK for kubelets."""
+
+from __future__ import annotations
+
+import ssl
+import string
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import pki
+from lab.processes import Processes
+from lab.programs import find, shared_folder
+
+MANIFESTS = Path(__file__).parent / "manifests"
+PORTS_NEEDED = 4  # etcd client, etcd peer, API server, KWOK
+SERVICE_RANGE = "10.0.0.0/24"
+READY_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """A running control plane: its API server's address and the kubeconfigs of its users."""
+
+    region: str
+    server: str
+    folder: Path
+    authority: bytes
+
+    def kubeconfig(self, user: str) -> Path:
+        """The kubeconfig of ``user``: ``admin`` (the lab) or ``akidb-rollout`` (what Airflow gets)."""
+        return self.folder / f"{user}.kubeconfig"
+
+
+# user: groups. The controllers get the roles that Kubernetes ships for them; Airflow's user gets the
+# least privilege of include/manifests, so that the rehearsal proves that those rules suffice.
+USERS: dict[str, tuple[str, ...]] = {
+    "admin": ("system:masters",),
+    "akidb-rollout": (),
+    "system:kube-controller-manager": (),
+    "system:kube-scheduler": (),
+}
+
+
+class Booting:
+    """A control plane while it boots: ``start`` launches everything, ``wait_ready`` waits for the API server."""
+
+    def __init__(self, region: str, cluster: str, folder: Path, ports: list[int], processes: Processes) -> None:
+        self.region = region
+        self._cluster = cluster
+        self._folder = folder
+        self._etcd_port, self._peer_port, self._api_port, self._kwok_port = ports
+        self._processes = processes
+        self.server = f"https://127.0.0.1:{self._api_port}"
+
+    def write_files(self) -> None:
+        """Write keys, certificates and kubeconfigs."""
+        authority = pki.Authority(f"akidb lab {self.region}")
+        self._authority = authority.certificate
+        files = self._folder / "pki"
+        pki.private_file(files / "ca.crt", authority.certificate)
+        pki.private_file(files / "service-account.key", pki.service_account_key())
+        serving = authority.issue("kube-apiserver", server=True)
+        pki.private_file(files / "apiserver.crt", serving.certificate)
+        pki.private_file(files / "apiserver.key", serving.key)
+        for user, groups in USERS.items():
+            pair = authority.issue(user, groups)
+            config = pki.kubeconfig(self.server, authority.certificate, user, pair, self._cluster)
+            pki.private_file(self._folder / f"{user}.kubeconfig", config)
+
+    def start_api_server(self) -> None:
+        """Start etcd and the API server."""
+        files = self._folder / "pki"
+        etcd = f"http://127.0.0.1:{self._etcd_port}"
+        peer = f"http://127.0.0.1:{self._peer_port}"
+        self._processes.start(
+            f"{self.region}-etcd",
+            [find("etcd"), "--data-dir", self._folder / "etcd", "--listen-client-urls", etcd]
+            + ["--advertise-client-urls", etcd, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
+            + ["--initial-cluster", f"default={peer}", "--unsafe-no-fsync", "--log-level", "warn"],
+        )
+        self.start_api_server_alone(files, etcd)
+
+    def start_api_server_alone(self, files: Path | None = None, etcd: str | None = None) -> None:
+        """Start the API server on the running etcd; also how a fault test brings it back."""
+        files = files or self._folder / "pki"
+        self._processes.start(
+            f"{self.region}-kube-apiserver",
+            [find("kube-apiserver"), f"--etcd-servers={etcd or f'http://127.0.0.1:{self._etcd_port}'}"]
+            + ["--bind-address=127.0.0.1", f"--secure-port={self._api_port}", "--advertise-address=127.0.0.1"]
+            + [f"--tls-cert-file={files}/apiserver.crt", f"--tls-private-key-file={files}/apiserver.key"]
+            + [f"--client-ca-file={files}/ca.crt", "--authorization-mode=RBAC", f"--cert-dir={files}"]
+            + ["--service-account-issuer=https://akidb-lab", f"--service-cluster-ip-range={SERVICE_RANGE}"]
+            + [f"--service-account-key-file={files}/service-account.key"]
+            + [f"--service-account-signing-key-file={files}/service-account.key"]
+            # No pod of the lab runs code, so none needs a token; without the plugin pods don't wait for one.
+            + ["--disable-admission-plugins=ServiceAccount", "--enable-priority-and-fairness=false"]
+            + ["--endpoint-reconciler-type=none"],
+        )
+
+    def wait_ready(self) -> ControlPlane:
+        """Wait until the API server answers its own readiness check over verified TLS."""
+        context = ssl.create_default_context(cafile=str(self._folder / "pki" / "ca.crt"))
+
+        def ready() -> bool:
+            try:
+                with urllib.request.urlopen(f"{self.server}/readyz", timeout=2, context=context) as answer:
+                    return bool(answer.status == 200)
+            except (urllib.error.URLError, OSError):
+                return False
+
+        self._processes.wait_until(ready, f"the API server of {self.region} being ready", READY_SECONDS)
+        return ControlPlane(self.region, self.server, self._folder, self._authority)
+
+    def start_controllers(self, pod_start_ms: int, pod_stop_ms: int) -> None:
+        """Start controller-manager, scheduler and KWOK."""
+        manager = self._folder / "system:kube-controller-manager.kubeconfig"
+        scheduler = self._folder / "system:kube-scheduler.kubeconfig"
+        self._processes.start(
+            f"{self.region}-kube-controller-manager",
+            [find("kube-controller-manager"), f"--kubeconfig={manager}", f"--authentication-kubeconfig={manager}"]
+            + [f"--authorization-kubeconfig={manager}", "--use-service-account-credentials=true"]
+            + [f"--service-account-private-key-file={self._folder}/pki/service-account.key"]
+            + ["--leader-elect=false", "--bind-address=127.0.0.1", "--secure-port=0"]
+            # A node whose lease stops is given up after 40 s in production too; the pods' default toleration
+            # of 300 s stays as it is.
+            + ["--kube-api-qps=100", "--kube-api-burst=200"],
+        )
+        self._processes.start(
+            f"{self.region}-kube-scheduler",
+            [find("kube-scheduler"), f"--kubeconfig={scheduler}", f"--authentication-kubeconfig={scheduler}"]
+            + [f"--authorization-kubeconfig={scheduler}", "--leader-elect=false"]
+            + ["--bind-address=127.0.0.1", "--secure-port=0"],
+        )
+        stages = self._folder / "stages.yaml"
+        stages.write_text(_stages(pod_start_ms, pod_stop_ms))
+        self._processes.start(
+            f"{self.region}-kwok",
+            [find("kwok"), "--kubeconfig", self._folder / "admin.kubeconfig", "--manage-all-nodes"]
+            + ["--node-lease-duration-seconds", "40", "--config", stages]
+            + ["--server-address", f"127.0.0.1:{self._kwok_port}", "--node-ip", "127.0.0.1"]
+            + ["--node-port", str(self._kwok_port)],
+        )
+
+
+def _stages(pod_start_ms: int, pod_stop_ms: int) -> str:
+    """Our pod Stages, and KWOK's own for nodes, read from the module that KWOK was built from."""
+    own = string.Template((MANIFESTS / "stages.yaml").read_text())
+    nodes = shared_folder("kwok-stages") / "node"
+    parts = [
+        own.safe_substitute(POD_START_MS=pod_start_ms, POD_STOP_MS=pod_stop_ms),
+        (nodes / "fast" / "node-initialize.yaml").read_text(),
+        (nodes / "heartbeat-with-lease" / "node-heartbeat-with-lease.yaml").read_text(),
+    ]
+    return "\n---\n".join(parts)

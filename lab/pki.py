@@ -1,0 +1,111 @@
+"""Certificates of one region: its own authority, the API server's certificate and a certificate per client."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+VALID_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A PEM certificate and its PEM key."""
+
+    certificate: bytes
+    key: bytes
+
+
+def private_file(path: Path, content: bytes) -> Path:
+    """Write ``content`` so that only this user can read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    return path
+
+
+class Authority:
+    """A certificate authority in memory; only what is issued is written."""
+
+    def __init__(self, name: str) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = (
+            _builder(self._name, self._name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.certificate = certificate.public_bytes(serialization.Encoding.PEM)
+
+    def issue(self, user: str, groups: tuple[str, ...] = (), server: bool = False) -> Pair:
+        """A certificate for ``user`` in ``groups``; for a server it is valid on loopback."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name(
+            [x509.NameAttribute(NameOID.COMMON_NAME, user)]
+            + [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+        )
+        usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
+        builder = _builder(subject, self._name, key.public_key()).add_extension(
+            x509.ExtendedKeyUsage([usage]), critical=False
+        )
+        if server:
+            names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.DNSName("kubernetes.default.svc")]
+            names += [x509.IPAddress(ipaddress.ip_address(a)) for a in ("127.0.0.1", "10.0.0.1")]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return Pair(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), _pem(key))
+
+
+def service_account_key() -> bytes:
+    """A PEM key with which the API server signs service account tokens."""
+    return _pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+
+
+def kubeconfig(server: str, authority: bytes, user: str, pair: Pair, cluster: str) -> bytes:
+    """A kubeconfig that checks the server's certificate and carries the client's own."""
+
+    def encode(pem: bytes) -> str:
+        return base64.b64encode(pem).decode()
+
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": cluster, "cluster": {"server": server, "certificate-authority-data": encode(authority)}}],
+        "users": [
+            {
+                "name": user,
+                "user": {"client-certificate-data": encode(pair.certificate), "client-key-data": encode(pair.key)},
+            }
+        ],
+        "contexts": [{"name": cluster, "context": {"cluster": cluster, "user": user}}],
+        "current-context": cluster,
+    }
+    return yaml.safe_dump(config, sort_keys=False).encode()
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=5))
+        .not_valid_after(now + dt.timedelta(days=VALID_DAYS))
+    )
+
+
+def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )

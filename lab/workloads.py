@@ -1,0 +1,99 @@
+"""The objects of a cluster as they stand before the rollout, from ``include/estate.yaml``."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kubernetes import client
+from kubernetes.dynamic import DynamicClient
+
+from include.estate import Estate
+from lab.control_plane import MANIFESTS, ControlPlane
+from lab.programs import shared_folder
+
+FIELD_MANAGER = "akidb-lab"
+# What production applies before the first rollout: the rights of Airflow's user, a file per lever.
+ROLES = Path(__file__).parent.parent / "include" / "manifests"
+
+
+def api_client(kubeconfig: Path) -> client.ApiClient:
+    """A client for the given kubeconfig; its certificates are checked."""
+    from kubernetes import config
+
+    return config.new_client_from_config(config_file=str(kubeconfig))
+
+
+def apply_all(dynamic: DynamicClient, documents: list[dict[str, Any]]) -> None:
+    """Server-side apply of each document, in order."""
+    for document in documents:
+        resource = dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
+        resource.server_side_apply(
+            body=document,
+            name=document["metadata"]["name"],
+            namespace=document["metadata"].get("namespace"),
+            field_manager=FIELD_MANAGER,
+            force_conflicts=True,
+        )
+
+
+def install_definitions(control_plane: ControlPlane) -> None:
+    """Apply Karpenter's CRDs, read from the module that Karpenter was built from, and wait until they are served."""
+    api = api_client(control_plane.kubeconfig("admin"))
+    dynamic = DynamicClient(api)
+    documents = [yaml.safe_load(path.read_text()) for path in sorted(shared_folder("karpenter-crds").glob("*.yaml"))]
+    apply_all(dynamic, documents)
+    extensions = client.ApiextensionsV1Api(api)
+    for document in documents:
+        _wait_established(extensions, document["metadata"]["name"])
+
+
+def _wait_established(extensions: client.ApiextensionsV1Api, name: str) -> None:
+    from kubernetes import watch
+
+    stream = watch.Watch().stream(
+        extensions.list_custom_resource_definition, field_selector=f"metadata.name={name}", timeout_seconds=30
+    )
+    for event in stream:
+        conditions = event["object"].status.conditions or []
+        if any(c.type == "Established" and c.status == "True" for c in conditions):
+            return
+    raise TimeoutError(f"the CRD {name} was not established within 30 s")
+
+
+def create_objects(control_plane: ControlPlane, estate: Estate) -> None:
+    """Create namespaces, roles, the system workload and AkiDB's Deployments, PodDisruptionBudgets and Services."""
+    dynamic = DynamicClient(api_client(control_plane.kubeconfig("admin")))
+    namespaces = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in (estate.namespace, "karpenter")
+    ]
+    roles = [d for path in sorted(ROLES.glob("*/rbac.yaml")) for d in yaml.safe_load_all(path.read_text())]
+    node_group = estate.region(control_plane.region).node_group.name
+    apply_all(dynamic, [*namespaces, *roles, *_render("system.yaml", {"NODE_GROUP": node_group})])
+    for name, workload in estate.workloads.items():
+        values = {
+            "NAME": name,
+            "NAMESPACE": estate.namespace,
+            "REPLICAS": workload.replicas,
+            "PORT": workload.port,
+            "CPU_REQUEST": workload.requests.cpu,
+            "MEMORY_REQUEST": workload.requests.memory,
+            "CPU_LIMIT": workload.limits.cpu,
+            "MEMORY_LIMIT": workload.limits.memory,
+            "MAX_UNAVAILABLE": estate.disruption_budget_max_unavailable,
+        }
+        apply_all(dynamic, _render("service.yaml", values))
+
+
+def _render(name: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    text = string.Template((MANIFESTS / name).read_text()).substitute({k: str(v) for k, v in values.items()})
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def ready_pods(control_plane: ControlPlane, estate: Estate) -> int:
+    """How many AkiDB pods are Ready."""
+    core = client.CoreV1Api(api_client(control_plane.kubeconfig("admin")))
+    pods = core.list_namespaced_pod(estate.namespace, resource_version="0").items
+    return sum(any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or []) for pod in pods)

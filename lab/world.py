@@ -1,0 +1,303 @@
+"""The rehearsal world: three regions of real controllers, one emulated cloud, one Prometheus and the plant.
+
+``up`` boots everything and returns when the estate stands as it does before the rollout; ``down`` leaves nothing.
+What the world is made of, and what it can't show, is in lab/README.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from include.estate import Estate, EstateError, load_estate
+from lab import control_plane as planes
+from lab import telemetry, workloads
+from lab.processes import Processes, reserved_ports
+from lab.programs import find
+
+REPOSITORY = Path(__file__).parent.parent
+DEFAULT_FOLDER = REPOSITORY / ".lab"
+SHARED_PORTS = 3  # emulator, Prometheus, plant
+KARPENTER_PORTS = 2  # metrics and health
+ESTATE_READY_SECONDS = 90
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a world is booted. Times in seconds; ``trace`` is a CSV of traffic instead of the estate's pattern."""
+
+    folder: Path = DEFAULT_FOLDER
+    trace: Path | None = None
+    time_scale: float = 1.0
+    edge_30ms: bool = False
+    history_days: int = 30
+    scrape_seconds: int = telemetry.SCRAPE_SECONDS
+    node_boot_seconds: float = 8.0
+    pod_start_seconds: float = 4.0
+    pod_stop_seconds: float = 2.0
+
+
+@dataclass
+class World:
+    """A running world. ``state`` is what ``state.json`` holds; ``seconds`` how long each part of the boot took."""
+
+    estate: Estate
+    options: Options
+    processes: Processes
+    state: dict[str, Any]
+    seconds: dict[str, float] = field(default_factory=dict)
+    planes: dict[str, planes.Booting] = field(default_factory=dict)
+
+    def down(self) -> None:
+        """End every process and remove every temporary file."""
+        take_down(self.options.folder)
+
+
+def chosen_regions(estate: Estate, names: Iterable[str]) -> list[str]:
+    """The regions to boot, canary first. Raises EstateError for a name that the estate does not have."""
+    wanted = list(names) or estate.ordered_regions()
+    for name in wanted:
+        estate.region(name)
+    return [name for name in estate.ordered_regions() if name in wanted]
+
+
+def up(regions: Iterable[str] = (), options: Options | None = None, say: Callable[[str], None] = print) -> World:
+    """Boot the world and wait until the estate is ready. On any failure everything is taken down again."""
+    options = options or Options()
+    estate = load_estate()
+    names = chosen_regions(estate, regions)
+    if (options.folder / "state.json").exists():
+        raise RuntimeError(f"a lab is already up in {options.folder.name}: run `make lab-down` first")
+    take_down(options.folder)  # what a killed run has left
+    options.folder.mkdir(parents=True, exist_ok=True)
+    boot = _Boot(estate, names, options, say)
+    try:
+        return boot.run()
+    except BaseException:
+        boot.processes.stop_all()
+        take_down(options.folder)
+        raise
+
+
+def take_down(folder: Path) -> None:
+    """End every process registered in ``folder`` and remove the run's files; logs and reports stay."""
+    Processes(folder).stop_all()
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    for name in ("state.json", "processes.json", "plant_faults.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+class _Boot:
+    """One boot: the regions side by side, each part as early as what it needs is there."""
+
+    def __init__(self, estate: Estate, names: list[str], options: Options, say: Callable[[str], None]) -> None:
+        self.estate = estate
+        self.names = names
+        self.options = options
+        self.say = say
+        self.run_folder = options.folder / "run"
+        self.processes = Processes(options.folder)
+        self.seconds: dict[str, float] = {}
+        self.started = time.monotonic()
+
+    def run(self) -> World:
+        with ExitStack() as stack:
+            self._choose_ports(stack)
+            with ThreadPoolExecutor(max_workers=len(self.names) + 2) as pool:
+                self._boot_all(pool)
+            self._wait_for_estate()
+        self._note("estate ready")
+        return World(self.estate, self.options, self.processes, self.state, self.seconds, self.booting)
+
+    def _boot_all(self, pool: ThreadPoolExecutor) -> None:
+        """Clouds and clusters side by side; the plant and Karpenter as soon as both stand."""
+        cloud = pool.submit(self._start_cloud)
+        history = pool.submit(self._backfill)
+        clusters = list(pool.map(self._start_cluster, self.names))
+        self._note("API servers, CRDs and workloads")
+        cloud.result()
+        self.state = self._write_state(clusters)
+        self._start_bridge()
+        for plane in clusters:
+            self._start_karpenter(plane)
+        self._start_plant()
+        history.result()
+        telemetry.start(self.processes, self.run_folder / "prometheus", self.prometheus_port, self._prometheus_config())
+        self._note("Prometheus")
+
+    def _choose_ports(self, stack: ExitStack) -> None:
+        each = planes.PORTS_NEEDED + KARPENTER_PORTS
+        ports = stack.enter_context(reserved_ports(SHARED_PORTS + each * len(self.names)))
+        self.emulator_port, self.prometheus_port, self.plant_port = ports[:SHARED_PORTS]
+        self.aws_endpoint = f"http://127.0.0.1:{self.emulator_port}"
+        self.booting: dict[str, planes.Booting] = {}
+        self.karpenter_ports: dict[str, tuple[int, int]] = {}
+        for n, name in enumerate(self.names):
+            own = ports[SHARED_PORTS + n * each : SHARED_PORTS + (n + 1) * each]
+            self.karpenter_ports[name] = (own[-2], own[-1])
+            self.booting[name] = planes.Booting(
+                name,
+                self.estate.region(name).cluster,
+                self.run_folder / name,
+                own[: planes.PORTS_NEEDED],
+                self.processes,
+            )
+
+    def _start_cloud(self) -> None:
+        from lab.cloud.seed import seed
+
+        folder = self.run_folder / "cloud"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.processes.start(
+            "cloud",
+            [sys.executable, "-m", "lab.cloud.emulator", "--port", str(self.emulator_port), "--folder", folder],
+            cwd=REPOSITORY,
+        )
+        self.processes.wait_until(
+            lambda: telemetry.answers(f"{self.aws_endpoint}/moto-api/data.json"), "the cloud emulator answering", 60
+        )
+        seed(self.aws_endpoint, self.estate, self.names)
+        self._note("cloud seeded")
+
+    def _backfill(self) -> None:
+        from lab.history import backfill
+
+        if self.options.history_days:
+            backfill(
+                find("promtool"), self.run_folder / "prometheus" / "data", self.estate, self.names, time.time()
+            )
+            self._note("history written")
+
+    def _start_cluster(self, name: str) -> planes.ControlPlane:
+        booting = self.booting[name]
+        booting.write_files()
+        booting.start_api_server()
+        plane = booting.wait_ready()
+        booting.start_controllers(
+            pod_start_ms=round(self.options.pod_start_seconds * 1000),
+            pod_stop_ms=round(self.options.pod_stop_seconds * 1000),
+        )
+        workloads.install_definitions(plane)
+        workloads.create_objects(plane, self.estate)
+        return plane
+
+    def _write_state(self, clusters: list[planes.ControlPlane]) -> dict[str, Any]:
+        self.clusters = clusters
+        state = {
+            "folder": str(self.options.folder),
+            "aws_endpoint": self.aws_endpoint,
+            "prometheus": f"http://127.0.0.1:{self.prometheus_port}",
+            "plant": f"http://127.0.0.1:{self.plant_port}",
+            "emulator_folder": str(self.run_folder / "cloud"),
+            "regions": {
+                plane.region: {
+                    "apiserver": plane.server,
+                    "kubeconfig": str(plane.kubeconfig("admin")),
+                    "rollout_kubeconfig": str(plane.kubeconfig("akidb-rollout")),
+                    "karpenter_metrics": f"http://127.0.0.1:{self.karpenter_ports[plane.region][0]}/metrics",
+                }
+                for plane in clusters
+            },
+        }
+        (self.options.folder / "state.json").write_text(json.dumps(state, indent=1))
+        return state
+
+    def _start_bridge(self) -> None:
+        self.processes.start(
+            "bridge",
+            [sys.executable, "-m", "lab.bridge", "--state", self.options.folder],
+            env={"BOOT_SECONDS": str(self.options.node_boot_seconds)},
+            cwd=REPOSITORY,
+        )
+
+    def _start_karpenter(self, plane: planes.ControlPlane) -> None:
+        metrics, health = self.karpenter_ports[plane.region]
+        start_karpenter(self.processes, self.estate, plane, self.aws_endpoint, metrics, health)
+
+    def _start_plant(self) -> None:
+        command: list[str | Path] = [sys.executable, "-m", "lab.plant", "--state", self.options.folder]
+        command += ["--port", str(self.plant_port), "--time-scale", str(self.options.time_scale)]
+        if self.options.edge_30ms:
+            command.append("--edge-30ms")
+        if self.options.trace:
+            command += ["--trace", self.options.trace]
+        self.processes.start("plant", command, cwd=REPOSITORY)
+
+    def _prometheus_config(self) -> str:
+        ports = {name: metrics for name, (metrics, _) in self.karpenter_ports.items()}
+        return telemetry.configuration(self.plant_port, ports, self.options.scrape_seconds)
+
+    def _wait_for_estate(self) -> None:
+        """Until every AkiDB pod is Ready, the plant answers and Karpenter is healthy."""
+        wanted = sum(workload.replicas for workload in self.estate.workloads.values())
+        for plane in self.clusters:
+            self.processes.wait_until(
+                lambda plane=plane: workloads.ready_pods(plane, self.estate) == wanted,  # type: ignore[misc]
+                f"{wanted} AkiDB pods being ready in {plane.region}",
+                ESTATE_READY_SECONDS,
+            )
+            health = self.karpenter_ports[plane.region][1]
+            self.processes.wait_until(
+                lambda health=health: telemetry.answers(f"http://127.0.0.1:{health}/readyz"),  # type: ignore[misc]
+                f"Karpenter of {plane.region} being ready",
+                ESTATE_READY_SECONDS,
+            )
+        self.processes.wait_until(
+            lambda: telemetry.answers(f"http://127.0.0.1:{self.plant_port}/health"), "the plant answering", 30
+        )
+
+    def _note(self, what: str) -> None:
+        self.seconds[what] = round(time.monotonic() - self.started, 1)
+        self.say(f"  {self.seconds[what]:5.1f} s  {what}")
+
+
+def start_karpenter(
+    processes: Processes, estate: Estate, plane: planes.ControlPlane, endpoint: str, metrics: int, health: int
+) -> None:
+    """Start the region's Karpenter; also how a fault test brings it back."""
+    region = estate.region(plane.region)
+    processes.start(
+        f"{plane.region}-karpenter",
+        [find("karpenter"), "--disable-leader-election"],
+        env={
+            "KUBECONFIG": str(plane.kubeconfig("admin")),
+            "SYSTEM_NAMESPACE": "karpenter",
+            "AWS_REGION": plane.region,
+            # The emulator takes any key; the real ones of this machine must never be looked up.
+            "AWS_ACCESS_KEY_ID": "lab",
+            "AWS_SECRET_ACCESS_KEY": "lab",  # noqa: S105
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+            "AWS_ENDPOINT_URL": endpoint,
+            "CLUSTER_NAME": region.cluster,
+            "CLUSTER_ENDPOINT": plane.server,
+            "CLUSTER_CA_BUNDLE": base64.b64encode(plane.authority).decode(),
+            "INTERRUPTION_QUEUE": region.cluster,
+            "EKS_CONTROL_PLANE": "true",
+            "ISOLATED_VPC": "false",  # prices come from the emulator's price list, not from a built-in table
+            "METRICS_PORT": str(metrics),
+            "HEALTH_PROBE_PORT": str(health),
+            "BATCH_IDLE_DURATION": "1s",
+            "FEATURE_GATES": "SpotToSpotConsolidation=true",
+            "GOMEMLIMIT": "400MiB",
+        },
+    )
+
+
+def load_world(folder: Path = DEFAULT_FOLDER) -> dict[str, Any]:
+    """The state of the lab that runs in ``folder``. Raises EstateError when none does."""
+    path = folder / "state.json"
+    if not path.exists():
+        raise EstateError(f"no lab is up in {folder.name}: run `make lab-up`")
+    state: dict[str, Any] = json.loads(path.read_text())
+    return state
