@@ -80,14 +80,9 @@ class Booting:
             + ["--advertise-client-urls", etcd, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
             + ["--initial-cluster", f"default={peer}", "--unsafe-no-fsync", "--log-level", "warn"],
         )
-        self.start_api_server_alone(files, etcd)
-
-    def start_api_server_alone(self, files: Path | None = None, etcd: str | None = None) -> None:
-        """Start the API server on the running etcd; also how a fault test brings it back."""
-        files = files or self._folder / "pki"
         self._processes.start(
             f"{self.region}-kube-apiserver",
-            [find("kube-apiserver"), f"--etcd-servers={etcd or f'http://127.0.0.1:{self._etcd_port}'}"]
+            [find("kube-apiserver"), f"--etcd-servers={etcd}"]
             + ["--bind-address=127.0.0.1", f"--secure-port={self._api_port}", "--advertise-address=127.0.0.1"]
             + [f"--tls-cert-file={files}/apiserver.crt", f"--tls-private-key-file={files}/apiserver.key"]
             + [f"--client-ca-file={files}/ca.crt", "--authorization-mode=RBAC", f"--cert-dir={files}"]

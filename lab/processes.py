@@ -31,12 +31,15 @@ class Crashed(RuntimeError):
 
 @dataclass(frozen=True)
 class Started:
-    """One running process: ``created`` is its start time as psutil gives it."""
+    """One running process: ``created`` is its start time as psutil gives it, the rest how to start it again."""
 
     name: str
     pid: int
     created: float
     log: str
+    command: list[str]
+    env: dict[str, str]
+    cwd: str | None
 
 
 @contextmanager
@@ -91,9 +94,10 @@ class Processes:
         """Start ``command`` with its output in ``logs/<name>.log``; ``env`` is added to this process's own."""
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / f"{name}.log"
-        with log.open("wb") as output:
+        parts = [str(part) for part in command]
+        with log.open("ab") as output:
             child = subprocess.Popen(
-                [str(part) for part in command],
+                parts,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -105,7 +109,7 @@ class Processes:
             created = psutil.Process(child.pid).create_time()
         except psutil.NoSuchProcess:
             created = 0.0
-        started = Started(name, child.pid, created, str(log))
+        started = Started(name, child.pid, created, str(log), parts, dict(env or {}), str(cwd) if cwd else None)
         with self._lock:
             self._children[name] = child
             self._write([*(s for s in self.registered() if s.name != name), started])
@@ -150,6 +154,11 @@ class Processes:
         if process is not None:
             process.kill()
             _reap(process, self._children.get(name))
+
+    def restart(self, name: str) -> Started:
+        """Start a killed process again as it was started before."""
+        entry = self.started(name)
+        return self.start(name, entry.command, entry.env, Path(entry.cwd) if entry.cwd else None)
 
     def stop_all(self, grace_seconds: float = 5.0) -> None:
         """End every process and its children: SIGTERM, then SIGKILL; last started first."""

@@ -78,6 +78,7 @@ def up(regions: Iterable[str] = (), options: Options | None = None, say: Callabl
     if (options.folder / "state.json").exists():
         raise RuntimeError(f"a lab is already up in {options.folder.name}: run `make lab-down` first")
     take_down(options.folder)  # what a killed run has left
+    shutil.rmtree(options.folder / "logs", ignore_errors=True)
     options.folder.mkdir(parents=True, exist_ok=True)
     boot = _Boot(estate, names, options, say)
     try:
@@ -263,7 +264,7 @@ class _Boot:
 def start_karpenter(
     processes: Processes, estate: Estate, plane: planes.ControlPlane, endpoint: str, metrics: int, health: int
 ) -> None:
-    """Start the region's Karpenter; also how a fault test brings it back."""
+    """Start the region's Karpenter."""
     region = estate.region(plane.region)
     processes.start(
         f"{plane.region}-karpenter",

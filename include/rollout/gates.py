@@ -6,6 +6,7 @@ A gate without data never passes: its outcome is ``unknown``, which stops a roll
 from __future__ import annotations
 
 import enum
+import itertools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -171,8 +172,12 @@ def _judge_points(points: Sequence[tuple[float, float]], limit_ms: float, sample
     above, share_above = min(p for p in points if p[0] > limit_ms)
     if math.isinf(above):
         if share_below >= QUANTILE:
-            return Latency(Outcome.PASS, share_below, p95_ms, samples, f"certain: {share_below:.2%} within {below:g} ms")
-        return Latency(Outcome.UNKNOWN, None, None, samples, f"the highest edge, {below:g} ms, is below {limit_ms:g} ms")
+            return Latency(
+                Outcome.PASS, share_below, p95_ms, samples, f"certain: {share_below:.2%} within {below:g} ms"
+            )
+        return Latency(
+            Outcome.UNKNOWN, None, None, samples, f"the highest edge, {below:g} ms, is below {limit_ms:g} ms"
+        )
     share = share_below + (share_above - share_below) * (limit_ms - below) / (above - below)
     outcome = Outcome.PASS if share >= QUANTILE else Outcome.FAIL
     if share_below >= QUANTILE:
@@ -190,7 +195,7 @@ def _same(left: float, right: float) -> bool:
 
 def _edge_at(points: Sequence[tuple[float, float]], share: float) -> float:
     """The duration in ms within which ``share`` of the requests lie; the last finite edge when it is beyond."""
-    for (lower, share_lower), (upper, share_upper) in zip(points, points[1:], strict=False):
+    for (lower, share_lower), (upper, share_upper) in itertools.pairwise(points):
         if share_upper >= share:
             if math.isinf(upper):
                 return lower

@@ -1,0 +1,68 @@
+# The one command file: people and CI call only these targets. `make help` lists them.
+# Newcomers need two: `make rehearsal` and `make test`; each does all the set-up itself.
+
+# The machine's Python that makes .venv; name another with PYTHON=python3.12.
+PYTHON ?= python3
+# Regions of the lab, separated by commas; empty means every region of the estate.
+REGIONS ?=
+# A fault to rehearse: gate (a gate fails after the canary) or ice (no spot capacity during the second step).
+FAULT ?=
+# 1 keeps the UI up until Ctrl-C, 0 tears everything down at once; empty keeps it on a terminal only.
+KEEP ?=
+# A CSV traffic trace for the plant instead of the estate's daily shape.
+TRACE ?=
+export REGIONS FAULT KEEP TRACE
+
+BIN := .venv/bin
+# Folders that exist today; a target must not fail because a later part of the project is missing.
+SOURCES := $(wildcard dags include lab plugins models jetson_tasks tests benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup rehearsal test test-faults lab-up lab-down airflow lint format bench docs requirements
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv, install the pinned packages, build the lab's programs; does nothing the second time
+	@$(PYTHON) lab/setup.py
+
+rehearsal: setup ## day 1 on a real cluster, end to end (REGIONS=, FAULT=gate|ice, KEEP=0|1, TRACE=file.csv)
+	@$(BIN)/python -m lab.rehearsal
+
+test: setup ## unit, DAG and lab tests
+	@$(BIN)/pytest tests/unit tests/dags $(wildcard tests/lab) -m "not faults"
+
+test-faults: setup ## kill -9 and fault runs against the lab; takes long
+	@$(BIN)/pytest $(wildcard tests/lab) -m faults
+
+lab-up: setup ## boot the lab alone (REGIONS=, TRACE=)
+	@$(BIN)/python -m lab up
+
+lab-down: setup ## stop a running lab and remove what it left
+	@$(BIN)/python -m lab down
+
+airflow: setup ## Airflow with its UI against a running lab, until Ctrl-C
+	@$(BIN)/python -m lab.airflow
+
+lint: setup ## check style, Airflow rules, types and the dependency rule; changes nothing
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/mypy include $(wildcard lab)
+	@$(BIN)/lint-imports
+
+format: setup ## rewrite the sources in the style that lint checks
+	@$(BIN)/ruff check --fix $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
+
+bench: setup ## measure what the rehearsal does not; writes benchmarks/results/*.json
+	@$(PYTHON) lab/setup.py --measure
+	@set -e; for file in $(wildcard benchmarks/bench_*.py); do echo "$$file"; $(BIN)/python "$$file"; done
+
+docs: setup ## write docs/DAGs.md from the DAGs' docstrings
+	@$(BIN)/python -m lab.docs
+
+requirements: setup ## compile requirements*.in again, for every platform and with hashes
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		requirements.in -o requirements.txt
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		requirements-dev.in -o requirements-dev.txt

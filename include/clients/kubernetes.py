@@ -1,0 +1,449 @@
+"""A thin client for one Kubernetes cluster: objects are plain dictionaries, errors say what to do.
+
+Built on the official client's ``ApiClient`` (addresses, TLS, credentials) without its generated models: server-side
+apply, custom resources, eviction and watches all fit in a few verbs. Reads and idempotent writes survive an API server
+that is away for less than ``patience`` seconds.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import urllib3.exceptions
+
+Object = dict[str, Any]
+PAGE = 500  # objects in one answer to a list request
+TIMEOUT = (5.0, 30.0)  # seconds to connect, seconds between two bytes
+
+
+class KubernetesError(RuntimeError):
+    """The cluster refused or failed; the message names the cluster, the request and the remedy."""
+
+
+class UnreachableError(KubernetesError):
+    """No answer from the API server within the client's patience."""
+
+
+class CredentialsError(KubernetesError):
+    """The API server does not accept the credentials (401)."""
+
+
+class ForbiddenError(KubernetesError):
+    """The credentials lack a right (403)."""
+
+
+class NotServedError(KubernetesError):
+    """The API server doesn't know the resource: its CustomResourceDefinition is missing."""
+
+
+class NotFoundError(KubernetesError):
+    """The object does not exist."""
+
+
+class InvalidError(KubernetesError):
+    """The API server rejects the object (400, 422)."""
+
+
+class ConflictError(KubernetesError):
+    """The object exists already, has changed since it was read, or a field belongs to another manager.
+
+    ``owners`` maps each conflicting field to the manager that owns it; empty for the other two cases.
+    """
+
+    def __init__(self, message: str, owners: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.owners = dict(owners)
+
+
+class TimedOutError(KubernetesError):
+    """A wait ended before its condition held; ``missing`` says what was still missing."""
+
+    def __init__(self, missing: Sequence[str], seconds: float) -> None:
+        super().__init__(f"not reached within {seconds:.0f} s: {'; '.join(missing)}")
+        self.missing = tuple(missing)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A resource of the API: ``Kind("apps/v1", "Deployment", "deployments")``."""
+
+    api_version: str
+    name: str
+    plural: str
+    namespaced: bool = True
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """The URL path of the collection, an object or its subresource."""
+        root = "/apis" if "/" in self.api_version else "/api"
+        parts = [root, self.api_version]
+        if self.namespaced and namespace:
+            parts += ["namespaces", namespace]
+        return "/".join([*parts, self.plural, *(part for part in (name, subresource) if part)])
+
+
+POD = Kind("v1", "Pod", "pods")
+NODE = Kind("v1", "Node", "nodes", namespaced=False)
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+NODE_POOL = Kind("karpenter.sh/v1", "NodePool", "nodepools", namespaced=False)
+NODE_CLAIM = Kind("karpenter.sh/v1", "NodeClaim", "nodeclaims", namespaced=False)
+EC2_NODE_CLASS = Kind("karpenter.k8s.aws/v1", "EC2NodeClass", "ec2nodeclasses", namespaced=False)
+KINDS = {
+    kind.name: kind
+    for kind in (
+        POD,
+        NODE,
+        CONFIG_MAP,
+        DEPLOYMENT,
+        DISRUPTION_BUDGET,
+        LEASE,
+        NODE_POOL,
+        NODE_CLAIM,
+        EC2_NODE_CLASS,
+    )
+}
+
+
+class Cluster:
+    """One cluster. ``api_client`` is a configured ``kubernetes.client.ApiClient``; ``patience`` is in seconds."""
+
+    def __init__(
+        self,
+        api_client: Any,
+        name: str = "",
+        patience: float = 60.0,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api = api_client
+        self.name = name or str(api_client.configuration.host)
+        self._patience = patience
+        self._sleep = sleep
+        self._clock = clock
+
+    def version(self) -> str:
+        """The server's version, such as ``v1.36.3``; fails at once when the cluster can't be reached."""
+        return str(self._call("GET", "/version", patience=0)["gitVersion"])
+
+    def serves(self, kind: Kind) -> bool:
+        """Whether the API server knows the resource; its right to list it is not needed."""
+        root = "/apis" if "/" in kind.api_version else "/api"
+        try:
+            known = self._call("GET", f"{root}/{kind.api_version}")
+        except NotServedError:
+            return False
+        return any(resource["name"] == kind.plural for resource in known["resources"])
+
+    def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object | None:
+        """The object, or None when it doesn't exist. Raises NotServedError without the kind's definition."""
+        try:
+            return self._call("GET", kind.path(namespace, name), kind=kind)
+        except NotFoundError:
+            return None
+
+    def list(self, kind: Kind, namespace: str | None = None, labels: str = "", fields: str = "") -> builtins.list[Object]:
+        """All objects that match the label and field selectors, in every namespace when none is given."""
+        items: builtins.list[Object] = []
+        query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
+        while True:
+            page = self._call("GET", kind.path(namespace), kind=kind, query=query)
+            items += page["items"]
+            token = page["metadata"].get("continue")
+            if not token:
+                return items
+            query["continue"] = token
+
+    def create(self, body: Object) -> Object:
+        """Create the object. Raises ConflictError when it exists."""
+        kind, namespace, _ = _identity(body)
+        return self._call("POST", kind.path(namespace), kind=kind, body=body, patience=0)
+
+    def replace(self, body: Object) -> Object:
+        """Replace the object; with a resourceVersion in it, only if it hasn't changed (else ConflictError)."""
+        kind, namespace, name = _identity(body)
+        return self._call("PUT", kind.path(namespace, name), kind=kind, body=body, patience=0)
+
+    def apply(self, body: Object, manager: str, dry_run: bool = False, force: bool = False) -> Object:
+        """Server-side apply as field manager ``manager``; without ``force`` a conflict names the owner of the field."""
+        kind, namespace, name = _identity(body)
+        query = {"fieldManager": manager, "force": str(force).lower(), "fieldValidation": "Strict"}
+        if dry_run:
+            query["dryRun"] = "All"
+        path = kind.path(namespace, name)
+        return self._call("PATCH", path, kind=kind, query=query, body=body, media="application/apply-patch+yaml")
+
+    def patch(
+        self,
+        kind: Kind,
+        name: str,
+        patch: Object | builtins.list[Object],
+        namespace: str | None = None,
+        manager: str | None = None,
+    ) -> Object:
+        """A merge patch (a dictionary) or a JSON patch (a list of operations)."""
+        media = "application/json-patch+json" if isinstance(patch, list) else "application/merge-patch+json"
+        query = {"fieldManager": manager} if manager else {}
+        return self._call("PATCH", kind.path(namespace, name), kind=kind, query=query, body=patch, media=media)
+
+    def delete(self, kind: Kind, name: str, namespace: str | None = None) -> bool:
+        """Ask for the object's deletion, dependants in the background; False when it was gone already."""
+        try:
+            body = {"propagationPolicy": "Background"}
+            self._call("DELETE", kind.path(namespace, name), kind=kind, body=body)
+        except NotFoundError:
+            return False
+        return True
+
+    def evict(self, pod: str, namespace: str) -> bool:
+        """Evict a pod; False when a PodDisruptionBudget doesn't allow it now. A pod that is gone counts as evicted."""
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
+        try:
+            self._call("POST", POD.path(namespace, pod, "eviction"), kind=POD, body=body)
+        except NotFoundError:
+            return True
+        except _BlockedError:
+            return False
+        return True
+
+    def watch(
+        self,
+        kind: Kind,
+        timeout: float,
+        namespace: str | None = None,
+        labels: str = "",
+        fields: str = "",
+        version: str = "",
+    ) -> Iterator[tuple[str, Object]]:
+        """``(type, object)`` of each change within ``timeout`` seconds; type is ADDED, MODIFIED or DELETED.
+
+        Without ``version`` the existing objects come first, as ADDED. A lost or expired stream is opened anew, and
+        then the existing objects come again.
+        """
+        end = self._clock() + timeout
+        while (left := end - self._clock()) > 0:
+            query = {"watch": "true", "timeoutSeconds": str(max(1, round(left))), "resourceVersion": version}
+            query |= {"labelSelector": labels, "fieldSelector": fields}
+            version = ""
+            try:
+                stream = self._open(kind.path(namespace), kind, query, left)
+            except _ExpiredError:
+                continue
+            try:
+                for line in stream:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":  # 410: the version is too old
+                        break
+                    yield event["type"], event["object"]
+                    if self._clock() >= end:
+                        return
+            except (urllib3.exceptions.HTTPError, OSError, json.JSONDecodeError):
+                pass  # the connection broke: the loop opens a new one
+            finally:
+                stream.close()
+            self._sleep(min(_pause(0), max(0.0, end - self._clock())))
+
+    def wait_for(
+        self,
+        missing: Callable[[], Sequence[str]],
+        timeout: float,
+        kind: Kind = POD,
+        namespace: str | None = None,
+        labels: str = "",
+        recheck: float = 3.0,
+    ) -> float:
+        """Wait until ``missing()`` is empty; returns the seconds waited. Raises TimedOutError with what is missing.
+
+        ``missing`` is asked again after each change of a ``kind``, and every ``recheck`` seconds for what that kind
+        doesn't show. An API server that is away costs time only, up to ``timeout``.
+        """
+        start = self._clock()
+        left: Sequence[str] = ("the API server has not answered",)
+        while True:
+            changed = ""
+            try:
+                changed = self._latest(kind, namespace)
+                left = missing()
+                if not left:
+                    return self._clock() - start
+            except UnreachableError as error:
+                left = (str(error),)
+            remaining = timeout - (self._clock() - start)
+            if remaining <= 0:
+                raise TimedOutError(left, timeout)
+            self._await_change(kind, namespace, labels, changed, min(recheck, remaining))
+
+    def _await_change(self, kind: Kind, namespace: str | None, labels: str, version: str, seconds: float) -> None:
+        # Changes come in bursts: looking again after each one would keep the API server busy.
+        self._sleep(min(0.3, seconds))
+        try:
+            for _ in self.watch(kind, seconds, namespace, labels, version=version):
+                return
+        except UnreachableError:
+            return
+
+    def _latest(self, kind: Kind, namespace: str | None) -> str:
+        page = self._call("GET", kind.path(namespace), kind=kind, query={"limit": "1"})
+        return str(page["metadata"]["resourceVersion"])
+
+    def _open(self, path: str, kind: Kind, query: Mapping[str, str], seconds: float) -> Any:
+        return self._send("GET", path, kind, query, None, None, self._patience, (TIMEOUT[0], seconds + TIMEOUT[0]))
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        kind: Kind | None = None,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        media: str | None = None,
+        patience: float | None = None,
+    ) -> Object:
+        wait = self._patience if patience is None else patience
+        response = self._send(method, path, kind, query or {}, body, media, wait, TIMEOUT)
+        answer: Object = json.loads(response.data)
+        return answer
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        kind: Kind | None,
+        query: Mapping[str, str],
+        body: Any,
+        media: str | None,
+        patience: float,
+        timeout: tuple[float, float],
+    ) -> Any:
+        start, attempt = self._clock(), 0
+        while True:
+            try:
+                return self._once(method, path, kind, query, body, media, timeout)
+            except UnreachableError:
+                if self._clock() - start >= patience:
+                    raise
+            self._sleep(_pause(attempt))
+            attempt += 1
+
+    def _once(
+        self,
+        method: str,
+        path: str,
+        kind: Kind | None,
+        query: Mapping[str, str],
+        body: Any,
+        media: str | None,
+        timeout: tuple[float, float],
+    ) -> Any:
+        from kubernetes.client.exceptions import ApiException  # a second to import: not at a DAG's parse
+
+        headers = {"Accept": "application/json", "Content-Type": media or "application/json"}
+        try:
+            return self._api.call_api(
+                path,
+                method,
+                query_params=[(key, value) for key, value in query.items() if value],
+                header_params=headers,
+                body=body,
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _request_timeout=timeout,
+            )
+        except ApiException as error:
+            raise self._explain(error, method, path, kind) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise UnreachableError(
+                f"cluster {self.name} can't be reached ({_reason(error)}): check the host and the certificate of its "
+                "Kubernetes connection, and the network between"
+            ) from error
+
+    def _explain(self, error: Any, method: str, path: str, kind: Kind | None) -> KubernetesError:
+        status = _status(error.body)
+        said = status.get("message") or error.reason
+        where = f"cluster {self.name}, {method} {path}"
+        if error.status == 401:
+            return CredentialsError(
+                f"cluster {self.name} does not accept the credentials (401): they are wrong or have expired; renew "
+                "those of its Kubernetes connection"
+            )
+        if error.status == 403:
+            return ForbiddenError(
+                f"cluster {self.name} forbids {_verb(method)} on {kind.plural if kind else path}: {said}. Grant it to "
+                "the user of the Kubernetes connection (include/manifests/*/rbac.yaml)"
+            )
+        if error.status == 404:
+            return self._absent(status, where, kind)
+        if error.status == 409:
+            return _conflict(status, where, said)
+        if error.status in (400, 422):
+            return InvalidError(f"{where}: rejected: {said}")
+        if error.status == 429 and path.endswith("/eviction"):
+            return _BlockedError(f"{where}: {said}")
+        if error.status == 410:
+            return _ExpiredError(f"{where}: {said}")
+        # 500 of an eviction is two budgets on one pod; other 5xx and 429 pass with a server that recovers.
+        if error.status == 429 or error.status > 500 or (error.status == 500 and not path.endswith("/eviction")):
+            return UnreachableError(f"{where}: the API server is not able to answer ({error.status} {said})")
+        return KubernetesError(f"{where}: {error.status} {said}")
+
+    def _absent(self, status: Object, where: str, kind: Kind | None) -> KubernetesError:
+        if status.get("details", {}).get("name"):
+            return NotFoundError(f"{where}: {status['message']}")
+        name = f"{kind.plural}.{kind.api_version.split('/')[0]}" if kind else where
+        return NotServedError(f"cluster {self.name} does not serve {name}: install its CustomResourceDefinition")
+
+
+class _BlockedError(KubernetesError):
+    """A disruption budget has no room for an eviction at this moment."""
+
+
+class _ExpiredError(KubernetesError):
+    """The resource version of a watch is too old (410)."""
+
+
+def _identity(body: Object) -> tuple[Kind, str | None, str]:
+    kind = KINDS[body["kind"]]
+    return kind, body["metadata"].get("namespace"), body["metadata"]["name"]
+
+
+def _pause(attempt: int) -> float:
+    """Seconds before the next attempt: 0.25, 0.5, 1, 2, 2 ... with jitter, so that regions don't call in step."""
+    return float(min(2.0, 0.25 * 2**attempt) * random.uniform(0.75, 1.25))
+
+
+def _status(body: Any) -> Object:
+    text = body.decode() if isinstance(body, bytes) else body
+    try:
+        parsed = json.loads(text or "{}")
+    except json.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _conflict(status: Object, where: str, said: str) -> ConflictError:
+    causes = status.get("details", {}).get("causes", [])
+    owners = {
+        cause["field"]: cause["message"].removeprefix("conflict with ").split('"')[1]
+        for cause in causes
+        if cause.get("reason") == "FieldManagerConflict" and '"' in cause.get("message", "")
+    }
+    if not owners:
+        return ConflictError(f"{where}: {said}", {})
+    fields = ", ".join(f"{field} belongs to {owner}" for field, owner in owners.items())
+    return ConflictError(f"{where}: {fields}. Change it there, or have that manager give the field up", owners)
+
+
+def _verb(method: str) -> str:
+    return {"GET": "get, list or watch", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}[method]
+
+
+def _reason(error: Exception) -> str:
+    cause = getattr(error, "reason", None) or error
+    return " ".join(str(cause).split())[-200:]

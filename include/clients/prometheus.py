@@ -1,0 +1,174 @@
+"""A thin client for Prometheus. Missing, NaN and zero are three different answers, and none becomes another."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MAX_POINTS = 10_000  # of a range query; the server refuses more than 11,000 a series
+ATTEMPTS = 4
+
+
+class PrometheusError(RuntimeError):
+    """Prometheus can't be asked or refuses the query; the message names the address, the query and the remedy."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One value of one series. ``value`` may be NaN: the series exists, and says that it has no number."""
+
+    labels: Mapping[str, str]
+    time: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series: ``points`` are (Unix seconds, value), oldest first."""
+
+    labels: Mapping[str, str]
+    points: tuple[tuple[float, float], ...]
+
+
+class Prometheus:
+    """One Prometheus server. ``timeout`` is in seconds; ``session`` a ``requests.Session``, made here by default."""
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float = 10.0,
+        session: Any = None,
+        auth: tuple[str, str] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if session is None:
+            import requests
+
+            session = requests.Session()
+        self.url = url.rstrip("/")
+        self._timeout = timeout
+        self._session = session
+        self._auth = auth
+        self._sleep = sleep
+        self._clock = clock
+
+    def query(self, expression: str, at: float | None = None) -> list[Sample]:
+        """The instant vector at Unix time ``at`` (default: now). No series: an empty list."""
+        result = self._ask("query", {"query": expression, "time": repr(self._clock() if at is None else at)})
+        if result["resultType"] == "scalar":
+            return [Sample({}, float(result["result"][0]), float(result["result"][1]))]
+        return [Sample(s["metric"], float(s["value"][0]), float(s["value"][1])) for s in result["result"]]
+
+    def value(self, expression: str, at: float | None = None) -> float | None:
+        """The one number that the expression gives; None when there is no series or it is NaN.
+
+        Raises PrometheusError when there are several series: aggregate them in the expression.
+        """
+        samples = self.query(expression, at)
+        if len(samples) > 1:
+            raise PrometheusError(f"{self.url}: {expression} gives {len(samples)} series, wanted one: aggregate them")
+        return None if not samples or math.isnan(samples[0].value) else samples[0].value
+
+    def raw(self, selector: str, seconds: float, at: float | None = None) -> list[Series]:
+        """The stored samples of each series in the last ``seconds``, as scraped."""
+        end = self._clock() if at is None else at
+        result = self._ask("query", {"query": f"{selector}[{max(1, round(seconds))}s]", "time": repr(end)})
+        return [_series(s) for s in result["result"]]
+
+    def query_range(self, expression: str, start: float, end: float, step: float) -> list[Series]:
+        """The expression at ``start``, ``start + step`` ... up to ``end`` (Unix seconds), in as many requests as needed.
+
+        A step without a value is absent, never zero.
+        """
+        merged: dict[tuple[tuple[str, str], ...], list[tuple[float, float]]] = {}
+        for first, last in chunks(start, end, step):
+            parameters = {"query": expression, "start": repr(first), "end": repr(last), "step": repr(step)}
+            for raw in self._ask("query_range", parameters)["result"]:
+                series = _series(raw)
+                merged.setdefault(tuple(sorted(series.labels.items())), []).extend(series.points)
+        return [Series(dict(labels), tuple(points)) for labels, points in merged.items()]
+
+    def series_exists(self, selector: str, seconds: float = 300.0) -> bool:
+        """Whether any series matched the selector had a sample in the last ``seconds``."""
+        return bool(self.query(f"count(last_over_time({selector}[{max(1, round(seconds))}s]))"))
+
+    def bucket_increases(self, histogram: str, matchers: str, seconds: float) -> dict[float, float] | None:
+        """Observations by upper edge (``le``; infinity last) in the last ``seconds``: cumulative, all series summed.
+
+        ``histogram`` has no ``_bucket``; ``matchers`` reads like ``region="us-east-1"``. None when there is no series.
+        """
+        window = max(1, round(seconds))
+        samples = self.query(f"sum by (le) (increase({histogram}_bucket{{{matchers}}}[{window}s]))")
+        counts = {float(s.labels["le"]): s.value for s in samples if not math.isnan(s.value)}
+        return dict(sorted(counts.items())) or None
+
+    def _ask(self, path: str, parameters: Mapping[str, str]) -> Any:
+        import requests
+
+        problem = ""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self._sleep(0.5 * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
+            try:
+                response = self._session.post(
+                    f"{self.url}/api/v1/{path}", data=dict(parameters), timeout=self._timeout, auth=self._auth
+                )
+            except requests.RequestException as error:
+                problem = f"can't be reached ({' '.join(str(error).split())[-160:]}): check the host of its connection"
+                continue
+            if response.status_code in (401, 403):
+                raise PrometheusError(
+                    f"{self.url} refuses the credentials ({response.status_code}): renew login and password of its "
+                    "Prometheus connection"
+                )
+            if response.status_code >= 500 or response.status_code == 429:
+                problem = f"answers {response.status_code} to {parameters['query']}"
+                continue
+            return self._data(response, parameters["query"])
+        raise PrometheusError(f"{self.url} {problem} ({ATTEMPTS} attempts)")
+
+    def _data(self, response: Any, expression: str) -> Any:
+        try:
+            answer = response.json()
+        except ValueError as error:
+            raise PrometheusError(
+                f"{self.url} answers {response.status_code} without JSON: is this Prometheus? Check the host and the "
+                "schema of its connection"
+            ) from error
+        if answer.get("status") != "success":
+            raise PrometheusError(f"{self.url}: {expression}: {answer.get('error', response.status_code)}")
+        return answer["data"]
+
+
+def chunks(start: float, end: float, step: float) -> Iterator[tuple[float, float]]:
+    """Ranges of at most ``MAX_POINTS`` steps that together cover ``start`` to ``end`` with no step twice."""
+    if step <= 0 or end < start:
+        raise ValueError(f"needs start <= end and step > 0, not {start}, {end}, {step}")
+    steps = math.floor((end - start) / step)
+    for first in range(0, steps + 1, MAX_POINTS):
+        last = min(first + MAX_POINTS - 1, steps)
+        yield start + first * step, start + last * step
+
+
+def _series(raw: Mapping[str, Any]) -> Series:
+    return Series(raw["metric"], tuple((float(at), float(value)) for at, value in raw["values"]))
+
+
+def counter_increase(points: tuple[tuple[float, float], ...], born: bool) -> float:
+    """How much a counter grew over its raw samples, resets included.
+
+    ``born`` says that the series began inside the window (the process was scraped before without it), so that its
+    first value counts too: PromQL's ``increase`` misses exactly the first event of a new series.
+    """
+    values = [value for _, value in points if not math.isnan(value)]
+    if not values:
+        return 0.0
+    grown = values[0] if born else 0.0
+    for before, after in zip(values, values[1:], strict=False):
+        grown += after - before if after >= before else after
+    return grown

@@ -1,0 +1,460 @@
+"""What the spot lever wants and what that costs: pure functions of the estate, the settings and the live state.
+
+The live state (see live.py) and the wanted state have one shape, so that they can be compared field by field.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from include.estate import Estate, load_estate
+from include.prices import AwsBook, Choice, usd_month
+from include.rollout.gates import Comparison, Gate
+from include.rollout.lever import Difference, Plan, Stage, Undo
+
+NAME = "spot_capacity"
+SPREAD = "akidb.io/capacity-spread"
+NODE_CLASS = "akidb"
+SPOT_POOL = "akidb-spot"
+ON_DEMAND_POOL = "akidb-on-demand"
+POOLS = (SPOT_POOL, ON_DEMAND_POOL)
+STEPS = ("step_1", "step_2", "step_3")
+DRILL = "interruption_drill"
+OLD_NODE_GROUP = "old_node_group"
+MANIFESTS = Path(__file__).parents[2] / "manifests" / "spot_capacity"
+# The first disk of these families holds the system only; pods and images are on the second.
+DATA_DEVICES = {"Bottlerocket": "/dev/xvdb"}
+
+Object = dict[str, Any]
+
+
+class SpotSettings(BaseModel):
+    """What a person may choose for one run of the spot lever."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps_percent: tuple[Annotated[int, Field(gt=0, lt=100)], ...] = Field(
+        default_factory=lambda: load_estate().spot.steps_percent,
+        min_length=1,
+        max_length=len(STEPS),
+        description="Spot share to reach in each step, rising, in percent; the domains decide what is possible.",
+    )
+    domains: int = Field(
+        default_factory=lambda: load_estate().spot.domains,
+        ge=2,
+        le=20,
+        description="Capacity domains that the pods are spread over; each needs a node. 4: quarters, 10: tenths.",
+    )
+    drill: bool = Field(default=True, description="Send one spot node an interruption notice and measure the answer.")
+    allow_on_demand_fallback: bool = Field(
+        default=True, description="Let the spot pool launch on-demand nodes while no spot capacity is to be had."
+    )
+    accept_stranded_commitments: bool = Field(
+        default=False, description="Go on although Reserved Instances or Savings Plans would be paid for and not used."
+    )
+    converge_timeout_seconds: int = Field(
+        default_factory=lambda: load_estate().windows.converge_timeout_seconds,
+        gt=0,
+        description="Longest wait for the cluster to reach the state of a step, in seconds.",
+    )
+
+    @model_validator(mode="after")
+    def _steps_fit_domains(self) -> SpotSettings:
+        step_domains(self.steps_percent, self.domains)
+        return self
+
+
+def step_domains(steps_percent: Sequence[int], domains: int) -> tuple[int, ...]:
+    """How many of the domains are spot after each step: the nearest to the percentage, at least 1, never all.
+
+    Raises ValueError when two steps come to the same number.
+    """
+    counts = tuple(min(domains - 1, max(1, math.floor(p * domains / 100 + 0.5))) for p in steps_percent)
+    if list(counts) != sorted(set(counts)):
+        raise ValueError(
+            f"steps_percent {', '.join(map(str, steps_percent))} with domains {domains} give "
+            f"{', '.join(map(str, counts))} spot domains, which must rise: use more domains, or fewer or rising steps"
+        )
+    return counts
+
+
+def domain_names(domains: int) -> list[str]:
+    """``d1`` ... ``dN``; the first are the spot ones."""
+    return [f"d{n}" for n in range(1, domains + 1)]
+
+
+def pool_of(domain: str, spot_domains: int) -> str:
+    """The pool that hosts ``domain`` when the first ``spot_domains`` are spot."""
+    return SPOT_POOL if int(domain[1:]) <= spot_domains else ON_DEMAND_POOL
+
+
+def balanced(replicas: int, domains: int) -> list[int]:
+    """Replicas in each domain, largest first, when they are spread with a skew of at most 1."""
+    each, more = divmod(replicas, domains)
+    return [each + 1] * more + [each] * (domains - more)
+
+
+# Wanted objects --------------------------------------------------------------------------------------------------
+
+
+def render(manifest: str, values: Mapping[str, Any]) -> Object:
+    """A manifest with its ``${...}`` filled in; values become JSON, which is YAML."""
+    text = string.Template((MANIFESTS / manifest).read_text(encoding="utf-8"))
+    rendered = yaml.safe_load(text.substitute({key: json.dumps(value) for key, value in values.items()}))
+    assert isinstance(rendered, dict)
+    return rendered
+
+
+def node_class(estate: Estate, region: str) -> Object:
+    """The EC2NodeClass of ``region``."""
+    spot, where = estate.spot, estate.region(region)
+    return render(
+        "ec2nodeclass.yaml",
+        {
+            "AMI_FAMILY": spot.ami_family,
+            "AMI_ALIAS": spot.ami_alias,
+            "NODE_ROLE": where.node_role,
+            "DISCOVERY_TAG": where.discovery_tag,
+            "TAGS": spot.tags,
+            "DATA_DEVICE": DATA_DEVICES.get(spot.ami_family, "/dev/xvda"),
+            "VOLUME_SIZE": f"{spot.volume_gib}Gi",
+        },
+    )
+
+
+def node_pools(estate: Estate, settings: SpotSettings, spot_domains: int, types: Sequence[str]) -> dict[str, Object]:
+    """Both NodePools by name when the first ``spot_domains`` domains are spot."""
+    names = domain_names(settings.domains)
+    fallback = ["on-demand"] if settings.allow_on_demand_fallback else []
+    spot = estate.spot
+    common = {
+        "CPU_LIMIT": spot.cpu_limit,
+        "MEMORY_LIMIT": spot.memory_limit,
+        "CONSOLIDATE_AFTER": spot.consolidate_after,
+        "EXPIRE_AFTER": spot.expire_after,
+        "ARCHITECTURE": spot.architecture,
+        "CATEGORIES": list(spot.categories),
+        "INSTANCE_TYPES": sorted(types),
+    }
+    of_spot = {"NAME": SPOT_POOL, "WEIGHT": 10, "CAPACITY_TYPES": ["spot", *fallback], "DOMAINS": names[:spot_domains]}
+    rest = {"NAME": ON_DEMAND_POOL, "WEIGHT": 1, "CAPACITY_TYPES": ["on-demand"], "DOMAINS": names[spot_domains:]}
+    return {pool["NAME"]: render("nodepool.yaml", common | pool) for pool in (of_spot, rest)}
+
+
+def spread(estate: Estate, workload: str, domains: int) -> Object:
+    """The Deployment with nothing but its spread constraint, for server-side apply."""
+    return render("spread.yaml", {"NAME": workload, "NAMESPACE": estate.namespace, "DOMAINS": domains})
+
+
+def constraint_of(deployment: Object) -> Object | None:
+    """The spread constraint on our topology key in a Deployment, if any."""
+    constraints = deployment["spec"]["template"]["spec"].get("topologySpreadConstraints") or []
+    return next((c for c in constraints if c["topologyKey"] == SPREAD), None)
+
+
+def queue_attributes(queue_arn: str, cluster: str) -> dict[str, str]:
+    """Attributes of the interruption queue; its policy lets exactly this cluster's rules send to it, over TLS."""
+    _, partition, _, region, account, _ = queue_arn.split(":")
+    rule = f"arn:{partition}:events:{region}:{account}:rule/{cluster}-*"
+    statements = [
+        {
+            "Sid": "RulesSend",
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": queue_arn,
+            "Condition": {"ArnLike": {"aws:SourceArn": rule}},
+        },
+        {
+            "Sid": "TlsOnly",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "sqs:*",
+            "Resource": queue_arn,
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        },
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements}, sort_keys=True)
+    return {**render("interruption.yaml", {})["queue"], "Policy": policy}
+
+
+def rules(cluster: str, queue_arn: str) -> dict[str, Object]:
+    """The EventBridge rules that feed the queue, by name."""
+    patterns = render("interruption.yaml", {})["rules"]
+    return {f"{cluster}-{slug}": {"pattern": pattern, "targets": [queue_arn]} for slug, pattern in patterns.items()}
+
+
+def wanted_state(
+    estate: Estate, region: str, settings: SpotSettings, spot_domains: int, types: Sequence[str], queue_arn: str
+) -> Object:
+    """The state after the last stage, in the shape of the live state."""
+    where = estate.region(region)
+    pools = node_pools(estate, settings, spot_domains, types)
+    group = where.node_group
+    return {
+        "queue": queue_attributes(queue_arn, where.cluster),
+        "rules": rules(where.cluster, queue_arn),
+        "node_class": node_class(estate, region)["spec"],
+        "node_pools": {name: pool["spec"] for name, pool in pools.items()},
+        "constraints": {name: constraint_of(spread(estate, name, settings.domains)) for name in estate.workloads},
+        "node_group": {"minSize": group.floor, "desiredSize": group.floor},
+    }
+
+
+# Differences -----------------------------------------------------------------------------------------------------
+
+_TITLES = {
+    "queue": "Queue",
+    "rules": "Rule/{}",
+    "node_class": f"EC2NodeClass/{NODE_CLASS} spec",
+    "node_pools": "NodePool/{} spec",
+    "constraints": f"Deployment/{{}} spread over {SPREAD}",
+    "node_group": "NodeGroup",
+}
+_NAMED = ("rules", "node_pools", "constraints")
+
+
+def differences(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Difference]:
+    """Every wanted field whose live value is another one; live fields that nobody wants don't count."""
+    found: list[Difference] = []
+    for part, value in wanted.items():
+        if part in _NAMED:
+            for name, inner in value.items():
+                found += _compare(_TITLES[part].format(name), live[part].get(name), inner)
+        else:
+            found += _compare(_TITLES[part], live[part], value)
+    return found
+
+
+def _compare(path: str, live: Any, wanted: Any) -> list[Difference]:
+    if live == wanted:
+        return []
+    live, wanted = _keyed(live), _keyed(wanted)
+    if not isinstance(live, dict) or not isinstance(wanted, dict):
+        return [Difference(path, live, wanted)]
+    found: list[Difference] = []
+    joint = "." if " " in path else " "
+    for key, value in wanted.items():
+        found += _compare(f"{path}{joint}{key}", live.get(key), value)
+    return found
+
+
+def _keyed(value: Any) -> Any:
+    """A list of requirements as a dictionary by their key, a JSON document as what it holds."""
+    if isinstance(value, list) and value and all(isinstance(item, dict) and "key" in item for item in value):
+        return {item["key"]: {k: v for k, v in item.items() if k != "key"} for item in value}
+    if isinstance(value, str) and value.startswith("{"):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return value
+
+
+def contains(live: Any, wanted: Any) -> bool:
+    """Whether ``live`` has every field of ``wanted`` with its value."""
+    return live is not None and not _compare("", live, wanted)
+
+
+# Stages and gates ------------------------------------------------------------------------------------------------
+
+
+def live_spot_domains(live: Mapping[str, Any], domains: int) -> int:
+    """How many of ``domains`` are spot in the live pools; 0 when the pools are absent or split otherwise."""
+    found = {name: _domains_of(live["node_pools"].get(name)) for name in POOLS}
+    if sorted(found[SPOT_POOL] + found[ON_DEMAND_POOL]) != sorted(domain_names(domains)):
+        return 0
+    return len(found[SPOT_POOL])
+
+
+def _domains_of(spec: Object | None) -> list[str]:
+    requirements = spec["template"]["spec"]["requirements"] if spec else []
+    return next((list(r.get("values", [])) for r in requirements if r["key"] == SPREAD), [])
+
+
+def stages(
+    estate: Estate, region: str, settings: SpotSettings, types: Sequence[str], live: Mapping[str, Any], changes: bool
+) -> tuple[Stage, ...]:
+    """The stages that lead from ``live`` to the wanted state. ``changes``: something besides the node group differs."""
+    wanted = step_domains(settings.steps_percent, settings.domains)
+    have = live_spot_domains(live, settings.domains)
+    steps = [step for step in zip(STEPS, settings.steps_percent, wanted, strict=False) if step[2] > have]
+    if not steps and changes:
+        steps = list(zip(STEPS, settings.steps_percent, wanted, strict=False))[-1:]
+    known = {"domains": settings.domains, "instance_types": sorted(types)}
+    made = [
+        Stage(
+            slot,
+            f"{percent} % spot: {count} of {settings.domains} domains ({count / settings.domains:.0%})",
+            gates(estate),
+            {**known, "percent": percent, "spot_domains": count},
+        )
+        for slot, percent, count in steps
+    ]
+    last = {**known, "spot_domains": wanted[-1]}
+    group = estate.region(region).node_group
+    shrinks = live["node_group"]["desiredSize"] > group.floor
+    if settings.drill and (made or shrinks):
+        made.append(Stage(DRILL, "one spot node gets an interruption notice", gates(estate, drill=True), last))
+    if shrinks:
+        title = f"node group {group.name} from {live['node_group']['desiredSize']} nodes to its floor of {group.floor}"
+        made.append(Stage(OLD_NODE_GROUP, title, gates(estate), {**last, "floor": group.floor}))
+    return tuple(made)
+
+
+def gates(estate: Estate, drill: bool = False) -> tuple[Gate, ...]:
+    """The gates of every stage; the drill adds how soon Karpenter reacts."""
+    targets = estate.targets
+
+    def gate(name: str, comparison: Comparison, field: str, unit: str, samples: int, threshold: float) -> Gate:
+        return Gate(name, comparison, threshold, unit, samples, f"estate targets.{field}")
+
+    below, at_most, at_least = Comparison.BELOW, Comparison.AT_MOST, Comparison.AT_LEAST
+    notices, stop = targets.unplanned_notices_per_soak, targets.interruption_stop_rate
+    made = [
+        gate("unplanned_notices", at_most, "unplanned_notices_per_soak", "notices", 1, notices),
+        gate("interruption_rate_24h", below, "interruption_stop_rate", "ratio", 1, stop),
+        gate("p95_ms", at_most, "p95_ms", "ms", 100, targets.p95_ms),
+        gate("p95_ms_grpc", at_most, "p95_ms", "ms", 100, targets.p95_ms),
+        gate("error_ratio", below, "error_ratio", "ratio", 100, targets.error_ratio),
+        gate("availability", at_least, "availability", "ratio", 3, targets.availability),
+        Gate(
+            "pods_pending_too_long", at_most, 0, "pods", 1, f"estate targets.pending_seconds {targets.pending_seconds}"
+        ),
+    ]
+    if drill:
+        made.append(gate("cordon_seconds", at_most, "cordon_seconds", "s", 1, targets.cordon_seconds))
+    return tuple(made)
+
+
+# Money -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NodeFact:
+    """One live node as far as money and shares need it. ``capacity`` is ``spot`` or ``on-demand``."""
+
+    name: str
+    instance_type: str
+    zone: str
+    capacity: str
+    vcpu: float
+    node_group: str | None
+    node_pool: str | None
+    domain: str | None
+
+
+def node_price(book: AwsBook, region: str, node: NodeFact) -> Decimal | None:
+    """USD an hour of a node in the book, None when the book doesn't know it."""
+    if node.capacity == "spot":
+        return book.spot(region, node.instance_type, node.zone)
+    return book.on_demand(region, node.instance_type)
+
+
+def total(prices: Iterable[Decimal | None]) -> Decimal | None:
+    """The sum, or None as soon as one is not known: a missing price is never zero."""
+    known = Decimal(0)
+    for price in prices:
+        if price is None:
+            return None
+        known += price
+    return known
+
+
+def cores(quantity: str) -> float:
+    """A Kubernetes CPU quantity in cores: ``500m`` is 0.5."""
+    return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
+
+
+def mebibytes(quantity: str) -> float:
+    """A Kubernetes memory quantity in MiB: ``2Gi`` is 2048."""
+    units = {"Ki": 1 / 1024, "Mi": 1.0, "Gi": 1024.0, "Ti": 1024.0**2}
+    if quantity[-2:] in units:
+        return float(quantity[:-2]) * units[quantity[-2:]]
+    return float(quantity) / 2**20
+
+
+def pods_per_node(estate: Estate, cpu: float, memory_mib: float) -> int:
+    """How many AkiDB pods fit a node with this allocatable, counted with the largest request of the workloads."""
+    requests = [w.requests for w in estate.workloads.values()]
+    return min(
+        int(cpu // max(cores(r.cpu) for r in requests)), int(memory_mib // max(mebibytes(r.memory) for r in requests))
+    )
+
+
+def domain_cost(estate: Estate, choices: Sequence[Choice], pods: int, spot: bool) -> Decimal | None:
+    """USD an hour of the cheapest way to host ``pods`` in one domain on nodes of one type; None when none fits."""
+    costs = []
+    for choice in choices:
+        fits = pods_per_node(estate, choice.instance.allocatable_cpu, choice.instance.allocatable_memory_mib)
+        if fits:
+            costs.append(math.ceil(pods / fits) * (choice.spot if spot else choice.on_demand))
+    return min(costs, default=None)
+
+
+def predicted_usd_hour(
+    estate: Estate, region: str, book: AwsBook, choices: Sequence[Choice], spot_domains: int, domains: int
+) -> Decimal | None:
+    """USD an hour after the last stage: the node group's floor and each domain on its cheapest type."""
+    group = estate.region(region).node_group
+    floor = book.on_demand(region, group.instance_type)
+    spreads = [balanced(w.replicas, domains) for w in estate.workloads.values()]
+    in_domain = [sum(spread[n] for spread in spreads) for n in range(domains)]
+    parts = [domain_cost(estate, choices, pods, n < spot_domains) for n, pods in enumerate(in_domain)]
+    return total([None if floor is None else floor * group.floor, *parts])
+
+
+def build_plan(
+    estate: Estate,
+    region: str,
+    settings: SpotSettings,
+    live: Mapping[str, Any],
+    nodes: Sequence[NodeFact],
+    book: AwsBook,
+    choices: Sequence[Choice],
+) -> Plan:
+    """The whole plan of one region."""
+    types = [choice.name for choice in choices]
+    counts = step_domains(settings.steps_percent, settings.domains)
+    wanted = wanted_state(estate, region, settings, counts[-1], types, live["queue_arn"])
+    found = differences(live, wanted)
+    changes = any(not d.path.startswith("NodeGroup") for d in found)
+    before = total(node_price(book, region, node) for node in nodes)
+    after = predicted_usd_hour(estate, region, book, choices, counts[-1], settings.domains)
+    return Plan(
+        lever=NAME,
+        region=region,
+        live=live,
+        differences=tuple(found),
+        stages=stages(estate, region, settings, types, live, changes),
+        usd_month_before=None if before is None else usd_month(before),
+        usd_month_after=None if after is None else usd_month(after),
+        price_book=f"{book.name} ({book.date})",
+        undo=Undo.NODE_WAVE,
+        notes=_notes(estate, region, settings, counts, book),
+    )
+
+
+def _notes(
+    estate: Estate, region: str, settings: SpotSettings, counts: Sequence[int], book: AwsBook
+) -> tuple[str, ...]:
+    asked = ", ".join(f"{p} %" for p in settings.steps_percent)
+    given = ", ".join(f"{count / settings.domains:.0%}" for count in counts)
+    group = estate.region(region).node_group
+    return (
+        f"steps {asked} become {given} of the pods: {settings.domains} domains need at least {settings.domains} nodes",
+        f"{group.floor} nodes of {group.name} stay for system pods: they cost money and don't count in the share",
+        "adding the spread constraint restarts every AkiDB pod once; a rollback does so again",
+        "the cost after is a forecast: each domain on its cheapest type at the book's spot price",
+        *book.assumptions,
+    )

@@ -1,0 +1,153 @@
+"""The lock: one coordination.k8s.io Lease per cluster, held by the run that may change the cluster.
+
+Decisions are pure; the API is reached through :class:`Leases`, which the caller makes. A lease is stale only when
+Airflow says that its holder's run has ended, never because time has passed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from include.rollout.lever import Refused
+
+LEASE = "akidb-rollout"
+_ATTEMPTS = 5
+Lease = Mapping[str, Any]
+
+
+class LeaseConflict(RuntimeError):
+    """The lease was created or changed by somebody else since it was read (HTTP 409)."""
+
+
+class Leases(Protocol):
+    """Leases of the estate's namespace in one cluster, as the JSON that the API speaks."""
+
+    def get(self, name: str) -> Lease | None:
+        """The lease, or None when there is none."""
+
+    def create(self, body: Lease) -> None:
+        """Create the lease. Raises LeaseConflict when it exists."""
+
+    def replace(self, body: Lease) -> None:
+        """Replace the lease of this resourceVersion. Raises LeaseConflict when it was changed since."""
+
+
+class LockHeld(Refused):
+    """Another run holds the lock, or has taken it over."""
+
+    def __init__(self, message: str, holder: str) -> None:
+        super().__init__(message)
+        self.holder = holder
+
+
+class State(enum.StrEnum):
+    """Who holds a lease, seen from one run."""
+
+    FREE = "free"
+    OURS = "ours"
+    HELD = "held"
+    STALE = "stale"
+
+
+def holder_of(lease: Lease | None) -> str:
+    """The holder's ``dag_id/run_id``, empty when nobody holds the lease."""
+    return str((lease or {}).get("spec", {}).get("holderIdentity") or "")
+
+
+def classify(lease: Lease | None, ours: str, run_ended: Callable[[str], bool | None]) -> State:
+    """Whose the lease is. ``run_ended`` answers None when it can't tell, and then the lease is not stale."""
+    holder = holder_of(lease)
+    if not holder:
+        return State.FREE
+    if holder == ours:
+        return State.OURS
+    return State.STALE if run_ended(holder) is True else State.HELD
+
+
+def lease_body(lease: Lease | None, holder: str | None, now: dt.datetime) -> dict[str, Any]:
+    """The lease with a new holder (None releases it), bound to the resourceVersion that was read."""
+    time = now.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    metadata: dict[str, Any] = {"name": LEASE}
+    transitions = 0
+    if lease is not None:
+        metadata["resourceVersion"] = lease["metadata"]["resourceVersion"]
+        transitions = int(lease.get("spec", {}).get("leaseTransitions") or 0) + 1
+    spec: dict[str, Any] = {"leaseTransitions": transitions, "renewTime": time}
+    if holder is not None:
+        spec |= {"holderIdentity": holder, "acquireTime": time}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+class Lock:
+    """The lock of one region's cluster, as one run sees it. ``holder`` is the run's ``dag_id/run_id``."""
+
+    def __init__(self, leases: Leases, region: str, holder: str, clock: Callable[[], dt.datetime] = _now) -> None:
+        self._leases = leases
+        self._region = region
+        self._holder = holder
+        self._clock = clock
+
+    def acquire(self, run_ended: Callable[[str], bool | None]) -> str | None:
+        """Take the lock; taking it again is fine. Returns the holder whose stale lock was taken over, else None.
+
+        Raises LockHeld with the holder's name while its run goes on, or when nobody can tell.
+        """
+        return self._take(lambda lease: self._refuse_held(lease, run_ended))
+
+    def take_over(self) -> str | None:
+        """Take the lock from whoever holds it. Returns that holder, or None when it was free or ours."""
+        return self._take(lambda _lease: None)
+
+    def assert_held(self) -> None:
+        """Raise LockHeld unless this run holds the lock: called before each write."""
+        holder = holder_of(self._leases.get(LEASE))
+        if holder != self._holder:
+            by = f"{holder} has taken the lock over" if holder else "the lock was released"
+            raise LockHeld(f"{self._region}: {by}; this run writes nothing more there", holder)
+
+    def release(self) -> bool:
+        """Give the lock up if this run holds it; returns whether it did. Somebody else's lock is left alone."""
+        for _ in range(_ATTEMPTS):
+            lease = self._leases.get(LEASE)
+            if holder_of(lease) != self._holder:
+                return False
+            try:
+                self._leases.replace(lease_body(lease, None, self._clock()))
+            except LeaseConflict:
+                continue
+            return True
+        raise LockHeld(f"{self._region}: the lease {LEASE} changes faster than it can be released", self._holder)
+
+    def _take(self, check: Callable[[Lease | None], None]) -> str | None:
+        for _ in range(_ATTEMPTS):
+            lease = self._leases.get(LEASE)
+            holder = holder_of(lease)
+            if holder == self._holder:
+                return None
+            check(lease)
+            body = lease_body(lease, self._holder, self._clock())
+            try:
+                if lease is None:
+                    self._leases.create(body)
+                else:
+                    self._leases.replace(body)
+            except LeaseConflict:
+                continue  # somebody was faster: read again who holds it now
+            return holder or None
+        raise LockHeld(f"{self._region}: the lease {LEASE} changes faster than it can be taken; try again", "")
+
+    def _refuse_held(self, lease: Lease | None, run_ended: Callable[[str], bool | None]) -> None:
+        if classify(lease, self._holder, run_ended) is State.HELD:
+            holder = holder_of(lease)
+            raise LockHeld(
+                f"{self._region}: {holder} holds the lock; wait for that run to end, or end it, and trigger again "
+                "(the rollback DAG may take the lock over)",
+                holder,
+            )

@@ -1,0 +1,527 @@
+"""A real Airflow for the rehearsal: API server with a login, scheduler, DAG processor, triggerer.
+
+``python -m lab.airflow`` keeps one up against a running lab until Ctrl-C; ``python -m lab.airflow down`` ends what a
+killed run has left. Everything lies in ``<lab folder>/airflow``; all sockets are on loopback. The file is fresh at
+each start: the lab that its old runs acted on is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+import yaml
+
+from include.estate import EstateError, load_estate
+from lab import world
+from lab.processes import Crashed, Processes, reserved_ports
+
+SETTINGS_FILE = world.REPOSITORY / "airflow_settings.yaml"
+COMPONENTS: dict[str, tuple[str, ...]] = {
+    "api-server": ("api-server", "--host", "127.0.0.1", "--workers", "1"),
+    # Task logs lie on the same disk: the log servers of scheduler and triggerer would only open ports on all addresses.
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
+}
+ADMIN, SERVICE_USER = "admin", "akidb-service"
+HOST = "127.0.0.1"
+READY_SECONDS = 120
+STOP_SECONDS = 15
+
+
+class AirflowError(RuntimeError):
+    """Airflow could not be started, or its API refused a request; the message says which and why."""
+
+
+class ApiError(AirflowError):
+    """The REST API refused a request; ``status`` is the HTTP status."""
+
+    def __init__(self, method: str, path: str, response: requests.Response) -> None:
+        super().__init__(f"Airflow's API refused {method} {path}: {response.status_code} {response.text[:500]}")
+        self.status = response.status_code
+
+
+@dataclass
+class Client:
+    """A thin client of the public REST API, logged in as one user."""
+
+    url: str
+    user: str
+    password: str = field(repr=False)
+    timeout: float = 30.0
+    _session: requests.Session = field(default_factory=requests.Session, repr=False)
+
+    def _login(self) -> None:
+        response = self._session.post(
+            f"{self.url}/auth/token", json={"username": self.user, "password": self.password}, timeout=self.timeout
+        )
+        if response.status_code != requests.codes.created:
+            raise ApiError("POST", "/auth/token", response)
+        self._session.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
+
+    def request(self, method: str, path: str, **arguments: Any) -> Any:
+        """Send one request to ``/api/v2<path>`` and return its JSON. Raises ApiError with the server's reason."""
+        if "Authorization" not in self._session.headers:
+            self._login()
+        for again in (True, False):
+            response = self._session.request(method, f"{self.url}/api/v2{path}", timeout=self.timeout, **arguments)
+            if response.status_code == requests.codes.unauthorized and again:
+                self._login()  # the token has expired
+                continue
+            break
+        if not response.ok:
+            raise ApiError(method, path, response)
+        return response.json() if response.content else None
+
+    def import_errors(self) -> list[dict[str, Any]]:
+        """DAG files that don't load: ``filename`` and ``stack_trace`` each."""
+        found: list[dict[str, Any]] = self.request("GET", "/importErrors", params={"limit": 100})["import_errors"]
+        return found
+
+    def dag_ids(self) -> set[str]:
+        """The DAGs that have been parsed so far."""
+        return {dag["dag_id"] for dag in self.request("GET", "/dags", params={"limit": 100})["dags"]}
+
+    def unpause(self, dag_id: str) -> None:
+        """Let the scheduler run ``dag_id``."""
+        self.request("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any]) -> str:
+        """Start a run with ``conf``; returns its run id."""
+        body = {"logical_date": None, "conf": dict(conf)}
+        run_id: str = self.request("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
+        return run_id
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """queued, running, success or failed."""
+        state: str = self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
+        return state
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Every task instance of a run, mapped ones included."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.request(
+                "GET",
+                f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances",
+                params={"limit": 100, "offset": len(found)},
+            )
+            found += page["task_instances"]
+            if not page["task_instances"] or len(found) >= page["total_entries"]:
+                return found
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, key: str = "return_value") -> Any:
+        """The value that a task has returned."""
+        return self.request(
+            "GET",
+            f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}",
+            params={"map_index": map_index},
+        )["value"]
+
+    def log(self, dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int) -> list[str]:
+        """The event texts of one try's log."""
+        page = self.request(
+            "GET",
+            f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}",
+            params={"map_index": map_index, "full_content": True},
+        )
+        return [str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in page["content"]]
+
+    def questions(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """What the run asks a person: subject, body, options, and the task instance that waits."""
+        page = self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/hitlDetails", params={"limit": 100})
+        found: list[dict[str, Any]] = page["hitl_details"]
+        return found
+
+    def answer(self, question: Mapping[str, Any], option: str) -> None:
+        """Answer one of ``questions``. Raises ApiError when this user may not, or when it is answered already."""
+        task = question["task_instance"]
+        self.request(
+            "PATCH",
+            f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"
+            f"/{task['map_index']}/hitlDetails",
+            json={"chosen_options": [option], "params_input": {}},
+        )
+
+
+def configuration(home: Path, port: int, users: Mapping[str, str], passwords_file: Path) -> dict[str, dict[str, str]]:
+    """Sections of airflow.cfg. ``users`` maps a name to its role."""
+    return {
+        "core": {
+            "dags_folder": str(world.REPOSITORY / "dags"),
+            "plugins_folder": str(world.REPOSITORY / "plugins"),
+            "load_examples": "False",
+            "executor": "LocalExecutor",
+            "parallelism": "6",
+            "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "simple_auth_manager_users": ",".join(f"{name}:{role}" for name, role in users.items()),
+            "simple_auth_manager_passwords_file": str(passwords_file),
+            "execution_api_server_url": f"http://{HOST}:{port}/execution/",
+        },
+        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}"},
+        "api": {"base_url": f"http://{HOST}:{port}", "secret_key": secrets.token_urlsafe(32)},
+        "api_auth": {"jwt_secret": secrets.token_urlsafe(64)},
+        "logging": {"base_log_folder": str(home / "task-logs"), "logging_level": "INFO"},
+        "scheduler": {
+            "scheduler_idle_sleep_time": "0.1",  # a chain of 20 tasks takes 6 s instead of 21 s
+            "task_instance_heartbeat_timeout": "30",  # a task that was killed is noticed within half a minute
+            "task_instance_heartbeat_timeout_detection_interval": "5",
+        },
+        "workers": {"min_heartbeat_interval": "1"},
+        "dag_processor": {"parsing_processes": "1", "refresh_interval": "30"},
+        "usage_data_collection": {"enabled": "False"},
+    }
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
+def _in_ini(sections: Mapping[str, Mapping[str, str]]) -> str:
+    # Airflow reads the file with interpolation: a lone % would be an error.
+    lines = []
+    for section, values in sections.items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {value.replace('%', '%%')}" for key, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+class Airflow:
+    """One Airflow in ``folder/airflow``, with the estate's approvers as users."""
+
+    def __init__(self, folder: Path, approvers: tuple[str, ...] = ()) -> None:
+        self.home = folder / "airflow"
+        # Role `user` may trigger and answer; only the admin may create connections.
+        self.users = {ADMIN: "admin", **dict.fromkeys(approvers, "user"), SERVICE_USER: "viewer"}
+        self.passwords = {name: secrets.token_urlsafe(12) for name in self.users}
+        self.processes = Processes(self.home)
+        self.url = ""
+        self.seconds: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Start all components and wait until they are healthy. Raises Crashed or AirflowError; leaves nothing then."""
+        begun = time.monotonic()
+        take_down(self.home.parent)
+        self.home.mkdir(parents=True, exist_ok=True)
+        try:
+            with reserved_ports(1) as (port,):
+                self.url = f"http://{HOST}:{port}"
+                self._write_files(port)
+                self._migrate()
+                self.seconds["database"] = round(time.monotonic() - begun, 1)
+                for name, arguments in COMPONENTS.items():
+                    extra = ("--port", str(port)) if name == "api-server" else ()
+                    self.processes.start(name, self._command(*arguments, *extra), env=self._environment())
+                self.processes.wait_until(self._healthy, "Airflow being healthy", READY_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
+        self.seconds["healthy"] = round(time.monotonic() - begun, 1)
+
+    def stop(self) -> None:
+        """End every component and the tasks that still run."""
+        _stop(self.processes)
+
+    def client(self, user: str = ADMIN) -> Client:
+        """A client of the REST API, logged in as ``user``."""
+        return Client(self.url, user, self.passwords[user])
+
+    def _write_files(self, port: int) -> None:
+        passwords = self.home / "passwords.json"
+        _write_private(passwords, json.dumps(self.passwords))
+        _write_private(self.home / "airflow.cfg", _in_ini(configuration(self.home, port, self.users, passwords)))
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "AIRFLOW_HOME": str(self.home),
+            "PYTHONPATH": str(world.REPOSITORY),
+            "NO_COLOR": "1",
+            # The real credentials of this machine must never be looked up by a task of the rehearsal.
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        }
+
+    def _command(self, *arguments: str) -> list[str]:
+        # Settings of the caller's shell would win over airflow.cfg.
+        inherited = [name for name in os.environ if name.startswith("AIRFLOW__")]
+        unset = [part for name in inherited for part in ("-u", name)]
+        return ["env", *unset, sys.executable, "-m", "airflow", *arguments]
+
+    def _migrate(self) -> None:
+        result = subprocess.run(
+            self._command("db", "migrate"),
+            env={**os.environ, **self._environment()},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode != 0:
+            tail = "\n".join((result.stderr or result.stdout).strip().splitlines()[-15:])
+            raise AirflowError(f"Airflow's database could not be created:\n{tail}")
+
+    def _healthy(self) -> bool:
+        try:
+            answer = requests.get(f"{self.url}/api/v2/monitor/health", timeout=5)
+        except requests.RequestException:
+            return False
+        if not answer.ok:
+            return False
+        parts = answer.json()
+        wanted = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+        return all(parts[name]["status"] == "healthy" for name in wanted)
+
+    def memory_mib(self) -> int:
+        """Resident memory of all components, shared pages counted once (proportional set size)."""
+        total = 0
+        for entry in self.processes.registered():
+            for process in _family(entry.pid):
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.Error:
+                    continue
+        return total // 2**20
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _stop(processes: Processes) -> None:
+    """SIGINT first: on SIGTERM Airflow's components leave their children behind. Whatever is left is killed."""
+    members = [
+        process
+        for entry in processes.registered()
+        for process in _family(entry.pid)
+        if process.pid != entry.pid or abs(process.create_time() - entry.created) < 1
+    ]
+    for entry in processes.registered():
+        if any(process.pid == entry.pid for process in members):
+            os.killpg(entry.pid, signal.SIGINT)  # each component leads its own session
+    _, alive = psutil.wait_procs(members, timeout=STOP_SECONDS)
+    for process in alive:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(alive, timeout=STOP_SECONDS)
+    processes.stop_all()
+
+
+def take_down(folder: Path) -> None:
+    """End what an earlier Airflow of this lab folder has left, and remove its files but the logs."""
+    home = folder / "airflow"
+    _stop(Processes(home))
+    for pattern in ("airflow.db*", "airflow.cfg", "passwords.json"):
+        for path in home.glob(pattern):
+            path.unlink()
+    shutil.rmtree(home / "task-logs", ignore_errors=True)
+
+
+def variables_of(state: Mapping[str, Any], airflow: Airflow, ledger: Path) -> dict[str, str]:
+    """What the placeholders of airflow_settings.yaml stand for, from the lab's ``state`` and the running Airflow."""
+    prometheus_host, _, prometheus_port = str(state["prometheus"]).removeprefix("http://").partition(":")
+    _, _, port = airflow.url.rpartition(":")
+    values = {
+        "AWS_ENDPOINT": str(state["aws_endpoint"]),
+        "AWS_KEY": "lab",  # the emulator takes any key
+        "AWS_SECRET": "lab",
+        "PROMETHEUS_HOST": prometheus_host,
+        "PROMETHEUS_PORT": prometheus_port,
+        "AIRFLOW_HOST": HOST,
+        "AIRFLOW_PORT": port,
+        "SERVICE_USER": SERVICE_USER,
+        "SERVICE_PASSWORD": airflow.passwords[SERVICE_USER],
+        "LEDGER": ledger.as_uri(),
+    }
+    for region, entry in state["regions"].items():
+        values[f"KUBECONFIG_{region.upper().replace('-', '_')}"] = str(entry["rollout_kubeconfig"])
+    return values
+
+
+def settings_for(text: str, values: Mapping[str, str], absent_regions: tuple[str, ...] = ()) -> dict[str, Any]:
+    """airflow_settings.yaml with every ``${NAME}`` filled in; connections of ``absent_regions`` are left out.
+
+    Raises AirflowError naming each placeholder that has no value and where it stands.
+    """
+    settings = yaml.safe_load(text)["airflow"]
+    endings = tuple("_" + region.replace("-", "_") for region in absent_regions)
+    connections = settings.get("connections") or []
+    settings["connections"] = [c for c in connections if not (endings and c["conn_id"].endswith(endings))]
+    missing: list[str] = []
+    filled = _fill(settings, values, "airflow", missing)
+    if missing:
+        raise AirflowError(
+            "airflow_settings.yaml has placeholders without a value:\n  "
+            + "\n  ".join(missing)
+            + "\nCorrect their spelling, or add them to variables_of() in lab/airflow.py"
+        )
+    result: dict[str, Any] = filled
+    return result
+
+
+def _fill(value: Any, values: Mapping[str, str], path: str, missing: list[str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _fill(inner, values, f"{path}.{key}", missing) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_fill(inner, values, f"{path}[{n}]", missing) for n, inner in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in values:
+            missing.append(f"${{{name}}} in {path}")
+            return ""
+        return values[name]
+
+    return re.sub(r"\$\{(\w+)\}", replace, value)
+
+
+def load_settings(client: Client, settings: Mapping[str, Any]) -> None:
+    """Create or update the connections, pools and variables of ``settings`` through the REST API."""
+    for entry in settings.get("connections") or []:
+        body = connection_body(entry)
+        _post_or_patch(client, "/connections", body, body["connection_id"])
+    for entry in settings.get("pools") or []:
+        body = {
+            "name": entry["pool_name"],
+            "slots": int(entry["pool_slot"]),
+            "description": entry.get("pool_description"),
+            "include_deferred": False,
+        }
+        _post_or_patch(client, "/pools", body, entry["pool_name"])
+    for entry in settings.get("variables") or []:
+        body = {"key": entry["variable_name"], "value": entry["variable_value"]}
+        _post_or_patch(client, "/variables", body, entry["variable_name"])
+
+
+def connection_body(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The REST API's body for one connection in the Astro CLI's shape."""
+    names = {"conn_id": "connection_id", "conn_type": "conn_type", "conn_host": "host", "conn_schema": "schema"}
+    names |= {"conn_login": "login", "conn_password": "password", "conn_port": "port", "conn_extra": "extra"}
+    unknown = sorted(set(entry) - set(names))
+    if unknown:
+        raise AirflowError(
+            f"airflow_settings.yaml: connection {entry.get('conn_id')} has unknown fields {', '.join(unknown)}; "
+            f"known are {', '.join(names)}"
+        )
+    body = {names[key]: value for key, value in entry.items() if value not in (None, "")}
+    if "port" in body:
+        body["port"] = int(body["port"])
+    if isinstance(body.get("extra"), dict):
+        body["extra"] = json.dumps(body["extra"])
+    return body
+
+
+def _post_or_patch(client: Client, path: str, body: Mapping[str, Any], name: str) -> None:
+    try:
+        client.request("POST", path, json=dict(body))
+    except ApiError as error:
+        if error.status != requests.codes.conflict:
+            raise
+        client.request("PATCH", f"{path}/{name}", json=dict(body))
+
+
+def connect(airflow: Airflow, state: Mapping[str, Any], ledger: Path) -> None:
+    """Load airflow_settings.yaml into ``airflow`` for the lab described by ``state``."""
+    absent = tuple(name for name in load_estate().regions if name not in state["regions"])
+    text = SETTINGS_FILE.read_text(encoding="utf-8")
+    load_settings(airflow.client(), settings_for(text, variables_of(state, airflow, ledger), absent))
+
+
+def lab_folder() -> Path:
+    """The folder of the lab: ``$LAB_DIR``, else ``.lab`` of this checkout."""
+    return Path(os.environ.get("LAB_DIR") or world.DEFAULT_FOLDER).resolve()
+
+
+def ledger_folder(folder: Path) -> Path:
+    """Where the rehearsal's ledger lies."""
+    return folder / "ledger"
+
+
+def start_beside(
+    folder: Path, approvers: tuple[str, ...], boot: Callable[[], world.World]
+) -> tuple[Airflow, world.World]:
+    """Start Airflow while ``boot`` boots the lab; on a failure of either both are taken down."""
+    airflow = Airflow(folder, approvers)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        starting = pool.submit(airflow.start)
+        try:
+            booted = boot()
+        except BaseException:
+            _settle(starting.result)
+            airflow.stop()
+            raise
+        try:
+            starting.result()
+        except BaseException:
+            airflow.stop()
+            booted.down()
+            raise
+    return airflow, booted
+
+
+def _settle(wait: Callable[[], None]) -> None:
+    """Wait for a start that is no longer wanted; why the lab failed is what the person must read."""
+    try:
+        wait()
+    except (AirflowError, Crashed, TimeoutError) as error:
+        print(f"airflow: {error}", file=sys.stderr)
+
+
+def _serve(folder: Path) -> None:
+    state = world.load_world(folder)
+    airflow = Airflow(folder, load_estate().governance.approvers)
+    airflow.start()
+    try:
+        connect(airflow, state, ledger_folder(folder))
+        print(f"Airflow {airflow.url} after {airflow.seconds['healthy']} s; Ctrl-C ends it")
+        print("\n".join(f"  login {name} / {airflow.passwords[name]}" for name in airflow.users), flush=True)
+        signal.pause()
+    finally:
+        airflow.stop()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="lab.airflow", description=__doc__)
+    parser.add_argument("command", choices=["up", "down"], nargs="?", default="up")
+    command = parser.parse_args().command
+    try:
+        if command == "down":
+            take_down(lab_folder())
+        else:
+            _serve(lab_folder())
+    except KeyboardInterrupt:
+        return 0
+    except (AirflowError, Crashed, EstateError, TimeoutError) as error:
+        print(f"airflow: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

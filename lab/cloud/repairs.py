@@ -1,0 +1,494 @@
+"""What moto lacks or answers differently from AWS, filled in around it. LAB.md's table of gaps is the to-do list.
+
+moto's modules are imported inside functions: moto reads ``MOTO_AMIS_PATH`` when it is imported, and the emulator
+writes that file first. Everything runs under the emulator's lock, so that moto's state and a repair change together.
+
+The region of a request is that of its credential scope; a price request names its region in a filter, because the
+Price List service has endpoints in a few regions only.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fnmatch
+import json
+import logging
+import re
+import urllib.parse
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol
+from xml.sax.saxutils import escape
+
+ACCOUNT = "123456789012"
+UNKNOWN_PRICE = Decimal(99)  # so dear that nobody picks a type whose price is not known
+NO_METAL = "lab.metal"  # Karpenter refuses a price list without bare metal; no offering has this name
+EC2_NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
+PUBLIC_PARAMETERS, SEEDED_PARAMETERS = b"/aws/service/eks/", b"/lab/service/eks/"
+log = logging.getLogger(__name__)
+
+
+class Book(Protocol):
+    """The part of ``include.prices.AwsBook`` that the emulator needs; USD an hour."""
+
+    def on_demand(self, region: str, instance_type: str) -> Decimal | None: ...
+    def spot(self, region: str, instance_type: str, zone: str) -> Decimal | None: ...
+    def instance_types(self) -> list[str]: ...
+
+
+@dataclass
+class Call:
+    """One request to AWS. ``action`` is the operation's name, or method and path for REST services."""
+
+    region: str
+    service: str
+    action: str
+    body: bytes
+    form: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+    refused_pools: str = ""  # the errorSet of a CreateFleet that found some pools dry
+
+    def json(self) -> dict[str, Any]:
+        """The body of a JSON request; empty when there is none."""
+        return dict(json.loads(self.body)) if self.body else {}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response of the emulator."""
+
+    status: int
+    content_type: str
+    body: bytes
+    error_type: str = ""
+
+
+def ec2_answer(action: str, inner: str) -> Answer:
+    """A successful answer of EC2: ``inner`` is the XML below the response element."""
+    text = (
+        f'<?xml version="1.0" encoding="UTF-8"?><{action}Response xmlns="{EC2_NAMESPACE}">'
+        f"<requestId>{uuid.uuid4()}</requestId>{inner}</{action}Response>"
+    )
+    return Answer(200, "text/xml", text.encode())
+
+
+def json_answer(value: Mapping[str, Any]) -> Answer:
+    """A successful answer of a JSON service."""
+    return Answer(200, "application/x-amz-json-1.1", json.dumps(value).encode())
+
+
+def query_refusal(code: str, message: str) -> Answer:
+    """A refusal (HTTP 400) of a query service such as Auto Scaling."""
+    text = (
+        f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+        f"<RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>"
+    )
+    return Answer(400, "text/xml", text.encode())
+
+
+def eks_refusal(message: str) -> Answer:
+    """EKS's InvalidParameterException (HTTP 400)."""
+    return Answer(400, "application/json", json.dumps({"message": message}).encode(), "InvalidParameterException")
+
+
+class DryPools:
+    """Pools without capacity: patterns ``<capacity type>:<instance type>:<zone>``, ``*`` allowed, in a JSON list.
+
+    ``<region>/`` in front limits a pattern to a region. The file is read again whenever it changes; one that can't
+    be read leaves the last patterns in force.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int] | None = None
+        self._patterns: list[str] = []
+
+    def patterns(self) -> list[str]:
+        """The patterns now in force."""
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError:
+            self._seen, self._patterns = None, []
+            return self._patterns
+        if (stat.st_mtime_ns, stat.st_size) != self._seen:
+            try:
+                self._patterns = [str(pattern) for pattern in json.loads(self._path.read_text(encoding="utf-8"))]
+                self._seen = (stat.st_mtime_ns, stat.st_size)
+            except (OSError, ValueError) as error:
+                log.warning("%s is left unread (%s): it must be a JSON list of patterns", self._path.name, error)
+        return self._patterns
+
+    def is_dry(self, region: str, capacity_type: str, instance_type: str, zone: str) -> bool:
+        """Whether the pool has no capacity."""
+        pool = f"{capacity_type}:{instance_type}:{zone}"
+        return any(fnmatch.fnmatchcase(pool if "/" not in p else f"{region}/{pool}", p) for p in self.patterns())
+
+
+@dataclass(frozen=True)
+class Override:
+    """One pool that a CreateFleet request allows; ``fields`` are the request's own."""
+
+    config: str
+    fields: Mapping[str, str]
+
+    @property
+    def instance_type(self) -> str:
+        """The pool's instance type."""
+        return self.fields.get("InstanceType", "")
+
+    @property
+    def zone(self) -> str:
+        """The pool's zone; empty when only a subnet is named."""
+        return self.fields.get("AvailabilityZone", "")
+
+
+_OVERRIDE = re.compile(r"LaunchTemplateConfigs\.(\d+)\.Overrides\.(\d+)\.(.+)")
+
+
+def fleet_overrides(form: Mapping[str, str]) -> list[Override]:
+    """The pools of a CreateFleet request, in its order."""
+    grouped: dict[tuple[int, int], dict[str, str]] = {}
+    for key, value in form.items():
+        match = _OVERRIDE.fullmatch(key)
+        if match:
+            grouped.setdefault((int(match[1]), int(match[2])), {})[match[3]] = value
+    return [Override(str(config), fields) for (config, _), fields in sorted(grouped.items())]
+
+
+def fleet_with_only(form: Mapping[str, str], chosen: Override) -> bytes:
+    """The CreateFleet request with one pool left."""
+    kept = {key: value for key, value in form.items() if not key.startswith("LaunchTemplateConfigs.")}
+    specification = f"LaunchTemplateConfigs.{chosen.config}.LaunchTemplateSpecification."
+    for key, value in form.items():
+        if key.startswith(specification):
+            kept["LaunchTemplateConfigs.1.LaunchTemplateSpecification." + key.removeprefix(specification)] = value
+    for key, value in chosen.fields.items():
+        kept[f"LaunchTemplateConfigs.1.Overrides.1.{key}"] = value
+    return urllib.parse.urlencode(kept).encode()
+
+
+def capacity_errors(dry: Iterable[Override], capacity_type: str) -> str:
+    """The errorSet of a CreateFleet answer: one InsufficientInstanceCapacity a dry pool."""
+    items = "".join(
+        "<item><errorCode>InsufficientInstanceCapacity</errorCode>"
+        "<errorMessage>There is no capacity in this pool (lab).</errorMessage>"
+        f"<lifecycle>{capacity_type}</lifecycle><launchTemplateAndOverrides><overrides>"
+        f"<instanceType>{escape(o.instance_type)}</instanceType><availabilityZone>{escape(o.zone)}</availabilityZone>"
+        f"<subnetId>{escape(o.fields.get('SubnetId', ''))}</subnetId></overrides></launchTemplateAndOverrides></item>"
+        for o in dry
+    )
+    return f"<errorSet>{items}</errorSet>" if items else ""
+
+
+def on_demand_list(book: Book, region: str, types: Sequence[str], metal: bool) -> dict[str, Any]:
+    """GetProducts' answer for ``types`` in ``region``; bare metal is a list of its own, never empty."""
+    prices = {t: book.on_demand(region, t) for t in types if (".metal" in t) == metal}
+    known = {t: price for t, price in prices.items() if price is not None}
+    if metal and not known:
+        known = {NO_METAL: UNKNOWN_PRICE}
+    return {"FormatVersion": "aws_v1", "PriceList": [_product(region, t, price) for t, price in known.items()]}
+
+
+def _product(region: str, instance_type: str, price: Decimal) -> str:
+    attributes = {"instanceType": instance_type, "regionCode": region, "operatingSystem": "Linux"}
+    dimension = {"unit": "Hrs", "pricePerUnit": {"USD": f"{price:.10f}"}}
+    return json.dumps(
+        {
+            "product": {"productFamily": "Compute Instance", "attributes": attributes},
+            "terms": {"OnDemand": {"lab": {"priceDimensions": {"lab": dimension}}}},
+        }
+    )
+
+
+def spot_history(book: Book, region: str, types: Iterable[str], zones: Sequence[str], now: dt.datetime) -> str:
+    """DescribeSpotPriceHistory's items: one price a type and zone, UNKNOWN_PRICE where the book has none."""
+    stamp = now.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    items = []
+    for name in types:
+        for zone in zones:
+            price = book.spot(region, name, zone)
+            items.append(
+                f"<item><instanceType>{escape(name)}</instanceType><productDescription>Linux/UNIX</productDescription>"
+                f"<spotPrice>{UNKNOWN_PRICE if price is None else price:.6f}</spotPrice><timestamp>{stamp}</timestamp>"
+                f"<availabilityZone>{zone}</availabilityZone></item>"
+            )
+    return f"<spotPriceHistorySet>{''.join(items)}</spotPriceHistorySet>"
+
+
+def listed(form: Mapping[str, str], name: str, filter_name: str) -> list[str]:
+    """Values that a query asks for, as ``<name>.<n>`` or as the filter ``filter_name``; empty means all."""
+    values = [value for key, value in form.items() if re.fullmatch(rf"{name}(\.\d+)?", key)]
+    for key, value in form.items():
+        if value == filter_name and key.endswith(".Name"):
+            prefix = key.removesuffix("Name") + "Value"
+            values += [v for k, v in form.items() if k.startswith(prefix)]
+    return values
+
+
+def scaling_problem(wanted: Mapping[str, int]) -> str | None:
+    """Why EKS refuses this scalingConfig, or None."""
+    low, desired, high = wanted["minSize"], wanted["desiredSize"], wanted["maxSize"]
+    if low > high:
+        return f"Minimum capacity {low} can't be greater than maximum size {high}"
+    if desired < low:
+        return f"Minimum capacity {low} can't be greater than desired size {desired}"
+    if desired > high:
+        return f"desired capacity {desired} can't be greater than max size {high}"
+    return None
+
+
+class Repairs:
+    """All repairs of one emulator. ``before`` may answer or rewrite a call, ``after`` mends what moto did."""
+
+    def __init__(self, book: Book, types: Sequence[str], dry: DryPools) -> None:
+        self._book, self._types, self._dry = book, list(types), dry
+        self._before: dict[tuple[str, str], Callable[[Call], Answer | None]] = {
+            ("pricing", "GetProducts"): self._prices,
+            ("ec2", "DescribeSpotPriceHistory"): self._spot_prices,
+            ("ec2", "CreateFleet"): self._pick_pool,
+            ("ec2", "DescribeReservedInstances"): lambda _: ec2_answer(
+                "DescribeReservedInstances", "<reservedInstancesSet/>"
+            ),
+            ("savingsplans", "POST /DescribeSavingsPlans"): lambda _: json_answer({"savingsPlans": []}),
+            ("autoscaling", "TerminateInstanceInAutoScalingGroup"): self._check_termination,
+            ("ssm", "GetParameter"): self._rename_parameter,
+            ("ssm", "GetParameters"): self._rename_parameter,
+            ("ssm", "PutParameter"): self._rename_parameter,
+        }
+
+    def before(self, call: Call) -> Answer | None:
+        """Answer ``call`` without moto, or rewrite it, or leave it alone."""
+        if call.service == "eks":
+            return self._check_node_group(call) or self._describe_update(call)
+        repair = self._before.get((call.service, call.action))
+        return repair(call) if repair else None
+
+    def after(self, call: Call, answer: Answer) -> Answer:
+        """Mend moto's state and its answer to ``call``."""
+        if answer.status >= 300:
+            return answer
+        if (call.service, call.action) == ("ec2", "CreateFleet"):
+            return self._finish_fleet(call, answer)
+        if call.service == "ssm":
+            return Answer(answer.status, answer.content_type, answer.body.replace(SEEDED_PARAMETERS, PUBLIC_PARAMETERS))
+        if call.service == "eks" and call.action.endswith("/update-config"):
+            _scale_group(call.region, *_node_group_path(call.action))
+        elif call.service == "autoscaling":
+            _follow_groups(call.region)
+        return answer
+
+    # Prices -------------------------------------------------------------------------------------------------------
+
+    def _prices(self, call: Call) -> Answer:
+        filters = {f["Field"]: f["Value"] for f in call.json().get("Filters", [])}
+        region = filters.get("regionCode", call.region)
+        types = [t for t in self._types if filters.get("instanceType", t) == t]
+        metal = "bare metal" in filters.get("productFamily", "")
+        return json_answer(on_demand_list(self._book, region, types, metal))
+
+    def _spot_prices(self, call: Call) -> Answer:
+        types = listed(call.form, "InstanceType", "instance-type") or self._types
+        zones = listed(call.form, "AvailabilityZone", "availability-zone") or zones_of(call.region)
+        now = dt.datetime.now(dt.UTC)
+        return ec2_answer("DescribeSpotPriceHistory", spot_history(self._book, call.region, types, zones, now))
+
+    # Fleets -------------------------------------------------------------------------------------------------------
+
+    def _pick_pool(self, call: Call) -> Answer | None:
+        """moto takes the first pool; take the cheapest that has capacity. Karpenter's Priority is its price."""
+        if call.form.get("DryRun") == "true":
+            return None
+        kind = call.form.get("TargetCapacitySpecification.DefaultTargetCapacityType", "on-demand")
+        pools = fleet_overrides(call.form)
+        dry = [o for o in pools if self._dry.is_dry(call.region, kind, o.instance_type, o.zone)]
+        usable = [o for o in pools if o not in dry]
+        if not usable:
+            call.note = f"no capacity in any of {len(dry)} {kind} pools"
+            empty = f"<fleetId>fleet-{uuid.uuid4()}</fleetId>{capacity_errors(dry, kind)}<fleetInstanceSet/>"
+            return ec2_answer("CreateFleet", empty)
+        chosen = min(usable, key=lambda o: self._rank(call.region, kind, o))
+        call.note = f"{kind} {chosen.instance_type} {chosen.zone} of {len(pools)} pools, {len(dry)} dry"
+        call.refused_pools = capacity_errors(dry, kind)
+        call.body = fleet_with_only(call.form, chosen)
+        return None
+
+    def _rank(self, region: str, kind: str, pool: Override) -> tuple[float, str, str]:
+        price: Decimal | str | None = pool.fields.get("Priority")
+        if price is None and kind == "spot":
+            price = self._book.spot(region, pool.instance_type, pool.zone)
+        elif price is None:
+            price = self._book.on_demand(region, pool.instance_type)
+        return float(UNKNOWN_PRICE if price is None else price), pool.instance_type, pool.zone
+
+    def _finish_fleet(self, call: Call, answer: Answer) -> Answer:
+        """moto drops the template's security groups (Karpenter would see drift) and the spot request's id."""
+        from moto.ec2.models import ec2_backends
+
+        match = re.search(rb"<fleetId>([^<]+)</fleetId>", answer.body)
+        backend = ec2_backends[ACCOUNT][call.region]
+        fleet = backend.fleets.get(match[1].decode()) if match else None
+        if fleet is None:
+            return answer
+        spot = [(request.instance, request.id) for request in fleet.spot_requests]
+        for instance, request_id in spot:
+            instance.spot_instance_request_id = request_id  # type: ignore[attr-defined]
+        instances = [instance for instance, _ in spot] + [item["instance"] for item in fleet.on_demand_instances]
+        groups = _template_groups(backend, fleet.launch_template_configs[0]["LaunchTemplateSpecification"])
+        for instance in instances:
+            if groups:
+                backend.modify_instance_security_groups(instance.id, groups)
+        body = answer.body.replace(b"<fleetInstanceSet>", call.refused_pools.encode() + b"<fleetInstanceSet>", 1)
+        return Answer(answer.status, answer.content_type, body)
+
+    # Node groups --------------------------------------------------------------------------------------------------
+
+    def _check_node_group(self, call: Call) -> Answer | None:
+        if not call.action.endswith("/update-config"):
+            return None
+        group = _node_group(call.region, *_node_group_path(call.action))
+        if group is None:
+            return None  # moto has the right refusal
+        problem = scaling_problem({**group.scaling_config, **call.json().get("scalingConfig", {})})
+        return eks_refusal(problem) if problem else None
+
+    def _describe_update(self, call: Call) -> Answer | None:
+        match = re.fullmatch(r"GET /clusters/[^/]+/updates/([^/]+)", call.action)
+        if not match:
+            return None
+        update: dict[str, Any] = {
+            "id": match[1],
+            "status": "Successful",
+            "type": "ConfigUpdate",
+            "params": [],
+            "errors": [],
+        }
+        return json_answer({"update": update})
+
+    def _check_termination(self, call: Call) -> Answer | None:
+        """AWS's two refusals: an instance that is no member, and a group that would fall below its minimum."""
+        from moto.autoscaling.models import autoscaling_backends
+
+        instance_id = call.form.get("InstanceId", "")
+        groups = autoscaling_backends[ACCOUNT][call.region].autoscaling_groups.values()
+        group = next((g for g in groups if any(s.instance.id == instance_id for s in g.instance_states)), None)
+        if group is None:
+            message = f"Instance Id not found - No managed instance found for instance ID: {instance_id}"
+            return query_refusal("ValidationError", message)
+        shrinks = call.form.get("ShouldDecrementDesiredCapacity") == "true"
+        if shrinks and (group.desired_capacity or 0) - 1 < (group.min_size or 0):
+            message = (
+                f"Currently, desiredSize equals minSize ({group.min_size}). Terminating instance without replacement "
+                "will violate group's min size constraint. Either set shouldDecrementDesiredCapacity flag to false "
+                "or lower group's min size."
+            )
+            return query_refusal("ValidationError", message)
+        return None
+
+    # Parameters ---------------------------------------------------------------------------------------------------
+
+    def _rename_parameter(self, call: Call) -> None:
+        """moto refuses to store parameters below /aws; they are kept below /lab."""
+        call.body = call.body.replace(PUBLIC_PARAMETERS, SEEDED_PARAMETERS)
+
+
+def _template_groups(backend: Any, specification: Mapping[str, str]) -> list[str]:
+    if "LaunchTemplateId" in specification:
+        template = backend.get_launch_template(specification["LaunchTemplateId"])
+    else:
+        template = backend.get_launch_template_by_name(specification["LaunchTemplateName"])
+    data = template.latest_version().data
+    from_interfaces = [g for interface in data.get("NetworkInterfaces", []) for g in interface.get("Groups", [])]
+    return list(data.get("SecurityGroupIds") or from_interfaces)
+
+
+def _node_group_path(action: str) -> tuple[str, str]:
+    parts = urllib.parse.unquote(action.split(" ", 1)[1]).split("/")  # /clusters/C/node-groups/G/update-config
+    return parts[2], parts[4]
+
+
+def _node_group(region: str, cluster: str, name: str) -> Any:
+    from moto.eks.models import eks_backends
+
+    found = eks_backends[ACCOUNT][region].clusters.get(cluster)
+    return found.nodegroups.get(name) if found else None
+
+
+def _scaling_group(region: str, node_group: Any) -> Any:
+    from moto.autoscaling.models import autoscaling_backends
+
+    name = node_group.resources["autoScalingGroups"][0]["name"]
+    return autoscaling_backends[ACCOUNT][region].autoscaling_groups.get(name)
+
+
+def _scale_group(region: str, cluster: str, name: str) -> None:
+    """Give the node group's Auto Scaling group the sizes of its scalingConfig; instances follow at once."""
+    node_group = _node_group(region, cluster, name)
+    group = _scaling_group(region, node_group) if node_group else None
+    if group is None:
+        return
+    wanted = node_group.scaling_config
+    group.min_size, group.max_size = wanted["minSize"], wanted["maxSize"]
+    group.set_desired_capacity(wanted["desiredSize"])
+
+
+def _follow_groups(region: str) -> None:
+    """Give every node group the sizes of its Auto Scaling group, as EKS does after a change there."""
+    from moto.eks.models import eks_backends
+
+    for cluster in eks_backends[ACCOUNT][region].clusters.values():
+        for node_group in cluster.nodegroups.values():
+            group = _scaling_group(region, node_group)
+            if group is not None:
+                node_group.scaling_config = {
+                    "minSize": group.min_size,
+                    "maxSize": group.max_size,
+                    "desiredSize": group.desired_capacity,
+                }
+
+
+def zones_of(region: str) -> list[str]:
+    """Names of the region's zones."""
+    from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend
+
+    return [zone.name for zone in RegionsAndZonesBackend.zones[region]]
+
+
+def offer_only(types: Sequence[str]) -> list[str]:
+    """Let moto describe and offer ``types`` only; returns those that it knows.
+
+    Karpenter has a built-in price for every type of AWS: a type without a price of ours must not be offered at all.
+    The answers also become a tenth of their size.
+    """
+    from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, InstanceTypeBackend
+
+    known = [t for t in InstanceTypeBackend.instance_types if t["InstanceType"] in set(types)]
+    InstanceTypeBackend.instance_types = known
+    names = {t["InstanceType"] for t in known}
+    for by_region in INSTANCE_TYPE_OFFERINGS.values():
+        for region, offers in by_region.items():
+            by_region[region] = [offer for offer in offers if offer["InstanceType"] in names]
+    return sorted(names)
+
+
+def spread_over_zones() -> None:
+    """Let Auto Scaling groups launch into the subnet that has the fewest of their instances; moto uses the first."""
+    from moto.autoscaling.models import FakeAutoScalingGroup
+
+    launch = FakeAutoScalingGroup.replace_autoscaling_group_instances
+
+    def launch_balanced(self: Any, count_needed: int, propagated_tags: dict[str, str]) -> None:
+        zones, joined = self.availability_zones, self.vpc_zone_identifier or ""
+        subnets = [subnet for subnet in joined.split(",") if subnet]
+        try:
+            for _ in range(count_needed):
+                if subnets:
+                    used = [state.instance.subnet_id for state in self.active_instances()]
+                    self.vpc_zone_identifier = min(subnets, key=used.count)
+                launch(self, 1, dict(propagated_tags))
+        finally:
+            self.availability_zones, self.vpc_zone_identifier = zones, joined or None
+
+    FakeAutoScalingGroup.replace_autoscaling_group_instances = launch_balanced  # type: ignore[method-assign]

@@ -1,0 +1,205 @@
+"""What stands in the cloud before the rehearsal: network, roles, cluster entry, images, node group and queue.
+
+Everything is made through the public APIs, region by region.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from include.estate import Estate, NodeGroup, Region
+from lab.cloud.emulator import AMI_DATES, AMI_OWNER
+
+ACCOUNT = "123456789012"
+KUBERNETES_VERSION = "1.36"
+SERVICE_CIDR = "10.0.0.0/24"
+DISCOVERY_TAG = "karpenter.sh/discovery"
+AMI_TYPES = {"arm64": "AL2023_ARM_64_STANDARD", "x86_64": "AL2023_x86_64_STANDARD"}
+
+
+@dataclass(frozen=True)
+class SeededRegion:
+    """Ids of what was made in one region; ``subnets`` by zone, ``images`` (the newest) by architecture."""
+
+    vpc: str
+    subnets: dict[str, str]
+    security_group: str
+    queue_url: str
+    images: dict[str, str]
+    auto_scaling_group: str
+    launch_template: str
+
+
+class Clients:
+    """Clients of one region of the emulator. The credentials are words: the emulator checks none."""
+
+    def __init__(self, endpoint: str, region: str, session: boto3.Session | None = None) -> None:
+        self._session = session or boto3.Session(
+            aws_access_key_id="lab", aws_secret_access_key="lab", region_name=region
+        )
+        self._endpoint, self.region = endpoint, region
+        self._made: dict[str, Any] = {}
+
+    def __getattr__(self, service: str) -> Any:
+        if service.startswith("_"):
+            raise AttributeError(service)
+        if service not in self._made:
+            self._made[service] = self._session.client(
+                service,
+                region_name=self.region,
+                endpoint_url=self._endpoint,
+                config=Config(connect_timeout=5, read_timeout=60, retries={"total_max_attempts": 2}),
+            )
+        return self._made[service]
+
+
+def seed(endpoint: str, estate: Estate, regions: Iterable[str]) -> dict[str, SeededRegion]:
+    """Make the estate's cloud in ``regions`` of the fresh emulator at ``endpoint``.
+
+    Raises botocore's ClientError when something stands there already: a lab starts from an empty emulator.
+    """
+    session = boto3.Session(aws_access_key_id="lab", aws_secret_access_key="lab", region_name="us-east-1")
+    order = list(estate.regions)
+    return {
+        region: _seed_region(Clients(endpoint, region, session), estate, estate.region(region), order.index(region))
+        for region in regions
+    }
+
+
+def _seed_region(aws: Clients, estate: Estate, region: Region, number: int) -> SeededRegion:
+    vpc, subnets, group = _network(aws, region, number)
+    cluster_role = _role(aws, f"{region.cluster}-control-plane", "eks.amazonaws.com")
+    node_role = _role(aws, region.node_role, "ec2.amazonaws.com")
+    aws.eks.create_cluster(
+        name=region.cluster,
+        version=KUBERNETES_VERSION,
+        roleArn=cluster_role,
+        resourcesVpcConfig={"subnetIds": list(subnets.values()), "securityGroupIds": [group]},
+        kubernetesNetworkConfig={"serviceIpv4Cidr": SERVICE_CIDR},
+    )
+    images = _publish_images(aws)
+    asg, template = _node_group(aws, region, list(subnets.values()), group, node_role, images, estate)
+    queue_url = aws.sqs.create_queue(QueueName=region.cluster)["QueueUrl"]
+    return SeededRegion(vpc, subnets, group, queue_url, images, asg, template)
+
+
+def _tags(kind: str, region: Region) -> list[dict[str, Any]]:
+    return [{"ResourceType": kind, "Tags": [{"Key": DISCOVERY_TAG, "Value": region.discovery_tag}]}]
+
+
+def _network(aws: Clients, region: Region, number: int) -> tuple[str, dict[str, str], str]:
+    """VPC 10.<40 + number>.0.0/16 with a subnet in each of the first three zones that offer the node group's type."""
+    prefix = f"10.{40 + number}"
+    vpc = aws.ec2.create_vpc(CidrBlock=f"{prefix}.0.0/16", TagSpecifications=_tags("vpc", region))["Vpc"]["VpcId"]
+    offers = aws.ec2.describe_instance_type_offerings(
+        LocationType="availability-zone",
+        Filters=[{"Name": "instance-type", "Values": [region.node_group.instance_type]}],
+    )["InstanceTypeOfferings"]
+    zones = sorted(offer["Location"] for offer in offers)[:3]
+    if len(zones) < 3:
+        raise ValueError(
+            f"{aws.region}: node_group.instance_type {region.node_group.instance_type!r} is offered in "
+            f"{len(zones)} zones and the lab needs 3: choose a type that the emulator's catalogue has"
+        )
+    subnets = {}
+    for index, zone in enumerate(zones):
+        subnet = aws.ec2.create_subnet(
+            VpcId=vpc,
+            CidrBlock=f"{prefix}.{index * 64}.0/18",
+            AvailabilityZone=zone,
+            TagSpecifications=_tags("subnet", region),
+        )
+        subnets[zone] = subnet["Subnet"]["SubnetId"]
+    group = aws.ec2.create_security_group(
+        GroupName=f"{region.cluster}-nodes",
+        Description="nodes",
+        VpcId=vpc,
+        TagSpecifications=_tags("security-group", region),
+    )
+    return vpc, subnets, group["GroupId"]
+
+
+def _role(aws: Clients, name: str, service: str) -> str:
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}],
+    }
+    return str(aws.iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"])
+
+
+def _publish_images(aws: Clients) -> dict[str, str]:
+    """Write the SSM parameters behind AMI aliases; returns the newest image of each architecture."""
+    newest = {}
+    for image in aws.ec2.describe_images(Owners=[AMI_OWNER])["Images"]:
+        architecture = image["Architecture"]
+        folder = f"/aws/service/eks/optimized-ami/{KUBERNETES_VERSION}/amazon-linux-2023/{architecture}/standard"
+        names = [image["Name"]]
+        if image["Name"].endswith(f"-v{AMI_DATES[-1]}"):
+            newest[architecture] = image["ImageId"]
+            names.append("recommended")
+        for name in names:
+            aws.ssm.put_parameter(Name=f"{folder}/{name}/image_id", Value=image["ImageId"], Type="String")
+    return newest
+
+
+def _node_group(
+    aws: Clients,
+    region: Region,
+    subnets: list[str],
+    security_group: str,
+    node_role: str,
+    images: dict[str, str],
+    estate: Estate,
+) -> tuple[str, str]:
+    """The managed node group and, as EKS would, its launch template and Auto Scaling group; returns their names."""
+    group = region.node_group
+    made = aws.eks.create_nodegroup(
+        clusterName=region.cluster,
+        nodegroupName=group.name,
+        scalingConfig={"minSize": group.size, "maxSize": group.max_size, "desiredSize": group.size},
+        instanceTypes=[group.instance_type],
+        amiType=AMI_TYPES[estate.spot.architecture],
+        capacityType="ON_DEMAND",
+        subnets=subnets,
+        nodeRole=node_role,
+        version=KUBERNETES_VERSION,
+    )["nodegroup"]
+    asg = made["resources"]["autoScalingGroups"][0]["name"]
+    template = aws.ec2.create_launch_template(
+        LaunchTemplateName=asg,
+        LaunchTemplateData={
+            "ImageId": images[estate.spot.architecture],
+            "InstanceType": group.instance_type,
+            "SecurityGroupIds": [security_group],
+        },
+    )["LaunchTemplate"]["LaunchTemplateId"]
+    aws.autoscaling.create_auto_scaling_group(
+        AutoScalingGroupName=asg,
+        LaunchTemplate={"LaunchTemplateId": template},
+        MinSize=group.size,
+        MaxSize=group.max_size,
+        DesiredCapacity=group.size,
+        VPCZoneIdentifier=",".join(subnets),
+        Tags=_group_tags(asg, region.cluster, group),
+    )
+    return asg, template
+
+
+def _group_tags(asg: str, cluster: str, group: NodeGroup) -> list[dict[str, Any]]:
+    tags = {"eks:cluster-name": cluster, "eks:nodegroup-name": group.name, f"kubernetes.io/cluster/{cluster}": "owned"}
+    return [
+        {
+            "ResourceId": asg,
+            "ResourceType": "auto-scaling-group",
+            "Key": key,
+            "Value": value,
+            "PropagateAtLaunch": True,
+        }
+        for key, value in tags.items()
+    ]

@@ -1,0 +1,210 @@
+"""Which pods of a region can serve, as the API server tells it: what a load balancer would know, and who has died.
+
+``Endpoints`` is pure bookkeeping of watch events; ``follow`` keeps it up to date from a real API server.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from kubernetes import client, config
+from kubernetes.watch.watch import iter_resp_lines
+
+Object = Mapping[str, Any]
+WATCH_SECONDS = 60
+RETRY_SECONDS = 1.0
+CONNECT_SECONDS = 3
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What the plant needs to know of one pod."""
+
+    app: str
+    node: str
+    ready: bool
+    terminating: bool
+    ended: bool
+
+    @property
+    def listed(self) -> bool:
+        """Whether a Service would send requests to the pod."""
+        return self.ready and not self.terminating and not self.ended
+
+
+@dataclass(frozen=True)
+class Census:
+    """Pods of one app: ``serving``; ``dead``: listed though their node is gone; ``killed`` since the last census.
+
+    A pod counts as killed when it goes while it is serving, so that its requests in flight are lost: its node
+    vanished, it failed, or it was deleted without a grace period. A pod that terminates gracefully finishes them.
+    """
+
+    serving: int = 0
+    dead: int = 0
+    killed: int = 0
+
+
+def pod_of(item: Object) -> Pod:
+    """The pod in an API object."""
+    status = item.get("status", {})
+    conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
+    return Pod(
+        app=(item["metadata"].get("labels") or {}).get("app", ""),
+        node=item["spec"].get("nodeName", ""),
+        ready=conditions.get("Ready") == "True",
+        terminating="deletionTimestamp" in item["metadata"],
+        ended=status.get("phase") in ("Failed", "Succeeded"),
+    )
+
+
+class Endpoints:
+    """The pods and nodes of one region; methods may be called from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pods: dict[str, Pod] = {}
+        self._nodes: set[str] = set()
+        self._gone_nodes: set[str] = set()
+        self._serving: dict[str, str] = {}  # uid -> app at the last census
+        self._torn: set[str] = set()  # uids deleted without having terminated first
+        self._listed: set[str] = set()
+
+    @property
+    def complete(self) -> bool:
+        """Whether pods and nodes have both been listed once."""
+        with self._lock:
+            return self._listed == {"pods", "nodes"}
+
+    def replace_pods(self, items: Iterable[Object]) -> None:
+        """Take over a complete list. Pods that vanished unseen count as gracefully ended."""
+        with self._lock:
+            self._pods = {item["metadata"]["uid"]: pod_of(item) for item in items}
+            self._listed.add("pods")
+
+    def replace_nodes(self, items: Iterable[Object]) -> None:
+        """Take over a complete list of nodes."""
+        with self._lock:
+            names = {item["metadata"]["name"] for item in items}
+            self._gone_nodes = (self._gone_nodes | self._nodes) - names
+            self._nodes = names
+            self._listed.add("nodes")
+
+    def pod_event(self, kind: str, item: Object) -> None:
+        """Take over an ADDED, MODIFIED or DELETED event of a pod."""
+        uid = item["metadata"]["uid"]
+        with self._lock:
+            if kind != "DELETED":
+                self._pods[uid] = pod_of(item)
+                return
+            last = self._pods.pop(uid, None)
+            if last is not None and last.listed:
+                self._torn.add(uid)
+
+    def node_event(self, kind: str, item: Object) -> None:
+        """Take over an ADDED, MODIFIED or DELETED event of a node."""
+        name = item["metadata"]["name"]
+        with self._lock:
+            if kind == "DELETED":
+                self._nodes.discard(name)
+                self._gone_nodes.add(name)
+            else:
+                self._nodes.add(name)
+                self._gone_nodes.discard(name)
+
+    def take_census(self) -> dict[str, Census]:
+        """Count the pods by app and forget who was killed. A node that was never seen counts as present."""
+        with self._lock:
+            listed = {uid: pod for uid, pod in self._pods.items() if pod.listed}
+            serving = {uid: pod.app for uid, pod in listed.items() if pod.node not in self._gone_nodes}
+            dead = Counter(pod.app for uid, pod in listed.items() if uid not in serving)
+            killed = Counter(app for uid, app in self._serving.items() if uid not in serving and self._died(uid))
+            self._serving, self._torn = serving, set()
+        counts = Counter(serving.values())
+        return {app: Census(counts[app], dead[app], killed[app]) for app in {*counts, *dead, *killed}}
+
+    def _died(self, uid: str) -> bool:
+        pod = self._pods.get(uid)
+        if pod is None:
+            return uid in self._torn
+        return not pod.terminating and (pod.ended or pod.node in self._gone_nodes)
+
+
+def watch_region(kubeconfig: Path, namespace: str, endpoints: Endpoints, name: str) -> None:
+    """Start two daemon threads that keep ``endpoints`` up to date from the region's API server."""
+    core = client.CoreV1Api(config.new_client_from_config(config_file=str(kubeconfig)))
+
+    def pods(**options: Any) -> Any:
+        return core.list_namespaced_pod(namespace, **options)
+
+    follow(pods, endpoints.replace_pods, endpoints.pod_event, f"{name} pods")
+    follow(core.list_node, endpoints.replace_nodes, endpoints.node_event, f"{name} nodes")
+
+
+def follow(
+    call: Callable[..., Any],
+    replace: Callable[[Iterable[Object]], None],
+    event: Callable[[str, Object], None],
+    name: str,
+) -> threading.Thread:
+    """List, then watch, for ever, in a daemon thread; what was last known stays while the API server is away."""
+
+    def run() -> None:
+        away = False
+        pause = threading.Event()
+        while True:
+            try:
+                version = _list(call, replace)
+                if away:
+                    print(f"{name}: the API server is back", flush=True)
+                away = False
+                while version:
+                    version = _watch(call, version, event)
+            except (client.ApiException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+                if not away:
+                    print(f"{name}: lost the API server ({type(error).__name__}), keeping the last state", flush=True)
+                away = True
+                pause.wait(RETRY_SECONDS)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _list(call: Callable[..., Any], replace: Callable[[Iterable[Object]], None]) -> str:
+    response = call(_preload_content=False, _request_timeout=(CONNECT_SECONDS, 10))
+    body = json.loads(response.data)
+    replace(body["items"])
+    return str(body["metadata"]["resourceVersion"])
+
+
+def _watch(call: Callable[..., Any], version: str, event: Callable[[str, Object], None]) -> str:
+    """Watch until the server ends it; the version to go on from, or "" when a new list is needed."""
+    response = call(
+        watch=True,
+        resource_version=version,
+        allow_watch_bookmarks=True,
+        timeout_seconds=WATCH_SECONDS,
+        _preload_content=False,
+        _request_timeout=(CONNECT_SECONDS, WATCH_SECONDS + 5),
+    )
+    try:
+        for line in iter_resp_lines(response):
+            if not line:
+                continue
+            message = json.loads(line)
+            if message["type"] == "ERROR":  # the version is too old: everything has to be listed again
+                return ""
+            version = message["object"]["metadata"]["resourceVersion"]
+            if message["type"] != "BOOKMARK":
+                event(message["type"], message["object"])
+    finally:
+        response.release_conn()
+    return version

@@ -1,0 +1,56 @@
+"""One real region for the lab tests: booted once a session, in a folder of its own, and gone afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client
+from kubernetes.dynamic import DynamicClient
+
+from lab import world as worlds
+from lab.workloads import api_client
+
+REGION = "ap-northeast-1"
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worlds.World]:
+    """A booted world of one region, one day of history instead of 30."""
+    folder = tmp_path_factory.mktemp("lab")
+    booted = worlds.up([REGION], worlds.Options(folder=folder, history_days=1), say=lambda _: None)
+    try:
+        yield booted
+    finally:
+        booted.down()
+
+
+@pytest.fixture(scope="session")
+def core(world: worlds.World) -> client.CoreV1Api:
+    """The region's core API as the lab's admin."""
+    return client.CoreV1Api(api_client(Path(world.state["regions"][REGION]["kubeconfig"])))
+
+
+@pytest.fixture(scope="session")
+def dynamic(world: worlds.World) -> DynamicClient:
+    """Any resource of the region as the lab's admin."""
+    return DynamicClient(api_client(Path(world.state["regions"][REGION]["kubeconfig"])))
+
+
+@pytest.fixture(scope="session")
+def aws(world: worlds.World) -> Callable[[str], Any]:
+    """Boto3 clients of the emulated cloud by service name."""
+    import boto3
+
+    def make(service: str) -> Any:
+        return boto3.client(
+            service,
+            region_name=REGION,
+            endpoint_url=world.state["aws_endpoint"],
+            aws_access_key_id="lab",
+            aws_secret_access_key="lab",
+        )
+
+    return make

@@ -1,0 +1,212 @@
+"""The plant: counters from demand and ready pods, faults, and its two pages."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.estate import load_estate
+from lab.endpoints import Census, Endpoints
+from lab.plant import EDGES, FaultError, Faults, Plant, Service, parse_faults, server
+from lab.queueing import load_of
+
+ESTATE = load_estate()
+REGION = "us-east-1"
+PEAK_QPS = 5880.0
+
+
+class Steady:
+    """The weekday peak without noise."""
+
+    def qps(self, region: str, plant_time: float) -> float:
+        return PEAK_QPS
+
+
+def pods(app: str, count: int) -> list[Any]:
+    return [
+        {
+            "metadata": {"uid": f"{app}-{n}", "labels": {"app": app}},
+            "spec": {"nodeName": "n1"},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+        }
+        for n in range(count)
+    ]
+
+
+def region(rest: int, grpc: int) -> Endpoints:
+    endpoints = Endpoints()
+    endpoints.replace_nodes([{"metadata": {"name": "n1"}}])
+    endpoints.replace_pods([*pods("akidb-rest", rest), *pods("akidb-grpc", grpc)])
+    return endpoints
+
+
+def plant_with(endpoints: Endpoints, folder: Path, edge_30ms: bool = False) -> Plant:
+    regions = {REGION: endpoints}
+    return Plant(ESTATE, regions, Steady(), Faults(folder / "plant_faults.json", regions), edge_30ms)
+
+
+def values(text: str) -> dict[str, float]:
+    samples = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, value in samples}
+
+
+def share_within(found: dict[str, float], protocol: str, edge: str) -> float:
+    name = f'akidb_{protocol}_request_duration_seconds_bucket{{region="{REGION}",le="%s"}}'
+    return found[name % edge] / found[name % "+Inf"]
+
+
+def requests(found: dict[str, float], protocol: str) -> dict[str, float]:
+    name = f'akidb_{protocol}_requests_total{{region="{REGION}",status="%s"}}'
+    return {status: found[name % status] for status in ("200", "500", "502", "503")}
+
+
+def test_the_start_replicas_carry_the_peak(tmp_path: Path) -> None:
+    plant = plant_with(region(15, 15), tmp_path)
+    plant.tick(0.5, 0)
+    plant.tick(0.5, 0.5)
+    found = values(plant.metrics())
+    for protocol in ("http", "grpc"):
+        assert requests(found, protocol) == {"200": 2940, "500": 0, "502": 0, "503": 0}
+        assert share_within(found, protocol, "0.025") == pytest.approx(0.98741, abs=1e-5)
+        assert found[f'akidb_{protocol}_request_duration_seconds_count{{region="{REGION}"}}'] == 2940
+        mean = found[f'akidb_{protocol}_request_duration_seconds_sum{{region="{REGION}"}}'] / 2940
+        assert mean == pytest.approx(load_of(2940, 15, 350).mean_seconds)
+    assert found[f'akidb_memory_usage_bytes{{region="{REGION}"}}'] == 30 * 1229 * 1024 * 1024
+
+
+def test_half_of_the_pods_break_the_gate(tmp_path: Path) -> None:
+    plant = plant_with(region(7, 7), tmp_path)
+    plant.tick(1, 0)
+    found = values(plant.metrics())
+    for protocol in ("http", "grpc"):
+        assert share_within(found, protocol, "0.025") < 0.95
+        assert share_within(found, protocol, "0.05") < 0.95
+        # 7 x 350 less one request for each mean wait of 0.25 s
+        assert requests(found, protocol) == {"200": 2446, "500": 0, "502": 0, "503": 494}
+
+
+def test_clients_do_not_switch_protocol(tmp_path: Path) -> None:
+    plant = plant_with(region(15, 0), tmp_path)
+    plant.tick(1, 0)
+    found = values(plant.metrics())
+    assert requests(found, "http") == {"200": 2940, "500": 0, "502": 0, "503": 0}
+    assert requests(found, "grpc") == {"200": 0, "500": 0, "502": 0, "503": 2940}
+    assert found[f'akidb_grpc_request_duration_seconds_count{{region="{REGION}"}}'] == 0
+
+
+def test_a_vanished_node_loses_requests_in_flight_and_those_still_sent_to_it(tmp_path: Path) -> None:
+    endpoints = region(15, 15)
+    lost = {"metadata": {"uid": "x", "labels": {"app": "akidb-rest"}}, "spec": {"nodeName": "n2"}}
+    lost["status"] = pods("akidb-rest", 1)[0]["status"]
+    endpoints.node_event("ADDED", {"metadata": {"name": "n2"}})
+    endpoints.pod_event("ADDED", lost)
+    plant = plant_with(endpoints, tmp_path)
+    plant.tick(1, 0)
+    endpoints.node_event("DELETED", {"metadata": {"name": "n2"}})
+    plant.tick(1, 1)
+    in_flight = 2940 * load_of(2940, 16, 350).mean_seconds / 16
+    found = requests(values(plant.metrics()), "http")
+    assert found["502"] == pytest.approx(2940 / 16 + in_flight, abs=1e-5)
+    assert sum(found.values()) == pytest.approx(2 * 2940, abs=1e-5)
+
+
+def test_a_killed_pod_loses_what_was_in_flight_once() -> None:
+    service = Service("http", EDGES["http"])
+    fault = parse_faults("{}", {})
+    assert fault == {}
+    no_fault = Faults(Path("absent"), {}).of(REGION)
+    service.advance(1, 2940, Census(serving=15), 350, no_fault)
+    service.advance(1, 2940, Census(serving=14, killed=1), 350, no_fault)
+    service.advance(1, 2940, Census(serving=14), 350, no_fault)
+    # 196 requests a second and pod, 5.715 ms each
+    assert service.requests["502"] == pytest.approx(1.1202, abs=1e-4)
+    assert service.requests["200"] == pytest.approx(3 * 2940 - 1.1202, abs=1e-4)
+
+
+def test_faults_follow_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plant = plant_with(region(15, 15), tmp_path)
+    file = tmp_path / "plant_faults.json"
+    file.write_text(json.dumps({REGION: {"extra_latency_ms": 80, "error_ratio": 0.25}}))
+    plant.tick(1, 0)
+    found = values(plant.metrics())
+    assert share_within(found, "http", "0.05") == 0
+    assert requests(found, "http") == {"200": 2205, "500": 735, "502": 0, "503": 0}
+    file.write_text("{broken")
+    plant.tick(1, 1)
+    plant.tick(1, 2)
+    assert requests(values(plant.metrics()), "http")["500"] == 3 * 735
+    assert capsys.readouterr().out.count("the faults stay as they were") == 1
+    file.unlink()
+    plant.tick(1, 3)
+    assert requests(values(plant.metrics()), "http")["500"] == 3 * 735
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"us-east-1": {"latency": 1}}', "unexpected keyword argument 'latency'"),
+        ('{"mars": {}}', "region 'mars' is not running; use one of us-east-1"),
+        ('{"us-east-1": {"error_ratio": 2}}', "error_ratio from 0 to 1"),
+        ('{"us-east-1": {"extra_latency_ms": -1}}', "extra_latency_ms must be 0 or more"),
+        ("[]", "write"),
+    ],
+)
+def test_faults_that_cannot_be_meant_are_refused(text: str, message: str) -> None:
+    with pytest.raises(FaultError, match=message):
+        parse_faults(text, {REGION: None})
+
+
+def test_akidbs_own_edges_and_30_ms_as_an_option(tmp_path: Path) -> None:
+    plain = values(plant_with(region(1, 1), tmp_path).metrics())
+    assert sum(name.startswith("akidb_http_request_duration_seconds_bucket") for name in plain) == 13
+    assert not any('le="0.03"' in name for name in plain)
+    plant = plant_with(region(15, 15), tmp_path, edge_30ms=True)
+    plant.tick(1, 0)
+    found = values(plant.metrics())
+    assert share_within(found, "http", "0.03") == pytest.approx(load_of(2940, 15, 350).share_within(0.03), abs=1e-9)
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_pages(tmp_path: Path) -> None:
+    endpoints = Endpoints()
+    plant = plant_with(endpoints, tmp_path)
+    http = server(plant, 0)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{http.server_address[1]}"
+    try:
+        plant.tick(1, 0)
+        assert get(f"{url}/health")[0] == 503
+        # A region that is not known yet has no counters: no data, not zero.
+        assert "_total{" not in get(f"{url}/metrics")[1]
+        endpoints.replace_nodes([{"metadata": {"name": "n1"}}])
+        endpoints.replace_pods([*pods("akidb-rest", 15), *pods("akidb-grpc", 15)])
+        plant.tick(1, 1)
+        status, body = get(f"{url}/health")
+        assert status == 200
+        assert json.loads(body)["regions"][REGION] == {
+            "known": True,
+            "offered_qps": 5880.0,
+            "services": {
+                app: {"serving": 15, "dead": 0, "utilisation": 0.56, "p95_ms": 17.1}
+                for app in ("akidb-rest", "akidb-grpc")
+            },
+        }
+        assert requests(values(get(f"{url}/metrics")[1]), "http")["200"] == 2940
+        assert get(f"{url}/other")[0] == 404
+    finally:
+        http.shutdown()
+        http.server_close()

@@ -1,0 +1,73 @@
+"""The estate's description: what it yields, and one clear message for every way to get it wrong."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from include.estate import ESTATE_FILE, EstateError, load_estate
+
+
+def _altered(tmp_path: Path, old: str, new: str) -> Path:
+    text = ESTATE_FILE.read_text()
+    assert old in text
+    path = tmp_path / "estate.yaml"
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+def test_demand_scale_puts_the_weekday_peak_at_70_percent_of_the_start_capacity() -> None:
+    # 30 replicas x 350 QPS x 0.8 x 0.7 = 5,880 QPS, over the plan's 550
+    assert load_estate().demand_scale() == pytest.approx(5880 / 550)
+
+
+def test_the_canary_comes_first() -> None:
+    assert load_estate().ordered_regions() == ["ap-northeast-1", "us-east-1", "eu-central-1"]
+
+
+def test_a_start_node_holds_six_pods_by_memory_so_that_thirty_fit() -> None:
+    estate = load_estate()
+    replicas = sum(w.replicas for w in estate.workloads.values())
+    assert replicas == 30
+    assert {r.node_group.size * (14103 // 2048) for r in estate.regions.values()} == {30}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("canary_region: ap", "canary_regoin: ap", "estate.yaml: canary_region is missing: add it"),
+        ("canary_region: ap", "canary_regoin: ap", "canary_regoin is not a known setting: remove it or correct"),
+        ("p95_ms: 30", "p95_ms: fast", "targets.p95_ms Input should be a valid number, unable to parse"),
+        ("error_ratio: 0.005", "error_ratio: 5", "targets.error_ratio Input should be less than or equal to 1 (value 5)"),
+        ("floor: 2 ", "floor: 9 ", "needs floor <= size <= max_size, not 9, 5, 8"),
+        ("canary_region: ap-northeast-1", "canary_region: mars-1", "canary_region 'mars-1' is not one of us-east-1"),
+        ("steps_percent: [30, 50, 70]", "steps_percent: [50, 30]", "steps_percent must rise, not [50, 30]"),
+        ("regions:\n", "regions: {\n", "is not valid YAML"),
+    ],
+)
+def test_a_wrong_estate_is_refused_with_field_and_remedy(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(EstateError) as refusal:
+        load_estate(_altered(tmp_path, old, new))
+    assert message in str(refusal.value)
+
+
+def test_a_missing_file_names_the_setting_that_points_to_it(tmp_path: Path) -> None:
+    with pytest.raises(EstateError, match="set AKIDB_ESTATE to the estate's file"):
+        load_estate(tmp_path / "none.yaml")
+
+
+def test_an_unknown_region_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(EstateError, match="region 'us-east-2' is not in the estate; it has us-east-1, eu-central-1"):
+        load_estate().region("us-east-2")
+
+
+def test_freeze_days_and_change_windows_refuse_with_the_setting(tmp_path: Path) -> None:
+    governance = load_estate().governance
+    assert governance.refusal(dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)) is None
+    frozen = governance.refusal(dt.datetime(2026, 12, 24, 12, tzinfo=dt.UTC))
+    assert frozen == "2026-12-24 is a freeze day (governance.freeze_days)"
+    narrow = load_estate(_altered(tmp_path, "from_hour: 0", "from_hour: 9")).governance
+    early = narrow.refusal(dt.datetime(2026, 11, 24, 8, 59, tzinfo=dt.UTC))
+    assert early == "08:59 UTC is outside the change window 9-24 h"
