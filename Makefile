@@ -56,7 +56,7 @@ format: setup ## rewrite the sources in the style that lint checks
 
 bench: setup ## measure what the rehearsal does not; writes benchmarks/results/*.json
 	@$(PYTHON) lab/setup.py --measure
-	@set -e; for file in $(wildcard benchmarks/bench_*.py); do echo "$$file"; $(BIN)/python "$$file"; done
+	@set -e; for file in $(wildcard benchmarks/bench_*.py); do echo "$$file"; $(BIN)/python -m benchmarks.$$(basename "$$file" .py); done
 
 docs: setup ## write docs/DAGs.md from the DAGs' docstrings
 	@$(BIN)/python -m lab.docs

@@ -277,11 +277,12 @@ class KubernetesCluster:
 
 def instance_lister(endpoint: str, region: str) -> Callable[[], list[Object]]:
     """A function that lists the region's living instances with one DescribeInstances."""
-    import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    ec2 = boto3.Session(aws_access_key_id="lab", aws_secret_access_key="lab").client(
+    from lab.cloud.seed import lab_session
+
+    ec2 = lab_session().client(
         "ec2",
         region_name=region,
         endpoint_url=endpoint,

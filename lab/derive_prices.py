@@ -24,11 +24,15 @@ TYPES_FILE = "ec2_instance_types_us_east_1.csv.gz"
 ADVISOR_FILE = "spot_advisor_linux_all_regions.csv.gz"
 HEADER = (
     "# date: 2026-07-20",
-    "# source: AWS list prices, Linux on demand, us-east-1, 2026-07-20; AWS Spot Advisor (savings and interruption "
-    "band by region), mid 2025",
+    (
+        "# source: AWS list prices, Linux on demand, us-east-1, 2026-07-20; AWS Spot Advisor (savings and interruption "
+        "band by region), mid 2025"
+    ),
     "# derived by: python -m lab.derive_prices (reads data/ec2 of the shared folder, see its README)",
-    "# columns: on_demand is USD an hour in us-east-1; <region>_savings is percent below on demand; <region>_band is "
-    "0 (< 5 % interrupted a month), 1 (5-10), 2 (10-15), 3 (15-20), 4 (> 20); empty means not known",
+    (
+        "# columns: on_demand is USD an hour in us-east-1; <region>_savings is percent below on demand; <region>_band "
+        "is 0 (< 5 % interrupted a month), 1 (5-10), 2 (10-15), 3 (15-20), 4 (> 20); empty means not known"
+    ),
 )
 
 

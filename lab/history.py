@@ -80,7 +80,7 @@ def samples(estate: Estate, demand: Demand, region: str, times: range, shift: fl
 
 
 def _counter(protocol: str, region: str, times: range, rates: Sequence[float]) -> Iterator[str]:
-    series = f'akidb_{protocol}_requests_total{{region="{region}",status="{OK}",job="akidb"}}'
+    series = f'akidb_{protocol}_requests_total{{region="{region}",status="{OK}",job="akidb",instance="akidb"}}'
     count = 0.0
     for moment, rate in zip(times, rates, strict=True):
         count += rate * 60
@@ -96,7 +96,7 @@ def _histogram(
     steps = [sum(rates[n * step : (n + 1) * step]) / step for n in range(len(sampled))]
     loads = [load_of(rate, replicas, replica_qps) for rate in steps]
     counts = [load.accepted_qps * step * 60 for load in loads]
-    name, labels = f"akidb_{protocol}_request_duration_seconds", f'region="{region}",job="akidb"'
+    name, labels = f"akidb_{protocol}_request_duration_seconds", f'region="{region}",job="akidb",instance="akidb"'
     columns = {
         f'{name}_bucket{{{labels},le="{edge}"}}': [
             count * load.share_within(edge) for count, load in zip(counts, loads, strict=True)

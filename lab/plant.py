@@ -296,7 +296,7 @@ def server(plant: Plant, port: int) -> ThreadingHTTPServer:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
             """A scrape every two seconds is not worth a line."""
 
     return ThreadingHTTPServer(("127.0.0.1", port), Handler)

@@ -25,7 +25,11 @@ def configuration(plant_port: int, karpenter_ports: dict[str, int], scrape_secon
             "global": {"scrape_interval": f"{scrape_seconds}s", "scrape_timeout": f"{scrape_seconds}s"},
             "storage": {"tsdb": {"retention": {"time": RETENTION}, "out_of_order_time_window": "2h"}},
             "scrape_configs": [
-                {"job_name": "akidb", "static_configs": [{"targets": [f"127.0.0.1:{plant_port}"]}]},
+                {
+                    "job_name": "akidb",
+                    # The instance of the backfilled history, so that it and the scrapes are one series.
+                    "static_configs": [{"targets": [f"127.0.0.1:{plant_port}"], "labels": {"instance": "akidb"}}],
+                },
                 {
                     "job_name": "karpenter",
                     "static_configs": karpenter,

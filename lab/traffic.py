@@ -103,7 +103,7 @@ class Trace:
     step: float
     start: float
 
-    def qps(self, region: str, plant_time: float) -> float:
+    def qps(self, region: str, plant_time: float) -> float:  # noqa: ARG002 - as every Demand
         """Requests per second at ``plant_time``; every region gets the same."""
         return self.values[int((plant_time - self.start) // self.step) % len(self.values)]
 

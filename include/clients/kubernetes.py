@@ -149,7 +149,9 @@ class Cluster:
         except NotFoundError:
             return None
 
-    def list(self, kind: Kind, namespace: str | None = None, labels: str = "", fields: str = "") -> builtins.list[Object]:
+    def list(
+        self, kind: Kind, namespace: str | None = None, labels: str = "", fields: str = ""
+    ) -> builtins.list[Object]:
         """All objects that match the label and field selectors, in every namespace when none is given."""
         items: builtins.list[Object] = []
         query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
@@ -441,7 +443,9 @@ def _conflict(status: Object, where: str, said: str) -> ConflictError:
 
 
 def _verb(method: str) -> str:
-    return {"GET": "get, list or watch", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}[method]
+    return {"GET": "get, list or watch", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}[
+        method
+    ]
 
 
 def _reason(error: Exception) -> str:

@@ -322,32 +322,31 @@ def rollback_command(lever: str, regions: Sequence[str]) -> str:
     return f"airflow dags trigger rollback --conf '{conf}'"
 
 
-def rollback_verdict(facts: Facts, levers: Mapping[str, Sequence[tuple[str, Records]]]) -> Verdict:
-    """The end of a run of the rollback DAG. ``levers`` holds, by region, (lever, records) of what it undoes."""
+def rollback_verdict(facts: Facts, items: Sequence[tuple[str, str, Records]]) -> Verdict:
+    """The end of a run of the rollback DAG. ``items`` are (region, lever, this run's records) of what it undoes."""
     own = facts.by_region[WHOLE_RUN]
     stops = [stop_line(record) for record in own if record.step == Step.STOPPED]
-    items = [(region, name, records) for region, pairs in levers.items() for name, records in pairs]
-    found = last(own, Step.PLAN)
-    if found is not None and not stops and not facts.failed_tasks:
-        if not found.figures["items"]:
+    if last(own, Step.PLAN) and not stops and not facts.failed_tasks:
+        if not items:
             return Verdict(Ending.NOTHING, green=True, message="nothing to undo: no change of that choice stands.")
         if facts.dry_run:
             message = "dry run: nothing was changed. Next: trigger again with dry_run off."
             return Verdict(Ending.DRY_RUN, green=True, message=message)
     if not any(last(records, Step.UNDO) for _, _, records in items):
         return _nothing_written(facts, stops)
-    left = []
-    for region, name, records in items:
-        restored = last(records, Step.RESTORED)
-        if restored is None:
-            stop = last(records, Step.STOPPED)
-            left.append(f"{region} {name}: not restored: {stop.figures['reason'] if stop else 'read the task log'}")
-        elif not restored.figures["complete"]:
-            left.append(f"{region} {name}: not back yet: {'; '.join(restored.figures['remaining'])}")
+    left = [f"{region} {lever}: {what}" for region, lever, records in items if (what := _not_restored(records))]
     others = [line for _, _, records in items if (line := _others_line(records))]
     if left:
         command = rollback_command(facts.chain.lever, facts.selected)
         message = "\n".join(["unfinished. Left behind:", *left, *others, f"Next: {command}"])
         return Verdict(Ending.UNFINISHED, green=False, message=message, left_behind=tuple(left))
-    done = ", ".join(f"{region} {name}" for region, name, _ in items)
+    done = ", ".join(f"{region} {lever}" for region, lever, _ in items)
     return Verdict(Ending.ROLLED_BACK, green=True, message="\n".join([f"rolled back and verified: {done}.", *others]))
+
+
+def _not_restored(records: Records) -> str | None:
+    restored = last(records, Step.RESTORED)
+    if restored is not None:
+        return None if restored.figures["complete"] else f"not back yet: {'; '.join(restored.figures['remaining'])}"
+    stop = last(records, Step.STOPPED)
+    return f"not restored: {stop.figures['reason'] if stop else 'read the log of its tasks'}"

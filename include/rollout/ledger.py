@@ -29,6 +29,7 @@ _ATTEMPTS = 20  # appends that may lose the race for a number before the ledger 
 class Step:
     """Names of the steps that the engine records; the readers below know these."""
 
+    PREFLIGHT = "preflight"
     PLAN = "plan"  # in the estate's chain: offered for approval; in a region's: confirmed before its first write
     APPROVAL = "approval"
     SNAPSHOT = "snapshot"
@@ -269,7 +270,7 @@ class Ledger:
     def append(
         self, chain: Chain, step: str, figures: Mapping[str, Json] | None = None, links: Mapping[str, str] | None = None
     ) -> Record:
-        """Add a record at the end of the chain. Raises SecretRefusedError, ValueError for what is no JSON, LedgerError."""
+        """Add a record at the end of the chain. Raises SecretRefusedError, LedgerError, ValueError for what is no JSON."""
         return self._append(chain, step, figures or {}, links or {}, once=False)
 
     def append_once(
@@ -343,19 +344,18 @@ class Ledger:
         times = {}
         for region in regions:
             ours = chain.of(region)
-            for run in open_runs(self.history(chain.lever, region)):
+            for run in self.standing(chain.lever, region):
                 if run.chain == ours:
                     times[region] = run.touched_at
         return sorted(times, key=lambda region: times[region])
 
-    def last_touched(self, lever: str, region: str) -> OpenRun | None:
-        """The last run that wrote to the region and was not rolled back: what a rollback undoes."""
-        runs = open_runs(self.history(lever, region))
-        return runs[-1] if runs else None
+    def standing(self, lever: str, region: str) -> list[OpenRun]:
+        """The runs whose changes stand in the region, the earliest first: a rollback undoes the last."""
+        return open_runs(self.history(lever, region))
 
     def unfinished(self, lever: str, region: str) -> OpenRun | None:
         """The run that wrote to the region and was neither promoted nor rolled back: its snapshot stays the origin."""
-        runs = [run for run in open_runs(self.history(lever, region)) if not run.promoted]
+        runs = [run for run in self.standing(lever, region) if not run.promoted]
         return runs[-1] if runs else None
 
 

@@ -212,7 +212,9 @@ class Lever(Protocol):
         Raises NotConverged with what is missing, Refused when going on can't help.
         """
 
-    def observe(self, target: Target, stage: Stage, window_seconds: int, applied: Mapping[str, Json]) -> dict[str, Figure | None]:
+    def observe(
+        self, target: Target, stage: Stage, window_seconds: int, applied: Mapping[str, Json]
+    ) -> dict[str, Figure | None]:
         """Evidence for the stage's gates by gate name, over the last ``window_seconds``; None where there is no data.
 
         ``applied`` is what ``apply`` returned for this stage.

@@ -18,7 +18,7 @@ _ATTEMPTS = 5
 Lease = Mapping[str, Any]
 
 
-class LeaseConflict(RuntimeError):
+class LeaseConflictError(RuntimeError):
     """The lease was created or changed by somebody else since it was read (HTTP 409)."""
 
 
@@ -29,10 +29,10 @@ class Leases(Protocol):
         """The lease, or None when there is none."""
 
     def create(self, body: Lease) -> None:
-        """Create the lease. Raises LeaseConflict when it exists."""
+        """Create the lease. Raises LeaseConflictError when it exists."""
 
     def replace(self, body: Lease) -> None:
-        """Replace the lease of this resourceVersion. Raises LeaseConflict when it was changed since."""
+        """Replace the lease of this resourceVersion. Raises LeaseConflictError when it was changed since."""
 
 
 class LockHeld(Refused):
@@ -120,7 +120,7 @@ class Lock:
                 return False
             try:
                 self._leases.replace(lease_body(lease, None, self._clock()))
-            except LeaseConflict:
+            except LeaseConflictError:
                 continue
             return True
         raise LockHeld(f"{self._region}: the lease {LEASE} changes faster than it can be released", self._holder)
@@ -138,7 +138,7 @@ class Lock:
                     self._leases.create(body)
                 else:
                     self._leases.replace(body)
-            except LeaseConflict:
+            except LeaseConflictError:
                 continue  # somebody was faster: read again who holds it now
             return holder or None
         raise LockHeld(f"{self._region}: the lease {LEASE} changes faster than it can be taken; try again", "")

@@ -15,7 +15,7 @@ WEEK = 7 * 24 * 3600
 
 
 class RolloutSettings(BaseModel):
-    """What every rollout asks for. Lengths in seconds; those without a default take the estate's window of that name."""
+    """What every rollout asks for. Lengths in seconds; one without a default takes the window of its name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,37 +1,577 @@
-"""The engine's only Airflow module: task groups that every rollout DAG and the rollback DAG are made of.
+"""The engine's only Airflow module: what every rollout DAG and the rollback DAG are wired from.
 
-HOW A LEVER'S DAG USES IT (signature is fixed; body being written):
+A lever's DAG is its docstring (headings: conventions.DOC_HEADINGS) and this::
 
-    '''What it does ... (docstring with the headings of conventions.DOC_HEADINGS)'''
-    from airflow.sdk import dag
-    from include.rollout.conventions import Tag
-    from include.rollout.task_groups import rollout, rollout_arguments
-
-    @dag(**rollout_arguments("spot_capacity", __doc__, tags=[Tag.ROLLOUT]))   # schedule, params, default_args ...
+    @dag(**rollout_arguments("spot_capacity", __doc__, [Tag.ROLLOUT, Tag.SPOT]))
     def day1_spot() -> None:
-        rollout("spot_capacity")          # rollout(lever_name, clients=None, estate=None) -> None
+        rollout("spot_capacity")
 
     day1_spot()
 
-An invalid estate.yaml gives a DAG with one failing task that shows the message (both functions handle it).
+The lever is registered in ``include/levers``; its module is imported at parse, so it must import nothing heavy at its
+top. What the engine does for a lever:
 
-WHAT THE ENGINE DOES FOR A LEVER
-- include/levers/__init__.py registers "include.levers.spot_capacity:SpotCapacity" (class without constructor
-  arguments). The module is imported at DAG parse: standard library, pydantic and include.* only at its top;
-  boto3/kubernetes/requests never.
-- ``lever.slots``: task groups per region are static, one per slot: <slot>.apply_stage, .await_soak, .judge_gates.
-  A stage of the plan is put in its slot; slots without a stage are skipped. The interruption drill is best a slot of
-  its own ("drill"): apply injects the notice and measures, observe returns the figures, gates judge them.
-- ``lever.settings_type``: frozen pydantic model, extra="forbid"; each field with a description and bounds. A field
-  named like one of estate.windows and declared without default (e.g. ``converge_timeout_seconds``,
-  ``soak_seconds``, ``gate_window_seconds``) gets its default from there. Types that a form can show: bool, int, float, str, Literal, tuple of
-  those. The engine's own params: regions, dry_run, reason, soak_seconds, gate_window_seconds, gate_wait_seconds
-  (do not redefine others of these).
-- ``target.clients`` is ``Clients(kubernetes=Cluster, prometheus=Prometheus, aws=Aws, leases=...)``.
-- ``target.fence()`` raises Refused when the lock was taken over: call it before each write or batch of writes.
-- preflight: the engine itself checks the change window/freeze days, connections, ledger and lock; the lever does not.
-- observe may raise when a source is unreachable, or return None: the gate waits (rescheduling) up to
-  gate_wait_seconds after the soak, then it is "unknown".
-- evidence() is recorded with the snapshot (before), with the promotion and after a rollback (after).
-- apply: Refused/NotConverged end the run (rolled back); anything else is retried twice.
+- Regions and ``lever.slots`` become static task groups: ``<region>.<slot>.apply_stage``, ``.await_soak``,
+  ``.judge_gates``. A stage of the plan runs in its slot; slots without a stage are skipped. A drill is best a slot.
+- The DAG's params are those of ``RolloutSettings`` and of ``lever.settings_type``, each with its description, bounds
+  and default; a field without default takes the estate's window of its name.
+- ``target.clients`` is :class:`Clients`; ``target.fence()`` raises when the lock was taken over.
+- Change window, connections, ledger and lock are the engine's to check; ``lever.preflight`` checks the rest.
+- ``apply``: Refused and NotConverged stop the run, which is then rolled back; anything else is retried twice.
+- ``observe`` may raise or return None while a source is away: the gate waits up to ``gate_wait_seconds`` for it.
+
+With an invalid estate every DAG still loads, with one failing task that shows what is wrong.
 """
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
+from airflow.sdk import Param, TaskGroup, TriggerRule, get_current_context, task
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from include import levers
+from include.estate import Estate, EstateError, load_estate
+from include.rollout import flow, rollback, steps
+from include.rollout.conventions import DAG_DEFAULT_ARGS, Tag
+from include.rollout.ledger import WHOLE_RUN, Ledger, LedgerError, Step, open_store
+from include.rollout.lever import Lever, NotConverged, Refused
+from include.rollout.lock import Leases
+from include.rollout.settings import RolloutSettings, form_fields
+from include.rollout.steps import NotWanted, OnRecord, Run
+
+if TYPE_CHECKING:
+    from include.clients.aws import Aws
+    from include.clients.kubernetes import Cluster
+    from include.clients.prometheus import Prometheus
+
+log = logging.getLogger(__name__)
+
+LEDGER_VARIABLE = "akidb_ledger"
+API_CONNECTION = "airflow_api"
+EVERYTHING = "everything"
+API_TIMEOUT = 10.0  # seconds
+GATE_POLL = 5.0  # seconds between two looks at a gate that still waits
+ClientsFactory = Callable[[str, Estate], Any]
+
+
+# --- Clients from Airflow connections ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Clients:
+    """The clients of one region."""
+
+    kubernetes: Cluster
+    prometheus: Prometheus
+    aws: Aws
+    leases: Leases
+
+
+class ClusterLeases:
+    """The leases of the estate's namespace in a cluster."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+
+    def get(self, name: str) -> Mapping[str, Any] | None:
+        """The lease, or None."""
+        from include.clients.kubernetes import LEASE
+
+        return self._cluster.get(LEASE, name, self._namespace)
+
+    def create(self, body: Mapping[str, Any]) -> None:
+        """Create the lease."""
+        self._write(self._cluster.create, body)
+
+    def replace(self, body: Mapping[str, Any]) -> None:
+        """Replace the lease."""
+        self._write(self._cluster.replace, body)
+
+    def _write(self, write: Callable[[dict[str, Any]], Any], body: Mapping[str, Any]) -> None:
+        from include.clients.kubernetes import ConflictError
+        from include.rollout.lock import LeaseConflictError
+
+        try:
+            write({**body, "metadata": {**body["metadata"], "namespace": self._namespace}})
+        except ConflictError as error:
+            raise LeaseConflictError(str(error)) from error
+
+
+def connection(conn_id: str, field: str) -> Any:
+    """The Airflow connection. Raises Refused naming the id, the setting that names it and the remedy."""
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return Connection.get(conn_id)
+    except AirflowNotFoundException:
+        raise Refused(
+            f"Airflow connection {conn_id!r} ({field}) does not exist: create it with `airflow connections add {conn_id}`, "
+            "or correct its id in the estate's file"
+        ) from None
+
+
+def base_url(conn: Any) -> str:
+    """The address of an http connection, such as ``https://prometheus.example:9090/path``."""
+    host = conn.host or ""
+    if "://" not in host:
+        host = f"{conn.schema or 'http'}://{host}"
+    return f"{host.rstrip('/')}:{conn.port}" if conn.port else host.rstrip("/")
+
+
+def clients_for(region: str, estate: Estate) -> Clients:
+    """The clients of a region from its Airflow connections. Raises Refused naming a connection that is missing."""
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+    from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+
+    from include.clients.aws import Aws
+    from include.clients.kubernetes import Cluster
+    from include.clients.prometheus import Prometheus
+
+    ids = estate.region(region).connections
+    where = f"regions.{region}.connections"
+    connection(ids.kubernetes, f"{where}.kubernetes")
+    connection(ids.aws, f"{where}.aws")
+    metrics = connection(ids.prometheus, f"{where}.prometheus")
+
+    def aws_client(service: str, config: Any) -> Any:
+        return AwsBaseHook(ids.aws, region_name=region, client_type=service, config=config).get_conn()
+
+    cluster = Cluster(KubernetesHook(conn_id=ids.kubernetes).get_conn(), name=estate.region(region).cluster)
+    auth = (metrics.login, metrics.password or "") if metrics.login else None
+    prometheus = Prometheus(base_url(metrics), auth=auth)
+    return Clients(cluster, prometheus, Aws(aws_client), ClusterLeases(cluster, estate.namespace))
+
+
+def open_ledger() -> Ledger:
+    """The ledger at the place that the Airflow Variable ``akidb_ledger`` names."""
+    from airflow.sdk import Variable
+
+    location = Variable.get(LEDGER_VARIABLE, default=None)
+    if not location:
+        raise Refused(
+            f"Airflow Variable {LEDGER_VARIABLE!r} is not set: set it to an absolute path or s3://connection@bucket/prefix"
+        )
+    return Ledger(open_store(location, _s3_client))
+
+
+def _s3_client(conn_id: str | None) -> Any:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    return S3Hook(conn_id or S3Hook.default_conn_name).get_conn()
+
+
+def run_ended(holder: str) -> bool | None:
+    """Whether the run ``dag_id/run_id`` has ended, from Airflow's REST API; None when it can't tell."""
+    import requests
+
+    dag_id, _, run_id = holder.partition("/")
+    try:
+        conn = connection(API_CONNECTION, "asked whether a lock's holder has ended")
+        url = base_url(conn)
+        login = {"username": conn.login, "password": conn.password}
+        answer = requests.post(f"{url}/auth/token", json=login, timeout=API_TIMEOUT)
+        answer.raise_for_status()
+        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        place = f"{url}/api/v2/dags/{dag_id}/dagRuns/{requests.utils.quote(run_id, safe='')}"
+        answer = requests.get(place, headers=headers, timeout=API_TIMEOUT)
+        answer.raise_for_status()
+    except (requests.RequestException, Refused) as error:
+        log.warning("can't tell whether %s has ended: %s", holder, error)
+        return None
+    return answer.json()["state"] in {"success", "failed"}
+
+
+# --- From an Airflow task to a step -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What the tasks of one DAG share; made at parse, used in tasks."""
+
+    estate: Estate
+    lever: Lever | None  # None in the rollback DAG, whose lever is a parameter
+    clients: ClientsFactory
+
+    def run(self) -> Run:
+        """The run that the current task belongs to."""
+        context = get_current_context()
+        ti = context["ti"]
+        params = dict(context["params"])
+        cached = functools.cache(lambda region: self.clients(region, self.estate))
+        return Run(
+            lever=self.lever or cast("Lever", _Named(str(params["lever"]))),
+            estate=self.estate,
+            params=params,
+            dag_id=ti.dag_id,
+            run_id=ti.run_id,
+            ledger=open_ledger(),
+            clients=cached,
+            run_ended=run_ended,
+            links={"log": ti.log_url},
+        )
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Stands in the rollback DAG for the choice "everything", which is no lever but names the run's own chain."""
+
+    name: str
+
+
+@contextlib.contextmanager
+def recorded(run: Run, region: str = WHOLE_RUN) -> Iterator[None]:
+    """Put the reason of a step's end on record; retries only where they can help."""
+    context = get_current_context()
+    ti = context["ti"]
+    try:
+        yield
+    except AirflowException:
+        raise
+    except NotWanted as reason:
+        raise AirflowSkipException(str(reason)) from None
+    except (OnRecord, LedgerError) as error:
+        # A ledger that can't be trusted can't take this reason either.
+        raise AirflowFailException(str(error)) from error
+    except (Refused, NotConverged, EstateError) as error:
+        run.record(region, Step.STOPPED, {"where": ti.task_id, "reason": str(error)})
+        raise AirflowFailException(str(error)) from error
+    except Exception as error:
+        if ti.try_number > ti.max_tries:
+            reason = f"{type(error).__name__}: {error}"
+            run.record(region, Step.STOPPED, {"where": ti.task_id, "reason": reason[:2000]})
+        raise
+
+
+def _task(engine: Engine, step: Callable[..., Any], *arguments: Any, region: str = WHOLE_RUN, **options: Any) -> Any:
+    """A task that runs ``step(run, *arguments)`` and keeps what it returns as its XCom."""
+    decorator = options.pop("decorator", task)
+
+    @decorator(task_id=options.pop("task_id", step.__name__), doc_md=inspect.getdoc(step), **options)
+    def body() -> Any:
+        run = engine.run()
+        with recorded(run, region):
+            return step(run, *arguments)
+
+    return body()
+
+
+def group_id(name: str) -> str:
+    """A region or slot as part of a task id."""
+    return name.replace("-", "_")
+
+
+def _pulled(task_id: str) -> Any:
+    return get_current_context()["ti"].xcom_pull(task_ids=task_id)
+
+
+def _failed_tasks() -> list[str]:
+    ti = get_current_context()["ti"]
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+    return sorted(task_id for task_id, state in states.items() if state == "failed")
+
+
+def _announce(verdict: flow.Verdict) -> dict[str, Any]:
+    """Show the verdict, and fail the run unless it may be green."""
+    summary = {"verdict": verdict.name, "message": verdict.message, "left_behind": list(verdict.left_behind)}
+    get_current_context()["ti"].xcom_push(key="verdict", value=summary)
+    if not verdict.green:
+        raise AirflowFailException(verdict.message)
+    log.info(verdict.message)
+    return summary
+
+
+# --- The rollout ------------------------------------------------------------------------------------------------------
+
+
+def rollout_arguments(
+    lever: str, doc_md: str | None, tags: Sequence[Tag], estate: Estate | None = None
+) -> dict[str, Any]:
+    """Arguments of ``@dag`` for a rollout of ``lever``: triggered by hand, one run at a time, params with bounds."""
+    arguments: dict[str, Any] = {
+        "schedule": None,
+        "catchup": False,
+        "max_active_runs": 1,
+        "default_args": DAG_DEFAULT_ARGS,
+        "doc_md": doc_md,
+        "tags": [tag.value for tag in tags],
+    }
+    estate, _ = _estate_or_problem(estate)
+    if estate is not None:
+        models = (RolloutSettings, levers.lever(lever).settings_type)
+        arguments["params"] = {k: v for model in models for k, v in params_from(model, estate).items()}
+    return arguments
+
+
+def params_from(model: type[Any], estate: Estate) -> dict[str, Param]:
+    """Airflow params for every field of a settings model, with its description, bounds and default."""
+    fields = form_fields(model, estate)
+    return {name: Param(schema.pop("default"), **_form(schema)) for name, schema in fields.items()}
+
+
+def _form(schema: Mapping[str, Any]) -> dict[str, Any]:
+    # Airflow's form offers a choice of several from "examples".
+    items = schema.get("items", {})
+    return {**schema, "examples": items["enum"]} if "enum" in items else dict(schema)
+
+
+def _estate_or_problem(estate: Estate | None) -> tuple[Estate | None, str]:
+    try:
+        return estate or load_estate(), ""
+    except EstateError as error:
+        return None, str(error)
+
+
+def show_problem(message: str) -> None:
+    """The only task of a DAG whose estate can't be read: it fails with what is wrong."""
+
+    @task(retries=0, doc_md="The estate can't be read. Retrying can't help: correct the file that the message names.")
+    def read_estate() -> None:
+        raise AirflowFailException(message)
+
+    read_estate()
+
+
+def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | None = None) -> None:
+    """Wire the rollout of ``lever`` into the current DAG. Tests give their own ``clients`` and ``estate``."""
+    estate, problem = _estate_or_problem(estate)
+    if estate is None:
+        show_problem(problem)
+        return
+    engine = Engine(estate, levers.lever(lever), clients or clients_for)
+    preflight = _task(engine, steps.check_preflight)
+    plan = _task(engine, steps.make_plan)
+    real = _task(engine, is_real_run, decorator=task.short_circuit, ignore_downstream_trigger_rules=False)
+    approval = await_approval(estate, "make_plan")
+    lock = _task(engine, take_locks).as_setup()
+    confirm = _task(engine, steps.confirm_unchanged)
+    decide = _task(engine, choose_ending, decorator=task.branch, trigger_rule=TriggerRule.ALL_DONE)
+    promote = _task(engine, steps.promote)
+    unlock = _task(engine, release_locks).as_teardown(setups=lock)
+    verdict = _task(engine, give_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
+
+    # Nothing is written before the approval, and nothing but what was approved after it.
+    preflight >> plan >> real >> approval >> lock >> confirm
+    after: list[Any] = []
+    for region in estate.ordered_regions():
+        snapshot, last_gate = _region(engine, region)
+        confirm >> snapshot
+        # The other regions follow in parallel once the canary's last gate has passed (or the canary is not selected).
+        after[:1] >> snapshot if after else None
+        after.append(last_gate)
+    after >> decide
+    # Regions touched in parallel are undone in parallel, then the canary that was touched first.
+    undone: list[Any] = []
+    with TaskGroup("rollback", tooltip="Undo what this run touched"):
+        for region in reversed(estate.ordered_regions()):
+            undo, verify = _undo(engine, region)
+            decide >> undo
+            if region == estate.canary_region and undone:
+                undone >> undo
+            undone.append(verify)
+    # The locks go last: nobody else may write while this run promotes or undoes.
+    decide >> promote >> unlock
+    undone >> unlock >> verdict
+
+
+def _region(engine: Engine, region: str) -> tuple[Any, Any]:
+    """Snapshot, then every slot in order. Returns the snapshot task and the last gate."""
+    assert engine.lever is not None
+    go_on = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
+    timeout = dt.timedelta(seconds=2 * engine.estate.windows.converge_timeout_seconds + 600)
+    with TaskGroup(group_id(region), tooltip=f"Roll out in {region}"):
+        snapshot = _task(engine, steps.take_snapshot, region, region=region, trigger_rule=go_on)
+        gate: Any = None
+        for slot in engine.lever.slots:
+            with TaskGroup(group_id(slot)):
+                applied = _task(
+                    engine, steps.apply_stage, region, slot,
+                    region=region, trigger_rule=go_on, execution_timeout=timeout,
+                )  # fmt: skip
+                target = f"{{{{ ti.xcom_pull(task_ids='{applied.operator.task_id}')['soak_until'] }}}}"
+                # Ends in the triggerer: a soak holds no worker slot, and costs one process start.
+                soak = DateTimeSensorAsync(
+                    task_id="await_soak", target_time=target, end_from_trigger=True, execution_timeout=None
+                )
+                judged = _gate(engine, region, slot)
+            # A snapshot before the first write; the stage before must have passed its gate or not be in the plan.
+            snapshot >> applied >> soak >> judged
+            if gate is not None:
+                gate >> applied
+            gate = judged
+    return snapshot, gate
+
+
+def _gate(engine: Engine, region: str, slot: str) -> Any:
+    @task.sensor(
+        task_id="judge_gates",
+        mode="reschedule",
+        poke_interval=GATE_POLL,
+        timeout=dt.timedelta(days=8).total_seconds(),
+        doc_md=inspect.getdoc(steps.judge_gates),
+    )
+    def judge_gates() -> Any:
+        from airflow.sdk import PokeReturnValue
+
+        run = engine.run()
+        with recorded(run, region):
+            judged = steps.judge_gates(run, region, slot)
+        return PokeReturnValue(is_done=judged is not None, xcom_value=judged)
+
+    return judge_gates()
+
+
+def _undo(engine: Engine, region: str) -> tuple[Any, Any]:
+    """Undo a region and verify it. Both look into the ledger themselves, so that they also work when decide failed."""
+    with TaskGroup(group_id(region)):
+        undo = _task(engine, undo_changes, region, region=region, trigger_rule=TriggerRule.ALL_DONE)
+        # Also after a failed undo: what is left behind belongs into the verdict.
+        verify = _task(engine, verify_restored, region, region=region, trigger_rule=TriggerRule.NONE_SKIPPED)
+        undo >> verify
+    return undo, verify
+
+
+def await_approval(estate: Estate, plan_task: str) -> Any:
+    """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject."""
+    plan = f"ti.xcom_pull(task_ids='{plan_task}')"
+    people = [{"id": name, "name": name} for name in estate.governance.approvers]
+    return ApprovalOperator(
+        task_id="await_approval",
+        subject=f"{{{{ dag.dag_id }}}}: approve plan {{{{ {plan}['hash'] }}}}?",
+        body=f"Plan {{{{ {plan}['hash'] }}}}\n\n{{{{ {plan}['text'] }}}}",
+        defaults="Reject",
+        assigned_users=cast("Any", people) or None,
+        response_timeout=dt.timedelta(seconds=estate.windows.approval_timeout_seconds),
+        # The answer is waited for by response_timeout; a person's Reject is an answer, not a failure to retry.
+        execution_timeout=None,
+        retries=0,
+    )
+
+
+def is_real_run(run: Run) -> bool:
+    """A dry run stops here; a real one goes on to the approval."""
+    return not run.settings.dry_run
+
+
+def take_locks(run: Run) -> None:
+    """Take the locks of all selected regions, or of none."""
+    steps.lock_regions(run, run.regions, _pulled("await_approval"), take_over=False)
+
+
+def release_locks(run: Run) -> None:
+    """Give up the locks that this run holds."""
+    steps.unlock_regions(run, run.regions)
+
+
+def choose_ending(run: Run) -> list[str]:
+    """Promote, or roll back the touched regions."""
+    decision = steps.decide(run)
+    if decision["promote"]:
+        return ["promote"]
+    return [f"rollback.{group_id(region)}.undo_changes" for region in decision["touched"]]
+
+
+def undo_changes(run: Run, region: str) -> None:
+    """Set the region back to this run's snapshot."""
+    steps.undo_changes(run, region, steps.own_snapshot(run, region))
+
+
+def verify_restored(run: Run, region: str) -> None:
+    """Compare the region with this run's snapshot."""
+    steps.verify_restored(run, region, steps.own_snapshot(run, region))
+
+
+def give_verdict(run: Run) -> dict[str, Any]:
+    """Say how the run ended, what was left behind and what to do next; fails the run unless it may be green."""
+    return _announce(steps.conclude(run, _pulled("await_approval"), _failed_tasks()))
+
+
+# --- The rollback DAG -------------------------------------------------------------------------------------------------
+
+
+def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict[str, Any]:
+    """Arguments of ``@dag`` for the rollback DAG."""
+    arguments: dict[str, Any] = {
+        "schedule": None,
+        "catchup": False,
+        "max_active_runs": 1,
+        "default_args": DAG_DEFAULT_ARGS,
+        "doc_md": doc_md,
+        "tags": [Tag.OPERATIONS.value],
+    }
+    estate, _ = _estate_or_problem(estate)
+    if estate is None:
+        return arguments
+    names = estate.ordered_regions()
+    choice = {"items": {"type": "string", "enum": names}, "examples": names, "minItems": 1, "uniqueItems": True}
+    reason = "Why; needed for an emergency, kept in the ledger"
+    which = "Run id, or dag_id/run_id, to undo; empty for the last change that stands"
+    arguments["params"] = {
+        "lever": Param(EVERYTHING, type="string", enum=[EVERYTHING, *levers.LEVERS], description="What to undo"),
+        "regions": Param(names, type="array", description="Where to undo it", **choice),
+        "run": Param("", type="string", maxLength=300, description=which),
+        "dry_run": Param(True, type="boolean", description="Only show what would be undone; nothing is written"),
+        "emergency": Param(False, type="boolean", description="Skip the approval; the reason is required"),
+        "reason": Param("", type="string", maxLength=500, description=reason),
+    }
+    return arguments
+
+
+def roll_back(clients: ClientsFactory | None = None, estate: Estate | None = None) -> None:
+    """Wire the rollback into the current DAG. Tests give their own ``clients`` and ``estate``."""
+    estate, problem = _estate_or_problem(estate)
+    if estate is None:
+        show_problem(problem)
+        return
+    engine = Engine(estate, None, clients or clients_for)
+    find = _task(engine, rollback.find_changes)
+    choose = _task(engine, choose_path, decorator=task.branch)
+    approval = await_approval(estate, "find_changes")
+    lock = _task(engine, take_locks_over, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS).as_setup()
+    unlock = _task(engine, release_rollback_locks).as_teardown(setups=lock)
+    verdict = _task(engine, give_rollback_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
+
+    # An emergency goes straight to the lock; everything else needs the approval.
+    find >> choose >> [approval, lock]
+    approval >> lock
+    for region in estate.ordered_regions():
+        with TaskGroup(group_id(region), tooltip=f"Roll back in {region}"):
+            undo = _task(engine, rollback.undo_changes, region)
+            verify = _task(engine, rollback.verify_restored, region, trigger_rule=TriggerRule.NONE_SKIPPED)
+        # Every region by itself and at once: one that fails does not keep the others.
+        lock >> undo >> verify >> unlock
+    unlock >> verdict
+
+
+def choose_path(run: Run) -> list[str]:
+    """A dry run stops here; an emergency goes straight to the lock; everything else needs the approval."""
+    if run.params["dry_run"] or not rollback.found(run):
+        return []
+    return ["take_locks_over"] if run.params["emergency"] else ["await_approval"]
+
+
+def take_locks_over(run: Run) -> None:
+    """Take the locks of the regions to roll back, from whoever holds them: that run writes nothing more."""
+    regions = {undoing.region for undoing in rollback.found(run)}
+    steps.lock_regions(run, sorted(regions), _pulled("await_approval"), take_over=True)
+
+
+def release_rollback_locks(run: Run) -> None:
+    """Give up the locks that this run holds."""
+    steps.unlock_regions(run, sorted({undoing.region for undoing in rollback.found(run)}))
+
+
+def give_rollback_verdict(run: Run) -> dict[str, Any]:
+    """Say what was restored, what was left behind and what to do next; fails the run unless everything is back."""
+    return _announce(rollback.conclude(run, _pulled("await_approval"), _failed_tasks()))

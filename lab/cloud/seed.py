@@ -16,8 +16,8 @@ from botocore.config import Config
 from include.estate import Estate, NodeGroup, Region
 from lab.cloud.emulator import AMI_DATES, AMI_OWNER
 
-ACCOUNT = "123456789012"
 KUBERNETES_VERSION = "1.36"
+ANY_KEY = "lab"
 SERVICE_CIDR = "10.0.0.0/24"
 DISCOVERY_TAG = "karpenter.sh/discovery"
 AMI_TYPES = {"arm64": "AL2023_ARM_64_STANDARD", "x86_64": "AL2023_x86_64_STANDARD"}
@@ -36,13 +36,16 @@ class SeededRegion:
     launch_template: str
 
 
+def lab_session() -> boto3.Session:
+    """A session for the emulator, which checks no credentials; those of this machine are never looked up."""
+    return boto3.Session(aws_access_key_id=ANY_KEY, aws_secret_access_key=ANY_KEY, region_name="us-east-1")
+
+
 class Clients:
-    """Clients of one region of the emulator. The credentials are words: the emulator checks none."""
+    """Clients of one region of the emulator, made when first used: ``Clients(...).ec2``."""
 
     def __init__(self, endpoint: str, region: str, session: boto3.Session | None = None) -> None:
-        self._session = session or boto3.Session(
-            aws_access_key_id="lab", aws_secret_access_key="lab", region_name=region
-        )
+        self._session = session or lab_session()
         self._endpoint, self.region = endpoint, region
         self._made: dict[str, Any] = {}
 
@@ -64,8 +67,7 @@ def seed(endpoint: str, estate: Estate, regions: Iterable[str]) -> dict[str, See
 
     Raises botocore's ClientError when something stands there already: a lab starts from an empty emulator.
     """
-    session = boto3.Session(aws_access_key_id="lab", aws_secret_access_key="lab", region_name="us-east-1")
-    order = list(estate.regions)
+    session, order = lab_session(), list(estate.regions)
     return {
         region: _seed_region(Clients(endpoint, region, session), estate, estate.region(region), order.index(region))
         for region in regions

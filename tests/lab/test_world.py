@@ -143,6 +143,7 @@ def test_a_second_lab_runs_beside_and_leaves_nothing(world: worlds.World, tmp_pa
     subprocess.run([*command[:3], "down", *command[6:]], cwd=REPOSITORY, check=True, timeout=60)
     assert not [e["name"] for e in entries if _alive(e)]
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that wait out their end hold no port
         probe.bind(("127.0.0.1", int(state["prometheus"].rsplit(":", 1)[1])))
     assert sorted(p.name for p in (tmp_path / "second").iterdir()) == ["logs"]
     world.processes.check()

@@ -86,8 +86,10 @@ def test_every_report_can_name_book_date_source_and_assumptions() -> None:
     assert "Spot Advisor" in book.source
     assert book.assumptions == (
         "on-demand prices are us-east-1 list prices times a factor per region: eu-central-1 1.19, ap-northeast-1 1.27",
-        "spot = on demand x (1 - savings of AWS Spot Advisor) x a made-up factor per zone: "
-        "a 1.00, b 0.98, c 1.03, d 1.01",
+        (
+            "spot = on demand x (1 - savings of AWS Spot Advisor) x a made-up factor per zone: "
+            "a 1.00, b 0.98, c 1.03, d 1.01"
+        ),
         "a month has 30.4 days (729.6 hours)",
     )
 

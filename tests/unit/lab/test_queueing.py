@@ -46,7 +46,6 @@ def test_the_formula_is_continuous_where_one_server_is_spare() -> None:
     ]
     assert shares[0] == pytest.approx(shares[1], abs=1e-5)
     assert shares[2] == pytest.approx(shares[1], abs=1e-5)
-    # e^-2 * (1 + 1/3 * 2)
     assert shares[1] == pytest.approx(1 - math.exp(-2) * (1 + 2 / 3))
 
 

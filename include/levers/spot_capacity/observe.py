@@ -1,0 +1,224 @@
+"""Evidence: the figures that the gates judge and that the report shows. No data is None, never zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from include.clients.prometheus import Prometheus, counter_increase
+from include.levers.spot_capacity.apply import drills
+from include.levers.spot_capacity.live import World, node_facts, spot_prices, workload_pods
+from include.levers.spot_capacity.placement import pending_seconds, shares
+from include.levers.spot_capacity.plan import NodeFact, node_price, total
+from include.prices import load_aws_book
+from include.rollout.gates import Figure, interruption_rate, p95_within, unplanned_notices
+from include.rollout.lever import Stage
+
+DAY = 86_400
+EVIDENCE_SECONDS = 300  # the report's latency and error ratio cover the last five minutes
+# HTTP 5xx, and the gRPC codes that are the server's fault, by name or by number.
+SERVER_ERRORS = "5..|2|4|8|12|13|14|15|(?i:unknown|deadline_?exceeded|resource_?exhausted|unimplemented|internal|unavailable|data_?loss)"
+# A slot of time in which a twentieth of the requests fail counts as down.
+DOWN_ERROR_RATIO = 0.05
+
+
+def observe_stage(world: World, stage: Stage, window: float, applied: Mapping[str, Any]) -> dict[str, Figure | None]:
+    """Every figure that the stage's gates name.
+
+    Latency and notices cover the last ``window`` seconds; errors, availability and waiting pods the whole stage, so
+    that what went wrong while it was applied counts too.
+    """
+    now = world.now()
+    stage_seconds = max(window, now - float(applied["started_at"]))
+    metrics = world.estate.metrics
+    return {
+        "unplanned_notices": _notices_in(world, window),
+        "interruption_rate_24h": _interruption_rate(world),
+        "p95_ms": latency(world, metrics.http_duration, window),
+        "p95_ms_grpc": latency(world, metrics.grpc_duration, window),
+        "error_ratio": error_ratio(world, stage_seconds),
+        "availability": availability(world, stage_seconds),
+        "pods_pending_too_long": _pending(world, now - stage_seconds),
+        "cordon_seconds": _cordon(applied),
+    }
+
+
+def _cordon(applied: Mapping[str, Any]) -> Figure | None:
+    seconds = applied.get("cordon_s")
+    if seconds is None:
+        return None
+    return Figure(float(seconds), "s", 1, f"watch of node {applied['node']}", f"drill {applied['drill_id']}")
+
+
+def _pending(world: World, since: float) -> Figure:
+    limit = world.estate.targets.pending_seconds
+    pods = workload_pods(world)
+    waits = pending_seconds(pods, world.now(), since)
+    longest = max(waits, default=0.0)
+    late = sum(wait > limit for wait in waits)
+    return Figure(late, "pods", len(pods), "conditions of the pods", f"longest wait for a node {longest:.0f} s")
+
+
+# Interruptions ---------------------------------------------------------------------------------------------------
+
+
+def notices(world: World, seconds: float) -> tuple[int, int] | None:
+    """Interruption notices that Karpenter received in the last ``seconds``, drills included, and scrapes behind them.
+
+    The counter appears with the first notice, so its absence means none only while Karpenter was scraped; None when
+    it was not.
+    """
+    region = world.target.region
+    up = world.prometheus.raw(f'up{{job="karpenter",region="{region}"}}', seconds)
+    scraped = [at for series in up for at, value in series.points if value == 1]
+    if not scraped:
+        return None
+    selector = f'{world.estate.metrics.interruptions}{{region="{region}",message_type="spot_interrupted"}}'
+    count = sum(
+        counter_increase(series.points, born=bool(series.points) and min(scraped) < series.points[0][0])
+        for series in world.prometheus.raw(selector, seconds)
+    )
+    return round(count), len(scraped)
+
+
+def _drills_in(world: World, seconds: float, received: int) -> int:
+    """Drills of the last ``seconds``; never more than were received, for the last may not have been scraped yet."""
+    recent = sum(at >= world.now() - seconds for at in drills(world).values())
+    return min(recent, received)
+
+
+def _notices_in(world: World, window: float) -> Figure | None:
+    found = notices(world, window)
+    if found is None:
+        return None
+    received, scrapes = found
+    return unplanned_notices(received, _drills_in(world, window, received), scrapes, world.estate.metrics.interruptions)
+
+
+def _interruption_rate(world: World) -> Figure | None:
+    found = notices(world, DAY)
+    if found is None:
+        return None
+    received = found[0]
+    ran = _spot_nodes_of_the_day(world) | {n.name for n in node_facts(world) if n.capacity == "spot"}
+    source = f"{world.estate.metrics.interruptions} / distinct spot nodes"
+    return interruption_rate(received, _drills_in(world, DAY, received), len(ran), source)
+
+
+def _spot_nodes_of_the_day(world: World) -> set[str]:
+    selector = f'karpenter_nodes_allocatable{{region="{world.target.region}",capacity_type="spot",resource_type="cpu"}}[{DAY}s]'
+    samples = world.prometheus.query(f"count by (node_name) (last_over_time({selector}))")
+    return {sample.labels["node_name"] for sample in samples}
+
+
+# Requests --------------------------------------------------------------------------------------------------------
+
+
+def latency(world: World, histogram: str, seconds: float) -> Figure | None:
+    """P95 of a duration histogram in ms over the last ``seconds``."""
+    matchers = f'region="{world.target.region}"'
+    buckets = world.prometheus.bucket_increases(histogram, matchers, seconds)
+    if buckets is None:
+        return None
+    return p95_within(buckets, world.estate.targets.p95_ms).figure(f"{histogram}, last {seconds:.0f} s")
+
+
+def error_ratio(world: World, seconds: float) -> Figure | None:
+    """Requests that failed on the server's side, REST and gRPC together, by all requests of the last ``seconds``."""
+    answered = failed = 0.0
+    for metric in (world.estate.metrics.http_requests, world.estate.metrics.grpc_requests):
+        every = grown(world.prometheus, f'{metric}{{region="{world.target.region}"}}', seconds)
+        if not every:
+            return None
+        selector = f'{metric}{{region="{world.target.region}",status=~"{SERVER_ERRORS}"}}'
+        answered += every
+        failed += grown(world.prometheus, selector, seconds) or 0.0  # no such series: nothing has failed yet
+    note = f"{failed:.0f} of {answered:.0f} requests in {seconds:.0f} s"
+    return Figure(failed / answered, "ratio", int(answered), "requests by status", note)
+
+
+def grown(prometheus: Prometheus, selector: str, seconds: float) -> float | None:
+    """How much a counter grew in the last ``seconds``; None without any series.
+
+    ``increase`` sees nothing of a series' first value, which is where the first error of a new pod is: series that
+    were not there before count in full.
+    """
+    window = max(1, round(seconds))
+    old = prometheus.value(f"sum(increase({selector}[{window}s]) and ({selector} offset {window}s))")
+    new = prometheus.value(f"sum({selector} unless ({selector} offset {window}s))")
+    return None if old is None and new is None else (old or 0.0) + (new or 0.0)
+
+
+def availability(world: World, seconds: float) -> Figure | None:
+    """Share of time slots, of those with requests, in which the service answered."""
+    slot = float(min(60, max(5, int(seconds // 10))))
+    end = world.now()
+    every = _by_slot(world, "", end, seconds, slot)
+    failed = _by_slot(world, f',status=~"{SERVER_ERRORS}"', end, seconds, slot)
+    known = {at: count for at, count in every.items() if count > 0}
+    if not known:
+        return None
+    good = sum(failed.get(at, 0.0) / count < DOWN_ERROR_RATIO for at, count in known.items())
+    note = f"{len(known) - good} of {len(known)} slots of {slot:.0f} s with {DOWN_ERROR_RATIO:.0%} errors or more"
+    return Figure(good / len(known), "ratio", len(known), "requests by status", note)
+
+
+def _by_slot(world: World, matcher: str, end: float, seconds: float, slot: float) -> dict[float, float]:
+    parts = [
+        f'sum(increase({metric}{{region="{world.target.region}"{matcher}}}[{slot:.0f}s]))'
+        for metric in (world.estate.metrics.http_requests, world.estate.metrics.grpc_requests)
+    ]
+    # "or" keeps a slot in which only one of the two protocols has a value.
+    expression = f"({parts[0]} + {parts[1]}) or {parts[0]} or {parts[1]}"
+    start = end - max(slot, seconds - slot)
+    found = world.prometheus.query_range(expression, start, end, slot)
+    return {at: value for series in found for at, value in series.points if not math.isnan(value)}
+
+
+# The report ------------------------------------------------------------------------------------------------------
+
+
+def evidence(world: World) -> dict[str, Any]:
+    """Nodes, shares, cost, latency and errors of the live world."""
+    nodes, pods, group = node_facts(world), workload_pods(world), world.region.node_group
+    by_pods, by_vcpu = shares(nodes, pods, group.name, group.floor)
+    cost, unknown = usd_hour(world, nodes)
+    http = latency(world, world.estate.metrics.http_duration, EVIDENCE_SECONDS)
+    errors = error_ratio(world, EVIDENCE_SECONDS)
+    return {
+        "nodes": len(nodes),
+        "nodes_by_kind": _by_kind(nodes),
+        "pods": len(pods),
+        "spot_share_pods": by_pods,
+        "spot_share_vcpu": by_vcpu,
+        "usd_hour": None if cost is None else float(cost),
+        "usd_hour_unknown": unknown,
+        "price_book": f"aws ({load_aws_book(world.estate).date}); spot as EC2 quotes it",
+        "p95_ms": None if http is None else http.value,
+        "error_ratio": None if errors is None else errors.value,
+    }
+
+
+def _by_kind(nodes: list[NodeFact]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for node in nodes:
+        key = f"{node.node_pool or node.node_group or 'other'} {node.instance_type} {node.capacity}"
+        counts[key] = counts.get(key, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def usd_hour(world: World, nodes: list[NodeFact]) -> tuple[Decimal | None, list[str]]:
+    """USD an hour of the live nodes, spot at EC2's current price, and the nodes without a known price."""
+    book = load_aws_book(world.estate)
+    spot = spot_prices(world, [n.instance_type for n in nodes if n.capacity == "spot"])
+    prices: list[Decimal | None] = []
+    unknown = []
+    for node in nodes:
+        live = spot.get((node.instance_type, node.zone)) if node.capacity == "spot" else None
+        price = live if node.capacity == "spot" else node_price(book, world.target.region, node)
+        prices.append(price)
+        if price is None:
+            unknown.append(f"{node.name} ({node.instance_type} {node.capacity} in {node.zone})")
+    return total(prices), unknown

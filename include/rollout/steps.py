@@ -1,0 +1,362 @@
+"""The steps of a rollout and of a rollback: each reads the ledger and the live world, acts, and records what it did.
+
+Every step may run again after a crash at any point. They raise Refused (or NotConverged) when retrying can't help;
+anything else may be retried. Imports no Airflow: task_groups.py turns them into tasks.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from include.estate import Estate
+from include.rollout import flow
+from include.rollout.gates import Outcome, judge_all, overall
+from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Record, Step, last
+from include.rollout.lever import Check, Json, Lever, Plan, Refused, Target
+from include.rollout.lock import Lock
+from include.rollout.settings import RolloutSettings, build
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
+class NotWanted(Exception):  # noqa: N818 - not an error: the step has nothing to do in this run
+    """The step is not part of this run: its region is not selected, or its slot is not in the plan."""
+
+
+class OnRecord(Refused):
+    """A refusal that the step has already put on record itself."""
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a DAG: what its steps need. ``clients`` makes a region's clients, ``params`` are the form's values."""
+
+    lever: Lever
+    estate: Estate
+    params: Mapping[str, Any]
+    dag_id: str
+    run_id: str
+    ledger: Ledger
+    clients: Callable[[str], Any]
+    run_ended: Callable[[str], bool | None]
+    links: Mapping[str, str] = field(default_factory=dict)
+    clock: Callable[[], dt.datetime] = _now
+
+    @property
+    def holder(self) -> str:
+        """How the run names itself on a lock."""
+        return f"{self.dag_id}/{self.run_id}"
+
+    @property
+    def settings(self) -> RolloutSettings:
+        """The engine's settings. Raises Refused naming the field that is wrong."""
+        settings = build(RolloutSettings, self.params, self.estate)
+        settings.check_against(self.estate)
+        return settings
+
+    @property
+    def regions(self) -> list[str]:
+        """The selected regions, the canary first."""
+        return self.settings.ordered(self.estate)
+
+    def chain(self, region: str = WHOLE_RUN) -> Chain:
+        """The run's chain in a region, or its own."""
+        return Chain(self.lever.name, region, self.dag_id, self.run_id)
+
+    def record(self, region: str, step: str, figures: Mapping[str, Json], **links: str) -> Record:
+        """Append a record to a region's chain."""
+        return self.ledger.append(self.chain(region), step, figures, {**self.links, **links})
+
+    def records(self, region: str) -> list[Record]:
+        """The run's records in a region."""
+        return self.ledger.records(self.chain(region))
+
+    def lock(self, region: str) -> Lock:
+        """The region's lock as this run sees it."""
+        return Lock(self.clients(region).leases, region, self.holder, self.clock)
+
+    def target(self, region: str, settings: Mapping[str, Any] | None = None) -> Target:
+        """Where the lever acts; its settings come from the form, or from ``settings`` of an earlier run."""
+        lever_settings = build(self.lever.settings_type, self.params if settings is None else settings, self.estate)
+        fence = self.lock(region).assert_held
+        return Target(region, self.estate, self.run_id, lever_settings, self.clients(region), fence)
+
+    def seconds_since(self, start: dt.datetime) -> float:
+        """Seconds since ``start``, to the tenth."""
+        return round((self.clock() - start).total_seconds(), 1)
+
+
+def each_region(run: Run, step: Callable[[Target], Result]) -> list[Result]:
+    """``step`` in all selected regions at once (it waits for networks), results in the regions' order."""
+    targets = [run.target(region) for region in run.regions]
+    with ThreadPoolExecutor(max_workers=len(targets)) as pool:
+        return list(pool.map(step, targets))
+
+
+def check_preflight(run: Run) -> None:
+    """Everything that can be known to be wrong before anything is written. Raises Refused with all of it at once."""
+    settings = run.settings
+    build(run.lever.settings_type, run.params, run.estate)
+    checks: dict[str, list[Check]] = {"estate": [] if settings.dry_run else [_window_check(run)]}
+    reached: list[str] = []
+    for region in run.regions:
+        try:
+            run.clients(region)
+        except Refused as error:
+            checks[region] = [Check("connections", passed=False, reason=str(error))]
+        else:
+            reached.append(region)
+    with ThreadPoolExecutor(max_workers=len(run.regions)) as pool:
+        found = pool.map(lambda region: _lever_checks(run, region), reached)
+        checks |= dict(zip(reached, found, strict=True))
+    for region, of_region in checks.items():
+        for check in of_region:
+            log.info("%s: %s: %s (%s)", region, check.name, "passed" if check.passed else "FAILED", check.reason)
+    rows = {r: [f"{c.name}: {'passed' if c.passed else 'failed'}: {c.reason}" for c in cs] for r, cs in checks.items()}
+    run.record(WHOLE_RUN, Step.PREFLIGHT, {"checks": rows})
+    if message := flow.failed_checks(checks):
+        raise Refused(message)
+
+
+def _window_check(run: Run) -> Check:
+    refusal = run.estate.governance.refusal(run.clock())
+    remedy = "trigger again inside the window, or change governance in the estate's file"
+    return Check("change window", passed=refusal is None, reason=refusal or "open", remedy=remedy)
+
+
+def _lever_checks(run: Run, region: str) -> list[Check]:
+    try:
+        return run.lever.preflight(run.target(region))
+    except Exception as error:  # noqa: BLE001 - one region's failure must not hide what is wrong in the others
+        remedy = "see that the region's connections are right and its services answer"
+        return [Check("preflight", passed=False, reason=f"{type(error).__name__}: {error}", remedy=remedy)]
+
+
+def make_plan(run: Run) -> dict[str, str]:
+    """Plan every selected region; put the plans on record. Returns the hash and the text that an approver reads."""
+    plans = each_region(run, run.lever.plan)
+    unfinished = {region: run.ledger.unfinished(run.lever.name, region) for region in run.regions}
+    resumed = {region: other for region, other in unfinished.items() if other is not None}
+    text = flow.plan_text(plans, resumed, run.settings.reason)
+    plan_hash = flow.plans_hash(plans)
+    log.info("plan %s\n%s", plan_hash, text)
+    figures = {"hash": plan_hash, "dry_run": run.settings.dry_run, "reason": run.settings.reason}
+    run.record(WHOLE_RUN, Step.PLAN, figures | {"plans": {plan.region: plan.to_json() for plan in plans}})
+    return {"hash": plan_hash, "text": text}
+
+
+def lock_regions(run: Run, regions: Sequence[str], approval: Mapping[str, Any] | None, *, take_over: bool) -> None:
+    """Take the locks of all regions, in one order for all runs, or of none. Raises LockHeld with the holder."""
+    ours = []
+    previous = {}
+    try:
+        for region in sorted(regions):
+            lock = run.lock(region)
+            previous[region] = lock.take_over() if take_over else lock.acquire(run.run_ended)
+            ours.append(region)
+    except Exception:
+        for region in ours:
+            run.lock(region).release()
+        raise
+    user = (approval or {}).get("responded_by_user")
+    taken_over = {region: holder for region, holder in previous.items() if holder}
+    by = user["name"] if user else ""
+    run.record(WHOLE_RUN, Step.APPROVAL, {"approved_by": by, "locked": ours, "taken_over_from": taken_over})
+
+
+def unlock_regions(run: Run, regions: Sequence[str]) -> None:
+    """Give up every lock that this run holds; one that fails does not keep the others."""
+    problems = []
+    for region in regions:
+        try:
+            run.lock(region).release()
+        except Exception as error:  # noqa: BLE001 - raised below, once every region was tried
+            problems.append(f"{region}: {error}")
+    if problems:
+        raise RuntimeError(f"locks not released (stale once this run has ended): {'; '.join(problems)}")
+
+
+def confirm_unchanged(run: Run) -> None:
+    """Plan again under the lock. Raises Refused with the differences when it is not what was approved."""
+    offered = last(run.records(WHOLE_RUN), Step.PLAN)
+    if offered is None:
+        raise Refused("the approved plan is not in the ledger; trigger a new run")
+    window = _window_check(run)
+    if not window.passed:
+        raise Refused(f"{window.reason}; {window.remedy}")
+    approved = [Plan.from_json(offered.figures["plans"][region]) for region in run.regions]
+    plans = each_region(run, run.lever.plan)
+    if message := flow.changed_since(approved, plans):
+        raise Refused(message)
+    for plan in plans:
+        run.record(plan.region, Step.PLAN, {"hash": plan.hash(), "plan": plan.to_json()})
+
+
+def take_snapshot(run: Run, region: str) -> None:
+    """Put on record what a rollback needs, before the first write; never twice, and an unfinished run's is kept."""
+    if region not in run.regions:
+        raise NotWanted(f"{region} is not selected")
+    if run.ledger.snapshot(run.chain(region)) is not None:
+        return
+    run.lock(region).assert_held()
+    target = run.target(region)
+    figures = {"before": run.lever.evidence(target), "settings": target.settings.model_dump(mode="json")}
+    unfinished = run.ledger.unfinished(run.lever.name, region)
+    if unfinished is None:
+        links = dict(run.links)
+        figures["snapshot"] = run.lever.snapshot(target)
+    else:
+        links = {**run.links, "origin": unfinished.chain.path}
+        figures["snapshot"] = unfinished.snapshot.figures["snapshot"]
+    run.ledger.append_once(run.chain(region), Step.SNAPSHOT, figures, links)
+
+
+def apply_stage(run: Run, region: str, slot: str) -> dict[str, str]:
+    """Write a stage, wait until the world has converged, and say until when it soaks (ISO 8601)."""
+    by_region = {name: run.records(name) for name in run.regions}
+    stage = flow.stage_in(by_region[region], slot)
+    if stage is None:
+        raise NotWanted(f"{slot} is not in the plan of {region}")
+    flow.check_may_apply(region, by_region)
+    run.lock(region).assert_held()
+    run.record(region, Step.TOUCH, {"slot": slot, "title": stage.title})
+    started = run.clock()
+    figures = run.lever.apply(run.target(region), stage)
+    soak_until = (run.clock() + dt.timedelta(seconds=run.settings.soak_seconds)).isoformat()
+    row = {"slot": slot, "title": stage.title, "seconds": run.seconds_since(started), "soak_until": soak_until}
+    run.record(region, Step.APPLIED, row | {"figures": figures})
+    log.info("%s: %s applied in %s s", region, stage.title, row["seconds"])
+    return {"soak_until": soak_until}
+
+
+def judge_gates(run: Run, region: str, slot: str) -> dict[str, Any] | None:
+    """Judge a soaked stage. None while it must still wait: for the soak's end, or for data up to gate_wait_seconds.
+
+    Raises OnRecord when a gate fails, or is unknown at the end of the wait.
+    """
+    records = flow.attempt(run.records(region))
+    applied = flow.last_of_slot(records, Step.APPLIED, slot)
+    stage = flow.stage_in(records, slot)
+    if applied is None or stage is None:
+        raise Refused(f"{region}: {slot} was not applied in this run; trigger a new run")
+    settings = run.settings
+    soaked_at = dt.datetime.fromisoformat(applied.figures["soak_until"])
+    if run.clock() < soaked_at:
+        return None
+    problem = ""
+    figures = {}
+    try:
+        figures = run.lever.observe(run.target(region), stage, settings.gate_window_seconds, applied.figures["figures"])
+    except Exception as error:  # noqa: BLE001 - an unreachable source is missing evidence, and that never passes
+        problem = f"{type(error).__name__}: {error}"
+        log.warning("%s: no evidence for %s: %s", region, stage.title, problem)
+    results = judge_all(stage.gates, figures)
+    for result in results:
+        log.info("%s: %s: %s", region, result.outcome.value, result.reason)
+    outcome = overall(results)
+    if outcome is Outcome.UNKNOWN and run.clock() < soaked_at + dt.timedelta(seconds=settings.gate_wait_seconds):
+        return None
+    row = {"slot": slot, "title": stage.title, "outcome": outcome.value, "results": flow.results_json(results)}
+    record = run.record(region, Step.GATE, row | ({"problem": problem} if problem else {}))
+    if reason := flow.failure([record]):
+        raise OnRecord(f"{reason}{f' ({problem})' if problem else ''}; the touched regions are rolled back")
+    return {"outcome": outcome.value, "reasons": [result.reason for result in results]}
+
+
+def decide(run: Run) -> dict[str, Any]:
+    """Promote, or name the regions to roll back: those where this run's changes stand. Puts the decision on record."""
+    decision = flow.decide(run.regions, {region: run.records(region) for region in run.regions})
+    touched = run.ledger.touched(run.chain(), run.regions)
+    figures = {"promote": decision.promote, "reasons": list(decision.reasons), "touched": touched}
+    run.record(WHOLE_RUN, Step.DECISION, figures)
+    log.info("%s", "promote" if decision.promote else "\n".join(["roll back:", *decision.reasons]))
+    return figures
+
+
+def promote(run: Run) -> None:
+    """Put the promotion of every selected region on record, with the figures of the live world."""
+    for region, after in zip(run.regions, each_region(run, lambda target: evidence(run, target)), strict=True):
+        run.record(region, Step.PROMOTED, {"after": after})
+
+
+def evidence(run: Run, target: Target) -> dict[str, Json]:
+    """The lever's figures, or why there are none: a report must not stop a promotion or a rollback."""
+    try:
+        return run.lever.evidence(target)
+    except Exception as error:  # noqa: BLE001 - see above; the reason is put on record
+        return {"problem": f"{type(error).__name__}: {error}"}
+
+
+def own_snapshot(run: Run, region: str) -> Record:
+    """The snapshot to restore in this rollout. Raises NotWanted where nothing is to be undone."""
+    if flow.decide(run.regions, {name: run.records(name) for name in run.regions}).promote:
+        raise NotWanted("every gate passed")
+    if region not in run.ledger.touched(run.chain(), run.regions):
+        raise NotWanted(f"{region} was not touched, or is restored")
+    snapshot = run.ledger.snapshot(run.chain(region))
+    if snapshot is None:
+        raise Refused(f"{region} was touched but its snapshot is not in the ledger; restore the ledger from a backup")
+    return snapshot
+
+
+def undo_changes(run: Run, region: str, snapshot: Record) -> None:
+    """Set a region back to a snapshot, of this run or of an earlier one."""
+    run.lock(region).assert_held()
+    restores = snapshot.chain.path
+    run.record(region, Step.UNDO, {"run": f"{snapshot.dag_id}/{snapshot.run_id}"}, restores=restores)
+    started = run.clock()
+    restored = run.lever.rollback(run.target(region, snapshot.figures["settings"]), snapshot.figures["snapshot"])
+    figures = {
+        "seconds": run.seconds_since(started),
+        "steps": list(restored.steps),
+        "changed_by_others": [str(difference) for difference in restored.changed_by_others],
+        "paths_of_others": [difference.path for difference in restored.changed_by_others],
+    }
+    run.record(region, Step.UNDONE, figures, restores=restores)
+    log.info("%s: rolled back in %s s: %s", region, figures["seconds"], "; ".join(restored.steps))
+
+
+def verify_restored(run: Run, region: str, snapshot: Record) -> None:
+    """Compare the live fields with the snapshot, put the result on record. Raises OnRecord with what is not back."""
+    records = flow.attempt(run.records(region))
+    undone = last(records, Step.UNDONE)
+    others = undone.figures["paths_of_others"] if undone else []
+    target = run.target(region, snapshot.figures["settings"])
+    found = run.lever.verify_restored(target, snapshot.figures["snapshot"])
+    remaining = [str(difference) for difference in found if difference.path not in others]
+    undo = last(records, Step.UNDO)
+    figures: dict[str, Json] = {"complete": not remaining, "remaining": remaining, "after": evidence(run, target)}
+    if undo is not None:
+        figures["seconds"] = run.seconds_since(dt.datetime.fromisoformat(undo.time))
+    run.record(region, Step.RESTORED, figures, restores=snapshot.chain.path)
+    if remaining:
+        command = flow.rollback_command(run.lever.name, [region])
+        raise OnRecord(f"{region} is not restored: {'; '.join(remaining)}. Next: {command}")
+
+
+def conclude(run: Run, approval: Mapping[str, Any] | None, failed_tasks: Sequence[str]) -> flow.Verdict:
+    """The verdict of a rollout, put on record with the heads of the region chains."""
+    regions = run.regions
+    by_region = {region: run.records(region) for region in [WHOLE_RUN, *regions]}
+    touched = run.ledger.touched(run.chain(), regions)
+    dry_run = run.settings.dry_run
+    verdict = flow.verdict(flow.Facts(run.chain(), dry_run, regions, touched, by_region, approval, failed_tasks))
+    record_verdict(run, verdict, [run.chain(region) for region in regions])
+    return verdict
+
+
+def record_verdict(run: Run, verdict: flow.Verdict, chains: Sequence[Chain]) -> None:
+    """Join the chains: the verdict carries the hash of each one's last record."""
+    heads = {f"head {chain.lever} {chain.region}": run.ledger.head(chain) or "" for chain in chains}
+    figures = {"verdict": verdict.name, "message": verdict.message, "left_behind": list(verdict.left_behind)}
+    run.record(WHOLE_RUN, Step.VERDICT, figures, **{name: head for name, head in heads.items() if head})

@@ -1,0 +1,194 @@
+"""What the rehearsal's report says, read from the live cluster and Prometheus by the lab itself.
+
+It shares no code with the lever that it checks: nodes and pods come from the API server, prices from the price book,
+latency and errors from Prometheus.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from include.clients import kubernetes as k8s
+from include.clients.prometheus import Prometheus
+from include.estate import Estate
+from include.prices import AwsBook
+from include.rollout.gates import p95_within
+
+NODE_GROUP, POOL = "eks.amazonaws.com/nodegroup", "karpenter.sh/nodepool"
+P95_SECONDS = 60  # time span of the P95: the state at the moment of reading
+
+
+@dataclass(frozen=True)
+class Node:
+    """One live node: ``owner`` is its node group or pool, ``capacity`` spot or on-demand, ``vcpu`` whole CPUs."""
+
+    name: str
+    owner: str
+    instance_type: str
+    zone: str
+    capacity: str
+    vcpu: float
+    in_node_group: bool
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One region at one moment. Shares are 0..1; ``usd_hour`` is None when a price is not known.
+
+    ``p95_ms`` is the slower of HTTP and gRPC over the last minute, ``error_ratio`` 5xx of all requests since the
+    run began; both are None without data.
+    """
+
+    nodes: int
+    spot_share_pods: float
+    spot_share_vcpu: float
+    usd_hour: float | None
+    p95_ms: float | None
+    error_ratio: float | None
+
+
+def node_of(raw: Mapping[str, Any]) -> Node:
+    """What the report needs of a Node object."""
+    labels = raw["metadata"].get("labels", {})
+    capacity = labels.get("karpenter.sh/capacity-type") or labels.get("eks.amazonaws.com/capacityType", "ON_DEMAND")
+    return Node(
+        name=raw["metadata"]["name"],
+        owner=labels.get(POOL) or labels.get(NODE_GROUP) or "nobody",
+        instance_type=labels.get("node.kubernetes.io/instance-type", ""),
+        zone=labels.get("topology.kubernetes.io/zone", ""),
+        capacity=capacity.lower().replace("_", "-"),
+        vcpu=float(raw["status"]["capacity"]["cpu"]),
+        in_node_group=NODE_GROUP in labels,
+    )
+
+
+def shares(nodes: list[Node], pods_on: list[str], floor: int) -> tuple[float, float]:
+    """Spot share of the pods (by the nodes they run on) and of the vCPU.
+
+    The node group's ``floor`` of system nodes does not count in the vCPU; pods count wherever they run.
+    """
+    spot = {node.name for node in nodes if node.capacity == "spot"}
+    of_pods = sum(name in spot for name in pods_on) / len(pods_on) if pods_on else 0.0
+    group = [node for node in nodes if node.in_node_group]
+    counted = [node for node in nodes if not node.in_node_group] + group[floor:]
+    total = sum(node.vcpu for node in counted)
+    of_vcpu = sum(node.vcpu for node in counted if node.name in spot) / total if total else 0.0
+    return round(of_pods, 4), round(of_vcpu, 4)
+
+
+def usd_hour(nodes: list[Node], book: AwsBook, region: str) -> float | None:
+    """What the nodes cost an hour, None as soon as one price is not known."""
+    total = Decimal(0)
+    for node in nodes:
+        if node.capacity == "spot":
+            price = book.spot(region, node.instance_type, node.zone)
+        else:
+            price = book.on_demand(region, node.instance_type)
+        if price is None:
+            return None
+        total += price
+    return float(round(total, 4))
+
+
+@dataclass
+class Reader:
+    """Reads one region of the running lab."""
+
+    estate: Estate
+    region: str
+    cluster: k8s.Cluster
+    prometheus: Prometheus
+    book: AwsBook
+    eks: Any
+
+    def figures(self, since_seconds: float) -> Figures:
+        """The region now; errors are counted over the last ``since_seconds``."""
+        nodes = [node_of(raw) for raw in self.cluster.list(k8s.NODE)]
+        floor = self.estate.region(self.region).node_group.floor
+        of_pods, of_vcpu = shares(nodes, self._running_pods(), floor)
+        return Figures(
+            nodes=len(nodes),
+            spot_share_pods=of_pods,
+            spot_share_vcpu=of_vcpu,
+            usd_hour=usd_hour(nodes, self.book, self.region),
+            p95_ms=self._p95_ms(),
+            error_ratio=self._error_ratio(since_seconds),
+        )
+
+    def _running_pods(self) -> list[str]:
+        found = []
+        for name in self.estate.workloads:
+            for pod in self.cluster.list(k8s.POD, self.estate.namespace, labels=f"app={name}"):
+                leaving = "deletionTimestamp" in pod["metadata"]
+                if pod["status"].get("phase") == "Running" and not leaving:
+                    found.append(pod["spec"]["nodeName"])
+        return found
+
+    def _p95_ms(self) -> float | None:
+        slowest: list[float] = []
+        for histogram in (self.estate.metrics.http_duration, self.estate.metrics.grpc_duration):
+            buckets = self.prometheus.bucket_increases(histogram, f'region="{self.region}"', P95_SECONDS)
+            if not buckets:
+                return None
+            p95 = p95_within(buckets, self.estate.targets.p95_ms).p95_ms
+            if p95 is None:
+                return None
+            slowest.append(p95)
+        return round(max(slowest), 2)
+
+    def _error_ratio(self, seconds: float) -> float | None:
+        window = max(10, round(seconds))
+        names = (self.estate.metrics.http_requests, self.estate.metrics.grpc_requests)
+
+        def increase(matchers: str) -> float | None:
+            parts = [f'sum(increase({name}{{region="{self.region}"{matchers}}}[{window}s]))' for name in names]
+            values = [self.prometheus.value(part) for part in parts]
+            known = [value for value in values if value is not None]
+            return sum(known) if known else None
+
+        total = increase("")
+        if not total:
+            return None  # no requests: there is no ratio, and it is not zero
+        return round((increase(',status=~"5.."') or 0.0) / total, 6)
+
+    def specs(self) -> dict[str, Any]:
+        """What a rollback must bring back: pools, node counts by type and capacity type, templates, budgets."""
+        namespace = self.estate.namespace
+        nodes = [node_of(raw) for raw in self.cluster.list(k8s.NODE)]
+        where = self.estate.region(self.region)
+        group = self.eks.describe_nodegroup(clusterName=where.cluster, nodegroupName=where.node_group.name)
+        return {
+            "nodes": dict(sorted(Counter(f"{n.owner} {n.instance_type} {n.capacity}" for n in nodes).items())),
+            "node_group": group["nodegroup"]["scalingConfig"],
+            "node_pools": self._specs(k8s.NODE_POOL),
+            "node_classes": self._specs(k8s.EC2_NODE_CLASS),
+            "deployments": self._specs(k8s.DEPLOYMENT, namespace),
+            "disruption_budgets": self._specs(k8s.DISRUPTION_BUDGET, namespace),
+        }
+
+    def _specs(self, kind: k8s.Kind, namespace: str | None = None) -> dict[str, Any]:
+        return {item["metadata"]["name"]: item["spec"] for item in self.cluster.list(kind, namespace)}
+
+
+def readers(estate: Estate, state: Mapping[str, Any], book: AwsBook, client: Callable[..., Any]) -> dict[str, Reader]:
+    """A reader for each region of the lab; ``client`` makes boto3 clients (``boto3.client``)."""
+    from lab.workloads import api_client
+
+    prometheus = Prometheus(state["prometheus"])
+    found = {}
+    for region, entry in state["regions"].items():
+        eks = client(
+            "eks",
+            region_name=region,
+            endpoint_url=state["aws_endpoint"],
+            aws_access_key_id="lab",
+            aws_secret_access_key="lab",  # noqa: S106 - the emulator takes any key
+        )
+        cluster = k8s.Cluster(api_client(Path(entry["kubeconfig"])), region)
+        found[region] = Reader(estate, region, cluster, prometheus, book, eks)
+    return found

@@ -1,0 +1,468 @@
+"""Day 1 rehearsed end to end: ``python -m lab.rehearsal`` (``make rehearsal``).
+
+Boots the lab and a real Airflow, triggers ``day1_spot`` through the public REST API, answers its approval like a
+person, prints a line for each record of the ledger, then the before/after table, and writes ``.lab/report.json``.
+Exits 0 only when the verdict is "promoted". Everything is taken down at the end, also on Ctrl-C.
+
+Environment: REGIONS (comma-separated), FAULT (gate | ice), KEEP (0 | 1), TRACE (CSV), LAB_DIR.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import platform
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from include.estate import ESTATE_FILE, Estate, EstateError, load_estate
+from include.prices import load_aws_book
+from include.rollout.ledger import WHOLE_RUN, Chain, FolderStore, Ledger, Record, Step, last
+from include.rollout.lever import differences
+from lab import airflow as airflows
+from lab import report as texts
+from lab import world as worlds
+from lab.cloud.notices import ALL_SPOT_DRY, set_dry_pools
+from lab.evidence import Figures, Reader, readers
+from lab.processes import Crashed
+from lab.programs import BuildError
+
+DAG, LEVER = "day1_spot", "spot_capacity"
+PROMOTED = "promoted"
+SECOND_STEP = "step_2"
+GATE_FAULT = {"extra_latency_ms": 80}  # far beyond the 30 ms that the P95 gate allows
+# The rehearsal shortens windows and skips nothing.
+WINDOWS = {"soak_seconds": 20, "gate_window_seconds": 20, "gate_wait_seconds": 120, "converge_timeout_seconds": 300}
+RUN_SECONDS = 45 * 60  # a run that takes longer hangs
+PARSE_SECONDS = 90
+RESTORE_SECONDS = 90  # nodes that a rollback has emptied may still be leaving
+POLL_SECONDS = 0.5
+ANSWER_AFTER_SECONDS = 1.0  # an answer in the first half second of the wait can get lost
+RESULTS = worlds.REPOSITORY / "benchmarks" / "results"
+FINAL = {"success", "failed"}
+
+
+class RehearsalError(RuntimeError):
+    """The rehearsal can't go on; the message says what happened and what to do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment asks for."""
+
+    folder: Path
+    regions: tuple[str, ...] = ()
+    fault: str = ""
+    keep: bool = False
+    trace: Path | None = None
+
+
+def settings_from(environment: Mapping[str, str], on_terminal: bool) -> Settings:
+    """Read and check REGIONS, FAULT, KEEP, TRACE and LAB_DIR. Raises RehearsalError naming the wrong one."""
+    estate = load_estate()
+    names = tuple(environment.get("REGIONS", "").replace(",", " ").split())
+    chosen = tuple(worlds.chosen_regions(estate, names))
+    fault, keep, trace = (environment.get(name, "") for name in ("FAULT", "KEEP", "TRACE"))
+    if fault not in {"", "gate", "ice"}:
+        raise RehearsalError(f"FAULT={fault} is not known: use gate or ice, or leave it out")
+    if keep not in {"", "0", "1"}:
+        raise RehearsalError(f"KEEP={keep} is not known: 1 keeps the UI up until Ctrl-C, 0 does not")
+    if len(chosen) > 1 and estate.canary_region not in chosen:
+        raise RehearsalError(f"REGIONS={','.join(names)} leaves out the canary: add {estate.canary_region}")
+    if fault == "gate" and len(chosen) < 2:
+        raise RehearsalError(f"FAULT=gate fails a gate after the canary: add a region to REGIONS={','.join(names)}")
+    if trace and not Path(trace).is_file():
+        raise RehearsalError(f"TRACE={trace} does not exist: name a CSV file of traffic")
+    return Settings(
+        folder=Path(environment.get("LAB_DIR") or worlds.DEFAULT_FOLDER).resolve(),
+        regions=chosen,
+        fault=fault,
+        keep=keep == "1" or (keep == "" and on_terminal),
+        trace=Path(trace).resolve() if trace else None,
+    )
+
+
+def open_window(estate: Estate, folder: Path, now: dt.datetime) -> Path | None:
+    """A copy of the estate that allows a change now, or None when it does anyway.
+
+    A rehearsal changes nothing real, so it must run on a freeze day too; every other rule of the estate stays.
+    """
+    if estate.governance.refusal(now) is None:
+        return None
+    source = Path(os.environ.get("AKIDB_ESTATE") or ESTATE_FILE)
+    raw = yaml.safe_load(source.read_text(encoding="utf-8"))
+    raw["governance"]["freeze_days"] = []
+    raw["governance"]["change_window"] = {"weekdays": list(range(7)), "from_hour": 0, "to_hour": 24}
+    copy = folder / "estate.yaml"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    return copy
+
+
+def run_conf(regions: Sequence[str]) -> dict[str, Any]:
+    """What the run is triggered with."""
+    return {"regions": list(regions), "dry_run": False, "reason": "rehearsal", "drill": True, **WINDOWS}
+
+
+@dataclass
+class Run:
+    """The triggered run, followed to its end: answers, faults and one line for each new record."""
+
+    airflow: airflows.Airflow
+    client: airflows.Client
+    approver: airflows.Client
+    ledger: Ledger
+    regions: Sequence[str]
+    run_id: str
+    begun: float
+    check_alive: Callable[[], None]
+    faults: Faults
+    said: dict[str, int] = field(default_factory=dict)
+    failed_tasks: set[tuple[str, int, int]] = field(default_factory=set)
+    asked_since: float | None = None
+    answered: bool = False
+
+    def records(self, region: str) -> list[Record]:
+        """The run's records of one region so far."""
+        return self.ledger.records(Chain(LEVER, region, DAG, self.run_id))
+
+    def follow(self) -> str:
+        """Until the run has ended; returns Airflow's state of it. Raises RehearsalError when it takes too long."""
+        pause = threading.Event()
+        started = time.monotonic()
+        while True:
+            self.check_alive()
+            state = self.client.run_state(DAG, self.run_id)
+            self._say_new()
+            self._answer()
+            self._say_failed_tasks()
+            if state in FINAL:
+                return state
+            if time.monotonic() - started > RUN_SECONDS:
+                raise RehearsalError(f"{DAG} has not ended within {RUN_SECONDS // 60} minutes; see {self.airflow.url}")
+            pause.wait(POLL_SECONDS)
+
+    def _say_new(self) -> None:
+        chains = {region: self.records(region) for region in [WHOLE_RUN, *self.regions]}
+        self.faults.react(chains)
+        fresh = []
+        for region, records in chains.items():
+            fresh += [(r, texts.seconds_of(r, records[: r.sequence - 1])) for r in records[self.said.get(region, 0) :]]
+            self.said[region] = len(records)
+        for record, seconds in sorted(fresh, key=lambda pair: pair[0].time):
+            if line := texts.line_of(record, time.monotonic() - self.begun, seconds):
+                print(line, flush=True)
+
+    def _answer(self) -> None:
+        if self.answered:
+            return
+        waiting = [q for q in self.client.questions(DAG, self.run_id) if not q["response_received"]]
+        waiting = [q for q in waiting if q["task_instance"]["state"] in {"awaiting_input", "deferred"}]
+        if not waiting:
+            return
+        if self.asked_since is None:
+            self.asked_since = time.monotonic()
+            print(f"\n{waiting[0]['subject']}\n\n{waiting[0].get('body') or ''}\n", flush=True)
+        if time.monotonic() - self.asked_since < ANSWER_AFTER_SECONDS:
+            return
+        self.approver.answer(waiting[0], "Approve")
+        self.answered = True
+        print(f"[{time.monotonic() - self.begun:6.0f} s] {self.approver.user} approves\n", flush=True)
+
+    def _say_failed_tasks(self) -> None:
+        for task in self.client.task_instances(DAG, self.run_id):
+            key = (str(task["task_id"]), int(task["map_index"]), int(task["try_number"]))
+            if task["state"] not in {"failed", "up_for_retry"} or key in self.failed_tasks:
+                continue
+            self.failed_tasks.add(key)
+            again = "; it is tried again" if task["state"] == "up_for_retry" else ""
+            print(f"[{time.monotonic() - self.begun:6.0f} s] task {key[0]} failed{again}", flush=True)
+            for line in self._log_tail(key):
+                print(f"             {line}", flush=True)
+
+    def _log_tail(self, key: tuple[str, int, int]) -> list[str]:
+        try:
+            return [line[:300] for line in self.client.log(DAG, self.run_id, *key)[-6:] if line.strip()]
+        except airflows.ApiError as error:
+            return [str(error)]
+
+
+@dataclass
+class Faults:
+    """The fault of the rehearsal, planted and lifted as the run goes on."""
+
+    kind: str
+    canary: str
+    regions: Sequence[str]
+    folder: Path
+    emulator_folder: Path
+    planted: bool = False
+    dry: bool = False
+
+    def react(self, chains: Mapping[str, Sequence[Record]]) -> None:
+        """Look at the run's records and plant or lift what is due."""
+        if self.kind == "gate":
+            self._fail_a_gate(chains)
+        elif self.kind == "ice":
+            self._dry_out(chains)
+
+    def _fail_a_gate(self, chains: Mapping[str, Sequence[Record]]) -> None:
+        # The engine writes to a second region only after the canary has passed every gate.
+        touched = [r for r in self.regions if r != self.canary and last(chains[r], Step.TOUCH)]
+        if touched and not self.planted:
+            self.planted = True
+            partial = self.folder / "plant_faults.partial"
+            partial.write_text(json.dumps({touched[0]: GATE_FAULT}), encoding="utf-8")
+            partial.replace(self.folder / "plant_faults.json")
+            print(f"FAULT=gate: requests in {touched[0]} now take {GATE_FAULT['extra_latency_ms']} ms longer", flush=True)
+
+    def _dry_out(self, chains: Mapping[str, Sequence[Record]]) -> None:
+        dry = any(in_or_before_second_step(chains[region]) for region in self.regions)
+        if dry != self.dry:
+            self.dry = dry
+            set_dry_pools(self.emulator_folder, ALL_SPOT_DRY if dry else ())
+            print(f"FAULT=ice: spot pools {'have no capacity now' if dry else 'have capacity again'}", flush=True)
+
+
+def in_or_before_second_step(records: Sequence[Record]) -> bool:
+    """Whether a region stands between the passed gate of its first step and the gate of its second."""
+    gates = [str(record.figures.get("slot")) for record in records if record.step == Step.GATE]
+    return bool(gates) and SECOND_STEP not in gates
+
+
+def await_dag(airflow: airflows.Airflow, client: airflows.Client) -> None:
+    """Wait until the DAG is parsed. Raises RehearsalError with the import errors."""
+    path = f"dags/rollout/{DAG}.py"
+
+    def parsed() -> bool:
+        errors = client.import_errors()
+        if errors:
+            shown = "\n".join(f"{e['filename']}:\n{e['stack_trace']}" for e in errors)
+            raise RehearsalError(f"DAG files do not load:\n{shown}\nFix them; `make test` finds the same")
+        return DAG in client.dag_ids()
+
+    airflow.processes.wait_until(parsed, f"{path} being parsed", PARSE_SECONDS)
+
+
+@dataclass
+class Rehearsal:
+    """One rehearsal from boot to report."""
+
+    settings: Settings
+    estate: Estate
+    begun: float = field(default_factory=time.monotonic)
+    seconds: dict[str, float] = field(default_factory=dict)
+    airflow: airflows.Airflow | None = None
+    world: worlds.World | None = None
+
+    def run(self) -> int:
+        """Everything; returns the exit status."""
+        try:
+            verdict = self._rehearse()
+            if self.settings.keep:
+                print("Ctrl-C ends it and takes everything down.", flush=True)
+                self._keep()
+            return 0 if verdict == PROMOTED else 1
+        finally:
+            self._take_down()
+
+    def _rehearse(self) -> str:
+        self._boot()
+        assert self.world is not None
+        assert self.airflow is not None
+        book = load_aws_book(self.estate)
+        import boto3
+
+        lab = readers(self.estate, self.world.state, book, boto3.client)
+        before = {region: reader.figures(60) for region, reader in lab.items()}
+        specs = {region: reader.specs() for region, reader in lab.items()}
+        run = self._trigger()
+        started = time.monotonic()
+        state = run.follow()
+        self.seconds["rollout"] = round(time.monotonic() - started, 1)
+        verdict, message = verdict_of(run.records(WHOLE_RUN), state)
+        changes = self._changes(specs, lab, wait=verdict != PROMOTED)
+        since = time.monotonic() - started
+        after = {region: reader.figures(since) for region, reader in lab.items()}
+        self._report(run, verdict, changes, before, after)
+        print(f"\n{message}", flush=True)
+        print(f"UI {self.airflow.url}   login {airflows.ADMIN} / {self.airflow.passwords[airflows.ADMIN]}", flush=True)
+        return verdict
+
+    def _boot(self) -> None:
+        options = worlds.Options(folder=self.settings.folder, trace=self.settings.trace)
+        shutil.rmtree(airflows.ledger_folder(self.settings.folder), ignore_errors=True)  # of a lab that is gone
+        print(f"booting {', '.join(self.settings.regions)} and Airflow", flush=True)
+        self.airflow, self.world = airflows.start_beside(
+            self.settings.folder,
+            self.estate.governance.approvers,
+            lambda: worlds.up(self.settings.regions, options),
+        )
+        self.seconds["boot"] = round(time.monotonic() - self.begun, 1)
+        print(f"ready after {self.seconds['boot']:.0f} s; Airflow was after {self.airflow.seconds['healthy']:.0f} s")
+
+    def _trigger(self) -> Run:
+        assert self.world is not None
+        assert self.airflow is not None
+        airflow, world = self.airflow, self.world
+        ledger = airflows.ledger_folder(self.settings.folder)
+        airflows.connect(airflow, world.state, ledger)
+        client = airflow.client()
+        await_dag(airflow, client)
+        client.unpause(DAG)
+        run_id = client.trigger(DAG, run_conf(self.settings.regions))
+        print(f"triggered {DAG}: {airflow.url}/dags/{DAG}/runs/{run_id}", flush=True)
+        approvers = self.estate.governance.approvers
+
+        def check_alive() -> None:
+            world.processes.check()
+            airflow.processes.check()
+
+        return Run(
+            airflow=airflow,
+            client=client,
+            approver=airflow.client(approvers[0]) if approvers else client,
+            ledger=Ledger(FolderStore(ledger)),
+            regions=self.settings.regions,
+            run_id=run_id,
+            begun=self.begun,
+            check_alive=check_alive,
+            faults=Faults(
+                self.settings.fault,
+                self.estate.canary_region,
+                self.settings.regions,
+                self.settings.folder,
+                Path(world.state["emulator_folder"]),
+            ),
+        )
+
+    def _changes(self, specs: Mapping[str, Any], lab: Mapping[str, Reader], wait: bool) -> list[str]:
+        """How the live specs differ from those at the start; empty when everything is as it was."""
+        pause = threading.Event()
+        limit = time.monotonic() + (RESTORE_SECONDS if wait else 0)
+        while True:
+            found = [
+                str(difference)
+                for region, reader in lab.items()
+                for difference in differences(specs[region], reader.specs(), region)
+            ]
+            if not found or time.monotonic() >= limit:
+                return found
+            pause.wait(2)
+
+    def _report(
+        self,
+        run: Run,
+        verdict: str,
+        changes: Sequence[str],
+        before: Mapping[str, Figures],
+        after: Mapping[str, Figures],
+    ) -> None:
+        total = time.monotonic() - self.begun
+        drills = {region: texts.drill_of(run.records(region)) for region in after}
+        regions = {region: texts.region_report(before[region], after[region], drills[region]) for region in after}
+        whole = texts.full_report(verdict, not changes, total, regions)
+        (self.settings.folder / "report.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+        self._record_measurements(whole, {region: run.records(region) for region in after})
+        print("\n" + texts.table(before, after, drills), flush=True)
+        print(f"demand_scale {self.estate.demand_scale():.1f}; prices: {'; '.join(load_aws_book(self.estate).notes)}")
+        if verdict != PROMOTED:
+            print("live state equals the start" if not changes else "live state differs from the start:", flush=True)
+            print("\n".join(f"  {change}" for change in changes[:40]))
+
+    def _record_measurements(self, whole: Mapping[str, Any], chains: Mapping[str, Sequence[Record]]) -> None:
+        assert self.world is not None
+        assert self.airflow is not None
+        name = "rehearsal" + (f"_{self.settings.fault}" if self.settings.fault else "")
+        measured = {
+            "command": f"make rehearsal REGIONS={','.join(self.settings.regions)} FAULT={self.settings.fault}",
+            "cpus": os.cpu_count(),
+            "machine": platform.machine(),
+            "seconds": {**self.seconds, "airflow_healthy": self.airflow.seconds["healthy"]},
+            "boot": self.world.seconds,
+            "memory_mib": {
+                "lab": round(sum(self.world.processes.memory_bytes().values()) / 2**20),
+                "airflow": self.airflow.memory_mib(),
+            },
+            "steps": {region: texts.step_seconds(records) for region, records in chains.items()},
+            "report": whole,
+        }
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    def _keep(self) -> None:
+        assert self.world is not None
+        assert self.airflow is not None
+        pause = threading.Event()
+        try:
+            while True:
+                self.world.processes.check()
+                self.airflow.processes.check()
+                pause.wait(5)
+        except KeyboardInterrupt:
+            print()
+
+    def _take_down(self) -> None:
+        # A second Ctrl-C must not leave half a lab behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if self.airflow is not None:
+            self.airflow.stop()
+        if self.world is not None:
+            self.world.down()
+
+
+def verdict_of(records: Sequence[Record], state: str) -> tuple[str, str]:
+    """Name and message of the verdict from the run's own chain; without one the run is unfinished."""
+    record = last(records, Step.VERDICT)
+    if record is None:
+        return "unfinished", f"the run ended {state} without a verdict: read the log of its last failed task"
+    name = str(record.figures.get("verdict") or record.figures.get("name"))
+    if name == PROMOTED and state != "success":
+        return "unfinished", f"the verdict says promoted but the run ended {state}: read the log of its failed task"
+    return name, str(record.figures.get("message") or name)
+
+
+def _end_like_ctrl_c(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, _end_like_ctrl_c)
+    try:
+        settings = settings_from(os.environ, sys.stdout.isatty())
+        estate = load_estate()
+        copy = open_window(estate, settings.folder, dt.datetime.now(dt.UTC))
+        if copy is not None:
+            print(f"{estate.governance.refusal(dt.datetime.now(dt.UTC))}: the rehearsal opens the window in a copy")
+            os.environ["AKIDB_ESTATE"] = str(copy)
+            estate = load_estate()
+        return Rehearsal(settings, estate).run()
+    except KeyboardInterrupt:
+        print("rehearsal: stopped; everything is taken down", file=sys.stderr)
+        return 130
+    except (
+        airflows.AirflowError,
+        BuildError,
+        Crashed,
+        EstateError,
+        RehearsalError,
+        RuntimeError,
+        TimeoutError,
+    ) as error:
+        print(f"rehearsal: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""What the rehearsal prints and writes: a line for each ledger record, the table, report.json. Pure functions."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from include.rollout.ledger import Record, Step, last
+from lab.evidence import Figures
+
+DRILL = "interruption_drill"
+SHOWN = 8  # figures in one line; the ledger holds all of them
+# Steps that only mark a beginning: the line that matters is the one at the end.
+SILENT = {Step.PLAN, Step.DECISION}
+
+
+@dataclass(frozen=True)
+class Drill:
+    """How one spot node's interruption went; None where it was not measured."""
+
+    cordon_s: float | None = None
+    replaced_s: float | None = None
+    error_ratio: float | None = None
+
+
+def line_of(record: Record, elapsed: float, seconds: float | None = None) -> str | None:
+    """The line for one ledger record, or None for a record that says nothing new to a person.
+
+    ``elapsed`` are seconds since the rehearsal began, ``seconds`` how long the step took where that is known.
+    """
+    if record.step in SILENT:
+        return None
+    text = _TEXTS.get(record.step, _plain)(record)
+    took = f"  ({seconds:.0f} s)" if seconds is not None else ""
+    return f"[{elapsed:6.0f} s] {record.region:<15} {text}{took}"
+
+
+def _title(record: Record) -> str:
+    return str(record.figures.get("title") or record.figures.get("slot") or "")
+
+
+def _plain(record: Record) -> str:
+    shown = _scalars(record.figures)
+    return f"{record.step}" + (f": {shown}" if shown else "")
+
+
+def _touch(record: Record) -> str:
+    return f"applying  {_title(record)}"
+
+
+def _applied(record: Record) -> str:
+    return f"applied   {_title(record)}: {_scalars(record.figures)}"
+
+
+def _gate(record: Record) -> str:
+    results: Sequence[Mapping[str, Any]] = record.figures.get("results", ())
+    good = str(record.figures.get("outcome")) == "pass"
+    shown = [_result(r) for r in results] if good else [str(r["reason"]) for r in results if r["outcome"] != "pass"]
+    return f"gate {str(record.figures.get('outcome')).upper():<7} {_title(record)}: {', '.join(shown)}"
+
+
+def _result(result: Mapping[str, Any]) -> str:
+    if "value" not in result:
+        return f"{result['gate']} no data"
+    return f"{result['gate']} {number(result['value'])} {result['unit']}".rstrip()
+
+
+def _stopped(record: Record) -> str:
+    return f"STOPPED   {record.figures.get('where')}: {record.figures.get('reason')}"
+
+
+def _verdict(record: Record) -> str:
+    return f"VERDICT   {record.figures.get('message') or _scalars(record.figures)}"
+
+
+_TEXTS: dict[str, Callable[[Record], str]] = {
+    Step.TOUCH: _touch,
+    Step.APPLIED: _applied,
+    Step.GATE: _gate,
+    Step.STOPPED: _stopped,
+    Step.VERDICT: _verdict,
+    Step.SNAPSHOT: lambda _: "snapshot  written",
+    Step.PROMOTED: lambda _: "PROMOTED",
+    Step.UNDO: lambda _: "rolling back",
+    Step.UNDONE: lambda _: "rolled back, verifying",
+    Step.RESTORED: lambda record: (
+        "RESTORED: live equals the snapshot" if record.figures.get("complete") else "NOT restored: " + _rest(record)
+    ),
+}
+
+
+def _rest(record: Record) -> str:
+    return "; ".join(str(item) for item in record.figures.get("remaining", ()))
+
+
+def number(value: Any) -> str:
+    """A figure for people: 4 digits that count, no exponent for the sizes that occur here."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+
+
+def _scalars(figures: Mapping[str, Any]) -> str:
+    known = {k: v for k, v in flat(figures).items() if k not in {"slot", "title"} and v is not None}
+    shown = [f"{key} {number(value)}" for key, value in list(known.items())[:SHOWN]]
+    return ", ".join(shown) + (", ..." if len(known) > SHOWN else "")
+
+
+def flat(figures: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The numbers and short texts of a nested mapping by dotted name; lists are left out."""
+    found: dict[str, Any] = {}
+    for key, value in figures.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{name}.")
+        elif isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 40):
+            found[name] = value
+    return found
+
+
+def moment(record: Record) -> dt.datetime:
+    """When the record was written."""
+    return dt.datetime.fromisoformat(record.time)
+
+
+def seconds_of(record: Record, earlier: Sequence[Record]) -> float | None:
+    """How long the step took that ``record`` ends: since its TOUCH, APPLIED or UNDO record of the same slot."""
+    starts = {Step.APPLIED: Step.TOUCH, Step.GATE: Step.APPLIED, Step.RESTORED: Step.UNDO}
+    if record.step not in starts:
+        return None
+    slot = record.figures.get("slot")
+    begun = last([r for r in earlier if r.figures.get("slot") == slot], starts[record.step])
+    return None if begun is None else (moment(record) - moment(begun)).total_seconds()
+
+
+def drill_of(records: Sequence[Record]) -> Drill:
+    """The drill's figures of one region from its chain."""
+    of_drill = [record for record in records if record.figures.get("slot") == DRILL]
+    applied, gate = last(of_drill, Step.APPLIED), last(of_drill, Step.GATE)
+    results = gate.figures["results"] if gate else ()
+    ratio = next((r.get("value") for r in results if r["gate"] == "error_ratio"), None)
+    found = flat(applied.figures) if applied else {}
+    return Drill(_first(found, "cordon_seconds", "cordon_s"), _first(found, "replaced_seconds", "replaced_s"), ratio)
+
+
+def _first(figures: Mapping[str, Any], *names: str) -> float | None:
+    for key, value in figures.items():
+        if key.rpartition(".")[2] in names and isinstance(value, int | float):
+            return float(value)
+    return None
+
+
+def region_report(before: Figures, after: Figures, drill: Drill) -> dict[str, Any]:
+    """One region's part of report.json."""
+    return {
+        "nodes_before": before.nodes,
+        "nodes_after": after.nodes,
+        "spot_share_pods": after.spot_share_pods,
+        "spot_share_vcpu": after.spot_share_vcpu,
+        "usd_hour_before": before.usd_hour,
+        "usd_hour_after": after.usd_hour,
+        "p95_ms": after.p95_ms,
+        "error_ratio": after.error_ratio,
+        "drill": asdict(drill),
+    }
+
+
+def table(before: Mapping[str, Figures], after: Mapping[str, Figures], drills: Mapping[str, Drill]) -> str:
+    """The before/after table of all regions."""
+    head = ("region", "nodes", "spot pods", "spot vCPU", "$/hour", "P95 ms", "errors", "cordon s", "replaced s")
+    rows = [head]
+    for region, now in after.items():
+        then, drill = before[region], drills[region]
+        rows.append(
+            (
+                region,
+                f"{then.nodes} -> {now.nodes}",
+                f"{then.spot_share_pods:.0%} -> {now.spot_share_pods:.0%}",
+                f"{then.spot_share_vcpu:.0%} -> {now.spot_share_vcpu:.0%}",
+                f"{_or_unknown(then.usd_hour, '.3f')} -> {_or_unknown(now.usd_hour, '.3f')}",
+                f"{_or_unknown(then.p95_ms, '.1f')} -> {_or_unknown(now.p95_ms, '.1f')}",
+                _or_unknown(now.error_ratio, ".4%"),
+                _or_unknown(drill.cordon_s, ".1f"),
+                _or_unknown(drill.replaced_s, ".0f"),
+            )
+        )
+    widths = [max(len(row[n]) for row in rows) for n in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def _or_unknown(value: float | None, form: str) -> str:
+    return "unknown" if value is None else format(value, form)
+
+
+def full_report(
+    verdict: str, restored: bool, seconds: float, regions: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """report.json."""
+    return {"verdict": verdict, "restored": restored, "seconds": round(seconds, 1), "regions": dict(regions)}
