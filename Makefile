@@ -38,7 +38,8 @@ test-faults: setup ## kill -9 and fault runs against the lab; takes long
 lab-up: setup ## boot the lab alone (REGIONS=, TRACE=)
 	@$(BIN)/python -m lab up
 
-lab-down: setup ## stop a running lab and remove what it left
+lab-down: setup ## stop a running lab and its Airflow, and remove what they left
+	@$(BIN)/python -m lab.airflow down
 	@$(BIN)/python -m lab down
 
 airflow: setup ## Airflow with its UI against a running lab, until Ctrl-C

@@ -247,7 +247,9 @@ def load_estate(path: Path | None = None) -> Estate:
         # CSafeLoader is several times faster, and this file is read at every parse.
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
-        raise EstateError(f"{path.name} can't be read ({error.strerror}): set AKIDB_ESTATE to the estate's file") from error
+        raise EstateError(
+            f"{path.name} can't be read ({error.strerror}): set AKIDB_ESTATE to the estate's file"
+        ) from error
     except yaml.YAMLError as error:
         raise EstateError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):

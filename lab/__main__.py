@@ -46,9 +46,7 @@ def _run(options: argparse.Namespace) -> int:
     regions = [name for name in options.regions.replace(",", " ").split() if name]
     booted = world.up(
         regions,
-        world.Options(
-            folder=folder, trace=options.trace, time_scale=options.time_scale, edge_30ms=options.edge_30ms
-        ),
+        world.Options(folder=folder, trace=options.trace, time_scale=options.time_scale, edge_30ms=options.edge_30ms),
     )
     for name, region in booted.state["regions"].items():
         print(f"{name}: {region['apiserver']}, KUBECONFIG={region['kubeconfig']}")

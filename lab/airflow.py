@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -144,6 +145,16 @@ class Client:
         )
         return [str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in page["content"]]
 
+    def troubled_tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Task instances that have failed or wait for another try."""
+        page = self.request(
+            "GET",
+            f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances",
+            params={"state": ["failed", "up_for_retry"], "limit": 100},
+        )
+        found: list[dict[str, Any]] = page["task_instances"]
+        return found
+
     def questions(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """What the run asks a person: subject, body, options, and the task instance that waits."""
         page = self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/hitlDetails", params={"limit": 100})
@@ -216,6 +227,11 @@ class Airflow:
         self.processes = Processes(self.home)
         self.url = ""
         self.seconds: dict[str, float] = {}
+        self._unwanted = threading.Event()
+
+    def cancel(self) -> None:
+        """Let a start in another thread end soon, with an AirflowError."""
+        self._unwanted.set()
 
     def start(self) -> None:
         """Start all components and wait until they are healthy. Raises Crashed or AirflowError; leaves nothing then."""
@@ -280,6 +296,8 @@ class Airflow:
             raise AirflowError(f"Airflow's database could not be created:\n{tail}")
 
     def _healthy(self) -> bool:
+        if self._unwanted.is_set():
+            raise AirflowError("the start was given up")
         try:
             answer = requests.get(f"{self.url}/api/v2/monitor/health", timeout=5)
         except requests.RequestException:
@@ -473,7 +491,8 @@ def start_beside(
         try:
             booted = boot()
         except BaseException:
-            _settle(starting.result)
+            airflow.cancel()
+            starting.exception()  # waits; why the lab failed is what the person must read
             airflow.stop()
             raise
         try:
@@ -483,14 +502,6 @@ def start_beside(
             booted.down()
             raise
     return airflow, booted
-
-
-def _settle(wait: Callable[[], None]) -> None:
-    """Wait for a start that is no longer wanted; why the lab failed is what the person must read."""
-    try:
-        wait()
-    except (AirflowError, Crashed, TimeoutError) as error:
-        print(f"airflow: {error}", file=sys.stderr)
 
 
 def _serve(folder: Path) -> None:

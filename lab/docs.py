@@ -32,8 +32,9 @@ class Description:
 
     @property
     def summary(self) -> str:
-        """The docstring's first sentence."""
-        first = re.split(r"(?<=\.)\s|\n\n", self.text, maxsplit=1)[0]
+        """The docstring's first sentence; its headings don't count."""
+        prose = re.sub(r"(?m)^#+ .*$", "", self.text).strip()
+        first = re.split(r"(?<=\.)\s|\n\n", prose, maxsplit=1)[0]
         return " ".join(first.split())
 
 

@@ -74,7 +74,7 @@ class Endpoints:
         self._nodes: set[str] = set()
         self._gone_nodes: set[str] = set()
         self._serving: dict[str, str] = {}  # uid -> app at the last census
-        self._torn: set[str] = set()  # uids deleted without having terminated first
+        self._torn: set[str] = set()  # uids whose pod was serving when it was deleted at once
         self._listed: set[str] = set()
 
     @property
@@ -100,13 +100,15 @@ class Endpoints:
     def pod_event(self, kind: str, item: Object) -> None:
         """Take over an ADDED, MODIFIED or DELETED event of a pod."""
         uid = item["metadata"]["uid"]
+        # A forced deletion shows as a change to a grace period of 0; the end of a graceful one does too, but by then
+        # the pod has been terminating for a while.
+        at_once = kind == "DELETED" or item["metadata"].get("deletionGracePeriodSeconds") == 0
         with self._lock:
+            last = self._pods.pop(uid, None)
+            if at_once and last is not None and last.listed:
+                self._torn.add(uid)
             if kind != "DELETED":
                 self._pods[uid] = pod_of(item)
-                return
-            last = self._pods.pop(uid, None)
-            if last is not None and last.listed:
-                self._torn.add(uid)
 
     def node_event(self, kind: str, item: Object) -> None:
         """Take over an ADDED, MODIFIED or DELETED event of a node."""
@@ -131,10 +133,10 @@ class Endpoints:
         return {app: Census(counts[app], dead[app], killed[app]) for app in {*counts, *dead, *killed}}
 
     def _died(self, uid: str) -> bool:
+        if uid in self._torn:
+            return True
         pod = self._pods.get(uid)
-        if pod is None:
-            return uid in self._torn
-        return not pod.terminating and (pod.ended or pod.node in self._gone_nodes)
+        return pod is not None and not pod.terminating and (pod.ended or pod.node in self._gone_nodes)
 
 
 def watch_region(kubeconfig: Path, namespace: str, endpoints: Endpoints, name: str) -> None:

@@ -187,7 +187,7 @@ def readers(estate: Estate, state: Mapping[str, Any], book: AwsBook, client: Cal
             region_name=region,
             endpoint_url=state["aws_endpoint"],
             aws_access_key_id="lab",
-            aws_secret_access_key="lab",  # noqa: S106 - the emulator takes any key
+            aws_secret_access_key="lab",
         )
         cluster = k8s.Cluster(api_client(Path(entry["kubeconfig"])), region)
         found[region] = Reader(estate, region, cluster, prometheus, book, eks)

@@ -11,7 +11,9 @@ the demand, the share of its replicas in the estate.
 rehearsal faces the weekday peak; ``--start now`` follows the clock. ``--time-scale`` makes plant time pass faster:
 the day's pattern moves faster, a request per second stays one.
 
-``GET /metrics`` is Prometheus text, ``GET /health`` JSON: 200 once every region's pods and nodes are known.
+A region opens for requests when all its start replicas have been ready once: nobody calls a service that is still
+being set up. Before that it has no series. ``GET /metrics`` is Prometheus text, ``GET /health`` JSON: 200 once every
+region is open.
 ``plant_faults.json`` in the state folder, re-read when it changes, breaks the service on purpose:
 ``{"us-east-1": {"extra_latency_ms": 80, "error_ratio": 0.01}}``.
 """
@@ -20,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import threading
 import time
@@ -158,6 +159,7 @@ class RegionPlant:
 
     endpoints: Endpoints
     services: dict[str, Service]
+    is_open: bool = False
     memory_bytes: float = 0.0
     offered_qps: float = 0.0
     pods: dict[str, Census] = field(default_factory=dict)
@@ -178,7 +180,7 @@ class Plant:
         self._demand = demand
         self._faults = faults
         self._lock = threading.Lock()
-        self._plant_time = math.nan
+        self._plant_time: float | None = None
         workloads = {name: w for name, w in estate.workloads.items() if name in PROTOCOLS}
         replicas = sum(workload.replicas for workload in workloads.values())
         self._shares = {name: workload.replicas / replicas for name, workload in workloads.items()}
@@ -188,7 +190,7 @@ class Plant:
         }
 
     def tick(self, seconds: float, plant_time: float) -> None:
-        """Serve ``seconds`` (of the clock) of the demand at ``plant_time``. Regions not yet known are left out."""
+        """Serve ``seconds`` (of the clock) of the demand at ``plant_time`` in the regions that are open."""
         self._faults.refresh()
         with self._lock:
             self._plant_time = plant_time
@@ -197,9 +199,14 @@ class Plant:
                     self._serve(name, region, seconds, plant_time)
 
     def _serve(self, name: str, region: RegionPlant, seconds: float, plant_time: float) -> None:
-        traffic = self._estate.traffic
-        region.offered_qps = self._demand.qps(name, plant_time)
+        traffic, workloads = self._estate.traffic, self._estate.workloads
         region.pods = region.endpoints.take_census()
+        if not region.is_open:
+            region.is_open = all(
+                region.pods.get(app, Census()).serving >= workloads[app].replicas for app in region.services
+            )
+            return
+        region.offered_qps = self._demand.qps(name, plant_time)
         region.memory_bytes = 0.0
         for app, service in region.services.items():
             census = region.pods.get(app, Census())
@@ -208,7 +215,7 @@ class Plant:
             at_peak = traffic.target_utilisation * traffic.peak_share_of_capacity
             fullness = min(service.load.utilisation / at_peak, 1.0) if service.load else 0.0
             share = IDLE_MEMORY_SHARE + (1 - IDLE_MEMORY_SHARE) * fullness
-            region.memory_bytes += census.serving * share * self._estate.workloads[app].use_at_peak.memory_mib * MIB
+            region.memory_bytes += census.serving * share * workloads[app].use_at_peak.memory_mib * MIB
 
     def metrics(self) -> str:
         """All series in Prometheus' text format."""
@@ -216,7 +223,8 @@ class Plant:
             lines = [line for protocol in EDGES for line in self._series(protocol)]
             lines.append("# TYPE akidb_memory_usage_bytes gauge")
             for name, region in self._regions.items():
-                lines.append(f'akidb_memory_usage_bytes{{region="{name}"}} {region.memory_bytes:.0f}')
+                if region.is_open:
+                    lines.append(f'akidb_memory_usage_bytes{{region="{name}"}} {region.memory_bytes:.0f}')
         return "\n".join(lines) + "\n"
 
     def _series(self, protocol: str) -> Iterator[str]:
@@ -224,7 +232,7 @@ class Plant:
             (name, service)
             for name, region in self._regions.items()
             for service in region.services.values()
-            if service.protocol == protocol and region.endpoints.complete
+            if service.protocol == protocol and region.is_open
         ]
         yield f"# TYPE akidb_{protocol}_requests_total counter"
         for name, service in services:
@@ -240,11 +248,11 @@ class Plant:
             yield f'{duration}_count{{region="{name}"}} {service.duration_count:.6f}'
 
     def health(self) -> tuple[bool, dict[str, Any]]:
-        """Whether every region's pods and nodes are known, and the state of each region."""
+        """Whether every region is open, and the state of each region."""
         with self._lock:
             regions = {name: _state(region) for name, region in self._regions.items()}
-            known = all(region.endpoints.complete for region in self._regions.values())
-            return known and not math.isnan(self._plant_time), {"plant_time": self._plant_time, "regions": regions}
+            every = all(region.is_open for region in self._regions.values())
+            return every, {"plant_time": self._plant_time, "regions": regions}
 
 
 def _service(protocol: str, edge_30ms: bool) -> Service:
@@ -263,7 +271,7 @@ def _state(region: RegionPlant) -> dict[str, Any]:
             "utilisation": round(load.utilisation, 3) if load else None,
             "p95_ms": None if p95 is None else round(p95, 1),
         }
-    return {"known": region.endpoints.complete, "offered_qps": round(region.offered_qps, 1), "services": services}
+    return {"open": region.is_open, "offered_qps": round(region.offered_qps, 1), "services": services}
 
 
 def run_clock(plant: Plant, start: float, time_scale: float, stop: threading.Event) -> None:
@@ -283,8 +291,8 @@ def server(plant: Plant, port: int) -> ThreadingHTTPServer:
             if self.path == "/metrics":
                 self._answer(200, "text/plain; version=0.0.4; charset=utf-8", plant.metrics())
             elif self.path == "/health":
-                known, state = plant.health()
-                self._answer(200 if known else 503, "application/json", json.dumps(state))
+                every, state = plant.health()
+                self._answer(200 if every else 503, "application/json", json.dumps(state))
             else:
                 self._answer(404, "text/plain", "only /metrics and /health are here\n")
 

@@ -89,7 +89,7 @@ class Processes:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(
-        self, name: str, command: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self, name: str, command: Sequence[object], env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> Started:
         """Start ``command`` with its output in ``logs/<name>.log``; ``env`` is added to this process's own."""
         self.logs.mkdir(parents=True, exist_ok=True)

@@ -115,7 +115,9 @@ def _key(group: str, *parts: str) -> str:
 
 def path_in_cache(program: Program) -> Path:
     """Where the built ``program`` lies, whether it is there or not."""
-    return cache_root() / "programs" / _key(program.group, program.package, program.tags, program.ldflags) / program.name
+    return (
+        cache_root() / "programs" / _key(program.group, program.package, program.tags, program.ldflags) / program.name
+    )
 
 
 def shared_folder(name: str) -> Path:

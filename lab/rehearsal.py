@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from include.estate import ESTATE_FILE, Estate, EstateError, load_estate
-from include.prices import load_aws_book
+from include.prices import AwsBook, load_aws_book
 from include.rollout.ledger import WHOLE_RUN, Chain, FolderStore, Ledger, Record, Step, last
 from include.rollout.lever import differences
 from lab import airflow as airflows
@@ -46,7 +46,7 @@ WINDOWS = {"soak_seconds": 20, "gate_window_seconds": 20, "gate_wait_seconds": 1
 RUN_SECONDS = 45 * 60  # a run that takes longer hangs
 PARSE_SECONDS = 90
 RESTORE_SECONDS = 90  # nodes that a rollback has emptied may still be leaving
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 ANSWER_AFTER_SECONDS = 1.0  # an answer in the first half second of the wait can get lost
 RESULTS = worlds.REPOSITORY / "benchmarks" / "results"
 FINAL = {"success", "failed"}
@@ -180,9 +180,9 @@ class Run:
         print(f"[{time.monotonic() - self.begun:6.0f} s] {self.approver.user} approves\n", flush=True)
 
     def _say_failed_tasks(self) -> None:
-        for task in self.client.task_instances(DAG, self.run_id):
+        for task in self.client.troubled_tasks(DAG, self.run_id):
             key = (str(task["task_id"]), int(task["map_index"]), int(task["try_number"]))
-            if task["state"] not in {"failed", "up_for_retry"} or key in self.failed_tasks:
+            if key in self.failed_tasks:
                 continue
             self.failed_tasks.add(key)
             again = "; it is tried again" if task["state"] == "up_for_retry" else ""
@@ -206,8 +206,9 @@ class Faults:
     regions: Sequence[str]
     folder: Path
     emulator_folder: Path
-    planted: bool = False
-    dry: bool = False
+    planted: str = ""
+    lifted: bool = False
+    dry: tuple[str, ...] = ()
 
     def react(self, chains: Mapping[str, Sequence[Record]]) -> None:
         """Look at the run's records and plant or lift what is due."""
@@ -220,18 +221,27 @@ class Faults:
         # The engine writes to a second region only after the canary has passed every gate.
         touched = [r for r in self.regions if r != self.canary and last(chains[r], Step.TOUCH)]
         if touched and not self.planted:
-            self.planted = True
-            partial = self.folder / "plant_faults.partial"
-            partial.write_text(json.dumps({touched[0]: GATE_FAULT}), encoding="utf-8")
-            partial.replace(self.folder / "plant_faults.json")
-            print(f"FAULT=gate: requests in {touched[0]} now take {GATE_FAULT['extra_latency_ms']} ms longer", flush=True)
+            self.planted = touched[0]
+            self._plant({self.planted: GATE_FAULT})
+            print(
+                f"FAULT=gate: requests in {touched[0]} now take {GATE_FAULT['extra_latency_ms']} ms longer", flush=True
+            )
+        elif self.planted and not self.lifted and last(chains[self.planted], Step.UNDO):
+            self.lifted = True
+            self._plant({})
+            print(f"FAULT=gate: lifted, {self.planted} is being rolled back", flush=True)
+
+    def _plant(self, faults: Mapping[str, Any]) -> None:
+        partial = self.folder / "plant_faults.partial"
+        partial.write_text(json.dumps(faults), encoding="utf-8")
+        partial.replace(self.folder / "plant_faults.json")
 
     def _dry_out(self, chains: Mapping[str, Sequence[Record]]) -> None:
-        dry = any(in_or_before_second_step(chains[region]) for region in self.regions)
+        dry = tuple(region for region in self.regions if in_or_before_second_step(chains[region]))
         if dry != self.dry:
             self.dry = dry
-            set_dry_pools(self.emulator_folder, ALL_SPOT_DRY if dry else ())
-            print(f"FAULT=ice: spot pools {'have no capacity now' if dry else 'have capacity again'}", flush=True)
+            set_dry_pools(self.emulator_folder, [f"{region}/{pool}" for region in dry for pool in ALL_SPOT_DRY])
+            print(f"FAULT=ice: no spot capacity in {', '.join(dry) or 'no region: it is back everywhere'}", flush=True)
 
 
 def in_or_before_second_step(records: Sequence[Record]) -> bool:
@@ -301,6 +311,8 @@ class Rehearsal:
 
     def _boot(self) -> None:
         options = worlds.Options(folder=self.settings.folder, trace=self.settings.trace)
+        if (self.settings.folder / "state.json").exists():
+            raise RehearsalError(f"a lab is already up in {self.settings.folder.name}: run `make lab-down` first")
         shutil.rmtree(airflows.ledger_folder(self.settings.folder), ignore_errors=True)  # of a lab that is gone
         print(f"booting {', '.join(self.settings.regions)} and Airflow", flush=True)
         self.airflow, self.world = airflows.start_beside(
@@ -375,7 +387,7 @@ class Rehearsal:
         (self.settings.folder / "report.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
         self._record_measurements(whole, {region: run.records(region) for region in after})
         print("\n" + texts.table(before, after, drills), flush=True)
-        print(f"demand_scale {self.estate.demand_scale():.1f}; prices: {'; '.join(load_aws_book(self.estate).notes)}")
+        print(f"demand_scale {self.estate.demand_scale():.1f}; {prices_line(load_aws_book(self.estate))}", flush=True)
         if verdict != PROMOTED:
             print("live state equals the start" if not changes else "live state differs from the start:", flush=True)
             print("\n".join(f"  {change}" for change in changes[:40]))
@@ -422,18 +434,23 @@ class Rehearsal:
             self.world.down()
 
 
+def prices_line(book: AwsBook) -> str:
+    """Which prices the dollars came from, with the assumptions in them."""
+    return "; ".join([f"prices: book {book.name} of {book.date}", *book.assumptions])
+
+
 def verdict_of(records: Sequence[Record], state: str) -> tuple[str, str]:
     """Name and message of the verdict from the run's own chain; without one the run is unfinished."""
     record = last(records, Step.VERDICT)
     if record is None:
         return "unfinished", f"the run ended {state} without a verdict: read the log of its last failed task"
-    name = str(record.figures.get("verdict") or record.figures.get("name"))
+    name = str(record.figures["verdict"])
     if name == PROMOTED and state != "success":
         return "unfinished", f"the verdict says promoted but the run ended {state}: read the log of its failed task"
-    return name, str(record.figures.get("message") or name)
+    return name, str(record.figures["message"])
 
 
-def _end_like_ctrl_c(number: int, frame: object) -> None:
+def _end_like_ctrl_c(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 

@@ -103,7 +103,8 @@ def number(value: Any) -> str:
 
 
 def _scalars(figures: Mapping[str, Any]) -> str:
-    known = {k: v for k, v in flat(figures).items() if k not in {"slot", "title"} and v is not None}
+    hidden = {"slot", "title", "soak_until", "seconds"}
+    known = {k.removeprefix("figures."): v for k, v in flat(figures).items() if k not in hidden}
     shown = [f"{key} {number(value)}" for key, value in list(known.items())[:SHOWN]]
     return ", ".join(shown) + (", ..." if len(known) > SHOWN else "")
 
@@ -135,6 +136,16 @@ def seconds_of(record: Record, earlier: Sequence[Record]) -> float | None:
     return None if begun is None else (moment(record) - moment(begun)).total_seconds()
 
 
+def step_seconds(records: Sequence[Record]) -> dict[str, float]:
+    """Seconds of each step of one region, by step and slot, such as ``applied step_1``."""
+    found = {}
+    for record in records:
+        seconds = seconds_of(record, records[: record.sequence - 1])
+        if seconds is not None:
+            found[f"{record.step} {record.figures.get('slot', '')}".strip()] = round(seconds, 1)
+    return found
+
+
 def drill_of(records: Sequence[Record]) -> Drill:
     """The drill's figures of one region from its chain."""
     of_drill = [record for record in records if record.figures.get("slot") == DRILL]
@@ -142,14 +153,11 @@ def drill_of(records: Sequence[Record]) -> Drill:
     results = gate.figures["results"] if gate else ()
     ratio = next((r.get("value") for r in results if r["gate"] == "error_ratio"), None)
     found = flat(applied.figures) if applied else {}
-    return Drill(_first(found, "cordon_seconds", "cordon_s"), _first(found, "replaced_seconds", "replaced_s"), ratio)
+    return Drill(_float(found.get("figures.cordon_s")), _float(found.get("figures.replaced_s")), _float(ratio))
 
 
-def _first(figures: Mapping[str, Any], *names: str) -> float | None:
-    for key, value in figures.items():
-        if key.rpartition(".")[2] in names and isinstance(value, int | float):
-            return float(value)
-    return None
+def _float(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def region_report(before: Figures, after: Figures, drill: Drill) -> dict[str, Any]:

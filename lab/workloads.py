@@ -67,7 +67,8 @@ def create_objects(control_plane: ControlPlane, estate: Estate) -> None:
     """Create namespaces, roles, the system workload and AkiDB's Deployments, PodDisruptionBudgets and Services."""
     dynamic = DynamicClient(api_client(control_plane.kubeconfig("admin")))
     namespaces = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in (estate.namespace, "karpenter")
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        for name in (estate.namespace, "karpenter")
     ]
     roles = [d for path in sorted(ROLES.glob("*/rbac.yaml")) for d in yaml.safe_load_all(path.read_text())]
     node_group = estate.region(control_plane.region).node_group.name

@@ -174,7 +174,13 @@ class _Boot:
 
         if self.options.history_days:
             backfill(
-                find("promtool"), self.run_folder / "prometheus" / "data", self.estate, self.names, time.time()
+                find("promtool"),
+                self.run_folder / "prometheus" / "data",
+                self.estate,
+                self.names,
+                time.time(),
+                days=self.options.history_days,
+                trace=self.options.trace,
             )
             self._note("history written")
 
@@ -275,7 +281,7 @@ def start_karpenter(
             "AWS_REGION": plane.region,
             # The emulator takes any key; the real ones of this machine must never be looked up.
             "AWS_ACCESS_KEY_ID": "lab",
-            "AWS_SECRET_ACCESS_KEY": "lab",  # noqa: S105
+            "AWS_SECRET_ACCESS_KEY": "lab",
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": "/dev/null",
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",

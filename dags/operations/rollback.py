@@ -31,7 +31,7 @@ from airflow.sdk import dag
 from include.rollout.task_groups import roll_back, rollback_arguments
 
 
-@dag(**rollback_arguments(__doc__))
+@dag(schedule=None, **rollback_arguments(__doc__))
 def rollback() -> None:
     """Wire the rollback."""
     roll_back()

@@ -1,0 +1,1 @@
+"""Thin clients for what the levers read and write."""

@@ -43,7 +43,9 @@ class Aws:
 
     def call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
         """One request by its snake_case name. Raises AwsError with the code in ``code``."""
-        return guarded(service, operation, lambda: getattr(self.client(service), operation)(**parameters))
+        request = getattr(self.client(service), operation)
+        answer: dict[str, Any] = guarded(service, operation, lambda: request(**parameters))
+        return answer
 
     def pages(self, service: str, operation: str, key: str, **parameters: Any) -> Iterator[Any]:
         """Every item under ``key`` of a paginated list."""

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import urllib3.exceptions
-
 Object = dict[str, Any]
 PAGE = 500  # objects in one answer to a list request
 TIMEOUT = (5.0, 30.0)  # seconds to connect, seconds between two bytes
@@ -229,6 +227,8 @@ class Cluster:
         Without ``version`` the existing objects come first, as ADDED. A lost or expired stream is opened anew, and
         then the existing objects come again.
         """
+        from urllib3.exceptions import HTTPError
+
         end = self._clock() + timeout
         while (left := end - self._clock()) > 0:
             query = {"watch": "true", "timeoutSeconds": str(max(1, round(left))), "resourceVersion": version}
@@ -246,7 +246,7 @@ class Cluster:
                     yield event["type"], event["object"]
                     if self._clock() >= end:
                         return
-            except (urllib3.exceptions.HTTPError, OSError, json.JSONDecodeError):
+            except (HTTPError, OSError, json.JSONDecodeError):
                 pass  # the connection broke: the loop opens a new one
             finally:
                 stream.close()
@@ -345,6 +345,7 @@ class Cluster:
         timeout: tuple[float, float],
     ) -> Any:
         from kubernetes.client.exceptions import ApiException  # a second to import: not at a DAG's parse
+        from urllib3.exceptions import HTTPError
 
         headers = {"Accept": "application/json", "Content-Type": media or "application/json"}
         try:
@@ -360,7 +361,7 @@ class Cluster:
             )
         except ApiException as error:
             raise self._explain(error, method, path, kind) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (HTTPError, OSError) as error:
             raise UnreachableError(
                 f"cluster {self.name} can't be reached ({_reason(error)}): check the host and the certificate of its "
                 "Kubernetes connection, and the network between"

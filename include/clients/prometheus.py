@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import time
@@ -81,7 +82,7 @@ class Prometheus:
         return [_series(s) for s in result["result"]]
 
     def query_range(self, expression: str, start: float, end: float, step: float) -> list[Series]:
-        """The expression at ``start``, ``start + step`` ... up to ``end`` (Unix seconds), in as many requests as needed.
+        """The expression at ``start``, ``start + step`` ... ``end`` (Unix seconds), in as few requests as possible.
 
         A step without a value is absent, never zero.
         """
@@ -169,6 +170,6 @@ def counter_increase(points: tuple[tuple[float, float], ...], born: bool) -> flo
     if not values:
         return 0.0
     grown = values[0] if born else 0.0
-    for before, after in zip(values, values[1:], strict=False):
+    for before, after in itertools.pairwise(values):
         grown += after - before if after >= before else after
     return grown

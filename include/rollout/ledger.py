@@ -270,7 +270,7 @@ class Ledger:
     def append(
         self, chain: Chain, step: str, figures: Mapping[str, Json] | None = None, links: Mapping[str, str] | None = None
     ) -> Record:
-        """Add a record at the end of the chain. Raises SecretRefusedError, LedgerError, ValueError for what is no JSON."""
+        """Add a record at the end of the chain. Raises SecretRefusedError, LedgerError, or ValueError for no JSON."""
         return self._append(chain, step, figures or {}, links or {}, once=False)
 
     def append_once(

@@ -227,4 +227,4 @@ class Lever(Protocol):
         """Set the snapshot's fields back, capacity first; idempotent, safe after a crash at any point of apply."""
 
     def verify_restored(self, target: Target, snapshot: Mapping[str, Json]) -> list[Difference]:
-        """Differences between the live fields and the snapshot; empty when everything is restored."""
+        """Differences from the live fields (``before``) to the snapshot (``after``); empty when all is restored."""

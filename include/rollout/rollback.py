@@ -73,7 +73,6 @@ def _describe(run: Run, change: OpenRun) -> str:
         found = acting.lever.verify_restored(target, change.snapshot.figures["snapshot"])
     except Exception as error:  # noqa: BLE001 - one region that can't be read must not stop the rollback of the others
         return "\n".join([*lines, f"Live state can't be read: {type(error).__name__}: {error}"])
-    # verify_restored reads live first, snapshot second or the other way round: only which fields differ is shown.
     return "\n".join([*lines, *(f"- set back `{difference}`" for difference in found)])
 
 
@@ -122,11 +121,11 @@ def _for_each(run: Run, region: str, step: Callable[[Run, Undoing], None]) -> No
             if not isinstance(error, OnRecord):
                 acting.record(region, Step.STOPPED, {"where": region, "reason": f"{type(error).__name__}: {error}"})
             problems.append(error)
-    for error in problems:
-        if not isinstance(error, Refused | NotConverged):
-            raise error  # may be cured by a retry
+    for problem in problems:
+        if not isinstance(problem, Refused | NotConverged):
+            raise problem  # may be cured by a retry
     if problems:
-        raise OnRecord("; ".join(str(error) for error in problems))
+        raise OnRecord("; ".join(str(problem) for problem in problems))
 
 
 def conclude(run: Run, approval: Mapping[str, Any] | None, failed_tasks: Sequence[str]) -> flow.Verdict:

@@ -50,8 +50,12 @@ class RolloutSettings(BaseModel):
 
 
 def window_defaults(model: type[BaseModel], estate: Estate) -> dict[str, Any]:
-    """Defaults from the estate's windows for the fields that have none of their own."""
-    windows = estate.windows.model_dump()
+    """Defaults from the estate for the fields that have none of their own.
+
+    They are the estate's windows of the same name, and what the model's ``estate_defaults(estate)`` adds if it has it.
+    """
+    add = getattr(model, "estate_defaults", None)
+    windows = estate.windows.model_dump() | (add(estate) if add else {})
     required = (name for name, field in model.model_fields.items() if field.is_required())
     return {name: windows[name] for name in required if name in windows}
 
@@ -65,7 +69,9 @@ def form_fields(model: type[BaseModel], estate: Estate) -> dict[str, dict[str, A
     fields = {}
     for name, schema in model.model_json_schema()["properties"].items():
         schema = {key: value for key, value in schema.items() if key != "title"}
-        schema.setdefault("default", defaults.get(name))
+        default = schema.get("default", defaults.get(name))
+        # JSON knows lists only: Airflow would refuse a tuple as "not of type array" when the run is triggered.
+        schema["default"] = list(default) if isinstance(default, tuple) else default
         if not schema.get("description") or schema["default"] is None:
             raise ValueError(f"{model.__name__}.{name} needs a description and a default: a form can't show it without")
         if name == "regions":

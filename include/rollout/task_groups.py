@@ -2,7 +2,7 @@
 
 A lever's DAG is its docstring (headings: conventions.DOC_HEADINGS) and this::
 
-    @dag(**rollout_arguments("spot_capacity", __doc__, [Tag.ROLLOUT, Tag.SPOT]))
+    @dag(schedule=None, **rollout_arguments("spot_capacity", __doc__, [Tag.ROLLOUT, Tag.SPOT]))
     def day1_spot() -> None:
         rollout("spot_capacity")
 
@@ -33,6 +33,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
@@ -117,8 +118,8 @@ def connection(conn_id: str, field: str) -> Any:
         return Connection.get(conn_id)
     except AirflowNotFoundException:
         raise Refused(
-            f"Airflow connection {conn_id!r} ({field}) does not exist: create it with `airflow connections add {conn_id}`, "
-            "or correct its id in the estate's file"
+            f"Airflow connection {conn_id!r} ({field}) does not exist: "
+            f"create it with `airflow connections add {conn_id}`, or correct its id in the estate's file"
         ) from None
 
 
@@ -184,7 +185,7 @@ def run_ended(holder: str) -> bool | None:
         answer = requests.post(f"{url}/auth/token", json=login, timeout=API_TIMEOUT)
         answer.raise_for_status()
         headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-        place = f"{url}/api/v2/dags/{dag_id}/dagRuns/{requests.utils.quote(run_id, safe='')}"
+        place = f"{url}/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
         answer = requests.get(place, headers=headers, timeout=API_TIMEOUT)
         answer.raise_for_status()
     except (requests.RequestException, Refused) as error:
@@ -239,8 +240,8 @@ def recorded(run: Run, region: str = WHOLE_RUN) -> Iterator[None]:
         yield
     except AirflowException:
         raise
-    except NotWanted as reason:
-        raise AirflowSkipException(str(reason)) from None
+    except NotWanted as unwanted:
+        raise AirflowSkipException(str(unwanted)) from None
     except (OnRecord, LedgerError) as error:
         # A ledger that can't be trusted can't take this reason either.
         raise AirflowFailException(str(error)) from error
@@ -256,9 +257,11 @@ def recorded(run: Run, region: str = WHOLE_RUN) -> Iterator[None]:
 
 def _task(engine: Engine, step: Callable[..., Any], *arguments: Any, region: str = WHOLE_RUN, **options: Any) -> Any:
     """A task that runs ``step(run, *arguments)`` and keeps what it returns as its XCom."""
-    decorator = options.pop("decorator", task)
+    decorator: Any = options.pop("decorator", task)
 
-    @decorator(task_id=options.pop("task_id", step.__name__), doc_md=inspect.getdoc(step), **options)
+    @decorator(  # type: ignore[untyped-decorator]
+        task_id=options.pop("task_id", step.__name__), doc_md=inspect.getdoc(step), **options
+    )
     def body() -> Any:
         run = engine.run()
         with recorded(run, region):
@@ -298,9 +301,8 @@ def _announce(verdict: flow.Verdict) -> dict[str, Any]:
 def rollout_arguments(
     lever: str, doc_md: str | None, tags: Sequence[Tag], estate: Estate | None = None
 ) -> dict[str, Any]:
-    """Arguments of ``@dag`` for a rollout of ``lever``: triggered by hand, one run at a time, params with bounds."""
+    """Arguments of ``@dag`` for a rollout of ``lever``, but its schedule: one run at a time, params with bounds."""
     arguments: dict[str, Any] = {
-        "schedule": None,
         "catchup": False,
         "max_active_runs": 1,
         "default_args": DAG_DEFAULT_ARGS,
@@ -501,9 +503,8 @@ def give_verdict(run: Run) -> dict[str, Any]:
 
 
 def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict[str, Any]:
-    """Arguments of ``@dag`` for the rollback DAG."""
+    """Arguments of ``@dag`` for the rollback DAG, but its schedule."""
     arguments: dict[str, Any] = {
-        "schedule": None,
         "catchup": False,
         "max_active_runs": 1,
         "default_args": DAG_DEFAULT_ARGS,
@@ -514,7 +515,12 @@ def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict
     if estate is None:
         return arguments
     names = estate.ordered_regions()
-    choice = {"items": {"type": "string", "enum": names}, "examples": names, "minItems": 1, "uniqueItems": True}
+    choice: dict[str, Any] = {
+        "items": {"type": "string", "enum": names},
+        "examples": names,
+        "minItems": 1,
+        "uniqueItems": True,
+    }
     reason = "Why; needed for an emergency, kept in the ledger"
     which = "Run id, or dag_id/run_id, to undo; empty for the last change that stands"
     arguments["params"] = {

@@ -268,12 +268,13 @@ class Repairs:
 
     def after(self, call: Call, answer: Answer) -> Answer:
         """Mend moto's state and its answer to ``call``."""
+        if call.service == "ssm":
+            body = answer.body.replace(SEEDED_PARAMETERS, PUBLIC_PARAMETERS)
+            return Answer(answer.status, answer.content_type, body)
         if answer.status >= 300:
             return answer
         if (call.service, call.action) == ("ec2", "CreateFleet"):
             return self._finish_fleet(call, answer)
-        if call.service == "ssm":
-            return Answer(answer.status, answer.content_type, answer.body.replace(SEEDED_PARAMETERS, PUBLIC_PARAMETERS))
         if call.service == "eks" and call.action.endswith("/update-config"):
             _scale_group(call.region, *_node_group_path(call.action))
         elif call.service == "autoscaling":

@@ -86,7 +86,9 @@ def _seed_region(aws: Clients, estate: Estate, region: Region, number: int) -> S
         kubernetesNetworkConfig={"serviceIpv4Cidr": SERVICE_CIDR},
     )
     images = _publish_images(aws)
-    asg, template = _node_group(aws, region, list(subnets.values()), group, node_role, images, estate)
+    image = images[estate.spot.architecture]
+    ami_type = AMI_TYPES[estate.spot.architecture]
+    asg, template = _node_group(aws, region, list(subnets.values()), group, node_role, image, ami_type)
     queue_url = aws.sqs.create_queue(QueueName=region.cluster)["QueueUrl"]
     return SeededRegion(vpc, subnets, group, queue_url, images, asg, template)
 
@@ -156,31 +158,26 @@ def _node_group(
     subnets: list[str],
     security_group: str,
     node_role: str,
-    images: dict[str, str],
-    estate: Estate,
+    image: str,
+    ami_type: str,
 ) -> tuple[str, str]:
-    """The managed node group and, as EKS would, its launch template and Auto Scaling group; returns their names."""
+    """The managed node group and, as EKS would, its Auto Scaling group's name and launch template's id."""
     group = region.node_group
     made = aws.eks.create_nodegroup(
         clusterName=region.cluster,
         nodegroupName=group.name,
         scalingConfig={"minSize": group.size, "maxSize": group.max_size, "desiredSize": group.size},
         instanceTypes=[group.instance_type],
-        amiType=AMI_TYPES[estate.spot.architecture],
+        amiType=ami_type,
         capacityType="ON_DEMAND",
         subnets=subnets,
         nodeRole=node_role,
         version=KUBERNETES_VERSION,
     )["nodegroup"]
     asg = made["resources"]["autoScalingGroups"][0]["name"]
-    template = aws.ec2.create_launch_template(
-        LaunchTemplateName=asg,
-        LaunchTemplateData={
-            "ImageId": images[estate.spot.architecture],
-            "InstanceType": group.instance_type,
-            "SecurityGroupIds": [security_group],
-        },
-    )["LaunchTemplate"]["LaunchTemplateId"]
+    data = {"ImageId": image, "InstanceType": group.instance_type, "SecurityGroupIds": [security_group]}
+    made = aws.ec2.create_launch_template(LaunchTemplateName=asg, LaunchTemplateData=data)
+    template = str(made["LaunchTemplate"]["LaunchTemplateId"])
     aws.autoscaling.create_auto_scaling_group(
         AutoScalingGroupName=asg,
         LaunchTemplate={"LaunchTemplateId": template},

@@ -51,7 +51,8 @@ class SpotCapacity:
         self, target: Target, stage: Stage, window_seconds: int, applied: Mapping[str, Json]
     ) -> dict[str, Figure | None]:
         """See :class:`include.rollout.lever.Lever`."""
-        return observe.observe_stage(self._world(target), stage, window_seconds, applied)
+        figures = observe.observe_stage(self._world(target), window_seconds, applied)
+        return {gate.name: figures[gate.name] for gate in stage.gates}
 
     def evidence(self, target: Target) -> dict[str, Any]:
         """See :class:`include.rollout.lever.Lever`."""

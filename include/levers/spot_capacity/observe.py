@@ -14,17 +14,19 @@ from include.levers.spot_capacity.placement import pending_seconds, shares
 from include.levers.spot_capacity.plan import NodeFact, node_price, total
 from include.prices import load_aws_book
 from include.rollout.gates import Figure, interruption_rate, p95_within, unplanned_notices
-from include.rollout.lever import Stage
 
 DAY = 86_400
 EVIDENCE_SECONDS = 300  # the report's latency and error ratio cover the last five minutes
 # HTTP 5xx, and the gRPC codes that are the server's fault, by name or by number.
-SERVER_ERRORS = "5..|2|4|8|12|13|14|15|(?i:unknown|deadline_?exceeded|resource_?exhausted|unimplemented|internal|unavailable|data_?loss)"
+SERVER_ERRORS = (
+    "5..|2|4|8|12|13|14|15|"
+    "(?i:unknown|deadline_?exceeded|resource_?exhausted|unimplemented|internal|unavailable|data_?loss)"
+)
 # A slot of time in which a twentieth of the requests fail counts as down.
 DOWN_ERROR_RATIO = 0.05
 
 
-def observe_stage(world: World, stage: Stage, window: float, applied: Mapping[str, Any]) -> dict[str, Figure | None]:
+def observe_stage(world: World, window: float, applied: Mapping[str, Any]) -> dict[str, Figure | None]:
     """Every figure that the stage's gates name.
 
     Latency and notices cover the last ``window`` seconds; errors, availability and waiting pods the whole stage, so
@@ -108,8 +110,9 @@ def _interruption_rate(world: World) -> Figure | None:
 
 
 def _spot_nodes_of_the_day(world: World) -> set[str]:
-    selector = f'karpenter_nodes_allocatable{{region="{world.target.region}",capacity_type="spot",resource_type="cpu"}}[{DAY}s]'
-    samples = world.prometheus.query(f"count by (node_name) (last_over_time({selector}))")
+    matchers = f'region="{world.target.region}",capacity_type="spot",resource_type="cpu"'
+    series = f"karpenter_nodes_allocatable{{{matchers}}}[{DAY}s]"
+    samples = world.prometheus.query(f"count by (node_name) (last_over_time({series}))")
     return {sample.labels["node_name"] for sample in samples}
 
 
@@ -204,7 +207,9 @@ def evidence(world: World) -> dict[str, Any]:
 def _by_kind(nodes: list[NodeFact]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for node in nodes:
-        key = f"{node.node_pool or node.node_group or 'other'} {node.instance_type} {node.capacity}"
+        # A pool and a node group may have the same name.
+        where = f"pool {node.node_pool}" if node.node_pool else f"group {node.node_group}"
+        key = f"{where}: {node.instance_type} {node.capacity}"
         counts[key] = counts.get(key, 0) + 1
     return dict(sorted(counts.items()))
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from include.estate import Estate, load_estate
+from include.estate import Estate
 from include.prices import AwsBook, Choice, usd_month
 from include.rollout.gates import Comparison, Gate
 from include.rollout.lever import Difference, Plan, Stage, Undo
@@ -44,13 +44,11 @@ class SpotSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps_percent: tuple[Annotated[int, Field(gt=0, lt=100)], ...] = Field(
-        default_factory=lambda: load_estate().spot.steps_percent,
         min_length=1,
         max_length=len(STEPS),
         description="Spot share to reach in each step, rising, in percent; the domains decide what is possible.",
     )
     domains: int = Field(
-        default_factory=lambda: load_estate().spot.domains,
         ge=2,
         le=20,
         description="Capacity domains that the pods are spread over; each needs a node. 4: quarters, 10: tenths.",
@@ -63,10 +61,13 @@ class SpotSettings(BaseModel):
         default=False, description="Go on although Reserved Instances or Savings Plans would be paid for and not used."
     )
     converge_timeout_seconds: int = Field(
-        default_factory=lambda: load_estate().windows.converge_timeout_seconds,
-        gt=0,
-        description="Longest wait for the cluster to reach the state of a step, in seconds.",
+        gt=0, description="Longest wait for the cluster to reach the state of a step, in seconds."
     )
+
+    @classmethod
+    def estate_defaults(cls, estate: Estate) -> dict[str, Any]:
+        """Defaults of the fields that the estate decides."""
+        return {"steps_percent": estate.spot.steps_percent, "domains": estate.spot.domains}
 
     @model_validator(mode="after")
     def _steps_fit_domains(self) -> SpotSettings:
@@ -148,7 +149,7 @@ def node_pools(estate: Estate, settings: SpotSettings, spot_domains: int, types:
     }
     of_spot = {"NAME": SPOT_POOL, "WEIGHT": 10, "CAPACITY_TYPES": ["spot", *fallback], "DOMAINS": names[:spot_domains]}
     rest = {"NAME": ON_DEMAND_POOL, "WEIGHT": 1, "CAPACITY_TYPES": ["on-demand"], "DOMAINS": names[spot_domains:]}
-    return {pool["NAME"]: render("nodepool.yaml", common | pool) for pool in (of_spot, rest)}
+    return {str(pool["NAME"]): render("nodepool.yaml", common | pool) for pool in (of_spot, rest)}
 
 
 def spread(estate: Estate, workload: str, domains: int) -> Object:

@@ -289,7 +289,7 @@ def _way_back(world: World) -> Iterator[Check]:
     size = max(len(group), node_group(world)["scalingConfig"]["desiredSize"])
     if each * size < pods:
         reason = f"{size} nodes of the node group hold {each * size} of {pods} pods: a rollback would not fit"
-        yield Check("way back", False, reason, f"grow the node group before the rollout, or lower requests")
+        yield Check("way back", False, reason, "grow the node group before the rollout, or lower requests")
     else:
         yield Check(
             "way back", True, f"{size} nodes of the node group hold {each * size} pods, a rollback needs {pods}"
@@ -336,7 +336,8 @@ def stranded(world: World, family: str) -> Iterator[str]:
     answer = world.aws.call("ec2", "describe_reserved_instances", Filters=active)
     for reserved in answer.get("ReservedInstances", []):
         if reserved["InstanceType"].split(".")[0] == family:
-            yield f"{reserved['InstanceCount']} Reserved Instances {reserved['InstanceType']} until {reserved.get('End')}"
+            count, kind = reserved["InstanceCount"], reserved["InstanceType"]
+            yield f"{count} Reserved Instances {kind} until {reserved.get('End')}"
     request = {"states": ["active"]}
     while True:
         answer = world.aws.call("savingsplans", "describe_savings_plans", **request)

@@ -158,12 +158,12 @@ def _delete_pools(world: World, pools: list[str], others: Report) -> None:
         world.cluster.delete(NODE_POOL, name)
 
     def left() -> list[str]:
-        claims = [c for c in our_claims(world) if c["metadata"]["labels"]["karpenter.sh/nodepool"] in pools]
-        nodes = [n for n in world.cluster.list(NODE, labels="karpenter.sh/nodepool") if node_fact(n).node_pool in pools]
-        there = [name for name in pools if world.cluster.get(NODE_POOL, name)]
+        nodes = [node_fact(node) for node in world.cluster.list(NODE, labels="karpenter.sh/nodepool")]
         return [
-            f"{what['kind'] if 'kind' in what else ''} {name_of(what)} still exists".strip() for what in claims + nodes
-        ] + [f"NodePool {name} still exists" for name in there]
+            *(f"NodePool {name} still exists" for name in pools if world.cluster.get(NODE_POOL, name)),
+            *(f"NodeClaim {name_of(claim)} still exists" for claim in our_claims(world) if _pool_of(claim) in pools),
+            *(f"node {node.name} still exists" for node in nodes if node.node_pool in pools),
+        ]
 
     world.wait_for(left, "deleting the new nodes")
 
@@ -184,6 +184,10 @@ def _restore_node_class(world: World, snapshot: Mapping[str, Any], others: Repor
         lambda: [f"EC2NodeClass {NODE_CLASS} still exists"] if world.cluster.get(EC2_NODE_CLASS, NODE_CLASS) else [],
         "deleting the node class",
     )
+
+
+def _pool_of(claim: Object) -> str:
+    return str(claim["metadata"]["labels"]["karpenter.sh/nodepool"])
 
 
 def _ours(thing: Object) -> bool:

@@ -71,6 +71,28 @@ def test_a_pod_deleted_at_once_is_killed(region: Endpoints) -> None:
     assert region.take_census() == {REST: Census(serving=1)}
 
 
+def forced(name: str) -> Any:
+    item = pod(name, terminating=True)
+    item["metadata"]["deletionGracePeriodSeconds"] = 0
+    return item
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_forced_deletion_is_announced_before_it_happens(region: Endpoints, gone: bool) -> None:
+    region.pod_event("MODIFIED", forced("a"))
+    if gone:
+        region.pod_event("DELETED", forced("a"))
+    assert region.take_census() == {REST: Census(serving=1, killed=1)}
+    assert region.take_census() == {REST: Census(serving=1)}
+
+
+def test_the_end_of_a_graceful_termination_is_not_a_forced_deletion(region: Endpoints) -> None:
+    region.pod_event("MODIFIED", pod("a", terminating=True))
+    region.pod_event("MODIFIED", forced("a"))
+    region.pod_event("DELETED", forced("a"))
+    assert region.take_census() == {REST: Census(serving=1)}
+
+
 def test_a_failed_pod_is_killed(region: Endpoints) -> None:
     region.pod_event("MODIFIED", pod("a", phase="Failed"))
     assert region.take_census() == {REST: Census(serving=1, killed=1)}

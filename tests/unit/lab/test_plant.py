@@ -47,8 +47,15 @@ def region(rest: int, grpc: int) -> Endpoints:
 
 
 def plant_with(endpoints: Endpoints, folder: Path, edge_30ms: bool = False) -> Plant:
+    """A plant whose region has opened; the census of ``endpoints`` was taken once."""
     regions = {REGION: endpoints}
-    return Plant(ESTATE, regions, Steady(), Faults(folder / "plant_faults.json", regions), edge_30ms)
+    plant = Plant(ESTATE, regions, Steady(), Faults(folder / "plant_faults.json", regions), edge_30ms)
+    plant.tick(1, 0)
+    return plant
+
+
+def leave(endpoints: Endpoints, rest: int, grpc: int) -> None:
+    endpoints.replace_pods([*pods("akidb-rest", rest), *pods("akidb-grpc", grpc)])
 
 
 def values(text: str) -> dict[str, float]:
@@ -81,7 +88,9 @@ def test_the_start_replicas_carry_the_peak(tmp_path: Path) -> None:
 
 
 def test_half_of_the_pods_break_the_gate(tmp_path: Path) -> None:
-    plant = plant_with(region(7, 7), tmp_path)
+    endpoints = region(15, 15)
+    plant = plant_with(endpoints, tmp_path)
+    leave(endpoints, 7, 7)
     plant.tick(1, 0)
     found = values(plant.metrics())
     for protocol in ("http", "grpc"):
@@ -92,7 +101,9 @@ def test_half_of_the_pods_break_the_gate(tmp_path: Path) -> None:
 
 
 def test_clients_do_not_switch_protocol(tmp_path: Path) -> None:
-    plant = plant_with(region(15, 0), tmp_path)
+    endpoints = region(15, 15)
+    plant = plant_with(endpoints, tmp_path)
+    leave(endpoints, 15, 0)
     plant.tick(1, 0)
     found = values(plant.metrics())
     assert requests(found, "http") == {"200": 2940, "500": 0, "502": 0, "503": 0}
@@ -163,7 +174,7 @@ def test_faults_that_cannot_be_meant_are_refused(text: str, message: str) -> Non
 
 
 def test_akidbs_own_edges_and_30_ms_as_an_option(tmp_path: Path) -> None:
-    plain = values(plant_with(region(1, 1), tmp_path).metrics())
+    plain = values(plant_with(region(15, 15), tmp_path).metrics())
     assert sum(name.startswith("akidb_http_request_duration_seconds_bucket") for name in plain) == 13
     assert not any('le="0.03"' in name for name in plain)
     plant = plant_with(region(15, 15), tmp_path, edge_30ms=True)
@@ -190,15 +201,19 @@ def test_pages(tmp_path: Path) -> None:
     try:
         plant.tick(1, 0)
         assert get(f"{url}/health")[0] == 503
-        # A region that is not known yet has no counters: no data, not zero.
-        assert "_total{" not in get(f"{url}/metrics")[1]
         endpoints.replace_nodes([{"metadata": {"name": "n1"}}])
-        endpoints.replace_pods([*pods("akidb-rest", 15), *pods("akidb-grpc", 15)])
+        leave(endpoints, 15, 14)
         plant.tick(1, 1)
+        # A region that is still being set up has no series: no data, not zero.
+        assert get(f"{url}/health")[0] == 503
+        assert values(get(f"{url}/metrics")[1]) == {}
+        leave(endpoints, 15, 15)
+        plant.tick(1, 2)
+        plant.tick(1, 3)
         status, body = get(f"{url}/health")
         assert status == 200
         assert json.loads(body)["regions"][REGION] == {
-            "known": True,
+            "open": True,
             "offered_qps": 5880.0,
             "services": {
                 app: {"serving": 15, "dead": 0, "utilisation": 0.56, "p95_ms": 17.1}

@@ -42,7 +42,7 @@ def test_a_given_program_of_another_version_is_not_used(tmp_path: Path, monkeypa
     monkeypatch.setenv("LAB_BIN", str(tmp_path))
     monkeypatch.setenv("AKIDB_CACHE", str(tmp_path / "empty"))
     _script(tmp_path / "etcd", "etcd Version: 3.5.0")
-    with pytest.raises(programs.BuildError, match="etcd 3.6.8 is not built: run `make setup`"):
+    with pytest.raises(programs.BuildError, match=r"etcd 3\.6\.8 is not built: run `make setup`"):
         programs.find("etcd")
 
 

@@ -1,0 +1,50 @@
+"""
+## What it does
+Moves AkiDB in each region from a managed node group of on-demand nodes to Karpenter nodes of which the wanted share is
+spot. Steps: checks -> plan (a dry run stops here, and is the default) -> approval -> lock -> snapshot -> in the canary
+region, then in the others in parallel: the interruption queue and its event rules, the node class and two node pools;
+the spot share in up to three steps; an interruption drill on one spot node; the old node group drained and shrunk to
+its floor. Each of these is soaked and judged by gates: interruption notices and rate, P95 of REST and gRPC, errors,
+availability, pods that wait for a node. A gate that fails, or has no data, rolls back every region that was touched.
+
+A node hosts one capacity domain, and the pods are spread evenly over the domains: with 4 domains the steps 30, 50, 70 %
+become 25, 50, 75 %, with 10 they are exact. While no spot capacity is to be had, the spot pool launches on-demand nodes
+in its own domains (`allow_on_demand_fallback`); the share that was reached is in the evidence.
+
+## When it runs
+When somebody triggers it, inside the estate's change window. Day 1 of the week; right-sizing and packing (day 4) lower
+the number of nodes that it needs.
+
+## How to re-run
+Trigger it again. The plan is made from the live state: steps that are reached already are left out, and an unfinished
+run is resumed or rolled back first. Every write may run twice.
+
+## How to undo
+A failed gate undoes it by itself. Later: trigger `rollback` for the lever `spot_capacity`. The node group grows back
+first, then the spread constraint is removed, which restarts the pods on it, and only then the pools and their nodes go:
+two waves of nodes, minutes. What somebody else has changed since is reported and left alone.
+
+## Races
+One run at a time, one lock per cluster: a second run waits or is refused with the holder's name; a rollback takes the
+lock over. Live state that changed after the approval is refused with the differences. PodDisruptionBudgets hold
+throughout, so a deployment that is unhealthy stops a step until it times out (`converge_timeout_seconds`).
+
+## Owner
+platform
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import dag
+
+from include.rollout.conventions import Tag
+from include.rollout.task_groups import rollout, rollout_arguments
+
+
+@dag(schedule=None, **rollout_arguments("spot_capacity", __doc__, [Tag.ROLLOUT, Tag.SPOT]))
+def day1_spot() -> None:
+    """Wire the rollout of the spot lever."""
+    rollout("spot_capacity")
+
+
+day1_spot()

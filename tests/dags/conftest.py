@@ -1,0 +1,146 @@
+"""Airflow for the DAG tests: a home of its own with a migrated SQLite database, and ``run_dag``.
+
+``run_dag(dag, conf, answer=...)`` runs a DAG by ``dag.test()`` while a thread answers its approval through the API
+server's own function, as a person would; ``answer=None`` lets the approval time out.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Airflow reads these when it is first imported, so they are set before any test module is collected.
+_HOME = Path(tempfile.mkdtemp(prefix="akidb-airflow-"))
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+(_HOME / "no-dags").mkdir()
+os.environ |= {
+    "AIRFLOW_HOME": str(_HOME),
+    "AIRFLOW__CORE__DAGS_FOLDER": str(_HOME / "no-dags"),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "platform-lead:admin,somebody:admin",
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_HOME / "passwords.json"),
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME}/airflow.db",
+    "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
+    "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(_HOME / "logs"),
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run left: its state and id, each task's state, and the verdict that it pushed."""
+
+    state: str
+    run_id: str
+    tasks: dict[str, str]
+    verdict: dict[str, Any]
+
+    def ran(self, suffix: str) -> list[str]:
+        """Tasks that succeeded and whose id ends so, in the order of their ids."""
+        return sorted(name for name, state in self.tasks.items() if state == "success" and name.endswith(suffix))
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    from airflow.api_fastapi.app import create_auth_manager
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.utils.db import initdb
+
+    initdb()
+    DagBundlesManager().sync_bundles_to_db()
+    create_auth_manager()
+
+
+@pytest.fixture
+def run_dag(airflow_database: None) -> Callable[..., Finished]:
+    return _run_dag
+
+
+def _run_dag(
+    dag: Any,
+    conf: dict[str, Any],
+    answer: str | None = "Approve",
+    user: str = "platform-lead",
+    before_answer: Callable[[], Any] = lambda: None,
+) -> Finished:
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    bag = DagBag(str(_HOME / "no-dags"))
+    bag.bag_dag(dag)
+    sync_bag_to_db(bag, "dags-folder", None)
+    done = threading.Event()
+    thread = threading.Thread(target=_answer, args=(dag.dag_id, answer, user, before_answer, done))
+    thread.start()
+    try:
+        run = dag.test(run_conf=conf)
+    finally:
+        done.set()
+        thread.join()
+    return _finished(run)
+
+
+def _finished(run: Any) -> Finished:
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        tasks = {ti.task_id: str(ti.state) for ti in run.get_task_instances(session=session)}
+        query = XComModel.get_many(run_id=run.run_id, dag_ids=run.dag_id, task_ids="verdict", key="verdict")
+        found = session.execute(query).scalars().first()
+        verdict = XComModel.deserialize_value(found) if found else {}
+    return Finished(str(run.state), run.run_id, tasks, verdict)
+
+
+def _answer(
+    dag_id: str, answer: str | None, user: str, before_answer: Callable[[], Any], done: threading.Event
+) -> None:
+    """Answer (or let time out) whatever waits for an answer, until the run is done."""
+    while not done.wait(0.2):
+        for run_id, task_id in _waiting(dag_id):
+            before_answer()
+            if answer is None:
+                _time_out()
+            else:
+                respond(dag_id, run_id, task_id, answer, user)
+
+
+def _waiting(dag_id: str) -> Iterator[tuple[str, str]]:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        query = select(TaskInstance.run_id, TaskInstance.task_id).where(
+            TaskInstance.dag_id == dag_id, TaskInstance.state == "awaiting_input"
+        )
+        yield from [tuple(row) for row in session.execute(query)]
+
+
+def respond(dag_id: str, run_id: str, task_id: str, answer: str, user: str) -> None:
+    """Answer an approval as ``user``, with the check of who may."""
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from airflow.api_fastapi.core_api.datamodels.hitl import UpdateHITLDetailPayload
+    from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail
+    from airflow.utils.session import create_session
+
+    payload = UpdateHITLDetailPayload(chosen_options=[answer], params_input={})
+    with create_session() as session:
+        person = SimpleAuthManagerUser(username=user, role="admin")
+        update_hitl_detail(dag_id, run_id, task_id, payload, person, session)
+
+
+def _time_out() -> None:
+    """What the scheduler does with an approval whose time is over; dag.test() has no scheduler."""
+    from airflow.jobs.job import Job
+    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+
+    SchedulerJobRunner(Job()).check_awaiting_input_timeouts()

@@ -1,0 +1,427 @@
+"""The rollout engine end to end: a toy lever, real DAGs, dag.test(), approvals answered by a thread."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include import levers
+from include.estate import Estate, load_estate
+from include.rollout.ledger import Chain, FolderStore, Ledger, Record
+from tests.dags.toy import World, WorldLeases, clients_of
+
+US, EU, AP = "us-east-1", "eu-central-1", "ap-northeast-1"  # AP is the canary
+QUICK = {"soak_seconds": 1, "gate_window_seconds": 1, "gate_wait_seconds": 0, "dry_run": False, "size": 2}
+START = {US: 1, EU: 1, AP: 1}
+Runner = Callable[..., Any]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv("AIRFLOW_VAR_AKIDB_LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.setitem(levers.LEVERS, "toy", "tests.dags.toy:Toy")
+    path = tmp_path / "world.json"
+    regions = {region: {"size": 1} for region in (US, EU, AP)}
+    path.write_text(json.dumps({"regions": regions, "faults": {}, "leases": {}, "events": []}))
+    return World(path)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(FolderStore(tmp_path / "ledger"))
+
+
+def estate_of(*regions: str, **windows: int) -> Estate:
+    """The estate with fewer regions and other windows: fewer tasks to run."""
+    estate = load_estate()
+    raw = estate.model_dump(mode="json")
+    raw["regions"] = {name: region for name, region in raw["regions"].items() if name in regions}
+    raw["windows"] |= windows
+    return Estate.model_validate(raw)
+
+
+def rollout_dag(world: World, estate: Estate | None = None) -> Any:
+    from airflow.sdk import DAG
+
+    from include.rollout.conventions import Tag
+    from include.rollout.task_groups import rollout, rollout_arguments
+
+    with DAG("toy_rollout", schedule=None, **rollout_arguments("toy", __doc__, [Tag.ROLLOUT], estate)) as dag:
+        rollout("toy", clients_of(world), estate)
+    return dag
+
+
+def rollback_dag(world: World, estate: Estate | None = None) -> Any:
+    from airflow.sdk import DAG
+
+    from include.rollout.task_groups import roll_back, rollback_arguments
+
+    with DAG("rollback", schedule=None, **rollback_arguments(__doc__, estate)) as dag:
+        roll_back(clients_of(world), estate)
+    return dag
+
+
+def set_fault(world: World, name: str, value: Any = True) -> None:
+    world.change(lambda w: w["faults"].update({name: value}))
+
+
+def records(ledger: Ledger, run: Any, region: str, dag_id: str = "toy_rollout") -> list[Record]:
+    return ledger.records(Chain("toy", region, dag_id, run.run_id))
+
+
+def steps(ledger: Ledger, run: Any, region: str, dag_id: str = "toy_rollout") -> list[str]:
+    return [record.step for record in records(ledger, run, region, dag_id)]
+
+
+def holders(world: World) -> dict[str, str | None]:
+    return {region: lease["spec"].get("holderIdentity") for region, lease in world.read()["leases"].items()}
+
+
+def test_every_region_is_promoted_after_the_canary(world: World, ledger: Ledger, run_dag: Runner) -> None:
+    run = run_dag(rollout_dag(world), QUICK | {"reason": "cheaper"})
+    assert (run.state, run.verdict["verdict"]) == ("success", "promoted")
+    assert run.verdict["message"] == f"promoted in {AP}, {US}, {EU}: every gate of every stage passed."
+    assert world.sizes() == {US: 2, EU: 2, AP: 2}
+    assert world.events[0] == f"apply {AP} step_1"
+    assert sorted(world.events[1:]) == [f"apply {EU} step_1", f"apply {US} step_1"]
+    assert holders(world) == {AP: None, EU: None, US: None}
+    assert steps(ledger, run, AP) == ["plan", "snapshot", "touch", "applied", "gate", "promoted"]
+    assert steps(ledger, run, "estate") == ["preflight", "plan", "approval", "decision", "verdict"]
+    approval = records(ledger, run, "estate")[2]
+    assert approval.figures == {"approved_by": "platform-lead", "locked": [AP, EU, US], "taken_over_from": {}}
+    verdict = records(ledger, run, "estate")[-1]
+    heads = {f"head toy {region}": ledger.head(Chain("toy", region, "toy_rollout", run.run_id)) for region in START}
+    assert {name: link for name, link in verdict.links.items() if name != "log"} == heads
+    snapshot = ledger.snapshot(Chain("toy", US, "toy_rollout", run.run_id))
+    assert snapshot is not None
+    assert snapshot.figures == {
+        "before": {"size": 1},
+        "settings": {"size": 2, "converge_timeout_seconds": 1800},
+        "snapshot": {"size": 1},
+    }
+
+
+def test_a_dry_run_plans_and_writes_nothing(world: World, ledger: Ledger, run_dag: Runner) -> None:
+    run = run_dag(rollout_dag(world, estate_of(AP)), {"size": 2, "regions": [AP]})
+    assert (run.state, run.verdict["verdict"]) == ("success", "dry run")
+    assert world.sizes() == START
+    assert world.events == []
+    assert world.read()["leases"] == {}
+    assert run.tasks["await_approval"] == "skipped"
+    assert steps(ledger, run, "estate") == ["preflight", "plan", "verdict"]
+
+
+def test_a_rejected_plan_fails_the_run_and_writes_nothing(world: World, run_dag: Runner) -> None:
+    run = run_dag(rollout_dag(world, estate_of(AP)), QUICK, answer="Reject")
+    assert (run.state, run.verdict["verdict"]) == ("failed", "rejected")
+    assert run.verdict["message"] == (
+        "rejected by platform-lead. Nothing was changed. Next: trigger a new run and have its plan approved."
+    )
+    assert world.events == []
+    assert world.read()["leases"] == {}
+
+
+def test_an_approval_that_nobody_answers_is_a_rejection(world: World, run_dag: Runner) -> None:
+    run = run_dag(rollout_dag(world, estate_of(AP, approval_timeout_seconds=1)), QUICK, answer=None)
+    assert (run.state, run.verdict["verdict"]) == ("failed", "rejected")
+    assert run.verdict["message"].startswith("rejected: nobody answered in time. Nothing was changed.")
+    assert world.events == []
+
+
+def test_only_an_approver_may_answer(world: World, run_dag: Runner) -> None:
+    from tests.dags import conftest
+
+    refused = []
+
+    def try_as_somebody() -> None:
+        for run_id, task_id in list(conftest._waiting("toy_rollout")):
+            with pytest.raises(Exception, match="not a respondent") as caught:
+                conftest.respond("toy_rollout", run_id, task_id, "Approve", "somebody")
+            refused.append(caught.value.status_code)
+
+    run = run_dag(rollout_dag(world, estate_of(AP)), QUICK, answer="Reject", before_answer=try_as_somebody)
+    assert set(refused) == {403}
+    assert run.verdict["verdict"] == "rejected"
+
+
+def test_all_failed_checks_are_shown_at_once(world: World, run_dag: Runner) -> None:
+    set_fault(world, "preflight", [AP, US])
+    run = run_dag(rollout_dag(world, estate_of(AP, US)), QUICK)
+    assert (run.state, run.verdict["verdict"]) == ("failed", "refused")
+    assert run.verdict["message"] == (
+        "refused: check_preflight: preflight refused, 2 check(s) failed and nothing was changed:\n"
+        f"{AP}: toy: the region is broken -> mend the region\n"
+        f"{US}: toy: the region is broken -> mend the region\n"
+        "Nothing was changed. Next: remove the reason and trigger a new run."
+    )
+
+
+def test_several_regions_need_the_canary(world: World, run_dag: Runner) -> None:
+    run = run_dag(rollout_dag(world), QUICK | {"regions": [US, EU]})
+    assert run.state == "failed"
+    assert run.tasks["make_plan"] == "upstream_failed"
+    assert world.events == []
+
+
+def test_a_gate_that_fails_in_the_canary_stops_there(world: World, ledger: Ledger, run_dag: Runner) -> None:
+    set_fault(world, "unhealthy", [f"{AP} step_1"])
+    run = run_dag(rollout_dag(world, estate_of(AP, US)), QUICK)
+    assert (run.state, run.verdict["verdict"]) == ("failed", "rolled back")
+    assert run.verdict["message"] == (
+        f"rolled back: {AP}: gate of size 2 is fail: health: 0.5 ratio is not >= 0.99 ratio (toy; 100 samples)\n"
+        f"Restored: {AP}.\nLeft behind: nothing. Next: remove the reason and trigger a new run."
+    )
+    assert world.events == [f"apply {AP} step_1", f"rollback {AP}"]
+    assert world.sizes() == START
+    assert holders(world) == {AP: None, US: None}
+    assert steps(ledger, run, AP)[-4:] == ["gate", "undo", "undone", "restored"]
+    assert records(ledger, run, AP)[-1].figures["complete"] is True
+
+
+def test_a_gate_that_fails_later_undoes_every_touched_region(world: World, run_dag: Runner) -> None:
+    set_fault(world, "unhealthy", [f"{US} step_1"])
+    run = run_dag(rollout_dag(world), QUICK | {"regions": [AP, US]})
+    assert (run.state, run.verdict["verdict"]) == ("failed", "rolled back")
+    assert world.events == [f"apply {AP} step_1", f"apply {US} step_1", f"rollback {US}", f"rollback {AP}"]
+    assert world.sizes() == START
+    assert run.ran("undo_changes") == ["rollback.ap_northeast_1.undo_changes", "rollback.us_east_1.undo_changes"]
+    assert run.tasks["rollback.eu_central_1.undo_changes"] == "skipped"
+    assert run.tasks["eu_central_1.take_snapshot"] == "skipped"
+
+
+def test_a_gate_without_data_fails(world: World, run_dag: Runner) -> None:
+    set_fault(world, "no data", [f"{AP} step_1"])
+    run = run_dag(rollout_dag(world, estate_of(AP)), QUICK)
+    assert (run.state, run.verdict["verdict"]) == ("failed", "rolled back")
+    assert f"{AP}: gate of size 2 is unknown: health: no data" in run.verdict["message"]
+    assert world.sizes() == START
+
+
+def test_a_gate_waits_for_data_that_is_away_for_a_moment(world: World, run_dag: Runner) -> None:
+    set_fault(world, f"away once {AP} step_1")
+    run = run_dag(rollout_dag(world, estate_of(AP)), QUICK | {"gate_wait_seconds": 60})
+    assert run.verdict["verdict"] == "promoted"
+
+
+def test_a_second_stage_follows_the_first_ones_gate(world: World, run_dag: Runner) -> None:
+    run = run_dag(rollout_dag(world, estate_of(AP)), QUICK | {"size": 3})
+    assert run.verdict["verdict"] == "promoted"
+    assert world.events == [f"apply {AP} step_1", f"apply {AP} step_2"]
+    assert world.sizes()[AP] == 3
+
+
+def test_a_plan_that_changed_after_the_approval_is_refused(world: World, run_dag: Runner) -> None:
+    def interfere() -> None:
+        world.change(lambda w: w["regions"][AP].update(size=7))
+
+    run = run_dag(rollout_dag(world, estate_of(AP)), QUICK, before_answer=interfere)
+    assert (run.state, run.verdict["verdict"]) == ("failed", "refused")
+    assert f"{AP} live.size: 1 -> 7" in run.verdict["message"]
+    assert world.events == []
+    assert holders(world) == {AP: None}
+
+
+def test_a_lock_that_another_run_holds_is_refused_with_its_name(world: World, run_dag: Runner) -> None:
+    held = {"metadata": {"name": "akidb-rollout"}, "spec": {"holderIdentity": "day3_edge/manual__1"}}
+    WorldLeases(world, US).create(held)
+    run = run_dag(rollout_dag(world, estate_of(AP, US)), QUICK)
+    assert (run.state, run.verdict["verdict"]) == ("failed", "refused")
+    assert f"{US}: day3_edge/manual__1 holds the lock" in run.verdict["message"]
+    assert holders(world) == {AP: None, US: "day3_edge/manual__1"}
+    assert world.events == []
+
+
+def test_an_apply_that_crashes_is_tried_again(world: World, run_dag: Runner) -> None:
+    set_fault(world, f"crash {AP} step_1")
+    run = run_dag(rollout_dag(world, estate_of(AP)), QUICK)
+    assert run.verdict["verdict"] == "promoted"
+    assert world.events == [f"apply {AP} step_1", f"apply {AP} step_1"]
+
+
+def test_an_apply_that_does_not_converge_is_rolled_back_at_once(world: World, run_dag: Runner) -> None:
+    set_fault(world, f"stuck {AP} step_1")
+    run = run_dag(rollout_dag(world, estate_of(AP)), QUICK)
+    assert (run.state, run.verdict["verdict"]) == ("failed", "rolled back")
+    assert "size 2 of 3 after 30 s" in run.verdict["message"]
+    assert world.events == [f"apply {AP} step_1", f"rollback {AP}"]
+
+
+def test_a_rollback_that_fails_in_one_region_does_not_keep_the_others(world: World, run_dag: Runner) -> None:
+    set_fault(world, "unhealthy", [f"{US} step_1"])
+    set_fault(world, "rollback refused", [US])
+    estate = estate_of(AP, US)
+    run = run_dag(rollout_dag(world, estate), QUICK)
+    assert (run.state, run.verdict["verdict"]) == ("failed", "unfinished")
+    assert world.sizes() == {US: 2, EU: 1, AP: 1}
+    assert run.verdict["left_behind"] == [f"{US}: not back yet: toy size: 2 -> 1"]
+    command = "airflow dags trigger rollback --conf '" + json.dumps(
+        {"lever": "toy", "regions": [US], "dry_run": False}
+    )
+    assert command in run.verdict["message"]
+    assert holders(world) == {AP: None, US: None}
+
+    # The command of the verdict finishes it, and the next rollout starts from a clean slate.
+    world.change(lambda w: w["faults"].clear())
+    undone = run_dag(rollback_dag(world, estate), {"lever": "toy", "regions": [US], "dry_run": False})
+    assert (undone.state, undone.verdict["verdict"]) == ("success", "rolled back")
+    assert world.sizes() == START
+
+
+def test_a_new_run_resumes_an_unfinished_one_from_its_snapshot(world: World, ledger: Ledger, run_dag: Runner) -> None:
+    estate = estate_of(AP)
+    set_fault(world, "unhealthy", [f"{AP} step_1"])
+    set_fault(world, "rollback refused", [AP])
+    first = run_dag(rollout_dag(world, estate), QUICK)
+    assert (first.verdict["verdict"], world.sizes()[AP]) == ("unfinished", 2)
+
+    # The second run starts at size 2, fails as well, and goes back to the origin.
+    world.change(lambda w: w["faults"].clear())
+    set_fault(world, "unhealthy", [f"{AP} step_1"])
+    second = run_dag(rollout_dag(world, estate), QUICK | {"size": 3})
+    assert second.verdict["verdict"] == "rolled back"
+    assert world.sizes()[AP] == 1
+    snapshot = ledger.snapshot(Chain("toy", AP, "toy_rollout", second.run_id))
+    assert snapshot is not None
+    assert snapshot.links["origin"] == Chain("toy", AP, "toy_rollout", first.run_id).path
+    assert ledger.standing("toy", AP) == []
+
+
+def test_the_rollback_dag_restores_a_promoted_run(world: World, ledger: Ledger, run_dag: Runner) -> None:
+    estate = estate_of(AP, US)
+    rolled_out = run_dag(rollout_dag(world, estate), QUICK)
+    assert world.sizes() == {US: 2, EU: 1, AP: 2}
+    dag = rollback_dag(world, estate)
+
+    dry = run_dag(dag, {"lever": "toy"})
+    assert (dry.state, dry.verdict["verdict"]) == ("success", "dry run")
+    assert world.sizes() == {US: 2, EU: 1, AP: 2}
+
+    rejected = run_dag(dag, {"lever": "toy", "dry_run": False}, answer="Reject")
+    assert (rejected.state, rejected.verdict["verdict"]) == ("failed", "rejected")
+    assert world.sizes() == {US: 2, EU: 1, AP: 2}
+
+    undone = run_dag(dag, {"lever": "toy", "run": rolled_out.run_id, "dry_run": False})
+    assert (undone.state, undone.verdict["verdict"]) == ("success", "rolled back")
+    assert world.sizes() == START
+    assert holders(world) == {AP: None, US: None}
+    assert steps(ledger, undone, AP, "rollback") == ["undo", "undone", "restored"]
+
+    again = run_dag(dag, {"lever": "toy", "dry_run": False})
+    assert (again.state, again.verdict["verdict"]) == ("success", "nothing to undo")
+
+
+def test_an_emergency_needs_a_reason_and_no_approval(world: World, run_dag: Runner) -> None:
+    estate = estate_of(AP)
+    run_dag(rollout_dag(world, estate), QUICK)
+    dag = rollback_dag(world, estate)
+
+    refused = run_dag(dag, {"emergency": True, "dry_run": False}, answer="Reject")
+    assert (refused.state, refused.verdict["verdict"]) == ("failed", "refused")
+    assert "an emergency rollback skips the approval and needs one" in refused.verdict["message"]
+    assert world.sizes()[AP] == 2
+
+    # A rollout that still holds the lock loses it.
+    world.change(lambda w: w["leases"][AP]["spec"].update(holderIdentity="toy_rollout/running"))
+    undone = run_dag(dag, {"emergency": True, "reason": "errors", "dry_run": False}, answer="Reject")
+    assert (undone.state, undone.verdict["verdict"]) == ("success", "rolled back")
+    assert undone.tasks["await_approval"] == "skipped"
+    assert world.sizes() == START
+
+
+def test_a_rollback_that_fails_in_one_region_names_what_is_left(world: World, run_dag: Runner) -> None:
+    estate = estate_of(AP, US)
+    run_dag(rollout_dag(world, estate), QUICK)
+    set_fault(world, "rollback refused", [AP])
+    run = run_dag(rollback_dag(world, estate), {"lever": "toy", "dry_run": False})
+    assert (run.state, run.verdict["verdict"]) == ("failed", "unfinished")
+    assert run.verdict["left_behind"] == [f"{AP} toy: not back yet: toy size: 2 -> 1"]
+    assert world.sizes() == {US: 1, EU: 1, AP: 2}
+
+
+def test_an_invalid_estate_gives_a_dag_that_shows_what_is_wrong(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_dag: Runner
+) -> None:
+    broken = tmp_path / "estate.yaml"
+    broken.write_text("name: akidb\nregoins: {}\n")
+    monkeypatch.setenv("AKIDB_ESTATE", str(broken))
+    dags = [rollout_dag(world), rollback_dag(world)]
+    assert [dag.task_ids for dag in dags] == [["read_estate"], ["read_estate"]]
+    assert run_dag(dags[0], {}).state == "failed"
+
+
+def test_structure_is_exactly_this(world: World) -> None:
+    dag = rollout_dag(world, estate_of(AP, US))
+    ap, us, back = "ap_northeast_1", "us_east_1", "rollback"
+    inner = {
+        f"{region}.{name}": {f"{region}.{after}" for after in followers}
+        for region in (ap, us)
+        for name, followers in {
+            "take_snapshot": ["step_1.apply_stage", "step_2.apply_stage"],
+            "step_1.apply_stage": ["step_1.await_soak"],
+            "step_1.await_soak": ["step_1.judge_gates"],
+            "step_1.judge_gates": ["step_2.apply_stage"],
+            "step_2.apply_stage": ["step_2.await_soak"],
+            "step_2.await_soak": ["step_2.judge_gates"],
+        }.items()
+    }
+    assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == inner | {
+        "check_preflight": {"make_plan"},
+        "make_plan": {"is_real_run"},
+        "is_real_run": {"await_approval"},
+        "await_approval": {"take_locks"},
+        "take_locks": {"confirm_unchanged", "release_locks"},
+        "confirm_unchanged": {f"{ap}.take_snapshot", f"{us}.take_snapshot"},
+        f"{ap}.step_2.judge_gates": {f"{us}.take_snapshot", "choose_ending"},
+        f"{us}.step_2.judge_gates": {"choose_ending"},
+        "choose_ending": {"promote", f"{back}.{ap}.undo_changes", f"{back}.{us}.undo_changes"},
+        "promote": {"release_locks"},
+        f"{back}.{us}.undo_changes": {f"{back}.{us}.verify_restored"},
+        f"{back}.{us}.verify_restored": {f"{back}.{ap}.undo_changes", "release_locks"},
+        f"{back}.{ap}.undo_changes": {f"{back}.{ap}.verify_restored"},
+        f"{back}.{ap}.verify_restored": {"release_locks"},
+        "release_locks": {"verdict"},
+        "verdict": set(),
+    }
+    assert dag.get_task("verdict").trigger_rule == "all_done"
+    assert dag.get_task("release_locks").is_teardown
+    assert dag.max_active_runs == 1
+    assert dag.timetable.summary == "None"
+
+
+@pytest.mark.parametrize("writer", ["apply_stage", "undo_changes"])
+def test_no_write_without_approval_lock_and_snapshot(world: World, writer: str) -> None:
+    dag = rollout_dag(world)
+    writers = [task for task in dag.tasks if task.task_id.endswith(writer)]
+    assert len(writers) == {"apply_stage": 6, "undo_changes": 3}[writer]
+    for task in writers:
+        region = task.task_id.removeprefix("rollback.").split(".")[0]
+        upstream = task.get_flat_relative_ids(upstream=True)
+        safety = {"check_preflight", "make_plan", "await_approval", "take_locks", "confirm_unchanged"}
+        assert safety | {f"{region}.take_snapshot"} <= upstream, task.task_id
+
+
+def test_params_have_bounds_descriptions_and_safe_defaults(world: World) -> None:
+    params = rollout_dag(world).params
+    assert {name: params[name] for name in params} == {
+        "regions": [AP, US, EU],
+        "dry_run": True,
+        "reason": "",
+        "soak_seconds": 1800,
+        "gate_window_seconds": 1800,
+        "gate_wait_seconds": 300,
+        "size": 3,
+        "converge_timeout_seconds": 1800,
+    }
+    for name in params:
+        param = params.get_param(name)
+        assert param.description, name
+        assert param.schema["type"], name
+    assert params.get_param("size").schema["maximum"] == 9
+    assert params.get_param("regions").schema["items"]["enum"] == [AP, US, EU]
+    rollback = rollback_dag(world).params
+    assert rollback["dry_run"] is True
+    assert rollback.get_param("lever").schema["enum"] == ["everything", *levers.LEVERS]

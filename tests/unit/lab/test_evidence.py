@@ -1,0 +1,69 @@
+"""Shares and dollars of the report from plain nodes."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, cast
+
+import pytest
+
+from include.prices import AwsBook
+from lab.evidence import Node, node_of, shares, usd_hour
+
+OLD = [Node(f"old{n}", "akidb-on-demand", "c7g.2xlarge", "a", "on-demand", 8, True) for n in range(5)]
+SPOT = [Node(f"spot{n}", "akidb-spot", "c7g.xlarge", "a", "spot", 4, False) for n in range(3)]
+REST = [Node("rest", "akidb-on-demand", "c7g.xlarge", "a", "on-demand", 4, False)]
+
+
+def test_before_the_rollout_nothing_is_on_spot() -> None:
+    assert shares(OLD, ["old0"] * 30, floor=2) == (0.0, 0.0)
+
+
+def test_the_floor_of_the_node_group_does_not_count() -> None:
+    pods = ["spot0"] * 8 + ["spot1"] * 7 + ["spot2"] * 7 + ["rest"] * 8
+    assert shares([*OLD[:2], *SPOT, *REST], pods, floor=2) == (0.7333, 0.75)
+
+
+def test_nodes_beyond_the_floor_count() -> None:
+    assert shares([*OLD[:3], *SPOT, *REST], ["spot0"], floor=2) == (1.0, 0.5)
+
+
+def test_without_pods_or_nodes_the_share_is_zero() -> None:
+    assert shares([], [], floor=2) == (0.0, 0.0)
+
+
+class Book:
+    def on_demand(self, region: str, instance_type: str) -> Decimal | None:
+        return {"c7g.2xlarge": Decimal("0.29"), "c7g.xlarge": Decimal("0.145")}.get(instance_type)
+
+    def spot(self, region: str, instance_type: str, zone: str) -> Decimal | None:
+        return {"c7g.xlarge": Decimal("0.0493")}.get(instance_type)
+
+
+def test_dollars_are_the_sum_of_the_live_nodes() -> None:
+    book = cast("AwsBook", Book())
+    assert usd_hour(OLD, book, "us-east-1") == 1.45
+    assert usd_hour([*OLD[:2], *SPOT, *REST], book, "us-east-1") == 0.8729
+
+
+def test_one_unknown_price_makes_the_sum_unknown() -> None:
+    unknown = Node("x", "akidb-spot", "m9g.large", "a", "spot", 2, False)
+    assert usd_hour([*OLD, unknown], cast("AwsBook", Book()), "us-east-1") is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "owner", "capacity", "in_group"),
+    [
+        (
+            {"eks.amazonaws.com/nodegroup": "g", "eks.amazonaws.com/capacityType": "ON_DEMAND"},
+            "g",
+            "on-demand",
+            True,
+        ),
+        ({"karpenter.sh/nodepool": "akidb-spot", "karpenter.sh/capacity-type": "spot"}, "akidb-spot", "spot", False),
+    ],
+)
+def test_a_node_is_read_from_its_labels(labels: dict[str, str], owner: str, capacity: str, in_group: bool) -> None:
+    labels |= {"node.kubernetes.io/instance-type": "c7g.xlarge", "topology.kubernetes.io/zone": "us-east-1a"}
+    raw: dict[str, Any] = {"metadata": {"name": "n", "labels": labels}, "status": {"capacity": {"cpu": "4"}}}
+    assert node_of(raw) == Node("n", owner, "c7g.xlarge", "us-east-1a", capacity, 4.0, in_group)

@@ -1,0 +1,131 @@
+"""The driver's decisions: what the environment may ask for, when a fault is planted, what the verdict is."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.estate import EstateError, load_estate
+from include.rollout.ledger import FIRST_LINK, Record, Step
+from lab import rehearsal
+from lab.rehearsal import Faults, RehearsalError, Settings, open_window, settings_from, verdict_of
+
+
+def record(step: str, region: str = "us-east-1", **figures: Any) -> Record:
+    return Record("spot_capacity", region, "day1_spot", "r", 1, FIRST_LINK, step, "2026-11-24T10:00:00+00:00", figures)
+
+
+def test_all_regions_canary_first_and_the_ui_kept_on_a_terminal() -> None:
+    regions = ("ap-northeast-1", "us-east-1", "eu-central-1")
+    folder = rehearsal.worlds.DEFAULT_FOLDER
+    assert settings_from({}, on_terminal=True) == Settings(folder, regions, keep=True)
+    assert settings_from({}, on_terminal=False).keep is False
+    assert settings_from({"KEEP": "1"}, on_terminal=False).keep is True
+    assert settings_from({"KEEP": "0"}, on_terminal=True).keep is False
+
+
+def test_regions_trace_and_folder(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("")
+    asked = {"REGIONS": "us-east-1,ap-northeast-1", "TRACE": str(trace), "LAB_DIR": str(tmp_path), "FAULT": "gate"}
+    assert settings_from(asked, on_terminal=False) == Settings(
+        tmp_path, ("ap-northeast-1", "us-east-1"), "gate", False, trace
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"FAULT": "fire"}, "FAULT=fire is not known: use gate or ice, or leave it out"),
+        ({"KEEP": "yes"}, "KEEP=yes is not known: 1 keeps the UI up until Ctrl-C, 0 does not"),
+        ({"TRACE": "none.csv"}, "TRACE=none.csv does not exist: name a CSV file of traffic"),
+        (
+            {"REGIONS": "us-east-1,eu-central-1"},
+            "REGIONS=us-east-1,eu-central-1 leaves out the canary: add ap-northeast-1",
+        ),
+        (
+            {"REGIONS": "ap-northeast-1", "FAULT": "gate"},
+            "FAULT=gate fails a gate after the canary: add a region to REGIONS=ap-northeast-1",
+        ),
+    ],
+)
+def test_what_can_not_be_is_refused_with_the_remedy(asked: dict[str, str], message: str) -> None:
+    with pytest.raises(RehearsalError) as refusal:
+        settings_from(asked, on_terminal=False)
+    assert str(refusal.value) == message
+
+
+def test_a_wrong_region_is_refused_by_name() -> None:
+    with pytest.raises(EstateError, match="region 'us-west-9' is not in the estate"):
+        settings_from({"REGIONS": "us-west-9"}, on_terminal=False)
+
+
+def test_on_a_freeze_day_a_copy_of_the_estate_opens_the_window_and_nothing_else(tmp_path: Path) -> None:
+    estate = load_estate()
+    freeze_day = dt.datetime(2026, 12, 25, 12, tzinfo=dt.UTC)
+    assert open_window(estate, tmp_path, dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)) is None
+    copy = open_window(estate, tmp_path, freeze_day)
+    assert copy == tmp_path / "estate.yaml"
+    opened = load_estate(copy)
+    assert opened.governance.refusal(freeze_day) is None
+    same = estate.governance.model_copy(update={"freeze_days": (), "change_window": opened.governance.change_window})
+    assert opened == estate.model_copy(update={"governance": same})
+
+
+def faults(kind: str, folder: Path) -> Faults:
+    return Faults(kind, "ap-northeast-1", ["ap-northeast-1", "us-east-1"], folder, folder)
+
+
+def test_the_gate_fault_waits_for_the_canary_and_is_lifted_by_the_rollback(tmp_path: Path) -> None:
+    planted = tmp_path / "plant_faults.json"
+    fault = faults("gate", tmp_path)
+    chains: dict[str, list[Record]] = {"ap-northeast-1": [record(Step.TOUCH, "ap-northeast-1")], "us-east-1": []}
+    fault.react(chains)
+    assert not planted.exists()
+    chains["us-east-1"].append(record(Step.TOUCH))
+    fault.react(chains)
+    assert json.loads(planted.read_text()) == {"us-east-1": {"extra_latency_ms": 80}}
+    chains["us-east-1"].append(record(Step.UNDO))
+    fault.react(chains)
+    assert json.loads(planted.read_text()) == {}
+
+
+def test_spot_is_dry_from_the_first_steps_gate_to_the_seconds(tmp_path: Path) -> None:
+    dry = tmp_path / "ice.json"
+    fault = faults("ice", tmp_path)
+    chain: list[Record] = [record(Step.TOUCH, slot="step_1")]
+    chains = {"ap-northeast-1": chain, "us-east-1": []}
+    fault.react(chains)
+    assert not dry.exists()
+    chain.append(record(Step.GATE, slot="step_1"))
+    fault.react(chains)
+    assert json.loads(dry.read_text()) == ["ap-northeast-1/spot:*:*"]
+    chain.append(record(Step.GATE, slot="step_2"))
+    fault.react(chains)
+    assert json.loads(dry.read_text()) == []
+
+
+def test_the_verdict_is_the_ledgers_and_never_better_than_the_run() -> None:
+    promoted = [record(Step.VERDICT, verdict="promoted", message="promoted in us-east-1")]
+    assert verdict_of(promoted, "success") == ("promoted", "promoted in us-east-1")
+    assert verdict_of(promoted, "failed")[0] == "unfinished"
+    assert verdict_of([], "success")[0] == "unfinished"
+    rolled_back = [record(Step.VERDICT, verdict="rolled back", message="gate failed")]
+    assert verdict_of(rolled_back, "failed") == ("rolled back", "gate failed")
+
+
+def test_the_run_is_real_and_only_its_windows_are_short() -> None:
+    assert rehearsal.run_conf(["us-east-1"]) == {
+        "regions": ["us-east-1"],
+        "dry_run": False,
+        "reason": "rehearsal",
+        "drill": True,
+        "soak_seconds": 20,
+        "gate_window_seconds": 20,
+        "gate_wait_seconds": 120,
+        "converge_timeout_seconds": 300,
+    }
