@@ -237,7 +237,8 @@ class Airflow:
         """Start all components and wait until they are healthy. Raises Crashed or AirflowError; leaves nothing then."""
         begun = time.monotonic()
         take_down(self.home.parent)
-        self.home.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.home, ignore_errors=True)  # logs of the Airflow before
+        self.home.mkdir(parents=True)
         try:
             with reserved_ports(1) as (port,):
                 self.url = f"http://{HOST}:{port}"
@@ -254,8 +255,9 @@ class Airflow:
         self.seconds["healthy"] = round(time.monotonic() - begun, 1)
 
     def stop(self) -> None:
-        """End every component and the tasks that still run."""
+        """End every component and the tasks that still run; secrets and database go, logs stay."""
         _stop(self.processes)
+        _forget(self.home)
 
     def client(self, user: str = ADMIN) -> Client:
         """A client of the REST API, logged in as ``user``."""
@@ -349,14 +351,17 @@ def _stop(processes: Processes) -> None:
     processes.stop_all()
 
 
+def _forget(home: Path) -> None:
+    for pattern in ("airflow.db*", "airflow.cfg", "passwords.json"):
+        for path in home.glob(pattern):
+            path.unlink()
+
+
 def take_down(folder: Path) -> None:
     """End what an earlier Airflow of this lab folder has left, and remove its files but the logs."""
     home = folder / "airflow"
     _stop(Processes(home))
-    for pattern in ("airflow.db*", "airflow.cfg", "passwords.json"):
-        for path in home.glob(pattern):
-            path.unlink()
-    shutil.rmtree(home / "task-logs", ignore_errors=True)
+    _forget(home)
 
 
 def variables_of(state: Mapping[str, Any], airflow: Airflow, ledger: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from lab.evidence import Figures
 
 DRILL = "interruption_drill"
 SHOWN = 8  # figures in one line; the ledger holds all of them
+HIDDEN = {"slot", "title", "soak_until", "seconds"}  # the line says them in its own words, or the ledger does
 # Steps that only mark a beginning: the line that matters is the one at the end.
 SILENT = {Step.PLAN, Step.DECISION}
 
@@ -64,7 +65,8 @@ def _gate(record: Record) -> str:
 def _result(result: Mapping[str, Any]) -> str:
     if "value" not in result:
         return f"{result['gate']} no data"
-    return f"{result['gate']} {number(result['value'])} {result['unit']}".rstrip()
+    unit = result["unit"] if result["unit"] in {"ms", "s"} else ""  # counts and ratios speak for themselves
+    return f"{result['gate']} {number(result['value'])} {unit}".rstrip()
 
 
 def _stopped(record: Record) -> str:
@@ -103,8 +105,8 @@ def number(value: Any) -> str:
 
 
 def _scalars(figures: Mapping[str, Any]) -> str:
-    hidden = {"slot", "title", "soak_until", "seconds"}
-    known = {k.removeprefix("figures."): v for k, v in flat(figures).items() if k not in hidden}
+    named = {key.removeprefix("figures."): value for key, value in flat(figures).items()}
+    known = {key: value for key, value in named.items() if key not in HIDDEN}
     shown = [f"{key} {number(value)}" for key, value in list(known.items())[:SHOWN]]
     return ", ".join(shown) + (", ..." if len(known) > SHOWN else "")
 
@@ -190,7 +192,7 @@ def table(before: Mapping[str, Figures], after: Mapping[str, Figures], drills: M
                 f"{_or_unknown(then.usd_hour, '.3f')} -> {_or_unknown(now.usd_hour, '.3f')}",
                 f"{_or_unknown(then.p95_ms, '.1f')} -> {_or_unknown(now.p95_ms, '.1f')}",
                 _or_unknown(now.error_ratio, ".4%"),
-                _or_unknown(drill.cordon_s, ".1f"),
+                _or_unknown(drill.cordon_s, ".2f"),
                 _or_unknown(drill.replaced_s, ".0f"),
             )
         )

@@ -93,8 +93,11 @@ def _render(name: str, values: dict[str, Any]) -> list[dict[str, Any]]:
     return [document for document in yaml.safe_load_all(text) if document]
 
 
-def ready_pods(control_plane: ControlPlane, estate: Estate) -> int:
-    """How many AkiDB pods are Ready."""
-    core = client.CoreV1Api(api_client(control_plane.kubeconfig("admin")))
-    pods = core.list_namespaced_pod(estate.namespace, resource_version="0").items
-    return sum(any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or []) for pod in pods)
+def waiting_workloads(control_plane: ControlPlane) -> list[str]:
+    """The Deployments of the cluster that lack ready replicas, as ``namespace/name``."""
+    apps = client.AppsV1Api(api_client(control_plane.kubeconfig("admin")))
+    return [
+        f"{item.metadata.namespace}/{item.metadata.name}"
+        for item in apps.list_deployment_for_all_namespaces(resource_version="0").items
+        if (item.status.ready_replicas or 0) < item.spec.replicas
+    ]

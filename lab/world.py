@@ -244,12 +244,11 @@ class _Boot:
         return telemetry.configuration(self.plant_port, ports, self.options.scrape_seconds)
 
     def _wait_for_estate(self) -> None:
-        """Until every AkiDB pod is Ready, the plant answers and Karpenter is healthy."""
-        wanted = sum(workload.replicas for workload in self.estate.workloads.values())
+        """Until every workload has its replicas, the plant has opened and Karpenter is healthy."""
         for plane in self.clusters:
             self.processes.wait_until(
-                lambda plane=plane: workloads.ready_pods(plane, self.estate) == wanted,  # type: ignore[misc]
-                f"{wanted} AkiDB pods being ready in {plane.region}",
+                lambda plane=plane: not workloads.waiting_workloads(plane),  # type: ignore[misc]
+                f"the workloads of {plane.region} being ready",
                 ESTATE_READY_SECONDS,
             )
             health = self.karpenter_ports[plane.region][1]

@@ -253,9 +253,8 @@ def stop_line(record: Record) -> str:
 def _nothing_written(facts: Facts, stops: Sequence[str]) -> Verdict:
     approval = facts.approval
     stops = [*stops, *(line for r in facts.selected if (line := failure(facts.by_region[r])))]
-    if approval is not None and "Approve" not in approval["chosen_options"]:
-        user = approval.get("responded_by_user")
-        by = f"rejected by {user['name']}" if user else "rejected: nobody answered in time"
+    if approval is not None and not approval["approved"]:
+        by = f"rejected by {approval['user']}" if approval["user"] else "rejected: nobody answered in time"
         message = f"{by}. Nothing was changed. Next: trigger a new run and have its plan approved."
         return Verdict(Ending.REJECTED, green=False, message=message)
     reason = "\n".join(stops) or _without_reason(facts)

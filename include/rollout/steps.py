@@ -168,9 +168,8 @@ def lock_regions(run: Run, regions: Sequence[str], approval: Mapping[str, Any] |
         for region in ours:
             run.lock(region).release()
         raise
-    user = (approval or {}).get("responded_by_user")
     taken_over = {region: holder for region, holder in previous.items() if holder}
-    by = user["name"] if user else ""
+    by = (approval or {}).get("user")
     run.record(WHOLE_RUN, Step.APPROVAL, {"approved_by": by, "locked": ours, "taken_over_from": taken_over})
 
 

@@ -275,8 +275,8 @@ def group_id(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _pulled(task_id: str) -> Any:
-    return get_current_context()["ti"].xcom_pull(task_ids=task_id)
+def _answer() -> Any:
+    return get_current_context()["ti"].xcom_pull(task_ids="await_approval", key="answer")
 
 
 def _failed_tasks() -> list[str]:
@@ -444,11 +444,23 @@ def _undo(engine: Engine, region: str) -> tuple[Any, Any]:
     return undo, verify
 
 
+class PlanApproval(ApprovalOperator):
+    """An approval that leaves its answer in XCom ``answer``, also a Reject: Airflow drops that one's return value."""
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Keep who answered what (``user`` None: nobody did in time), then skip or go on."""
+        if "error" not in event:
+            user = event["responded_by_user"]
+            answer = {"approved": event["chosen_options"] == [self.APPROVE], "user": user["name"] if user else None}
+            context["ti"].xcom_push(key="answer", value=answer)
+        return super().execute_complete(context, event)
+
+
 def await_approval(estate: Estate, plan_task: str) -> Any:
     """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject."""
     plan = f"ti.xcom_pull(task_ids='{plan_task}')"
     people = [{"id": name, "name": name} for name in estate.governance.approvers]
-    return ApprovalOperator(
+    return PlanApproval(
         task_id="await_approval",
         subject=f"{{{{ dag.dag_id }}}}: approve plan {{{{ {plan}['hash'] }}}}?",
         body=f"Plan {{{{ {plan}['hash'] }}}}\n\n{{{{ {plan}['text'] }}}}",
@@ -468,7 +480,7 @@ def is_real_run(run: Run) -> bool:
 
 def take_locks(run: Run) -> None:
     """Take the locks of all selected regions, or of none."""
-    steps.lock_regions(run, run.regions, _pulled("await_approval"), take_over=False)
+    steps.lock_regions(run, run.regions, _answer(), take_over=False)
 
 
 def release_locks(run: Run) -> None:
@@ -496,7 +508,7 @@ def verify_restored(run: Run, region: str) -> None:
 
 def give_verdict(run: Run) -> dict[str, Any]:
     """Say how the run ended, what was left behind and what to do next; fails the run unless it may be green."""
-    return _announce(steps.conclude(run, _pulled("await_approval"), _failed_tasks()))
+    return _announce(steps.conclude(run, _answer(), _failed_tasks()))
 
 
 # --- The rollback DAG -------------------------------------------------------------------------------------------------
@@ -570,7 +582,7 @@ def choose_path(run: Run) -> list[str]:
 def take_locks_over(run: Run) -> None:
     """Take the locks of the regions to roll back, from whoever holds them: that run writes nothing more."""
     regions = {undoing.region for undoing in rollback.found(run)}
-    steps.lock_regions(run, sorted(regions), _pulled("await_approval"), take_over=True)
+    steps.lock_regions(run, sorted(regions), _answer(), take_over=True)
 
 
 def release_rollback_locks(run: Run) -> None:
@@ -580,4 +592,4 @@ def release_rollback_locks(run: Run) -> None:
 
 def give_rollback_verdict(run: Run) -> dict[str, Any]:
     """Say what was restored, what was left behind and what to do next; fails the run unless everything is back."""
-    return _announce(rollback.conclude(run, _pulled("await_approval"), _failed_tasks()))
+    return _announce(rollback.conclude(run, _answer(), _failed_tasks()))

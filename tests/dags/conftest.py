@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ def run_dag(airflow_database: None) -> Callable[..., Finished]:
     return _run_dag
 
 
+# A DAG object keeps the params of its last run in this process: build a new one for every run.
 def _run_dag(
     dag: Any,
     conf: dict[str, Any],
@@ -78,13 +79,16 @@ def _run_dag(
     bag.bag_dag(dag)
     sync_bag_to_db(bag, "dags-folder", None)
     done = threading.Event()
-    thread = threading.Thread(target=_answer, args=(dag.dag_id, answer, user, before_answer, done))
+    problems: list[Exception] = []
+    thread = threading.Thread(target=_answer, args=(dag.dag_id, answer, user, before_answer, done, problems))
     thread.start()
     try:
         run = dag.test(run_conf=conf)
     finally:
         done.set()
         thread.join()
+    if problems:
+        raise problems[0]
     return _finished(run)
 
 
@@ -101,19 +105,29 @@ def _finished(run: Any) -> Finished:
 
 
 def _answer(
-    dag_id: str, answer: str | None, user: str, before_answer: Callable[[], Any], done: threading.Event
+    dag_id: str,
+    answer: str | None,
+    user: str,
+    before_answer: Callable[[], Any],
+    done: threading.Event,
+    problems: list[Exception],
 ) -> None:
     """Answer (or let time out) whatever waits for an answer, until the run is done."""
     while not done.wait(0.2):
-        for run_id, task_id in _waiting(dag_id):
-            before_answer()
-            if answer is None:
-                _time_out()
-            else:
-                respond(dag_id, run_id, task_id, answer, user)
+        for run_id, task_id in waiting(dag_id):
+            try:
+                before_answer()
+                if answer is None:
+                    _time_out()
+                else:
+                    respond(dag_id, run_id, task_id, answer, user)
+            except Exception as problem:  # noqa: BLE001 - raised by the test; a run without an answer would never end
+                problems.append(problem)
+                respond(dag_id, run_id, task_id, "Reject", "platform-lead")
 
 
-def _waiting(dag_id: str) -> Iterator[tuple[str, str]]:
+def waiting(dag_id: str) -> list[tuple[str, str]]:
+    """(run id, task id) of what waits for an answer."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -122,7 +136,7 @@ def _waiting(dag_id: str) -> Iterator[tuple[str, str]]:
         query = select(TaskInstance.run_id, TaskInstance.task_id).where(
             TaskInstance.dag_id == dag_id, TaskInstance.state == "awaiting_input"
         )
-        yield from [tuple(row) for row in session.execute(query)]
+        return [(run_id, task_id) for run_id, task_id in session.execute(query)]
 
 
 def respond(dag_id: str, run_id: str, task_id: str, answer: str, user: str) -> None:

@@ -138,7 +138,7 @@ def test_only_an_approver_may_answer(world: World, run_dag: Runner) -> None:
     refused = []
 
     def try_as_somebody() -> None:
-        for run_id, task_id in list(conftest._waiting("toy_rollout")):
+        for run_id, task_id in conftest.waiting("toy_rollout"):
             with pytest.raises(Exception, match="not a respondent") as caught:
                 conftest.respond("toy_rollout", run_id, task_id, "Approve", "somebody")
             refused.append(caught.value.status_code)
@@ -294,39 +294,38 @@ def test_the_rollback_dag_restores_a_promoted_run(world: World, ledger: Ledger, 
     estate = estate_of(AP, US)
     rolled_out = run_dag(rollout_dag(world, estate), QUICK)
     assert world.sizes() == {US: 2, EU: 1, AP: 2}
-    dag = rollback_dag(world, estate)
 
-    dry = run_dag(dag, {"lever": "toy"})
+    dry = run_dag(rollback_dag(world, estate), {"lever": "toy"})
     assert (dry.state, dry.verdict["verdict"]) == ("success", "dry run")
     assert world.sizes() == {US: 2, EU: 1, AP: 2}
 
-    rejected = run_dag(dag, {"lever": "toy", "dry_run": False}, answer="Reject")
+    rejected = run_dag(rollback_dag(world, estate), {"lever": "toy", "dry_run": False}, answer="Reject")
     assert (rejected.state, rejected.verdict["verdict"]) == ("failed", "rejected")
     assert world.sizes() == {US: 2, EU: 1, AP: 2}
 
-    undone = run_dag(dag, {"lever": "toy", "run": rolled_out.run_id, "dry_run": False})
+    undone = run_dag(rollback_dag(world, estate), {"lever": "toy", "run": rolled_out.run_id, "dry_run": False})
     assert (undone.state, undone.verdict["verdict"]) == ("success", "rolled back")
     assert world.sizes() == START
     assert holders(world) == {AP: None, US: None}
     assert steps(ledger, undone, AP, "rollback") == ["undo", "undone", "restored"]
 
-    again = run_dag(dag, {"lever": "toy", "dry_run": False})
+    again = run_dag(rollback_dag(world, estate), {"lever": "toy", "dry_run": False})
     assert (again.state, again.verdict["verdict"]) == ("success", "nothing to undo")
 
 
 def test_an_emergency_needs_a_reason_and_no_approval(world: World, run_dag: Runner) -> None:
     estate = estate_of(AP)
     run_dag(rollout_dag(world, estate), QUICK)
-    dag = rollback_dag(world, estate)
 
-    refused = run_dag(dag, {"emergency": True, "dry_run": False}, answer="Reject")
+    refused = run_dag(rollback_dag(world, estate), {"emergency": True, "dry_run": False}, answer="Reject")
     assert (refused.state, refused.verdict["verdict"]) == ("failed", "refused")
     assert "an emergency rollback skips the approval and needs one" in refused.verdict["message"]
     assert world.sizes()[AP] == 2
 
     # A rollout that still holds the lock loses it.
     world.change(lambda w: w["leases"][AP]["spec"].update(holderIdentity="toy_rollout/running"))
-    undone = run_dag(dag, {"emergency": True, "reason": "errors", "dry_run": False}, answer="Reject")
+    conf = {"emergency": True, "reason": "errors", "dry_run": False}
+    undone = run_dag(rollback_dag(world, estate), conf, answer="Reject")
     assert (undone.state, undone.verdict["verdict"]) == ("success", "rolled back")
     assert undone.tasks["await_approval"] == "skipped"
     assert world.sizes() == START
@@ -389,7 +388,7 @@ def test_structure_is_exactly_this(world: World) -> None:
     assert dag.get_task("verdict").trigger_rule == "all_done"
     assert dag.get_task("release_locks").is_teardown
     assert dag.max_active_runs == 1
-    assert dag.timetable.summary == "None"
+    assert dag.schedule is None
 
 
 @pytest.mark.parametrize("writer", ["apply_stage", "undo_changes"])

@@ -45,6 +45,7 @@ from include.levers.spot_capacity.plan import (
     NODE_CLASS,
     OLD_NODE_GROUP,
     POOLS,
+    SPOT_POOL,
     NodeFact,
     Object,
     node_class,
@@ -144,6 +145,7 @@ def placement_figures(world: World, since: float) -> dict[str, Any]:
     return {
         "nodes": len(nodes),
         "spot_nodes": sum(n.capacity == "spot" for n in nodes),
+        "fallback_nodes": sum(n.node_pool == SPOT_POOL and n.capacity != "spot" for n in nodes),
         "spot_share_pods": by_pods,
         "spot_share_vcpu": by_vcpu,
         "pending_seconds_max": max(pending_seconds(pods, world.now(), since), default=0.0),
@@ -181,6 +183,7 @@ def write_rule(world: World, name: str, rule: Mapping[str, Any]) -> None:
 
 def run_drill(world: World, stage: Stage) -> dict[str, Any]:
     """Send one spot node an interruption notice; measure cordon and replacement in seconds."""
+    wait_settled(world, stage, "settling before the drill")
     claims = {claim.get("status", {}).get("nodeName"): claim for claim in our_claims(world)}
     ending = frozenset(str(name) for name, claim in claims.items() if is_ending(claim))
     nodes, pods = node_facts(world), workload_pods(world)

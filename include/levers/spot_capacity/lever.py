@@ -8,9 +8,9 @@ from typing import Any
 
 from include.levers.spot_capacity import apply, observe, plan, preflight, restore
 from include.levers.spot_capacity.live import World, node_facts, read_live
-from include.prices import choose_instance_types, load_aws_book
+from include.prices import TooFewInstanceTypesError, choose_instance_types, load_aws_book
 from include.rollout.gates import Figure
-from include.rollout.lever import Check, Difference, Json, Plan, Restored, Stage, Target
+from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target
 
 
 class SpotCapacity:
@@ -35,7 +35,10 @@ class SpotCapacity:
         """See :class:`include.rollout.lever.Lever`."""
         world = self._world(target)
         book = load_aws_book(target.estate)
-        choices = choose_instance_types(book, target.region, target.estate.spot)
+        try:
+            choices = choose_instance_types(book, target.region, target.estate.spot)
+        except TooFewInstanceTypesError as error:
+            raise Refused(str(error)) from error
         live, nodes = read_live(world), node_facts(world)
         return plan.build_plan(target.estate, target.region, world.settings, live, nodes, book, choices)
 

@@ -11,7 +11,7 @@ from include.clients.prometheus import Prometheus, counter_increase
 from include.levers.spot_capacity.apply import drills
 from include.levers.spot_capacity.live import World, node_facts, spot_prices, workload_pods
 from include.levers.spot_capacity.placement import pending_seconds, shares
-from include.levers.spot_capacity.plan import NodeFact, node_price, total
+from include.levers.spot_capacity.plan import SPOT_POOL, NodeFact, node_price, total
 from include.prices import load_aws_book
 from include.rollout.gates import Figure, interruption_rate, p95_within, unplanned_notices
 
@@ -193,6 +193,7 @@ def evidence(world: World) -> dict[str, Any]:
     return {
         "nodes": len(nodes),
         "nodes_by_kind": _by_kind(nodes),
+        "fallback_nodes": sum(n.node_pool == SPOT_POOL and n.capacity != "spot" for n in nodes),
         "pods": len(pods),
         "spot_share_pods": by_pods,
         "spot_share_vcpu": by_vcpu,

@@ -68,9 +68,11 @@ def run_checks(world: World) -> list[Check]:
     if all(check.passed for check in checks):
         checks += _guarded("objects' owners", world, _owners)
         checks += _guarded("disruption budgets", world, _budgets)
-        checks += _guarded("instance types", world, _instance_types)
+        types = _guarded("instance types", world, _instance_types)
+        checks += types
         checks += _guarded("domains", world, _domains)
-        checks += _guarded("manifests accepted", world, _dry_run)
+        if types[0].passed:
+            checks += _guarded("manifests accepted", world, _dry_run)
         checks += _guarded("way back", world, _way_back)
     checks += _guarded("node group", world, _node_group)
     checks += _guarded("interruption queue", world, _queue)
@@ -82,7 +84,7 @@ def _guarded(name: str, world: World, check: Callable[[World], Iterator[Check]])
     try:
         with refusals(world):
             return list(check(world))
-    except (KubernetesError, AwsError, PrometheusError, Refused, PriceBookError) as error:
+    except (KubernetesError, AwsError, PrometheusError, Refused, PriceBookError, TooFewInstanceTypesError) as error:
         return [Check(name, False, str(error), "repair what the message names, then start again")]
 
 
@@ -234,11 +236,7 @@ def _selects(budget: Object, pod: Object) -> bool:
 
 
 def _instance_types(world: World) -> Iterator[Check]:
-    try:
-        choices = choose_instance_types(load_aws_book(world.estate), world.target.region, world.estate.spot)
-    except TooFewInstanceTypesError as error:
-        yield Check("instance types", False, str(error), "widen spot.sizes or spot.categories in estate.yaml")
-        return
+    choices = choose_instance_types(load_aws_book(world.estate), world.target.region, world.estate.spot)
     book = load_aws_book(world.estate)
     cheapest = ", ".join(choice.name for choice in choices[:3])
     reason = f"{len(choices)} types by price and interruption band ({book.date}), cheapest first: {cheapest} ..."

@@ -39,7 +39,7 @@ def test_table() -> None:
     assert table.splitlines() == [
         "region        nodes   spot pods  spot vCPU  $/hour            P95 ms           errors   cordon s  replaced s",
         "------------  ------  ---------  ---------  ----------------  ---------------  -------  --------  ----------",
-        "us-east-1     5 -> 7  0% -> 75%  0% -> 71%  1.450 -> 0.931    18.2 -> 19.0     0.0012%  0.4       12",
+        "us-east-1     5 -> 7  0% -> 75%  0% -> 71%  1.450 -> 0.931    18.2 -> 19.0     0.0012%  0.40      12",
         "eu-central-1  5 -> 2  0% -> 0%   0% -> 0%   1.450 -> unknown  18.2 -> unknown  unknown  unknown   unknown",
     ]
 
@@ -80,7 +80,7 @@ GATE = {
 
 def test_a_passed_gate_shows_its_figures() -> None:
     assert report.line_of(record(Step.GATE, **GATE), 65.4, 21.0) == (
-        "[    65 s] us-east-1       gate PASS    30 % spot: p95_ms 18.25 ms, error_ratio 0 ratio, availability no data"
+        "[    65 s] us-east-1       gate PASS    30 % spot: p95_ms 18.25 ms, error_ratio 0, availability no data"
         "  (21 s)"
     )
 

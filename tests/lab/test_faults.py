@@ -1,0 +1,159 @@
+"""Whole rehearsals with something killed or failing on purpose: the run ends promoted or rolled back, never half way.
+
+Each boots its own lab in a folder of its own; `make test-faults` runs them (about 25 minutes).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lab.processes import OUTAGE_MARK, Processes
+from tests.lab.conftest import REGION
+
+pytestmark = pytest.mark.faults
+REPOSITORY = Path(__file__).parents[2]
+LIMIT_SECONDS = 20 * 60
+TASK_PROCESS = re.compile(r"^airflow worker -- [0-9a-f]{8}-")
+
+
+@contextmanager
+def rehearsal(folder: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A running ``python -m lab.rehearsal``, its output in ``folder/output``; ended like Ctrl-C if it still runs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    env = {**os.environ, "LAB_DIR": str(folder), "KEEP": "0", **environment}
+    with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lab.rehearsal"], cwd=REPOSITORY, env=env, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(timeout=120)
+
+
+def records(folder: Path, region: str = REGION) -> list[Mapping[str, Any]]:
+    """The region's ledger records so far, oldest first."""
+    chains = (folder / "ledger" / "spot_capacity" / region).glob("*/*.json")
+    return [json.loads(path.read_text()) for path in sorted(chains)]
+
+
+def wait_for(process: subprocess.Popen[bytes], condition: Callable[[], bool], what: str) -> None:
+    """Until ``condition`` holds while the rehearsal runs."""
+    pause = threading.Event()
+    begun = time.monotonic()
+    while not condition():
+        assert process.poll() is None, f"the rehearsal ended before {what}"
+        assert time.monotonic() - begun < LIMIT_SECONDS, f"no {what} within {LIMIT_SECONDS} s"
+        pause.wait(0.2)
+
+
+def applying(folder: Path, slot: str) -> bool:
+    """Whether the stage of ``slot`` is being applied and has not been judged."""
+    steps = [r["step"] for r in records(folder) if r["figures"].get("slot") == slot]
+    return "touch" in steps and "applied" not in steps
+
+
+def task_processes(folder: Path) -> list[psutil.Process]:
+    """The processes of this rehearsal's Airflow that run a task now."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            title = " ".join(process.cmdline())
+            if TASK_PROCESS.match(title) and str(folder) in process.environ().get("AIRFLOW_HOME", ""):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def outcome(folder: Path, process: subprocess.Popen[bytes]) -> Mapping[str, Any]:
+    """The report of the ended rehearsal, after checking that exit status, verdict and live state belong together."""
+    status = process.wait(timeout=LIMIT_SECONDS)
+    output = (folder / "output").read_text(errors="replace")
+    report: Mapping[str, Any] = json.loads((folder / "report.json").read_text())
+    assert report["verdict"] in {"promoted", "rolled_back"}, output[-3000:]
+    assert (status == 0) == (report["verdict"] == "promoted")
+    assert report["restored"] == (report["verdict"] == "rolled_back"), output[-3000:]
+    return report
+
+
+def test_a_task_killed_in_the_middle_of_apply_is_tried_again_and_the_run_ends(tmp_path: Path) -> None:
+    with rehearsal(tmp_path, REGIONS=REGION) as process:
+        wait_for(process, lambda: applying(tmp_path, "step_2") and bool(task_processes(tmp_path)), "the second step")
+        killed = task_processes(tmp_path)
+        for task in killed:
+            task.kill()
+        report = outcome(tmp_path, process)
+    assert len(killed) >= 1
+    assert report["verdict"] == "promoted"
+    assert "it is tried again" in (tmp_path / "output").read_text()
+
+
+def test_an_api_server_away_for_20_seconds_does_not_leave_the_run_half_way(tmp_path: Path) -> None:
+    name = f"{REGION}-kube-apiserver"
+    with rehearsal(tmp_path, REGIONS=REGION) as process, paused_crash_check(tmp_path):
+        wait_for(process, lambda: applying(tmp_path, "step_2"), "the second step")
+        away(tmp_path, name, 20)
+        outcome(tmp_path, process)
+
+
+def test_karpenter_away_for_30_seconds_does_not_leave_the_run_half_way(tmp_path: Path) -> None:
+    name = f"{REGION}-karpenter"
+    with rehearsal(tmp_path, REGIONS=REGION) as process, paused_crash_check(tmp_path):
+        wait_for(process, lambda: applying(tmp_path, "step_2"), "the second step")
+        away(tmp_path, name, 30)
+        outcome(tmp_path, process)
+
+
+@contextmanager
+def paused_crash_check(folder: Path) -> Iterator[None]:
+    """The rehearsal names crashed processes and stops; while one is killed on purpose it must not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    marker = folder / OUTAGE_MARK
+    marker.touch()
+    try:
+        yield
+    finally:
+        marker.unlink(missing_ok=True)
+
+
+def away(folder: Path, name: str, seconds: float) -> None:
+    """Kill -9 a process of the lab and start it again after ``seconds``."""
+    processes = Processes(folder)
+    processes.kill(name)
+    threading.Event().wait(seconds)
+    processes.restart(name)
+
+
+def test_a_gate_that_fails_after_the_canary_rolls_every_touched_region_back(tmp_path: Path) -> None:
+    with rehearsal(tmp_path, REGIONS=f"{REGION},us-east-1", FAULT="gate") as process:
+        report = outcome(tmp_path, process)
+    assert report["verdict"] == "rolled_back"
+    assert set(report["regions"]) == {REGION, "us-east-1"}
+    undone = [region for region in report["regions"] if any(r["step"] == "restored" for r in records(tmp_path, region))]
+    assert set(undone) == {REGION, "us-east-1"}
+    assert {r["nodes_after"] for r in report["regions"].values()} == {5}
+
+
+def test_an_empty_spot_market_falls_back_to_on_demand_in_its_own_domains(tmp_path: Path) -> None:
+    with rehearsal(tmp_path, REGIONS=REGION, FAULT="ice") as process:
+        report = outcome(tmp_path, process)
+    gates = [r["figures"] for r in records(tmp_path) if r["step"] == "gate" and r["figures"]["slot"] == "step_2"]
+    pending = [result for result in gates[0]["results"] if result["gate"] == "pending_pods"]
+    assert pending[0]["outcome"] == "pass"
+    assert report["verdict"] == "promoted"

@@ -1,0 +1,517 @@
+"""A small world for the spot lever: one cluster with a scheduler and a Karpenter of a few lines, AWS and Prometheus.
+
+Every write is recorded in ``writes``, in order. Nothing waits: the world settles whenever somebody waits for it.
+"""
+
+# ruff: noqa: N803 - AWS names its parameters so
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from include.clients.aws import AwsRefusedError
+from include.clients.kubernetes import KINDS, ConflictError, Kind, TimedOutError
+from include.clients.prometheus import Series
+from include.estate import Estate, load_estate
+from include.levers.spot_capacity.plan import SPREAD, SpotSettings
+from include.rollout.lever import Target
+
+REGION = "ap-northeast-1"
+ZONE = "ap-northeast-1a"
+NOW = 1_800_000_000.0  # 2027-01-15 08:00 UTC
+STAMP = "2027-01-15T07:59:50Z"
+QUEUE_ARN = f"arn:aws:sqs:{REGION}:123456789012:akidb-{REGION}"
+PODS_PER_NODE = 6
+Object = dict[str, Any]
+
+
+def condition(kind: str, status: str = "True") -> Object:
+    return {"type": kind, "status": status, "lastTransitionTime": STAMP}
+
+
+def merge(target: Object, patch: Mapping[str, Any]) -> None:
+    for key, value in patch.items():
+        if value is None:
+            target.pop(key, None)
+        elif isinstance(value, dict) and isinstance(target.get(key), dict):
+            merge(target[key], value)
+        else:
+            target[key] = copy.deepcopy(value)
+
+
+class FakeCluster:
+    """Objects by kind, namespace and name; ``settle`` does the controllers' work."""
+
+    name = "fake"
+
+    def __init__(self, estate: Estate, writes: list[str], cloud: FakeAws) -> None:
+        self.estate, self.writes, self.cloud = estate, writes, cloud
+        self.objects: dict[tuple[str, str, str], Object] = {}
+        self.capacity = "spot"  # what the spot pool gets; "on-demand" while the market is empty
+        self.budgets_without_room = 0  # so many evictions are refused
+        self.unserved: set[str] = set()
+        self.conflict: ConflictError | None = None
+        self.reacts = True  # to an interruption notice
+        self.stuck = False
+        self.launched: dict[tuple[str, str], int] = {}
+        for name, workload in estate.workloads.items():
+            self.put(deployment(name, estate.namespace, workload.replicas))
+            self.put(budget(name, estate.namespace))
+        for instance in cloud.instances:
+            self.put(group_node(instance))
+        self.put(system_pod("coredns-a", "i-1"))
+        self.put(system_pod("coredns-b", "i-2"))
+        self.settle()
+
+    # The client's verbs ------------------------------------------------------------------------------------------
+
+    def version(self) -> str:
+        return "v1.36.3"
+
+    def serves(self, kind: Kind) -> bool:
+        return kind.plural not in self.unserved
+
+    def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object | None:
+        return copy.deepcopy(self.objects.get((kind.name, namespace or "", name)))
+
+    def list(self, kind: Kind, namespace: str | None = None, labels: str = "", fields: str = "") -> list[Object]:
+        found = [o for (k, space, _), o in self.objects.items() if k == kind.name and namespace in (None, space)]
+        return [copy.deepcopy(o) for o in found if matches(o, labels) and in_fields(o, fields)]
+
+    def apply(self, body: Object, manager: str, dry_run: bool = False, force: bool = False) -> Object:
+        if self.conflict:
+            raise self.conflict
+        if dry_run:
+            return body
+        name = f"{body['kind']}/{body['metadata']['name']}"
+        self.writes.append(f"apply {name}")
+        key = (body["kind"], body["metadata"].get("namespace", ""), body["metadata"]["name"])
+        live = self.objects.setdefault(key, {"metadata": {"managedFields": []}})
+        if body["kind"] == "Deployment":
+            template = body["spec"].get("template", {"spec": {}})["spec"]
+            live["spec"]["template"]["spec"]["topologySpreadConstraints"] = template.get("topologySpreadConstraints")
+        else:
+            live["spec"] = {}
+            merge(live, copy.deepcopy(body))
+        live["metadata"]["managedFields"] = [
+            *(e for e in live["metadata"].get("managedFields", []) if e["manager"] != manager),
+            {"manager": manager, "fieldsV1": {"f:spec": {}}},
+        ]
+        return live
+
+    def patch(self, kind: Kind, name: str, patch: Object, namespace: str | None = None, manager: str = "") -> Object:
+        self.writes.append(f"patch {kind.name}/{name} {json.dumps(patch['spec'])}")
+        merge(self.objects[kind.name, namespace or "", name], patch)
+        return {}
+
+    def delete(self, kind: Kind, name: str, namespace: str | None = None) -> bool:
+        self.writes.append(f"delete {kind.name}/{name}")
+        return self.objects.pop((kind.name, namespace or "", name), None) is not None
+
+    def evict(self, pod: str, namespace: str) -> bool:
+        if self.budgets_without_room:
+            self.budgets_without_room -= 1
+            self.writes.append(f"evict {pod} blocked")
+            return False
+        self.writes.append(f"evict {pod}")
+        moved = self.objects["Pod", namespace, pod]
+        free = [n for n in self.group_nodes() if not n["spec"].get("unschedulable")]
+        moved["spec"]["nodeName"] = free[0]["metadata"]["name"]
+        return True
+
+    def watch(self, kind: Kind, timeout: float, fields: str = "", **_: Any) -> Iterator[tuple[str, Object]]:
+        name = fields.removeprefix("metadata.name=")
+        yield "ADDED", self.objects["Node", "", name]
+        if self.cloud.notices and self.reacts:
+            node = self.objects["Node", "", name]
+            yield "MODIFIED", node
+            node["spec"]["taints"] = [{"key": "karpenter.sh/disrupted", "effect": "NoSchedule"}]
+            yield "MODIFIED", node
+
+    def wait_for(self, missing: Callable[[], Sequence[str]], timeout: float, *_: Any, **__: Any) -> float:
+        for seconds in range(12):
+            left = missing()
+            if not left:
+                return float(seconds)
+            if not self.stuck:
+                self.settle()
+        raise TimedOutError(left, timeout)
+
+    # The controllers ---------------------------------------------------------------------------------------------
+
+    def put(self, thing: Object) -> Object:
+        key = (thing["kind"], thing["metadata"].get("namespace", ""), thing["metadata"]["name"])
+        self.objects[key] = thing
+        return thing
+
+    def group_nodes(self) -> list[Object]:
+        return [o for (k, *_), o in self.objects.items() if k == "Node" and "karpenter.sh/nodepool" not in labels_of(o)]
+
+    def settle(self) -> None:
+        """Nodes follow the cloud and the pools, pods follow their constraint."""
+        self._follow_cloud()
+        for kind, _, name in [*self.objects]:
+            if kind in ("NodePool", "EC2NodeClass"):
+                self.objects[kind, "", name]["status"] = {"conditions": [condition("Ready")]}
+        pools = {name: o for (k, _, name), o in self.objects.items() if k == "NodePool"}
+        domains = {d: name for name, pool in pools.items() for d in domains_of(pool)}
+        if not self._spread():
+            domains = {}
+        for name in [n["metadata"]["name"] for n in self._karpenter_nodes()]:
+            node = self.objects["Node", "", name]
+            interrupted = any(t["key"] == "karpenter.sh/disrupted" for t in node["spec"].get("taints", []))
+            if interrupted or domains.get(labels_of(node)[SPREAD]) != labels_of(node)["karpenter.sh/nodepool"]:
+                del self.objects["Node", "", name], self.objects["NodeClaim", "", name]
+        for domain, pool in sorted(domains.items()):
+            self._launch(domain, pool)
+        self._schedule(domains)
+
+    def _karpenter_nodes(self, domain: str = "") -> list[Object]:
+        found = [o for (k, *_), o in self.objects.items() if k == "Node" and "karpenter.sh/nodepool" in labels_of(o)]
+        return [node for node in found if domain in ("", labels_of(node)[SPREAD])]
+
+    def _spread(self) -> bool:
+        return any(
+            o["spec"]["template"]["spec"].get("topologySpreadConstraints")
+            for (k, *_), o in self.objects.items()
+            if k == "Deployment"
+        )
+
+    def _follow_cloud(self) -> None:
+        for node in self.group_nodes():
+            if node["metadata"]["name"] not in self.cloud.instances:
+                del self.objects["Node", "", node["metadata"]["name"]]
+        for instance in self.cloud.instances:
+            if ("Node", "", instance) not in self.objects:
+                self.put(group_node(instance))
+
+    def _launch(self, domain: str, pool: str) -> None:
+        capacity = self.capacity if pool == "akidb-spot" else "on-demand"
+        while len(self._karpenter_nodes(domain)) < 2:
+            self.launched[domain, pool] = self.launched.get((domain, pool), 0) + 1
+            name = f"{domain}-{pool}-{self.launched[domain, pool]}"
+            self.put(karpenter_node(name, domain, pool, capacity))
+            metadata = {"name": name, "labels": {"karpenter.sh/nodepool": pool, SPREAD: domain}}
+            status = {"nodeName": name, "conditions": [condition("Ready")]}
+            self.put({"kind": "NodeClaim", "metadata": metadata, "spec": {}, "status": status})
+
+    def _schedule(self, domains: Mapping[str, str]) -> None:
+        group = sorted(n["metadata"]["name"] for n in self.group_nodes() if not n["spec"].get("unschedulable"))
+        slots = [name for name in group for _ in range(PODS_PER_NODE)]
+        position = 0
+        for name, workload in self.estate.workloads.items():
+            live = self.objects["Deployment", self.estate.namespace, name]
+            spread = live["spec"]["template"]["spec"].get("topologySpreadConstraints")
+            if spread and not domains:
+                continue
+            for n in range(workload.replicas):
+                names = sorted(domains)
+                where = ""
+                if spread:
+                    pair = self._karpenter_nodes(names[n % len(names)])
+                    where = pair[(n // len(names)) % 2]["metadata"]["name"]
+                elif position < len(slots):
+                    where = slots[position]
+                position += 1
+                self.put(workload_pod(f"{name}-{n}", name, self.estate.namespace, where))
+
+
+def labels_of(thing: Object) -> Object:
+    return thing["metadata"].get("labels", {})
+
+
+def domains_of(pool: Object) -> list[str]:
+    requirements = pool["spec"]["template"]["spec"]["requirements"]
+    return next(r["values"] for r in requirements if r["key"] == SPREAD)
+
+
+def matches(thing: Object, selector: str) -> bool:
+    if not selector:
+        return True
+    if found := re.fullmatch(r"(\S+) in \((.*)\)", selector):
+        return labels_of(thing).get(found[1]) in found[2].split(",")
+    key, _, value = selector.partition("=")
+    return labels_of(thing).get(key) == value if value else key in labels_of(thing)
+
+
+def in_fields(thing: Object, selector: str) -> bool:
+    if not selector:
+        return True
+    assert selector.startswith("spec.nodeName=")
+    return thing["spec"].get("nodeName") == selector.removeprefix("spec.nodeName=")
+
+
+def deployment(name: str, namespace: str, replicas: int) -> Object:
+    status = {"observedGeneration": 1} | dict.fromkeys(
+        ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), replicas
+    )
+    return {
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace, "generation": 1, "managedFields": []},
+        "spec": {"replicas": replicas, "template": {"metadata": {"labels": {"app": name}}, "spec": {}}},
+        "status": status,
+    }
+
+
+def budget(name: str, namespace: str, **spec: Any) -> Object:
+    return {
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"selector": {"matchLabels": {"app": name}}, **(spec or {"maxUnavailable": "25%"})},
+        "status": {"disruptionsAllowed": 4, "currentHealthy": 15, "expectedPods": 15},
+    }
+
+
+def workload_pod(name: str, app: str, namespace: str, node: str, created: str = STAMP) -> Object:
+    placed = "True" if node else "False"
+    return {
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"app": app}, "creationTimestamp": created},
+        "spec": {"nodeName": node} if node else {},
+        "status": {"phase": "Running", "conditions": [condition("PodScheduled", placed), condition("Ready", placed)]},
+    }
+
+
+def system_pod(name: str, node: str) -> Object:
+    pod = workload_pod(name, "coredns", "kube-system", node)
+    pod["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet"}]
+    return pod
+
+
+def node(name: str, labels: Object, cpu: str = "8") -> Object:
+    return {
+        "kind": "Node",
+        "metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": ZONE, **labels}},
+        "spec": {"providerID": f"aws:///{ZONE}/{name}"},
+        "status": {
+            "capacity": {"cpu": cpu},
+            "allocatable": {"cpu": "7910m", "memory": "14103Mi"},
+            "conditions": [condition("Ready")],
+        },
+    }
+
+
+def group_node(instance: str) -> Object:
+    labels = {
+        "eks.amazonaws.com/nodegroup": "akidb-on-demand",
+        "eks.amazonaws.com/capacityType": "ON_DEMAND",
+        "node.kubernetes.io/instance-type": "c7g.2xlarge",
+    }
+    return node(instance, labels)
+
+
+def karpenter_node(name: str, domain: str, pool: str, capacity: str) -> Object:
+    labels = {
+        "karpenter.sh/nodepool": pool,
+        "karpenter.sh/capacity-type": capacity,
+        "node.kubernetes.io/instance-type": "c6g.xlarge",
+        SPREAD: domain,
+    }
+    return node(name, labels, "4")
+
+
+class FakeAws:
+    """Answers of the services that the lever calls."""
+
+    def __init__(self, writes: list[str]) -> None:
+        self.writes = writes
+        self.asked: set[tuple[str, str]] = set()  # service and operation
+        self.instances = [f"i-{n}" for n in range(1, 6)]
+        self.scaling = {"minSize": 5, "maxSize": 8, "desiredSize": 5}
+        self.queue: dict[str, str] | None = {
+            "MessageRetentionPeriod": "345600",
+            "VisibilityTimeout": "30",
+            "SqsManagedSseEnabled": "true",
+        }
+        self.rules: dict[str, Object] = {}
+        self.notices: list[Object] = []
+        self.reserved: list[Object] = []
+        self.savings_plans: list[Object] = []
+        self.spot_price = "0.1"
+        self.busy = 0  # so many updates of the node group are refused
+
+    def call(self, service: str, operation: str, **p: Any) -> Any:
+        self.asked.add((service, operation))
+        return getattr(self, f"_{service}_{operation}")(**p)
+
+    def pages(self, service: str, operation: str, key: str, **p: Any) -> Iterator[Any]:
+        yield from self.call(service, operation, **p)[key]
+
+    def _sts_get_caller_identity(self) -> Object:
+        return {"Arn": "arn:aws:iam::123456789012:user/x", "Account": "123456789012"}
+
+    def _sqs_get_queue_url(self, QueueName: str) -> Object:
+        if self.queue is None:
+            raise AwsRefusedError("no queue", "QueueDoesNotExist")
+        return {"QueueUrl": f"http://sqs/{QueueName}"}
+
+    def _sqs_get_queue_attributes(self, QueueUrl: str, AttributeNames: list[str]) -> Object:
+        return {"Attributes": {"QueueArn": QUEUE_ARN, **(self.queue or {})}}
+
+    def _sqs_create_queue(self, QueueName: str, Attributes: dict[str, str], tags: dict[str, str]) -> Object:
+        self.writes.append("create queue")
+        self.queue = dict(Attributes)
+        return {}
+
+    def _sqs_set_queue_attributes(self, QueueUrl: str, Attributes: dict[str, str]) -> Object:
+        self.writes.append(f"set queue {','.join(sorted(Attributes))}")
+        assert self.queue is not None
+        self.queue = {k: v for k, v in {**self.queue, **Attributes}.items() if v}
+        return {}
+
+    def _sqs_delete_queue(self, QueueUrl: str) -> Object:
+        self.writes.append("delete queue")
+        self.queue = None
+        return {}
+
+    def _sqs_send_message(self, QueueUrl: str, MessageBody: str) -> Object:
+        self.writes.append("send notice")
+        self.notices.append(json.loads(MessageBody))
+        return {}
+
+    def _events_describe_rule(self, Name: str) -> Object:
+        if Name not in self.rules:
+            raise AwsRefusedError("no rule", "ResourceNotFoundException")
+        return {"EventPattern": self.rules[Name]["pattern"]}
+
+    def _events_list_targets_by_rule(self, Rule: str) -> Object:
+        return {"Targets": self.rules[Rule]["targets"]}
+
+    def _events_put_rule(self, Name: str, EventPattern: str, State: str) -> Object:
+        self.writes.append(f"put rule {Name}")
+        self.rules[Name] = {"pattern": EventPattern, "targets": []}
+        return {}
+
+    def _events_put_targets(self, Rule: str, Targets: list[Object]) -> Object:
+        self.rules[Rule]["targets"] = Targets
+        return {"FailedEntryCount": 0}
+
+    def _events_remove_targets(self, Rule: str, Ids: list[str]) -> Object:
+        self.rules[Rule]["targets"] = [t for t in self.rules[Rule]["targets"] if t["Id"] not in Ids]
+        return {}
+
+    def _events_delete_rule(self, Name: str) -> Object:
+        assert not self.rules[Name]["targets"]
+        self.writes.append(f"delete rule {Name}")
+        del self.rules[Name]
+        return {}
+
+    def _eks_describe_nodegroup(self, clusterName: str, nodegroupName: str) -> Object:
+        groups = [{"name": "asg"}]
+        return {
+            "nodegroup": {
+                "scalingConfig": dict(self.scaling),
+                "status": "ACTIVE",
+                "resources": {"autoScalingGroups": groups},
+            }
+        }
+
+    def _eks_update_nodegroup_config(
+        self, clusterName: str, nodegroupName: str, scalingConfig: dict[str, int]
+    ) -> Object:
+        if self.busy:
+            self.busy -= 1
+            raise AwsRefusedError("busy", "ResourceInUseException")
+        self.writes.append(f"resize {json.dumps(scalingConfig, sort_keys=True)}")
+        self.scaling |= scalingConfig
+        while len(self.instances) < self.scaling["desiredSize"]:
+            self.instances.append(f"i-new-{len(self.instances)}")
+        return {}
+
+    def _autoscaling_describe_auto_scaling_groups(self, AutoScalingGroupNames: list[str]) -> Object:
+        return {"AutoScalingGroups": [{"Instances": [{"InstanceId": i} for i in self.instances]}]}
+
+    def _autoscaling_terminate_instance_in_auto_scaling_group(
+        self, InstanceId: str, ShouldDecrementDesiredCapacity: bool
+    ) -> Object:
+        assert ShouldDecrementDesiredCapacity
+        assert self.scaling["desiredSize"] > self.scaling["minSize"]
+        self.writes.append(f"terminate {InstanceId}")
+        self.instances.remove(InstanceId)
+        self.scaling["desiredSize"] -= 1
+        return {}
+
+    def _ec2_describe_reserved_instances(self, Filters: list[Object]) -> Object:
+        return {"ReservedInstances": self.reserved}
+
+    def _savingsplans_describe_savings_plans(self, states: list[str]) -> Object:
+        return {"savingsPlans": self.savings_plans}
+
+    def _ec2_describe_spot_price_history(self, InstanceTypes: list[str], **_: Any) -> Object:
+        entry = {"AvailabilityZone": ZONE, "SpotPrice": self.spot_price, "Timestamp": 1}
+        return {
+            "SpotPriceHistory": [{"InstanceType": name, **entry} for name in InstanceTypes] if self.spot_price else []
+        }
+
+
+class FakePrometheus:
+    """A healthy service by default; each attribute can be set to something else."""
+
+    url = "http://prom"
+
+    def __init__(self) -> None:
+        self.requests: float | None = 1000.0
+        self.errors = 0.0
+        self.failing_slots: dict[float, float] = {}
+        self.buckets: dict[float, float] | None = {0.01: 500.0, 0.025: 990.0, 0.05: 1000.0, math.inf: 1000.0}
+        self.up: tuple[tuple[float, float], ...] = ((NOW - 20, 1.0), (NOW - 10, 1.0), (NOW, 1.0))
+        self.notices: tuple[tuple[float, float], ...] = ()
+        self.spot_nodes_of_the_day: tuple[str, ...] = ()
+        self.missing: set[str] = set()
+
+    def series_exists(self, selector: str) -> bool:
+        return selector.split("{", 1)[0] not in self.missing
+
+    def value(self, expression: str) -> float | None:
+        if expression.startswith("max(up"):
+            return self.up[-1][1] if self.up else None
+        if "unless" in expression:
+            return None  # every series is an old one
+        return self.errors if "status=~" in expression else self.requests
+
+    def raw(self, selector: str, seconds: float) -> list[Series]:
+        points = self.up if selector.startswith("up{") else self.notices
+        kept = tuple(p for p in points if p[0] >= NOW - seconds)
+        return [Series({}, kept)] if kept else []
+
+    def query(self, expression: str) -> list[Any]:
+        return [SimpleNamespace(labels={"node_name": name}) for name in self.spot_nodes_of_the_day]
+
+    def query_range(self, expression: str, start: float, end: float, step: float) -> list[Series]:
+        count = round((end - start) / step) + 1
+        slots = [start + n * step for n in range(count)]
+        if "status=~" in expression:
+            return [Series({}, tuple(self.failing_slots.items()))] if self.failing_slots else []
+        return [Series({}, tuple((at, 100.0) for at in slots))] if self.requests else []
+
+    def bucket_increases(self, histogram: str, matchers: str, seconds: float) -> dict[float, float] | None:
+        return self.buckets
+
+
+class World:
+    """Everything of one region, and the target that a lever is given."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.estate = load_estate()
+        self.writes: list[str] = []
+        self.aws = FakeAws(self.writes)
+        self.cluster = FakeCluster(self.estate, self.writes, self.aws)
+        self.prometheus = FakePrometheus()
+        chosen = {"steps_percent": (30, 50, 70), "domains": 4, "converge_timeout_seconds": 60} | settings
+        clients = SimpleNamespace(kubernetes=self.cluster, aws=self.aws, prometheus=self.prometheus)
+        self.target = Target(REGION, self.estate, "run", SpotSettings.model_validate(chosen), clients)
+
+    def with_estate(self, **changes: Any) -> None:
+        """Replace parts of the estate."""
+        self.estate = self.estate.model_copy(update=changes)
+        clients = self.target.clients
+        self.target = Target(REGION, self.estate, "run", self.target.settings, clients)
+
+
+__all__ = ["KINDS", "NOW", "QUEUE_ARN", "REGION", "World"]
