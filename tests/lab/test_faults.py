@@ -86,9 +86,9 @@ def outcome(folder: Path, process: subprocess.Popen[bytes]) -> Mapping[str, Any]
     status = process.wait(timeout=LIMIT_SECONDS)
     output = (folder / "output").read_text(errors="replace")
     report: Mapping[str, Any] = json.loads((folder / "report.json").read_text())
-    assert report["verdict"] in {"promoted", "rolled_back"}, output[-3000:]
+    assert report["verdict"] in {"promoted", "rolled back"}, output[-3000:]
     assert (status == 0) == (report["verdict"] == "promoted")
-    assert report["restored"] == (report["verdict"] == "rolled_back"), output[-3000:]
+    assert report["restored"] == (report["verdict"] == "rolled back"), output[-3000:]
     return report
 
 
@@ -143,7 +143,7 @@ def away(folder: Path, name: str, seconds: float) -> None:
 def test_a_gate_that_fails_after_the_canary_rolls_every_touched_region_back(tmp_path: Path) -> None:
     with rehearsal(tmp_path, REGIONS=f"{REGION},us-east-1", FAULT="gate") as process:
         report = outcome(tmp_path, process)
-    assert report["verdict"] == "rolled_back"
+    assert report["verdict"] == "rolled back"
     assert set(report["regions"]) == {REGION, "us-east-1"}
     undone = [region for region in report["regions"] if any(r["step"] == "restored" for r in records(tmp_path, region))]
     assert set(undone) == {REGION, "us-east-1"}
