@@ -227,7 +227,7 @@ class Estate(_Model):
         return [self.canary_region, *(name for name in self.regions if name != self.canary_region)]
 
     def demand_scale(self) -> float:
-        """Factor on the plan's QPS: the weekday peak becomes ``peak_share_of_capacity`` of the start replicas' capacity.
+        """Factor on the plan's QPS that puts the weekday peak at ``peak_share_of_capacity`` of the start capacity.
 
         A region's plan shape is taken as it stands: with 30 replicas x 350 QPS x 0.8 x 0.7 the peak is 5,880 QPS.
         """

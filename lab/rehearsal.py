@@ -48,6 +48,8 @@ PARSE_SECONDS = 90
 RESTORE_SECONDS = 90  # nodes that a rollback has emptied may still be leaving
 POLL_SECONDS = 1.0
 ANSWER_AFTER_SECONDS = 1.0  # an answer in the first half second of the wait can get lost
+LOG_TAIL = 5  # lines of a failed task's log
+LOG_NOISE = ("::", "Worker startup", "Task failed with exception")
 RESULTS = worlds.REPOSITORY / "benchmarks" / "results"
 FINAL = {"success", "failed"}
 
@@ -192,7 +194,8 @@ class Run:
 
     def _log_tail(self, key: tuple[str, int, int]) -> list[str]:
         try:
-            return [line[:300] for line in self.client.log(DAG, self.run_id, *key)[-6:] if line.strip()]
+            lines = self.client.log(DAG, self.run_id, *key)
+            return [line[:300] for line in lines if line.strip() and not line.startswith(LOG_NOISE)][-LOG_TAIL:]
         except airflows.ApiError as error:
             return [str(error)]
 

@@ -65,10 +65,11 @@ def _saving_line(plan: Plan) -> str:
     before, after = plan.usd_month_before, plan.usd_month_after
     if before is None or after is None:
         return f"Saving: not known in price book {plan.price_book}."
-    saving = before - after
-    share = f" ({saving / before:.0%})" if before > Decimal(0) else ""
+    word = "Saving" if after <= before else "Extra cost"
+    change = abs(before - after)
+    share = f" ({change / before:.0%})" if before > Decimal(0) else ""
     return (
-        f"Saving: ${saving:,.2f} a month{share}, from ${before:,.2f} to ${after:,.2f} (price book {plan.price_book})."
+        f"{word}: ${change:,.2f} a month{share}, from ${before:,.2f} to ${after:,.2f} (price book {plan.price_book})."
     )
 
 

@@ -391,7 +391,6 @@ def _region(engine: Engine, region: str) -> tuple[Any, Any]:
     """Snapshot, then every slot in order. Returns the snapshot task and the last gate."""
     assert engine.lever is not None
     go_on = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
-    timeout = dt.timedelta(seconds=2 * engine.estate.windows.converge_timeout_seconds + 600)
     with TaskGroup(group_id(region), tooltip=f"Roll out in {region}"):
         snapshot = _task(engine, steps.take_snapshot, region, region=region, trigger_rule=go_on)
         gate: Any = None
@@ -399,7 +398,7 @@ def _region(engine: Engine, region: str) -> tuple[Any, Any]:
             with TaskGroup(group_id(slot)):
                 applied = _task(
                     engine, steps.apply_stage, region, slot,
-                    region=region, trigger_rule=go_on, execution_timeout=timeout,
+                    region=region, trigger_rule=go_on, execution_timeout=write_timeout(engine.estate),
                 )  # fmt: skip
                 target = f"{{{{ ti.xcom_pull(task_ids='{applied.operator.task_id}')['soak_until'] }}}}"
                 # Ends in the triggerer: a soak holds no worker slot, and costs one process start.
@@ -413,6 +412,11 @@ def _region(engine: Engine, region: str) -> tuple[Any, Any]:
                 gate >> applied
             gate = judged
     return snapshot, gate
+
+
+def write_timeout(estate: Estate) -> dt.timedelta:
+    """How long a task that writes may take: a write and its undo may each wait twice for the world to converge."""
+    return dt.timedelta(seconds=2 * estate.windows.converge_timeout_seconds + 600)
 
 
 def _gate(engine: Engine, region: str, slot: str) -> Any:
@@ -437,7 +441,10 @@ def _gate(engine: Engine, region: str, slot: str) -> Any:
 def _undo(engine: Engine, region: str) -> tuple[Any, Any]:
     """Undo a region and verify it. Both look into the ledger themselves, so that they also work when decide failed."""
     with TaskGroup(group_id(region)):
-        undo = _task(engine, undo_changes, region, region=region, trigger_rule=TriggerRule.ALL_DONE)
+        undo = _task(
+            engine, undo_changes, region,
+            region=region, trigger_rule=TriggerRule.ALL_DONE, execution_timeout=write_timeout(engine.estate),
+        )  # fmt: skip
         # Also after a failed undo: what is left behind belongs into the verdict.
         verify = _task(engine, verify_restored, region, region=region, trigger_rule=TriggerRule.NONE_SKIPPED)
         undo >> verify
@@ -565,7 +572,7 @@ def roll_back(clients: ClientsFactory | None = None, estate: Estate | None = Non
     approval >> lock
     for region in estate.ordered_regions():
         with TaskGroup(group_id(region), tooltip=f"Roll back in {region}"):
-            undo = _task(engine, rollback.undo_changes, region)
+            undo = _task(engine, rollback.undo_changes, region, execution_timeout=write_timeout(estate))
             verify = _task(engine, rollback.verify_restored, region, trigger_rule=TriggerRule.NONE_SKIPPED)
         # Every region by itself and at once: one that fails does not keep the others.
         lock >> undo >> verify >> unlock

@@ -258,9 +258,7 @@ def test_a_rollback_that_fails_in_one_region_does_not_keep_the_others(world: Wor
     assert (run.state, run.verdict["verdict"]) == ("failed", "unfinished")
     assert world.sizes() == {US: 2, EU: 1, AP: 1}
     assert run.verdict["left_behind"] == [f"{US}: not back yet: toy size: 2 -> 1"]
-    command = "airflow dags trigger rollback --conf '" + json.dumps(
-        {"lever": "toy", "regions": [US], "dry_run": False}
-    )
+    command = "airflow dags trigger rollback --conf '" + json.dumps({"lever": "toy", "regions": [US], "dry_run": False})
     assert command in run.verdict["message"]
     assert holders(world) == {AP: None, US: None}
 

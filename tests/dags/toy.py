@@ -111,9 +111,8 @@ class Toy:
         size = target.clients.world.read()["regions"][target.region]["size"]
         wanted = target.settings.size
         steps = range(size + 1, wanted + 1)
-        stages = tuple(
-            Stage(slot, f"size {step}", (HEALTH,), {"size": step}) for slot, step in zip(self.slots, steps, strict=False)
-        )
+        places = zip(self.slots, steps, strict=False)
+        stages = tuple(Stage(slot, f"size {step}", (HEALTH,), {"size": step}) for slot, step in places)
         found = (Difference("toy size", size, wanted),) if size != wanted else ()
         return Plan(
             self.name, target.region, {"size": size}, found, stages, Decimal(size * 10), Decimal(wanted * 4), "plan",

@@ -795,7 +795,7 @@ def test_the_iam_policy_allows_exactly_what_the_lever_asks_for(world: World) -> 
     LEVER.apply(world.target, stage_of(world, "step_3"))
     LEVER.rollback(world.target, snapshot)
     asked = {f"{service}:{operation.title().replace('_', '')}" for service, operation in world.aws.asked}
-    policy = json.loads((MANIFESTS / "iam-policy.json").read_text())
+    policy = json.loads((MANIFESTS / "iam_policy.json").read_text())
     allowed = [
         action
         for s in policy["Statement"]

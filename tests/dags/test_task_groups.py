@@ -1,0 +1,138 @@
+"""What the engine asks of Airflow: connections, the ledger's place, and whether another run has ended."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from include.estate import load_estate
+from include.rollout.ledger import LedgerError
+from include.rollout.lever import Refused
+from include.rollout.lock import LeaseConflictError
+from include.rollout.task_groups import ClusterLeases, base_url, clients_for, connection, open_ledger, run_ended
+
+STATES = {"manual__2026-11-24T10:00:00+00:00": "running", "done": "success", "lost": "failed"}
+
+
+class Api(BaseHTTPRequestHandler):
+    """The two endpoints of Airflow's REST API that the engine uses."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        right = self.path == "/auth/token" and body == {"username": "engine", "password": "pw"}
+        self.answer(201 if right else 401, {"access_token": "t0ken"})
+
+    def do_GET(self) -> None:
+        run_id = unquote(self.path.removeprefix("/api/v2/dags/day1_spot/dagRuns/"))
+        if self.headers["Authorization"] != "Bearer t0ken":
+            self.answer(401, {})
+        elif run_id in STATES:
+            self.answer(200, {"state": STATES[run_id]})
+        else:
+            self.answer(404, {})
+
+    def answer(self, status: int, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's own name
+        return
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    port = server.server_address[1]
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", f"http://engine:pw@127.0.0.1:{port}")
+    yield port
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("run_id", "ended"),
+    [("manual__2026-11-24T10:00:00+00:00", False), ("done", True), ("lost", True), ("never heard of", None)],
+)
+def test_whether_a_run_has_ended(api: int, run_id: str, ended: bool | None) -> None:
+    assert run_ended(f"day1_spot/{run_id}") is ended
+
+
+def test_an_api_that_can_not_be_asked_leaves_it_open(api: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", f"http://engine:wrong@127.0.0.1:{api}")
+    assert run_ended("day1_spot/done") is None
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", "http://engine:pw@127.0.0.1:1")
+    assert run_ended("day1_spot/done") is None
+
+
+def test_without_the_connection_it_is_open(airflow_database: None) -> None:
+    assert run_ended("day1_spot/done") is None
+
+
+def test_a_missing_connection_is_named_with_the_setting_and_the_remedy(airflow_database: None) -> None:
+    with pytest.raises(Refused) as caught:
+        clients_for("us-east-1", load_estate())
+    assert str(caught.value) == (
+        "Airflow connection 'kubernetes_us_east_1' (regions.us-east-1.connections.kubernetes) does not exist: "
+        "create it with `airflow connections add kubernetes_us_east_1`, or correct its id in the estate's file"
+    )
+
+
+@pytest.mark.parametrize(
+    ("uri", "url"),
+    [
+        ("http://localhost:9090", "http://localhost:9090"),
+        ("http://prometheus.example/https", "https://prometheus.example"),
+        ("http://https%3A%2F%2Fprometheus.example%2Fpath%2F", "https://prometheus.example/path"),
+    ],
+)
+def test_addresses_of_http_connections(monkeypatch: pytest.MonkeyPatch, uri: str, url: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_METRICS", uri)
+    assert base_url(connection("metrics", "test")) == url
+
+
+def test_the_ledgers_place_is_asked_for(airflow_database: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Refused, match="Airflow Variable 'akidb_ledger' is not set: set it to an absolute path"):
+        open_ledger()
+    monkeypatch.setenv("AIRFLOW_VAR_AKIDB_LEDGER", "gs://bucket/ledger")
+    with pytest.raises(LedgerError, match="gs://bucket/ledger"):
+        open_ledger()
+
+
+class Cluster:
+    """The two calls of a cluster client that leases need."""
+
+    def __init__(self) -> None:
+        self.written: list[dict[str, Any]] = []
+
+    def get(self, kind: Any, name: str, namespace: str) -> dict[str, Any]:
+        return {"kind": kind.name, "name": name, "namespace": namespace}
+
+    def create(self, body: dict[str, Any]) -> None:
+        self.written.append(body)
+
+    def replace(self, body: dict[str, Any]) -> None:
+        from include.clients.kubernetes import ConflictError
+
+        raise ConflictError("changed since it was read", {})
+
+
+def test_leases_live_in_the_estates_namespace() -> None:
+    cluster: Any = Cluster()
+    leases = ClusterLeases(cluster, "akidb")
+    assert leases.get("akidb-rollout") == {"kind": "Lease", "name": "akidb-rollout", "namespace": "akidb"}
+    leases.create({"metadata": {"name": "akidb-rollout"}})
+    assert cluster.written == [{"metadata": {"name": "akidb-rollout", "namespace": "akidb"}}]
+    with pytest.raises(LeaseConflictError, match="changed since it was read"):
+        leases.replace({"metadata": {"name": "akidb-rollout"}})

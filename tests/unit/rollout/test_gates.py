@@ -1,0 +1,162 @@
+"""Gates: judged by exact values, refusals included."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from include.rollout.gates import (
+    Comparison,
+    Figure,
+    Gate,
+    Outcome,
+    interruption_rate,
+    judge,
+    judge_all,
+    overall,
+    p95_within,
+    unplanned_notices,
+)
+
+P95 = Gate("p95", Comparison.AT_MOST, 30, "ms", 100, "estate targets.p95_ms")
+
+
+def buckets(**counts: float) -> dict[float, float]:
+    """``ms25=950`` is 950 requests within 25 ms; ``total`` is the +Inf bucket."""
+    return {math.inf if name == "total" else int(name[2:]) / 1000: count for name, count in counts.items()}
+
+
+@pytest.mark.parametrize(
+    ("comparison", "value", "outcome"),
+    [
+        ("<", 29.9, "pass"),
+        ("<", 30.0, "fail"),
+        ("<=", 30.0, "pass"),
+        ("<=", 30.1, "fail"),
+        (">=", 30.0, "pass"),
+        (">=", 29.9, "fail"),
+        (">", 30.1, "pass"),
+        (">", 30.0, "fail"),
+    ],
+)
+def test_comparisons_at_the_threshold(comparison: str, value: float, outcome: str) -> None:
+    gate = Gate("g", Comparison(comparison), 30, "ms", 1, "test")
+    assert judge(gate, Figure(value, "ms", 1, "query")).outcome == outcome
+
+
+def test_no_data_is_unknown() -> None:
+    result = judge(P95, None)
+    assert (result.outcome, result.reason) == (Outcome.UNKNOWN, "p95: no data")
+
+
+def test_too_few_samples_are_unknown() -> None:
+    result = judge(P95, Figure(10, "ms", 99, "query"))
+    assert (result.outcome, result.reason) == (Outcome.UNKNOWN, "p95: 99 of the 100 samples that it needs")
+    assert judge(P95, Figure(10, "ms", 100, "query")).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_unknown(value: float) -> None:
+    assert judge(P95, Figure(value, "ms", 100, "query")).outcome is Outcome.UNKNOWN
+
+
+def test_a_figure_in_another_unit_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="gate p95 is in 'ms' but its figure is in 's'"):
+        judge(P95, Figure(0.02, "s", 100, "query"))
+
+
+def test_the_reason_shows_figure_threshold_source_samples_and_note() -> None:
+    result = judge(P95, Figure(41.25, "ms", 812, "query", "interpolated"))
+    assert result.reason == "p95: 41.25 ms is not <= 30 ms (estate targets.p95_ms; 812 samples); interpolated"
+
+
+def test_judge_all_takes_a_missing_figure_as_no_data() -> None:
+    other = Gate("errors", Comparison.AT_MOST, 0.005, "ratio", 1, "test")
+    results = judge_all([P95, other], {"p95": Figure(20, "ms", 500, "query")})
+    assert [result.outcome for result in results] == [Outcome.PASS, Outcome.UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome"),
+    [([20], "pass"), ([20, 40], "fail"), ([20, None], "unknown"), ([40, None], "fail"), ([], "unknown")],
+)
+def test_overall_is_the_worst(values: list[float | None], outcome: str) -> None:
+    results = [judge(P95, None if value is None else Figure(value, "ms", 100, "q")) for value in values]
+    assert overall(results) == outcome
+
+
+@pytest.mark.parametrize(
+    ("counts", "outcome", "share", "p95", "note"),
+    [
+        # An edge at the limit: counted.
+        ({"ms25": 940, "ms30": 950, "ms50": 1000, "total": 1000}, "pass", 0.95, 30.0, "95.00% counted within the edge"),
+        ({"ms25": 940, "ms30": 949, "ms50": 999, "total": 1000}, "fail", 0.949, 30.4, "94.90% counted within the edge"),
+        # No edge at 30 ms: certain on either side, interpolated between.
+        ({"ms25": 950, "ms50": 980, "total": 1000}, "pass", 0.956, 25.0, "certain: 95.00% within 25 ms"),
+        (
+            {"ms25": 900, "ms50": 949, "ms100": 1000, "total": 1000},
+            "fail",
+            0.9098,
+            None,
+            "certain: only 94.90% within 50",
+        ),
+        ({"ms25": 940, "ms50": 1000, "total": 1000}, "pass", 0.952, 29.167, "interpolated between 25 and 50 ms"),
+        ({"ms25": 900, "ms50": 1000, "total": 1000}, "fail", 0.92, 37.5, "interpolated between 25 and 50 ms"),
+        # All within the highest edge, which is below the limit.
+        ({"ms25": 960, "total": 1000}, "pass", 0.96, None, "certain: 96.00% within 25 ms"),
+    ],
+)
+def test_p95_within_30_ms(counts: dict[str, float], outcome: str, share: float, p95: float | None, note: str) -> None:
+    latency = p95_within(buckets(**counts), 30)
+    assert latency.outcome == outcome
+    assert latency.share == pytest.approx(share)
+    if p95 is not None:
+        assert latency.p95_ms == pytest.approx(p95, abs=0.001)
+    assert latency.note.startswith(note)
+    assert latency.samples == 1000
+    figure = latency.figure("query")
+    assert judge(P95, figure).outcome == outcome
+
+
+def test_p95_beyond_the_highest_edge_is_not_known() -> None:
+    latency = p95_within(buckets(ms25=900, total=1000), 30)
+    assert (latency.outcome, latency.note) == (Outcome.UNKNOWN, "the highest edge, 25 ms, is below 30 ms")
+    assert latency.figure("query") is None
+
+
+@pytest.mark.parametrize("counts", [{"ms25": 0, "total": 0}, {"ms25": math.nan, "total": math.nan}])
+def test_p95_without_requests_is_not_known(counts: dict[str, float]) -> None:
+    latency = p95_within(buckets(**counts), 30)
+    assert (latency.outcome, latency.note) == (Outcome.UNKNOWN, "no requests in the window")
+    assert judge(P95, latency.figure("query")).outcome is Outcome.UNKNOWN
+
+
+def test_p95_of_buckets_out_of_order_takes_the_running_maximum() -> None:
+    assert p95_within(buckets(ms25=960.4, ms50=960.1, total=1000), 30).share == pytest.approx(0.9604)
+
+
+def test_p95_needs_the_total() -> None:
+    with pytest.raises(ValueError, match=r"no \+Inf bucket"):
+        p95_within({0.025: 10}, 30)
+
+
+def test_interruption_rate_leaves_drills_out_and_shows_them() -> None:
+    figure = interruption_rate(notices=3, drills=1, instances=40, source="query")
+    assert figure is not None
+    assert (figure.value, figure.unit, figure.samples) == (0.05, "ratio", 40)
+    assert figure.note == "2 notices on 40 spot instances in 24 h, 1 drill notice not counted"
+
+
+def test_interruption_rate_without_instances_is_no_data() -> None:
+    assert interruption_rate(0, 0, 0, "query") is None
+
+
+def test_unplanned_notices_are_a_count() -> None:
+    figure = unplanned_notices(notices=2, drills=2, samples=5, source="query")
+    assert (figure.value, figure.samples, figure.note) == (0, 5, "0 unplanned, 2 drill notices not counted")
+
+
+def test_more_drills_than_notices_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="2 drills of 1 notices"):
+        unplanned_notices(notices=1, drills=2, samples=1, source="query")

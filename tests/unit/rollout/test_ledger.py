@@ -1,0 +1,321 @@
+"""The ledger: chains, races, tampering, secrets and the readers."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.rollout.ledger import (
+    FIRST_LINK,
+    Chain,
+    FolderStore,
+    Ledger,
+    LedgerError,
+    S3Store,
+    SecretRefusedError,
+    Step,
+    digest,
+    open_store,
+    refuse_secrets,
+    run_key,
+)
+
+RUN = "manual__2026-11-24T10:00:00+00:00"
+CHAIN = Chain("spot_capacity", "us-east-1", "day1_spot", RUN)
+
+
+class Clock:
+    """Each look at it is a second later."""
+
+    def __init__(self) -> None:
+        self.now = dt.datetime(2026, 11, 24, 10, tzinfo=dt.UTC)
+
+    def __call__(self) -> dt.datetime:
+        self.now += dt.timedelta(seconds=1)
+        return self.now
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path)
+
+
+@pytest.fixture
+def ledger(store: FolderStore) -> Ledger:
+    return Ledger(store, Clock())
+
+
+def test_run_keys_are_safe_and_never_alike() -> None:
+    assert run_key("scheduled_1-a") == "scheduled_1-a"
+    assert run_key(RUN) == "manual__2026-11-24T10-00-00-00-00-e41bd8591e"
+    keys = {run_key(name) for name in ("a/b", "a:b", "a.b", "..", "a" * 250, "a" * 249)}
+    assert len(keys) == 6
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,91}", key) for key in keys)
+
+
+def test_records_are_numbered_and_chained(ledger: Ledger, tmp_path: Path) -> None:
+    first = ledger.append(CHAIN, Step.PLAN, {"hash": "abc"}, {"log": "http://localhost/1"})
+    second = ledger.append(CHAIN, Step.TOUCH, {"slot": "step_30"})
+    folder = tmp_path / "spot_capacity" / "us-east-1" / "day1_spot--manual__2026-11-24T10-00-00-00-00-e41bd8591e"
+    assert sorted(path.name for path in folder.iterdir()) == ["000001.json", "000002.json"]
+    assert first.previous == FIRST_LINK
+    assert second.previous == digest((folder / "000001.json").read_bytes())
+    assert json.loads((folder / "000001.json").read_text()) == {
+        "lever": "spot_capacity",
+        "region": "us-east-1",
+        "dag_id": "day1_spot",
+        "run_id": RUN,
+        "sequence": 1,
+        "previous": FIRST_LINK,
+        "step": "plan",
+        "time": "2026-11-24T10:00:01+00:00",
+        "figures": {"hash": "abc"},
+        "links": {"log": "http://localhost/1"},
+    }
+    assert ledger.records(CHAIN) == [first, second]
+    assert ledger.head(CHAIN) == digest((folder / "000002.json").read_bytes())
+    assert ledger.head(CHAIN.of("eu-central-1")) is None
+
+
+def test_a_record_is_never_overwritten(store: FolderStore) -> None:
+    store.create("a/000001.json", b"first")
+    with pytest.raises(FileExistsError):
+        store.create("a/000001.json", b"second")
+    assert store.read("a/000001.json") == b"first"
+    assert store.keys("a") == ["a/000001.json"]
+
+
+class RacingStore(FolderStore):
+    """Somebody else appends just before the first create."""
+
+    def __init__(self, root: Path, other: Ledger) -> None:
+        super().__init__(root)
+        self.other: Ledger | None = other
+
+    def create(self, key: str, data: bytes) -> None:
+        if (other := self.other) is not None:
+            self.other = None
+            other.append(CHAIN, Step.SNAPSHOT, {"by": "the other"})
+        super().create(key, data)
+
+
+def test_a_lost_race_appends_after_the_winner(tmp_path: Path, ledger: Ledger) -> None:
+    racer = Ledger(RacingStore(tmp_path, ledger), Clock())
+    record = racer.append(CHAIN, Step.TOUCH)
+    assert record.sequence == 2
+    assert [r.step for r in ledger.records(CHAIN)] == ["snapshot", "touch"]
+
+
+def test_append_once_keeps_the_first_also_in_a_race(tmp_path: Path, ledger: Ledger) -> None:
+    racer = Ledger(RacingStore(tmp_path, ledger), Clock())
+    assert racer.append_once(CHAIN, Step.SNAPSHOT, {"by": "the loser"}).figures == {"by": "the other"}
+    assert racer.append_once(CHAIN, Step.SNAPSHOT, {"by": "a retry"}).figures == {"by": "the other"}
+    assert len(ledger.records(CHAIN)) == 1
+
+
+def three(ledger: Ledger, tmp_path: Path) -> list[Path]:
+    for step in (Step.PLAN, Step.SNAPSHOT, Step.TOUCH):
+        ledger.append(CHAIN, step)
+    return sorted(tmp_path.rglob("*.json"))
+
+
+def test_an_edited_record_breaks_the_chain(ledger: Ledger, tmp_path: Path) -> None:
+    second = three(ledger, tmp_path)[1]
+    second.write_text(second.read_text().replace('"snapshot"', '"snapshoT"'))
+    with pytest.raises(LedgerError, match=r"000003\.json does not follow .* restore the chain from a backup"):
+        ledger.records(CHAIN)
+
+
+def test_a_missing_record_breaks_the_chain(ledger: Ledger, tmp_path: Path) -> None:
+    three(ledger, tmp_path)[1].unlink()
+    with pytest.raises(LedgerError, match=r"000002\.json is missing"):
+        ledger.append(CHAIN, Step.APPLIED)
+
+
+def test_half_a_record_is_named(ledger: Ledger, tmp_path: Path) -> None:
+    three(ledger, tmp_path)[2].write_text("{")
+    with pytest.raises(LedgerError, match=r"000003\.json is not a record"):
+        ledger.records(CHAIN)
+
+
+@pytest.mark.parametrize(
+    ("figures", "place"),
+    [
+        ({"conn": {"password": "x"}}, "conn.password"),
+        ({"items": [{"sessionToken": "x"}]}, "items[0].sessionToken"),
+        ({"client_secret": "x"}, "client_secret"),
+        ({"Authorization": "x"}, "Authorization"),
+        ({"SecretAccessKey": "x"}, "SecretAccessKey"),
+        ({"header": "Bearer abcdefghijklmnop1234"}, "header"),
+        ({"note": "key AKIAIOSFODNN7EXAMPLE leaked"}, "note"),
+    ],
+)
+def test_secrets_are_refused_by_name_and_not_shown(figures: dict[str, Any], place: str) -> None:
+    with pytest.raises(SecretRefusedError, match=re.escape(place)) as caught:
+        refuse_secrets(figures)
+    assert "AKIA" not in str(caught.value)
+
+
+def test_settings_that_only_sound_like_secrets_pass() -> None:
+    refuse_secrets({
+        "metadataOptions": {"httpTokens": "required"},
+        "secretName": "tls",
+        "automountServiceAccountToken": False,
+        "token": None,
+    })  # fmt: skip
+
+
+def test_a_refused_record_is_not_written(ledger: Ledger) -> None:
+    with pytest.raises(SecretRefusedError):
+        ledger.append(CHAIN, Step.PLAN, {"token": "x"})
+    assert ledger.records(CHAIN) == []
+
+
+def test_not_a_number_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        ledger.append(CHAIN, Step.PLAN, {"value": float("nan")})
+
+
+class ClientError(Exception):
+    def __init__(self, code: str) -> None:
+        self.response = {"Error": {"Code": code}}
+
+
+class FakeS3:
+    """put_object with If-None-Match, get_object and a paginator of two keys a page."""
+
+    class exceptions:  # noqa: N801 - boto3's own name
+        ClientError = ClientError
+        NoSuchKey = KeyError
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.error = ""
+
+    def put_object(self, Bucket: str, Key: str, Body: bytes, ContentType: str, IfNoneMatch: str) -> None:  # noqa: N803
+        assert (Bucket, ContentType, IfNoneMatch) == ("akidb-ledger", "application/json", "*")
+        if self.error or Key in self.objects:
+            raise ClientError(self.error or "PreconditionFailed")
+        self.objects[Key] = Body
+
+    def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        return {"Body": io.BytesIO(self.objects[Key])}
+
+    def get_paginator(self, name: str) -> FakeS3:
+        assert name == "list_objects_v2"
+        return self
+
+    def paginate(self, Bucket: str, Prefix: str) -> list[dict[str, Any]]:  # noqa: N803
+        keys = sorted(key for key in self.objects if key.startswith(Prefix))
+        return [{"Contents": [{"Key": key} for key in keys[n : n + 2]]} for n in range(0, len(keys), 2)] or [{}]
+
+
+def test_s3_creates_only_what_is_absent() -> None:
+    client = FakeS3()
+    ledger = Ledger(S3Store(client, "akidb-ledger", "/prod/"), Clock())
+    for step in (Step.PLAN, Step.SNAPSHOT, Step.TOUCH):
+        ledger.append(CHAIN, step)
+    assert [record.step for record in ledger.records(CHAIN)] == ["plan", "snapshot", "touch"]
+    assert all(key.startswith("prod/spot_capacity/us-east-1/day1_spot--") for key in client.objects)
+    store = S3Store(client, "akidb-ledger", "prod")
+    key = store.keys("spot_capacity")[0]
+    with pytest.raises(FileExistsError):
+        store.create(key, b"")
+    with pytest.raises(FileNotFoundError):
+        store.read("spot_capacity/nothing.json")
+
+
+def test_s3_tells_a_race_from_a_failure() -> None:
+    client = FakeS3()
+    store = S3Store(client, "akidb-ledger", "")
+    client.error = "ConditionalRequestConflict"
+    with pytest.raises(FileExistsError):
+        store.create("a/000001.json", b"")
+    client.error = "AccessDenied"
+    with pytest.raises(ClientError):
+        store.create("a/000001.json", b"")
+
+
+def test_locations() -> None:
+    asked: list[str | None] = []
+
+    def client(conn_id: str | None) -> FakeS3:
+        asked.append(conn_id)
+        return FakeS3()
+
+    assert isinstance(open_store("/var/ledger", client), FolderStore)
+    assert isinstance(open_store("file:///var/ledger", client), FolderStore)
+    assert isinstance(open_store("s3://aws_ledger@akidb-ledger/prod", client), S3Store)
+    assert isinstance(open_store("s3://akidb-ledger", client), S3Store)
+    assert asked == ["aws_ledger", None]
+
+
+@pytest.mark.parametrize("location", ["gs://bucket/x", "ledger", "", "file://host"])
+def test_a_location_without_conditional_create_is_refused(location: str) -> None:
+    with pytest.raises(LedgerError, match="give an absolute path"):
+        open_store(location, lambda _: FakeS3())
+
+
+def touch(ledger: Ledger, chain: Chain, origin: Chain | None = None) -> None:
+    ledger.append_once(chain, Step.SNAPSHOT, {}, {"origin": origin.path} if origin else {})
+    ledger.append(chain, Step.TOUCH)
+
+
+def restore(ledger: Ledger, chain: Chain, by: Chain | None = None, *, complete: bool = True) -> None:
+    ledger.append(by or chain, Step.RESTORED, {"complete": complete}, {"restores": chain.path})
+
+
+def run(name: str, region: str = "us-east-1", dag_id: str = "day1_spot") -> Chain:
+    return Chain("spot_capacity", region, dag_id, name)
+
+
+def standing(ledger: Ledger) -> list[tuple[str, bool]]:
+    return [(r.chain.run_id, r.promoted) for r in ledger.standing("spot_capacity", "us-east-1")]
+
+
+def test_a_snapshot_alone_is_no_change(ledger: Ledger) -> None:
+    ledger.append(run("one"), Step.SNAPSHOT)
+    assert standing(ledger) == []
+
+
+def test_promoted_runs_stand_until_they_are_restored_by_any_run(ledger: Ledger) -> None:
+    for name in ("one", "two"):
+        touch(ledger, run(name))
+        ledger.append(run(name), Step.PROMOTED)
+    assert standing(ledger) == [("one", True), ("two", True)]
+    assert ledger.unfinished("spot_capacity", "us-east-1") is None
+    restore(ledger, run("two"), by=run("undo", dag_id="rollback"))
+    assert standing(ledger) == [("one", True)]
+
+
+def test_an_unfinished_run_is_found_until_it_is_wholly_restored(ledger: Ledger) -> None:
+    touch(ledger, run("one"))
+    restore(ledger, run("one"), complete=False)
+    unfinished = ledger.unfinished("spot_capacity", "us-east-1")
+    assert unfinished is not None
+    assert unfinished.chain == run("one")
+    restore(ledger, run("one"))
+    assert ledger.unfinished("spot_capacity", "us-east-1") is None
+
+
+def test_a_run_that_resumes_another_stands_for_both(ledger: Ledger) -> None:
+    touch(ledger, run("one"))
+    touch(ledger, run("two"), origin=run("one"))
+    assert standing(ledger) == [("two", False)]
+    restore(ledger, run("two"))
+    assert standing(ledger) == []
+
+
+def test_touched_regions_come_in_the_order_of_touching(ledger: Ledger) -> None:
+    for region in ("ap-northeast-1", "eu-central-1", "us-east-1"):
+        touch(ledger, run("one", region))
+    ledger.append(run("one", "ap-northeast-1"), Step.TOUCH)
+    restore(ledger, run("one", "eu-central-1"))
+    regions = ["us-east-1", "eu-central-1", "ap-northeast-1"]
+    assert ledger.touched(run("one", "estate"), regions) == ["ap-northeast-1", "us-east-1"]
