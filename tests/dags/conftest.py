@@ -7,11 +7,13 @@ server's own function, as a person would; ``answer=None`` lets the approval time
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 import pytest
 
 # Airflow reads these when it is first imported, so they are set before any test module is collected.
+POLL = 0.1  # seconds
 _HOME = Path(tempfile.mkdtemp(prefix="akidb-airflow-"))
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 (_HOME / "no-dags").mkdir()
@@ -83,13 +86,26 @@ def _run_dag(
     thread = threading.Thread(target=_answer, args=(dag.dag_id, answer, user, before_answer, done, problems))
     thread.start()
     try:
-        run = dag.test(run_conf=conf)
+        with quick_polls():
+            run = dag.test(run_conf=conf)
     finally:
         done.set()
         thread.join()
     if problems:
         raise problems[0]
     return _finished(run)
+
+
+@contextlib.contextmanager
+def quick_polls() -> Iterator[None]:
+    """dag.test() looks for runnable tasks once a second, also to pass a skip on: let it look more often."""
+    sleep = time.sleep
+    main = threading.main_thread()
+    time.sleep = lambda seconds: sleep(min(seconds, POLL) if threading.current_thread() is main else seconds)
+    try:
+        yield
+    finally:
+        time.sleep = sleep
 
 
 def _finished(run: Any) -> Finished:
