@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-# Airflow reads these when it is first imported, so they are set before any test module is collected.
 POLL = 0.1  # seconds
+# Airflow reads these when it is first imported, so they are set before any test module is collected.
 _HOME = Path(tempfile.mkdtemp(prefix="akidb-airflow-"))
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 (_HOME / "no-dags").mkdir()
