@@ -30,7 +30,7 @@ rehearsal: setup ## day 1 on a real cluster, end to end (REGIONS=, FAULT=gate|ic
 	@$(BIN)/python -m lab.rehearsal
 
 test: setup ## unit, DAG and lab tests
-	@$(BIN)/pytest tests/unit tests/dags $(wildcard tests/lab) -m "not faults"
+	@$(BIN)/pytest $(wildcard tests/lab) tests/dags tests/unit -m "not faults" -n 2 --dist loadgroup
 
 test-faults: setup ## kill -9 and fault runs against the lab; takes long
 	@$(BIN)/pytest $(wildcard tests/lab) -m faults

@@ -26,7 +26,8 @@ from lab import world as worlds
 from lab.workloads import api_client
 from tests.lab.conftest import REGION
 
-pytestmark = pytest.mark.lab
+# One worker boots one lab for all lab tests.
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 
 
 @pytest.fixture(scope="module")

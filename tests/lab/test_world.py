@@ -21,7 +21,8 @@ from include.rollout.gates import p95_within
 from lab import world as worlds
 from tests.lab.conftest import REGION
 
-pytestmark = pytest.mark.lab
+# One worker boots one lab for all lab tests.
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 REPOSITORY = Path(__file__).parents[2]
 
 
