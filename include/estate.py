@@ -89,14 +89,23 @@ class Workload(_Model):
 
 
 class Metrics(_Model):
-    """Names of the Prometheus series."""
+    """Names of the Prometheus series, and of the labels that carry the status of a request.
+
+    The status labels matter: under a wrong one no error is ever found, which would read as none.
+    """
 
     http_requests: str
+    http_status_label: str
     http_duration: str
     grpc_requests: str
+    grpc_status_label: str
     grpc_duration: str
     memory: str
     interruptions: str
+
+    def requests(self) -> tuple[tuple[str, str], ...]:
+        """Each request counter with its status label: REST, then gRPC."""
+        return (self.http_requests, self.http_status_label), (self.grpc_requests, self.grpc_status_label)
 
 
 class Traffic(_Model):

@@ -143,18 +143,20 @@ class Reader:
 
     def _error_ratio(self, seconds: float) -> float | None:
         window = max(10, round(seconds))
-        names = (self.estate.metrics.http_requests, self.estate.metrics.grpc_requests)
 
-        def increase(matchers: str) -> float | None:
-            parts = [f'sum(increase({name}{{region="{self.region}"{matchers}}}[{window}s]))' for name in names]
+        def increase(status: str) -> float | None:
+            parts = [
+                f'sum(increase({name}{{region="{self.region}",{label}{status}}}[{window}s]))'
+                for name, label in self.estate.metrics.requests()
+            ]
             values = [self.prometheus.value(part) for part in parts]
             known = [value for value in values if value is not None]
             return sum(known) if known else None
 
-        total = increase("")
+        total = increase('!=""')
         if not total:
             return None  # no requests: there is no ratio, and it is not zero
-        return round((increase(',status=~"5.."') or 0.0) / total, 6)
+        return round((increase('=~"5.."') or 0.0) / total, 6)
 
     def specs(self) -> dict[str, Any]:
         """What a rollback must bring back: pools, node counts by type and capacity type, templates, budgets."""

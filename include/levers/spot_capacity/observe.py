@@ -131,11 +131,12 @@ def latency(world: World, histogram: str, seconds: float) -> Figure | None:
 def error_ratio(world: World, seconds: float) -> Figure | None:
     """Requests that failed on the server's side, REST and gRPC together, by all requests of the last ``seconds``."""
     answered = failed = 0.0
-    for metric in (world.estate.metrics.http_requests, world.estate.metrics.grpc_requests):
-        every = grown(world.prometheus, f'{metric}{{region="{world.target.region}"}}', seconds)
+    for metric, label in world.estate.metrics.requests():
+        # Only requests that carry the label count: without it nothing is known about failures.
+        every = grown(world.prometheus, f'{metric}{{region="{world.target.region}",{label}!=""}}', seconds)
         if not every:
             return None
-        selector = f'{metric}{{region="{world.target.region}",status=~"{SERVER_ERRORS}"}}'
+        selector = f'{metric}{{region="{world.target.region}",{label}=~"{SERVER_ERRORS}"}}'
         answered += every
         failed += grown(world.prometheus, selector, seconds) or 0.0  # no such series: nothing has failed yet
     note = f"{failed:.0f} of {answered:.0f} requests in {seconds:.0f} s"
@@ -158,8 +159,8 @@ def availability(world: World, seconds: float) -> Figure | None:
     """Share of time slots, of those with requests, in which the service answered."""
     slot = float(min(60, max(5, int(seconds // 10))))
     end = world.now()
-    every = _by_slot(world, "", end, seconds, slot)
-    failed = _by_slot(world, f',status=~"{SERVER_ERRORS}"', end, seconds, slot)
+    every = _by_slot(world, '!=""', end, seconds, slot)
+    failed = _by_slot(world, f'=~"{SERVER_ERRORS}"', end, seconds, slot)
     known = {at: count for at, count in every.items() if count > 0}
     if not known:
         return None
@@ -168,10 +169,10 @@ def availability(world: World, seconds: float) -> Figure | None:
     return Figure(good / len(known), "ratio", len(known), "requests by status", note)
 
 
-def _by_slot(world: World, matcher: str, end: float, seconds: float, slot: float) -> dict[float, float]:
+def _by_slot(world: World, status: str, end: float, seconds: float, slot: float) -> dict[float, float]:
     parts = [
-        f'sum(increase({metric}{{region="{world.target.region}"{matcher}}}[{slot:.0f}s]))'
-        for metric in (world.estate.metrics.http_requests, world.estate.metrics.grpc_requests)
+        f'sum(increase({metric}{{region="{world.target.region}",{label}{status}}}[{slot:.0f}s]))'
+        for metric, label in world.estate.metrics.requests()
     ]
     # "or" keeps a slot in which only one of the two protocols has a value.
     expression = f"({parts[0]} + {parts[1]}) or {parts[0]} or {parts[1]}"

@@ -353,21 +353,23 @@ def stranded(world: World, family: str) -> Iterator[str]:
 
 def _metrics(world: World) -> Iterator[Check]:
     metrics = world.estate.metrics
-    names = {
-        "http_requests": metrics.http_requests,
-        "http_duration": f"{metrics.http_duration}_bucket",
-        "grpc_requests": metrics.grpc_requests,
-        "grpc_duration": f"{metrics.grpc_duration}_bucket",
-        "memory": metrics.memory,
+    region = f'region="{world.target.region}"'
+    selectors = {
+        "http_requests": f"{metrics.http_requests}{{{region}}}",
+        "http_status_label": f'{metrics.http_requests}{{{region},{metrics.http_status_label}!=""}}',
+        "http_duration": f"{metrics.http_duration}_bucket{{{region}}}",
+        "grpc_requests": f"{metrics.grpc_requests}{{{region}}}",
+        "grpc_status_label": f'{metrics.grpc_requests}{{{region},{metrics.grpc_status_label}!=""}}',
+        "grpc_duration": f"{metrics.grpc_duration}_bucket{{{region}}}",
+        "memory": f"{metrics.memory}{{{region}}}",
     }
-    for field, name in names.items():
-        series = f'{name}{{region="{world.target.region}"}}'
+    for field, series in selectors.items():
         if world.prometheus.series_exists(series):
-            yield Check(f"metric {name}", True, f"{series} has samples")
+            yield Check(f"metric {field}", True, f"{series} has samples")
         else:
             reason = f"Prometheus {world.prometheus.url} has no sample of {series} in the last 5 minutes"
             remedy = f"correct metrics.{field} in estate.yaml, or have Prometheus scrape it with the label region"
-            yield Check(f"metric {name}", False, reason, remedy)
+            yield Check(f"metric {field}", False, reason, remedy)
 
 
 def _karpenter(world: World) -> Iterator[Check]:

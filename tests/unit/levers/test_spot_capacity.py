@@ -651,10 +651,18 @@ def test_a_node_without_a_price_leaves_the_cost_unknown(world: World) -> None:
 # Preflight -------------------------------------------------------------------------------------------------------
 
 
+def test_a_wrong_status_label_is_refused_and_never_reads_as_no_errors(world: World) -> None:
+    world.prometheus.labelled = False
+    refused = {check.name: check.remedy for check in failed(LEVER.preflight(world.target))}
+    assert list(refused) == ["metric http_status_label", "metric grpc_status_label"]
+    assert refused["metric http_status_label"].startswith("correct metrics.http_status_label in estate.yaml")
+    assert observed(world)["error_ratio"] is None
+
+
 def test_a_healthy_world_passes_every_check_and_nothing_is_written(world: World) -> None:
     checks = LEVER.preflight(world.target)
     assert failed(checks) == []
-    assert len(checks) == 21
+    assert len(checks) == 23
     assert world.writes == []
 
 
