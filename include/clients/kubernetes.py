@@ -17,6 +17,7 @@ from typing import Any
 
 Object = dict[str, Any]
 PAGE = 500  # objects in one answer to a list request
+STARTING_SECONDS = 20.0  # how long after an outage a refusal may still be the API server starting
 TIMEOUT = (5.0, 30.0)  # seconds to connect, seconds between two bytes
 
 
@@ -126,6 +127,7 @@ class Cluster:
         self._patience = patience
         self._sleep = sleep
         self._clock = clock
+        self._away_at: float | None = None  # when the API server was last out of reach
 
     def version(self) -> str:
         """The server's version, such as ``v1.36.3``; fails at once when the cluster can't be reached."""
@@ -329,7 +331,12 @@ class Cluster:
             try:
                 return self._once(method, path, kind, query, body, media, timeout)
             except UnreachableError:
+                self._away_at = self._clock()
                 if self._clock() - start >= patience:
+                    raise
+            except ForbiddenError:
+                # An API server that has just started forbids everything until it has read its roles.
+                if self._away_at is None or self._clock() - self._away_at >= STARTING_SECONDS:
                     raise
             self._sleep(_pause(attempt))
             attempt += 1

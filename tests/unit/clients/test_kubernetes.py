@@ -177,6 +177,22 @@ def test_refusals_are_not_tried_again_and_say_what_to_do(status: int, error: typ
     assert len(api.requests) == 1
 
 
+def test_an_api_server_that_has_just_started_forbids_for_a_moment() -> None:
+    forbidden = refusal(403, {"message": "roles are not read yet"})
+    client, api, _ = cluster(DOWN, forbidden, {"metadata": {"name": "x"}})
+    assert client.get(NODE_POOL, "x") == {"metadata": {"name": "x"}}
+    assert len(api.requests) == 3
+
+
+def test_a_refusal_long_after_an_outage_is_a_refusal() -> None:
+    client, api, clock = cluster(DOWN, {"metadata": {"name": "x"}}, refusal(403, {"message": "said so"}))
+    client.get(NODE_POOL, "x")
+    clock.now += 60
+    with pytest.raises(ForbiddenError):
+        client.get(NODE_POOL, "x")
+    assert len(api.requests) == 3
+
+
 def test_evict_tells_blocked_from_gone() -> None:
     client, api, _ = cluster(
         {}, refusal(429, {"message": "budget"}), refusal(404, {"message": "pod gone", "details": {"name": "p"}})
