@@ -162,6 +162,6 @@ def test_an_empty_spot_market_falls_back_to_on_demand_in_its_own_domains(tmp_pat
     with rehearsal(tmp_path, REGIONS=REGION, FAULT="ice") as process:
         report = outcome(tmp_path, process)
     gates = [r["figures"] for r in records(tmp_path) if r["step"] == "gate" and r["figures"]["slot"] == "step_2"]
-    pending = [result for result in gates[0]["results"] if result["gate"] == "pending_pods"]
+    pending = [result for result in gates[0]["results"] if result["gate"] == "pods_pending_too_long"]
     assert pending[0]["outcome"] == "pass"
     assert report["verdict"] == "promoted"
