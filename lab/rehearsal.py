@@ -398,7 +398,10 @@ class Rehearsal:
     def _record_measurements(self, whole: Mapping[str, Any], chains: Mapping[str, Sequence[Record]]) -> None:
         assert self.world is not None
         assert self.airflow is not None
-        name = "rehearsal" + (f"_{self.settings.fault}" if self.settings.fault else "")
+        # One file for each number of regions: a fault test's single region must not replace the whole week's figures.
+        name = f"rehearsal_{len(self.settings.regions)}_regions" + (
+            f"_{self.settings.fault}" if self.settings.fault else ""
+        )
         measured = {
             "command": f"make rehearsal REGIONS={','.join(self.settings.regions)} FAULT={self.settings.fault}",
             "cpus": os.cpu_count(),
