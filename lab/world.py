@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from include.clients.prometheus import Prometheus
 from include.estate import Estate, EstateError, load_estate
 from lab import control_plane as planes
 from lab import telemetry, workloads
@@ -260,6 +261,17 @@ class _Boot:
         self.processes.wait_until(
             lambda: telemetry.answers(f"http://127.0.0.1:{self.plant_port}/health"), "the plant answering", 30
         )
+        prometheus = Prometheus(self.state["prometheus"])
+        for name in self.names:
+            # The memory gauge has no backfilled history: it is there with the first scrape of the plant.
+            live = (
+                f'{self.estate.metrics.memory}{{region="{name}"}} and on() up{{job="karpenter",region="{name}"}} == 1'
+            )
+            self.processes.wait_until(
+                lambda live=live: bool(prometheus.query(live)),  # type: ignore[misc]
+                f"Prometheus having scraped the plant and Karpenter of {name}",
+                30,
+            )
 
     def _note(self, what: str) -> None:
         self.seconds[what] = round(time.monotonic() - self.started, 1)
