@@ -74,6 +74,8 @@ def form_fields(model: type[BaseModel], estate: Estate) -> dict[str, dict[str, A
         schema["default"] = list(default) if isinstance(default, tuple) else default
         if not schema.get("description") or schema["default"] is None:
             raise ValueError(f"{model.__name__}.{name} needs a description and a default: a form can't show it without")
+        if schema["default"] == "":
+            schema["type"] = ["string", "null"]  # the form takes an empty text for an answer only where null is one
         if name == "regions":
             schema |= {"items": {"type": "string", "enum": defaults["regions"]}, "uniqueItems": True}
         fields[name] = schema

@@ -209,7 +209,8 @@ class Engine:
         """The run that the current task belongs to."""
         context = get_current_context()
         ti = context["ti"]
-        params = dict(context["params"])
+        # The trigger form sends null for a text that was left empty.
+        params = {name: "" if value is None else value for name, value in context["params"].items()}
         cached = functools.cache(lambda region: self.clients(region, self.estate))
         return Run(
             lever=self.lever or cast("Lever", _Named(str(params["lever"]))),
@@ -545,10 +546,10 @@ def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict
     arguments["params"] = {
         "lever": Param(EVERYTHING, type="string", enum=[EVERYTHING, *levers.LEVERS], description="What to undo"),
         "regions": Param(names, type="array", description="Where to undo it", **choice),
-        "run": Param("", type="string", maxLength=300, description=which),
+        "run": Param("", type=["string", "null"], maxLength=300, description=which),
         "dry_run": Param(True, type="boolean", description="Only show what would be undone; nothing is written"),
         "emergency": Param(False, type="boolean", description="Skip the approval; the reason is required"),
-        "reason": Param("", type="string", maxLength=500, description=reason),
+        "reason": Param("", type=["string", "null"], maxLength=500, description=reason),
     }
     return arguments
 

@@ -401,6 +401,14 @@ def test_no_write_without_approval_lock_and_snapshot(world: World, writer: str) 
         assert safety | {f"{region}.take_snapshot"} <= upstream, task.task_id
 
 
+def test_a_reason_left_empty_in_the_form_is_no_reason(world: World, run_dag: Runner) -> None:
+    dag = rollout_dag(world)
+    assert dag.params.get_param("reason").schema["type"] == ["string", "null"]
+    run = run_dag(dag, {"regions": [AP], "reason": None})
+    assert run.state == "success"
+    assert run.verdict["verdict"] == "dry run"
+
+
 def test_params_have_bounds_descriptions_and_safe_defaults(world: World) -> None:
     params = rollout_dag(world).params
     assert {name: params[name] for name in params} == {
