@@ -61,19 +61,19 @@ def _kubernetes(name: str, seconds: int, version_args: tuple[str, ...] = ("--ver
 
 
 PROGRAMS: tuple[Program, ...] = (
-    _kubernetes("kube-apiserver", 250),
-    _kubernetes("kube-controller-manager", 70),
-    _kubernetes("kube-scheduler", 30),
-    _kubernetes("kubectl", 40, ("version", "--client")),
-    Program("etcd", "etcd", "go.etcd.io/etcd/server/v3", "3.6.8", 20),
-    Program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", "0.8.0", 55),
-    Program("karpenter", "karpenter", "github.com/aws/karpenter-provider-aws/cmd/controller", "1.14.3", 150),
+    _kubernetes("kube-apiserver", 240),
+    _kubernetes("kube-controller-manager", 60),
+    _kubernetes("kube-scheduler", 6),
+    _kubernetes("kubectl", 21, ("version", "--client")),
+    Program("etcd", "etcd", "go.etcd.io/etcd/server/v3", "3.6.8", 23),
+    Program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", "0.8.0", 58),
+    Program("karpenter", "karpenter", "github.com/aws/karpenter-provider-aws/cmd/controller", "1.14.3", 104),
     Program(
         "prometheus",
         "prometheus",
         "github.com/prometheus/prometheus/cmd/prometheus",
         "0.316.0",
-        70,
+        98,
         tags="netgo,remove_all_sd",
     ),
     Program(
@@ -81,7 +81,7 @@ PROGRAMS: tuple[Program, ...] = (
         "prometheus",
         "github.com/prometheus/prometheus/cmd/promtool",
         "0.316.0",
-        20,
+        46,
         tags="netgo,remove_all_sd",
     ),
 )
