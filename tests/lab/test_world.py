@@ -135,6 +135,13 @@ def test_half_of_the_pods_breaks_the_latency_gate_and_their_return_mends_it(
     world.processes.wait_until(lambda: _p95_outcome(prometheus, "10s") == "pass", "the gate passing again", 60)
 
 
+def test_a_pod_that_was_marked_unready_for_its_node_is_ready_again(world: worlds.World, core: client.CoreV1Api) -> None:
+    name = core.list_namespaced_pod("akidb").items[0].metadata.name
+    unready = {"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "NodeNotReady"}]}}
+    core.patch_namespaced_pod_status(name, "akidb", unready)
+    world.processes.wait_until(lambda: _ready(core) == 30, "the pod being ready again", 30)
+
+
 def test_a_second_lab_runs_beside_and_leaves_nothing(world: worlds.World, tmp_path: Path) -> None:
     """Boot and end a lab as a person does; the first one must not notice."""
     command = [sys.executable, "-m", "lab", "up", "--regions", "us-east-1", "--folder", str(tmp_path / "second")]
