@@ -255,27 +255,27 @@ def _restore_queue(
 
 
 def verify(world: World, snapshot: Mapping[str, Any]) -> list[Difference]:
-    """Every field of the snapshot whose live value is another one, and nodes that should be gone or are cordoned."""
+    """What would still have to be set back, from live to snapshot: fields, nodes to go, nodes that are cordoned."""
     live = read_live(world)
     found: list[Difference] = []
     for part in ("queue", "node_class", "node_group", "nodes"):
-        found += _differing(part, snapshot[part], live[part])
+        found += _differing(part, live[part], snapshot[part])
     for part in ("rules", "node_pools", "constraints"):
         for name, was in snapshot[part].items():
-            found += _differing(f"{part}/{name}", was, live[part].get(name))
+            found += _differing(f"{part}/{name}", live[part].get(name), was)
     for node in world.cluster.list(NODE):
         fact = node_fact(node)
         if fact.node_pool in POOLS and snapshot["node_pools"][fact.node_pool] is None:
-            found.append(Difference(f"Node/{fact.name} of {fact.node_pool}", None, fact.instance_type))
+            found.append(Difference(f"Node/{fact.name} of {fact.node_pool}", fact.instance_type, None))
         if CORDONED in (node["metadata"].get("annotations") or {}):
-            found.append(Difference(f"Node/{fact.name} cordon", None, MANAGER))
+            found.append(Difference(f"Node/{fact.name} cordon", MANAGER, None))
     return found
 
 
-def _differing(path: str, was: Any, live: Any) -> list[Difference]:
-    if was == live:
+def _differing(path: str, live: Any, was: Any) -> list[Difference]:
+    if live == was:
         return []
-    if not isinstance(was, dict) or not isinstance(live, dict):
-        return [Difference(path, was, live)]
-    keys = sorted({*was, *live})
-    return [d for key in keys for d in _differing(f"{path} {key}", was.get(key), live.get(key))]
+    if not isinstance(live, dict) or not isinstance(was, dict):
+        return [Difference(path, live, was)]
+    keys = sorted({*live, *was})
+    return [d for key in keys for d in _differing(f"{path} {key}", live.get(key), was.get(key))]

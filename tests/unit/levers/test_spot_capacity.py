@@ -413,7 +413,9 @@ def test_nodes_that_are_cordoned_already_are_the_surplus() -> None:
 def test_a_rollback_restores_everything_capacity_first(world: World) -> None:
     snapshot = LEVER.snapshot(world.target)
     apply_all(world)
-    assert len(LEVER.verify_restored(world.target, snapshot)) > 10
+    to_set_back = [str(difference) for difference in LEVER.verify_restored(world.target, snapshot)]
+    assert len(to_set_back) > 10
+    assert "node_group desiredSize: 2 -> 5" in to_set_back  # from live to snapshot, as an approver reads it
     world.writes.clear()
     restored = LEVER.rollback(world.target, snapshot)
     assert restored.changed_by_others == ()
