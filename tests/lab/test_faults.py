@@ -112,19 +112,13 @@ def test_a_task_killed_in_the_middle_of_apply_is_tried_again_and_the_run_ends(tm
     assert "it is tried again" in (tmp_path / "output").read_text()
 
 
-def test_an_api_server_away_for_20_seconds_does_not_leave_the_run_half_way(tmp_path: Path) -> None:
-    name = f"{REGION}-kube-apiserver"
+@pytest.mark.parametrize(("program", "seconds"), [("kube-apiserver", 20), ("karpenter", 30)])
+def test_a_controller_away_for_a_while_does_not_leave_the_run_half_way(
+    tmp_path: Path, program: str, seconds: float
+) -> None:
     with rehearsal(tmp_path, REGIONS=REGION) as process, paused_crash_check(tmp_path):
         wait_for(process, lambda: applying(tmp_path, "step_2"), "the second step")
-        away(tmp_path, name, 20)
-        outcome(tmp_path, process)
-
-
-def test_karpenter_away_for_30_seconds_does_not_leave_the_run_half_way(tmp_path: Path) -> None:
-    name = f"{REGION}-karpenter"
-    with rehearsal(tmp_path, REGIONS=REGION) as process, paused_crash_check(tmp_path):
-        wait_for(process, lambda: applying(tmp_path, "step_2"), "the second step")
-        away(tmp_path, name, 30)
+        away(tmp_path, f"{REGION}-{program}", seconds)
         outcome(tmp_path, process)
 
 
