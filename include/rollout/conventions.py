@@ -19,13 +19,15 @@ class Tag(enum.StrEnum):
     RECURRING = "recurring"
     OPERATIONS = "operations"
     SPOT = "spot"
+    COST = "cost"
+    FORECAST = "forecast"
 
 
 def log_failure(context: Mapping[str, Any]) -> None:
     """Name the failed task and where to look next; the run's verdict says what was left behind."""
     instance = context["task_instance"]
     logging.getLogger(__name__).error(
-        "%s failed in %s/%s; the run's task 'verdict' says what was left behind and the next command",
+        "%s failed in %s/%s; its own message and, in a rollout, the task 'verdict' say what was left behind",
         instance.task_id,
         instance.dag_id,
         instance.run_id,

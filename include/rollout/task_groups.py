@@ -41,6 +41,7 @@ from airflow.sdk import Param, TaskGroup, TriggerRule, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include import levers
+from include.clients.connections import SettingMissingError, aws_of, base_url, connection, prometheus_of, s3_client
 from include.estate import Estate, EstateError, load_estate
 from include.rollout import flow, rollback, steps
 from include.rollout.conventions import DAG_DEFAULT_ARGS, Tag
@@ -109,50 +110,20 @@ class ClusterLeases:
             raise LeaseConflictError(str(error)) from error
 
 
-def connection(conn_id: str, field: str) -> Any:
-    """The Airflow connection. Raises Refused naming the id, the setting that names it and the remedy."""
-    from airflow.sdk import Connection
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    try:
-        return Connection.get(conn_id)
-    except AirflowNotFoundException:
-        raise Refused(
-            f"Airflow connection {conn_id!r} ({field}) does not exist: "
-            f"create it with `airflow connections add {conn_id}`, or correct its id in the estate's file"
-        ) from None
-
-
-def base_url(conn: Any) -> str:
-    """The address of an http connection, such as ``https://prometheus.example:9090/path``."""
-    host = conn.host or ""
-    if "://" not in host:
-        host = f"{conn.schema or 'http'}://{host}"
-    return f"{host.rstrip('/')}:{conn.port}" if conn.port else host.rstrip("/")
-
-
 def clients_for(region: str, estate: Estate) -> Clients:
     """The clients of a region from its Airflow connections. Raises Refused naming a connection that is missing."""
-    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
     from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 
-    from include.clients.aws import Aws
     from include.clients.kubernetes import Cluster
-    from include.clients.prometheus import Prometheus
 
-    ids = estate.region(region).connections
-    where = f"regions.{region}.connections"
-    connection(ids.kubernetes, f"{where}.kubernetes")
-    connection(ids.aws, f"{where}.aws")
-    metrics = connection(ids.prometheus, f"{where}.prometheus")
-
-    def aws_client(service: str, config: Any) -> Any:
-        return AwsBaseHook(ids.aws, region_name=region, client_type=service, config=config).get_conn()
-
-    cluster = Cluster(KubernetesHook(conn_id=ids.kubernetes).get_conn(), name=estate.region(region).cluster)
-    auth = (metrics.login, metrics.password or "") if metrics.login else None
-    prometheus = Prometheus(base_url(metrics), auth=auth)
-    return Clients(cluster, prometheus, Aws(aws_client), ClusterLeases(cluster, estate.namespace))
+    conn_id = estate.region(region).connections.kubernetes
+    try:
+        connection(conn_id, f"regions.{region}.connections.kubernetes")
+        aws, prometheus = aws_of(region, estate), prometheus_of(region, estate)
+    except SettingMissingError as error:
+        raise Refused(str(error)) from error
+    cluster = Cluster(KubernetesHook(conn_id=conn_id).get_conn(), name=estate.region(region).cluster)
+    return Clients(cluster, prometheus, aws, ClusterLeases(cluster, estate.namespace))
 
 
 def open_ledger() -> Ledger:
@@ -164,13 +135,7 @@ def open_ledger() -> Ledger:
         raise Refused(
             f"Airflow Variable {LEDGER_VARIABLE!r} is not set: set it to an absolute path or s3://connection@bucket/prefix"
         )
-    return Ledger(open_store(location, _s3_client))
-
-
-def _s3_client(conn_id: str | None) -> Any:
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-    return S3Hook(conn_id or S3Hook.default_conn_name).get_conn()
+    return Ledger(open_store(location, s3_client))
 
 
 def run_ended(holder: str) -> bool | None:
@@ -188,7 +153,7 @@ def run_ended(holder: str) -> bool | None:
         place = f"{url}/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
         answer = requests.get(place, headers=headers, timeout=API_TIMEOUT)
         answer.raise_for_status()
-    except (requests.RequestException, Refused) as error:
+    except (requests.RequestException, SettingMissingError) as error:
         log.warning("can't tell whether %s has ended: %s", holder, error)
         return None
     return answer.json()["state"] in {"success", "failed"}
@@ -346,12 +311,15 @@ def show_problem(message: str) -> None:
     read_estate()
 
 
-def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | None = None) -> None:
-    """Wire the rollout of ``lever`` into the current DAG. Tests give their own ``clients`` and ``estate``."""
+def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | None = None) -> Any:
+    """Wire the rollout of ``lever`` into the current DAG. Tests give their own ``clients`` and ``estate``.
+
+    Returns the task ``promote``, for what is to follow a rollout that was promoted; None when the estate can't be read.
+    """
     estate, problem = _estate_or_problem(estate)
     if estate is None:
         show_problem(problem)
-        return
+        return None
     engine = Engine(estate, levers.lever(lever), clients or clients_for)
     preflight = _task(engine, steps.check_preflight)
     plan = _task(engine, steps.make_plan)
@@ -386,6 +354,7 @@ def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | 
     # The locks go last: nobody else may write while this run promotes or undoes.
     decide >> promote >> unlock
     undone >> unlock >> verdict
+    return promote
 
 
 def _region(engine: Engine, region: str) -> tuple[Any, Any]:

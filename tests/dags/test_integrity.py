@@ -26,11 +26,24 @@ FILES = docs.dag_files(DAGS)
 LINES, FACTORY_LINES = 170, 120
 FAMILIES = {"rollout": Tag.ROLLOUT, "recurring": Tag.RECURRING, "operations": Tag.OPERATIONS}
 # What makes a parse slow: a task imports these in its body.
-HEAVY = ("pandas", "numpy", "keras", "jax", "kubernetes", "boto3", "great_expectations", "pyarrow")
+HEAVY = (
+    "pandas",
+    "numpy",
+    "keras",
+    "jax",
+    "kubernetes",
+    "boto3",
+    "great_expectations",
+    "pyarrow",
+    "duckdb",
+    "matplotlib",
+    "onnxruntime",
+    "lightgbm",
+)
 # What a DAG file may import; everything else belongs into a task module.
 MAY_IMPORT = re.compile(
     r"airflow\.sdk|airflow\.providers\.standard\..+|airflow\.timetables\..+|airflow\.models\.param"
-    r"|include\.estate|include\.levers(\.\w+)?|include\.rollout\.(task_groups|conventions)|include\.\w+\.tasks"
+    r"|include\.estate|include\.levers(\.\w+)?|include\.rollout\.(task_groups|conventions)|include\.\w+\.(\w+_)?tasks"
 )
 
 

@@ -1,0 +1,87 @@
+"""Clients from Airflow connections and variables, for tasks. Airflow is imported in the functions only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from include.estate import Estate
+
+if TYPE_CHECKING:
+    from include.clients.aws import Aws
+    from include.clients.prometheus import Prometheus
+    from include.clients.storage import Storage
+
+
+class SettingMissingError(RuntimeError):
+    """A connection or variable that a task needs does not exist; the message says how to create it."""
+
+
+def connection(conn_id: str, field: str) -> Any:
+    """The Airflow connection. Raises SettingMissingError naming the id, the setting that names it and the remedy."""
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return Connection.get(conn_id)
+    except AirflowNotFoundException:
+        raise SettingMissingError(
+            f"Airflow connection {conn_id!r} ({field}) does not exist: "
+            f"create it with `airflow connections add {conn_id}`, or correct its id in the estate's file"
+        ) from None
+
+
+def base_url(conn: Any) -> str:
+    """The address of an http connection, such as ``https://prometheus.example:9090/path``."""
+    host = conn.host or ""
+    if "://" not in host:
+        host = f"{conn.schema or 'http'}://{host}"
+    return f"{host.rstrip('/')}:{conn.port}" if conn.port else host.rstrip("/")
+
+
+def prometheus_of(region: str, estate: Estate) -> Prometheus:
+    """The Prometheus of a region."""
+    from include.clients.prometheus import Prometheus
+
+    conn_id = estate.region(region).connections.prometheus
+    conn = connection(conn_id, f"regions.{region}.connections.prometheus")
+    auth = (conn.login, conn.password or "") if conn.login else None
+    return Prometheus(base_url(conn), auth=auth)
+
+
+def aws_of(region: str, estate: Estate) -> Aws:
+    """The AWS clients of a region."""
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+    from include.clients.aws import Aws
+
+    conn_id = estate.region(region).connections.aws
+    connection(conn_id, f"regions.{region}.connections.aws")
+
+    def make(service: str, config: Any) -> Any:
+        return AwsBaseHook(conn_id, region_name=region, client_type=service, config=config).get_conn()
+
+    return Aws(make)
+
+
+def s3_client(conn_id: str | None) -> Any:
+    """A boto3 client of S3 for an AWS connection; None is Airflow's default one."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    return S3Hook(conn_id or S3Hook.default_conn_name).get_conn()
+
+
+def storage_at(variable: str) -> Storage:
+    """The storage at the place that an Airflow Variable names. Raises SettingMissingError when it is not set."""
+    from airflow.sdk import Variable
+
+    from include.clients.storage import StorageError, open_storage
+
+    location = Variable.get(variable, default=None)
+    if not location:
+        raise SettingMissingError(
+            f"Airflow Variable {variable!r} is not set: set it to an absolute path or s3://connection@bucket/prefix"
+        )
+    try:
+        return open_storage(location, s3_client)
+    except StorageError as error:
+        raise SettingMissingError(f"Airflow Variable {variable!r}: {error}") from error

@@ -1,0 +1,1 @@
+"""Cost truth: a FOCUS-shaped ledger of every dollar, and what is computed from it."""
