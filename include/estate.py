@@ -236,8 +236,8 @@ class Component(_Model):
 
     book: Literal["plan", "list"]
     baseline_usd_month: Decimal | None = Field(
-        default=None, gt=0, description="list book only: week 13 at list prices; left out for central_dc (its node groups "
-        "at on-demand list price) and for jetson (all devices in their first mode)",
+        default=None, gt=0, description="list book only: week 13 at list prices; left out for central_dc (its node "
+        "groups at on-demand list price) and for jetson (all devices in their first mode)",
     )  # fmt: skip
     rules: Annotated[tuple[ComponentRule, ...], Field(min_length=1)]
 
