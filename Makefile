@@ -18,7 +18,7 @@ BIN := .venv/bin
 SOURCES := $(wildcard dags include lab plugins models jetson_tasks tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearsal test test-faults lab-up lab-down airflow lint format bench docs requirements
+.PHONY: help setup rehearsal test test-faults conformance lab-up lab-down airflow lint format bench docs requirements
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: setup ## unit, DAG and lab tests
 
 test-faults: setup ## kill -9 and fault runs against the lab; takes long
 	@$(BIN)/pytest $(wildcard tests/lab) -m faults
+
+conformance: setup ## a day of each cost source against the public FOCUS 1.2 rule set (needs a Python 3.12)
+	@$(BIN)/python -m tests.conformance.run
 
 lab-up: setup ## boot the lab alone (REGIONS=, TRACE=)
 	@$(BIN)/python -m lab up
@@ -67,3 +70,5 @@ requirements: setup ## compile requirements*.in again, for every platform and wi
 		requirements.in -o requirements.txt
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		requirements-dev.in -o requirements-dev.txt
+	@$(BIN)/uv pip compile --universal --python-version 3.12 --generate-hashes --no-emit-index-url \
+		tests/conformance/requirements.in -o tests/conformance/requirements.txt

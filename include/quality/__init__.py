@@ -1,1 +1,1 @@
-"""Great Expectations suites, one a table."""
+"""Great Expectations suites, one a table, and what judges a table by them."""

@@ -15,7 +15,7 @@ from include.estate import load_estate
 from include.rollout.ledger import LedgerError
 from include.rollout.lever import Refused
 from include.rollout.lock import LeaseConflictError
-from include.rollout.task_groups import ClusterLeases, base_url, clients_for, connection, open_ledger, run_ended
+from include.rollout.task_groups import ClusterLeases, clients_for, open_ledger, run_ended
 
 STATES = {"manual__2026-11-24T10:00:00+00:00": "running", "done": "success", "lost": "failed"}
 
@@ -87,19 +87,6 @@ def test_a_missing_connection_is_named_with_the_setting_and_the_remedy(airflow_d
         "Airflow connection 'kubernetes_us_east_1' (regions.us-east-1.connections.kubernetes) does not exist: "
         "create it with `airflow connections add kubernetes_us_east_1`, or correct its id in the estate's file"
     )
-
-
-@pytest.mark.parametrize(
-    ("uri", "url"),
-    [
-        ("http://localhost:9090", "http://localhost:9090"),
-        ("http://prometheus.example/https", "https://prometheus.example"),
-        ("http://https%3A%2F%2Fprometheus.example%2Fpath%2F", "https://prometheus.example/path"),
-    ],
-)
-def test_addresses_of_http_connections(monkeypatch: pytest.MonkeyPatch, uri: str, url: str) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_METRICS", uri)
-    assert base_url(connection("metrics", "test")) == url
 
 
 def test_the_ledgers_place_is_asked_for(airflow_database: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,73 @@
+"""Fixed contracts as rows of the cost table: USD a month over 30.4 days, one row a contract and day."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from include.cost.partition import billing_period, day_start, money, write_partition
+from include.cost.store import Facts
+from include.estate import Contract, Estate
+from include.prices import DAYS_PER_MONTH
+
+SOURCE = "contracts"
+SOURCE_FILE = "estate.yaml"
+
+
+def contract_rows(contracts: Sequence[Contract], day: dt.date, currency: str) -> list[dict[str, Any]]:
+    """The rows of ``day``, in the order of the estate's list. ``ends`` is a contract's last day.
+
+    The row of the source is the contract's place in the list, the first being 1. No list price is known: null.
+    """
+    return [
+        _row(contract, place, day, currency) for place, contract in enumerate(contracts, 1) if in_force(contract, day)
+    ]
+
+
+def in_force(contract: Contract, day: dt.date) -> bool:
+    """Whether the contract runs on ``day``; its first and last day count."""
+    return contract.begins <= day and (contract.ends is None or day <= contract.ends)
+
+
+def contracts_partition(estate: Estate, day: dt.date, received: dt.datetime, path: Path) -> Facts | None:
+    """Write the partition of ``day`` to ``path``; None, and nothing written, when no contract runs on it.
+
+    ``received`` (aware) says from when the estate's list is, such as the run's ``as_of``.
+    """
+    rows = contract_rows(estate.cost.contracts, day, estate.cost.currency)
+    if not rows:
+        return None
+    facts = Facts(SOURCE, day, 0, Decimal(0), 0, received, (SOURCE_FILE,))
+    return write_partition(rows, facts, path)
+
+
+def _row(contract: Contract, place: int, day: dt.date, currency: str) -> dict[str, Any]:
+    cost = money(contract.usd_month / DAYS_PER_MONTH)
+    return {
+        **billing_period(day),
+        "BilledCost": cost,
+        "BillingCurrency": currency,
+        "ChargeCategory": "Purchase",
+        "ChargeDescription": f"{contract.name}: {contract.usd_month} a month / {DAYS_PER_MONTH} days",
+        "ChargeFrequency": "Recurring",
+        "ChargePeriodEnd": day_start(day + dt.timedelta(days=1)),
+        "ChargePeriodStart": day_start(day),
+        "ContractedCost": cost,
+        "EffectiveCost": cost,
+        "InvoiceIssuerName": contract.provider,
+        "PricingQuantity": Decimal(1),
+        "PricingUnit": "Days",
+        "ProviderName": contract.provider,
+        "PublisherName": contract.provider,
+        "ResourceId": contract.name,
+        "ResourceName": contract.name,
+        "ResourceType": "Contract",
+        "ServiceCategory": "Other",
+        "ServiceName": contract.name,
+        "ServiceSubcategory": "Other (Other)",
+        "x_SourceFile": SOURCE_FILE,
+        "x_SourceRow": place,
+    }
