@@ -95,6 +95,13 @@ LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 NODE_POOL = Kind("karpenter.sh/v1", "NodePool", "nodepools", namespaced=False)
 NODE_CLAIM = Kind("karpenter.sh/v1", "NodeClaim", "nodeclaims", namespaced=False)
 EC2_NODE_CLASS = Kind("karpenter.k8s.aws/v1", "EC2NodeClass", "ec2nodeclasses", namespaced=False)
+NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
+SERVICE = Kind("v1", "Service", "services")
+SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
+RBAC = "rbac.authorization.k8s.io/v1"
+CLUSTER_ROLE = Kind(RBAC, "ClusterRole", "clusterroles", namespaced=False)
+CLUSTER_ROLE_BINDING = Kind(RBAC, "ClusterRoleBinding", "clusterrolebindings", namespaced=False)
+PROMETHEUS_RULE = Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules")
 KINDS = {
     kind.name: kind
     for kind in (
@@ -107,6 +114,12 @@ KINDS = {
         NODE_POOL,
         NODE_CLAIM,
         EC2_NODE_CLASS,
+        NAMESPACE,
+        SERVICE,
+        SERVICE_ACCOUNT,
+        CLUSTER_ROLE,
+        CLUSTER_ROLE_BINDING,
+        PROMETHEUS_RULE,
     )
 }
 

@@ -35,6 +35,19 @@ class Series:
     points: tuple[tuple[float, float], ...]
 
 
+@dataclass(frozen=True)
+class Rule:
+    """One loaded rule. ``kind`` is ``alerting`` or ``recording``; ``health`` ``ok``, ``err``, or ``unknown`` before its
+    first evaluation; ``error`` what its last evaluation said, empty when it went well.
+    """
+
+    group: str
+    name: str
+    kind: str
+    health: str
+    error: str
+
+
 class Prometheus:
     """One Prometheus server. ``timeout`` is in seconds; ``session`` a ``requests.Session``, made here by default."""
 
@@ -108,15 +121,24 @@ class Prometheus:
         counts = {float(s.labels["le"]): s.value for s in samples if not math.isnan(s.value)}
         return dict(sorted(counts.items())) or None
 
-    def _ask(self, path: str, parameters: Mapping[str, str]) -> Any:
+    def rules(self) -> list[Rule]:
+        """Every alerting and recording rule that the server has loaded, in the order of its groups."""
+        return [
+            Rule(group["name"], rule["name"], rule["type"], rule["health"], rule.get("lastError") or "")
+            for group in self._ask("rules", {}, "get")["groups"]
+            for rule in group["rules"]
+        ]
+
+    def _ask(self, path: str, parameters: Mapping[str, str], method: str = "post") -> Any:
         import requests
 
-        problem = ""
+        problem, what = "", parameters.get("query", path)
         for attempt in range(ATTEMPTS):
             if attempt:
                 self._sleep(0.5 * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
             try:
-                response = self._session.post(
+                send = getattr(self._session, method)  # what changes nothing may also be posted, but for the rules
+                response = send(
                     f"{self.url}/api/v1/{path}", data=dict(parameters), timeout=self._timeout, auth=self._auth
                 )
             except requests.RequestException as error:
@@ -128,9 +150,9 @@ class Prometheus:
                     "Prometheus connection"
                 )
             if response.status_code >= 500 or response.status_code == 429:
-                problem = f"answers {response.status_code} to {parameters['query']}"
+                problem = f"answers {response.status_code} to {what}"
                 continue
-            return self._data(response, parameters["query"])
+            return self._data(response, what)
         raise PrometheusError(f"{self.url} {problem} ({ATTEMPTS} attempts)")
 
     def _data(self, response: Any, expression: str) -> Any:

@@ -13,6 +13,7 @@ from include.clients.prometheus import (
     MAX_POINTS,
     Prometheus,
     PrometheusError,
+    Rule,
     Sample,
     Series,
     chunks,
@@ -31,6 +32,9 @@ class Session:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def get(self, url: str, **request: Any) -> Any:
+        return self.post(f"GET {url}", **request)
 
 
 def answer(result: Any, kind: str = "vector", status: int = 200) -> Any:
@@ -112,6 +116,25 @@ def test_bucket_increases_are_sorted_by_edge_and_none_without_series() -> None:
     assert prometheus.bucket_increases("d", 'region="r"', 20) == {0.05: 8.0, math.inf: 10.0}
     assert session.sent[0]["data"]["query"] == 'sum by (le) (increase(d_bucket{region="r"}[20s]))'
     assert prometheus.bucket_increases("d", "", 20) is None
+
+
+def test_rules_are_read_by_get_with_their_health() -> None:
+    good = {"name": "a:b", "type": "recording", "health": "ok", "query": "1"}
+    bad = {"name": "Alert", "type": "alerting", "health": "err", "lastError": "many-to-many", "query": "2"}
+    data = {"groups": [{"name": "g", "rules": [good]}, {"name": "h", "rules": [bad]}]}
+    found = SimpleNamespace(status_code=200, json=lambda: {"status": "success", "data": data})
+    prometheus, session, _ = client(found)
+    assert prometheus.rules() == [
+        Rule("g", "a:b", "recording", "ok", ""),
+        Rule("h", "Alert", "alerting", "err", "many-to-many"),
+    ]
+    assert session.sent[0]["url"] == "GET http://prom/api/v1/rules"
+
+
+def test_an_outage_while_the_rules_are_read_names_them() -> None:
+    prometheus, _, _ = client(*(answer([], status=503) for _ in range(4)))
+    with pytest.raises(PrometheusError, match="answers 503 to rules"):
+        prometheus.rules()
 
 
 def test_an_outage_is_tried_four_times_with_growing_pauses() -> None:

@@ -1,0 +1,74 @@
+"""The cost-truth lever as the engine sees it; the work is in the modules beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from include.levers.cost_monitoring import apply, live, observe, plan, preflight, restore
+from include.levers.cost_monitoring.live import World
+from include.levers.spot_capacity.live import refusals
+from include.rollout.gates import Figure
+from include.rollout.lever import Check, Difference, Json, Plan, Restored, Stage, Target
+
+
+class CostMonitoring:
+    """OpenCost, Kubecost, then dashboard and alerts. What somebody else has installed is checked and left alone.
+
+    ``target.clients`` needs ``kubernetes`` (Cluster), ``prometheus`` (Prometheus) and ``aws`` (Aws, for spot prices).
+    Everything that it writes has the field manager ``akidb-cost-monitoring``.
+    """
+
+    name = plan.NAME
+    slots = plan.SLOTS
+    settings_type = plan.MonitoringSettings
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+
+    def preflight(self, target: Target) -> list[Check]:
+        """See :class:`include.rollout.lever.Lever`."""
+        return preflight.run_checks(self._world(target))
+
+    def plan(self, target: Target) -> Plan:
+        """See :class:`include.rollout.lever.Lever`."""
+        world = self._world(target)
+        with refusals(world):
+            state = live.read_live(world)
+            bodies = live.every_body(world, state)
+        return plan.build_plan(target.estate, target.region, world.chosen, state, bodies)
+
+    def snapshot(self, target: Target) -> dict[str, Json]:
+        """See :class:`include.rollout.lever.Lever`."""
+        return live.read_live(self._world(target))
+
+    def apply(self, target: Target, stage: Stage) -> dict[str, Json]:
+        """See :class:`include.rollout.lever.Lever`."""
+        return apply.apply_stage(self._world(target), stage)
+
+    def observe(
+        self,
+        target: Target,
+        stage: Stage,
+        window_seconds: int,
+        applied: Mapping[str, Json],  # noqa: ARG002 - a protocol
+    ) -> dict[str, Figure | None]:
+        """See :class:`include.rollout.lever.Lever`."""
+        figures = observe.observe_slot(self._world(target), window_seconds)
+        return {gate.name: figures[gate.name]() for gate in stage.gates}
+
+    def evidence(self, target: Target) -> dict[str, Any]:
+        """See :class:`include.rollout.lever.Lever`."""
+        return observe.evidence(self._world(target))
+
+    def rollback(self, target: Target, snapshot: Mapping[str, Json]) -> Restored:
+        """See :class:`include.rollout.lever.Lever`."""
+        return restore.restore(self._world(target), snapshot)
+
+    def verify_restored(self, target: Target, snapshot: Mapping[str, Json]) -> list[Difference]:
+        """See :class:`include.rollout.lever.Lever`."""
+        return restore.verify(self._world(target), snapshot)
+
+    def _world(self, target: Target) -> World:
+        return World(target, self._now)

@@ -1,0 +1,194 @@
+"""Evidence: what Prometheus has of OpenCost, Kubecost, the dashboard's queries and the rules. No data is None."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from include.clients.prometheus import Sample
+from include.levers.cost_monitoring import plan, rules
+from include.levers.cost_monitoring.dashboard import REGION, Query, panels
+from include.levers.cost_monitoring.live import World
+from include.levers.cost_monitoring.plan import COVERAGE
+from include.levers.spot_capacity.live import node_facts
+from include.levers.spot_capacity.observe import usd_hour
+from include.levers.spot_capacity.plan import NodeFact
+from include.rollout.gates import Figure
+
+
+def observe_slot(world: World, window: float) -> dict[str, Any]:
+    """Every figure by gate name, each made when it is asked for."""
+    return {
+        "opencost_node_coverage": lambda: node_coverage(world),
+        "opencost_price_gap": lambda: price_gap(world),
+        "kubecost_up": lambda: kubecost_up(world, window),
+        "dashboard_queries_without_data": lambda: queries_figure(world),
+        "rules_not_loaded": lambda: rules_not_loaded(world),
+        "rules_with_errors": lambda: rules_with_errors(world),
+    }
+
+
+# OpenCost --------------------------------------------------------------------------------------------------------
+
+
+def node_prices(world: World) -> dict[str, float]:
+    """OpenCost's USD an hour by node name."""
+    job, region = world.chosen.opencost_job, world.target.region
+    series = f'max by (node) (node_total_hourly_cost{{job="{job}",region="{region}"}})'
+    return {s.labels["node"]: s.value for s in world.prometheus.query(series) if not math.isnan(s.value)}
+
+
+def node_coverage(world: World) -> Figure | None:
+    """Share of the live nodes that OpenCost has a price for."""
+    nodes = node_facts(world)
+    if not nodes:
+        return None
+    prices = node_prices(world)
+    priced = sum(prices.get(node.name, 0) > 0 for node in nodes)
+    note = f"{priced} of {len(nodes)} nodes have a price"
+    return Figure(priced / len(nodes), "ratio", len(nodes), "node_total_hourly_cost / Nodes", note)
+
+
+def price_gap(world: World) -> Figure | None:
+    """How far OpenCost's prices are from list and spot prices of the same nodes, as a share; None without either."""
+    prices = node_prices(world)
+    nodes: list[NodeFact] = [node for node in node_facts(world) if prices.get(node.name, 0) > 0]
+    listed, unknown = usd_hour(world, nodes)
+    if not nodes or not listed:
+        return None
+    told = sum(prices[node.name] for node in nodes)
+    note = f"OpenCost {told:.4f} USD/h, price book and EC2 {listed:.4f} USD/h for {len(nodes)} nodes"
+    source = "node_total_hourly_cost against on-demand list prices and EC2's spot prices"
+    return None if unknown else Figure(abs(told - float(listed)) / float(listed), "ratio", len(nodes), source, note)
+
+
+def prices_missing(world: World) -> list[str]:
+    """What keeps the prices from being complete, for a wait."""
+    found = node_coverage(world)
+    if found is None:
+        return ["the cluster has no node"]
+    return [] if found.value >= COVERAGE else [f"OpenCost's series in Prometheus: {found.note}"]
+
+
+# Kubecost --------------------------------------------------------------------------------------------------------
+
+
+def kubecost_series(world: World) -> str:
+    """The series that says whether Kubecost was scraped."""
+    return f'up{{job="{world.chosen.kubecost_job}",region="{world.target.region}"}}'
+
+
+def kubecost_up(world: World, window: float) -> Figure | None:
+    """Share of the scrapes in the window that Kubecost answered, from its first answer on."""
+    points = sorted(point for series in world.prometheus.raw(kubecost_series(world), window) for point in series.points)
+    first = next((n for n, (_, value) in enumerate(points) if value == 1), None)
+    if first is None:
+        return None
+    answered = [value for _, value in points[first:]]
+    return Figure(sum(answered) / len(answered), "ratio", len(answered), kubecost_series(world))
+
+
+def kubecost_missing(world: World) -> list[str]:
+    """What keeps Kubecost from being seen, for a wait."""
+    series = kubecost_series(world)
+    value = world.prometheus.value(f"max({series})")
+    return [] if value == 1 else [f"{series} {'has no sample' if value is None else f'is {value:g}'}"]
+
+
+# Dashboard -------------------------------------------------------------------------------------------------------
+
+
+def regions_reporting(world: World) -> set[str]:
+    """The regions whose node prices this Prometheus has."""
+    samples = world.prometheus.query("count by (region) (akidb:cost_usd_day:region)")
+    return {sample.labels.get("region", "") for sample in samples}
+
+
+def demanded(world: World) -> list[tuple[str, Query]]:
+    """The panels' queries that must have data: those of all regions together only once every region reports."""
+    whole = set(world.estate.regions) <= regions_reporting(world)
+    every = [(spec.title, query) for spec in panels(world.estate, world.chosen.opencost_job) for query in spec.queries]
+    return [(title, query) for title, query in every if whole or query.scope == REGION]
+
+
+def without_data(world: World) -> tuple[list[str], int]:
+    """The panels with a query that gives nothing for this region, and how many queries were asked."""
+    asked = demanded(world)
+    empty = [
+        f"{title}: {query.legend}"
+        for title, query in asked
+        if not _answers(world, query, world.prometheus.query(query.expression))
+    ]
+    return empty, len(asked)
+
+
+def _answers(world: World, query: Query, samples: Sequence[Sample]) -> bool:
+    mine = [s for s in samples if query.scope != REGION or s.labels.get("region") == world.target.region]
+    return any(math.isfinite(sample.value) for sample in mine)
+
+
+def queries_figure(world: World) -> Figure:
+    """How many of the dashboard's queries have no data."""
+    empty, asked = without_data(world)
+    note = f"without data: {'; '.join(empty)}" if empty else f"{asked} queries have data"
+    return Figure(len(empty), "queries", asked, "Prometheus, each panel's query", note)
+
+
+# Rules -----------------------------------------------------------------------------------------------------------
+
+
+def wanted_rules(world: World) -> list[tuple[str, str]]:
+    """(group, rule) of every rule that this region must have."""
+    groups = rules.groups(world.estate, world.target.region, world.chosen.scrape())
+    return rules.names(groups)
+
+
+def rules_not_loaded(world: World) -> Figure:
+    """How many of the region's rules Prometheus has not loaded."""
+    wanted = wanted_rules(world)
+    loaded = [(rule.group, rule.name) for rule in world.prometheus.rules()]
+    lacking = [name for name in wanted if name not in loaded]
+    note = f"not loaded: {', '.join(sorted({rule for _, rule in lacking}))}" if lacking else f"{len(wanted)} loaded"
+    return Figure(len(lacking), "rules", len(wanted), "Prometheus /api/v1/rules", note)
+
+
+def rules_with_errors(world: World) -> Figure | None:
+    """How many of the region's loaded rules failed at their last evaluation; None before the first one of each."""
+    groups = {group for group, _ in wanted_rules(world)}
+    mine = [rule for rule in world.prometheus.rules() if rule.group in groups]
+    if not mine or any(rule.health == "unknown" for rule in mine):
+        return None
+    failed = [f"{rule.name}: {rule.error}" for rule in mine if rule.health != "ok" or rule.error]
+    return Figure(len(failed), "rules", len(mine), "Prometheus /api/v1/rules", "; ".join(failed))
+
+
+def view_missing(world: World) -> list[str]:
+    """What keeps dashboard and alerts from being complete, for a wait."""
+    lacking = rules_not_loaded(world)
+    if lacking.value:
+        return [lacking.note]
+    failed = rules_with_errors(world)
+    if failed is None:
+        return ["the rules have not been evaluated yet"]
+    return [failed.note] if failed.value else [f"no data: {text}" for text in without_data(world)[0]]
+
+
+# The report ------------------------------------------------------------------------------------------------------
+
+
+def evidence(world: World) -> dict[str, Any]:
+    """What OpenCost and the rules say of the region now; None where they say nothing."""
+    region = world.target.region
+    prices, nodes = node_prices(world), node_facts(world)
+    listed, _ = usd_hour(world, nodes)
+    return {
+        "nodes": len(nodes),
+        "nodes_priced_by_opencost": sum(prices.get(node.name, 0) > 0 for node in nodes),
+        "usd_hour_opencost": sum(prices[n.name] for n in nodes if n.name in prices) if prices else None,
+        "usd_hour": None if listed is None else float(listed),
+        "usd_day_total": world.prometheus.value("max(akidb:cost_usd_day:total)"),
+        "interruption_rate_24h": world.prometheus.value(f'max(akidb:interruption_rate:24h{{region="{region}"}})'),
+        "rules_loaded": rules_not_loaded(world).value == 0,
+        "versions": {name: world.chosen.version(name) for name in plan.CHARTS},
+    }

@@ -1,0 +1,153 @@
+"""Read-only checks before anything is planned. Each gives one line: what was looked at, and the remedy if it failed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+from include.clients.aws import AwsError
+from include.clients.kubernetes import CLUSTER_ROLE, DEPLOYMENT, NAMESPACE, PROMETHEUS_RULE, KubernetesError
+from include.clients.prometheus import PrometheusError
+from include.cost.focus import CostError
+from include.levers.cost_monitoring import live, plan
+from include.levers.cost_monitoring.live import World
+from include.levers.cost_monitoring.plan import CHARTS, MANAGER, SLOTS, Object
+from include.levers.spot_capacity.live import node_facts, refusals
+from include.levers.spot_capacity.observe import usd_hour
+from include.levers.spot_capacity.preflight import owner_of
+from include.prices import PriceBookError
+from include.rollout.lever import Check, Refused
+
+REPAIR = "repair what the message names, then start again"
+
+
+def run_checks(world: World) -> list[Check]:
+    """Every check, in the order in which a person would repair them. Never raises for a failed check."""
+    reached = _guarded("cluster reachable", world, _reachable)
+    if not reached[0].passed:
+        return reached
+    checks = [*reached]
+    for name, check in {
+        "installed already": _installed,
+        "objects' owners": _owners,
+        "manifests accepted": _dry_run,
+        "prices": _prices,
+        "metrics": _metrics,
+    }.items():
+        checks += _guarded(name, world, check)
+    return checks
+
+
+def _guarded(name: str, world: World, check: Callable[[World], Iterator[Check]]) -> list[Check]:
+    try:
+        with refusals(world):
+            return list(check(world))
+    except (KubernetesError, AwsError, PrometheusError, Refused, PriceBookError, CostError) as error:
+        return [Check(name, False, str(error), REPAIR)]
+
+
+def _reachable(world: World) -> Iterator[Check]:
+    yield Check("cluster reachable", True, f"{world.cluster.name} answers, {world.cluster.version()}")
+
+
+def _installed(world: World) -> Iterator[Check]:
+    for name in CHARTS:
+        found = world.cluster.get(DEPLOYMENT, name, name)
+        if found is None:
+            yield Check(f"{name} installed", True, f"Deployment {name}/{name} is absent and will be made")
+        elif plan.ours(found) is not None:
+            yield Check(f"{name} installed", True, f"Deployment {name}/{name} is this lever's own")
+        else:
+            yield _foreign(world, name, found)
+
+
+def _foreign(world: World, name: str, found: Object) -> Check:
+    """A Deployment of somebody else must be the pinned version: its figures are what the estate is judged by."""
+    labels = found["metadata"].get("labels") or {}
+    pins = {"helm.sh/chart": world.chosen.chart(name), "app.kubernetes.io/version": world.chosen.version(name)}
+    wrong = [f"{key} is {labels.get(key)}, pinned is {want}" for key, want in pins.items() if labels.get(key) != want]
+    owner = owner_of(found) or "somebody else"
+    if not wrong:
+        return Check(f"{name} installed", True, f"{owner}'s Deployment {name}/{name} is {pins['helm.sh/chart']}")
+    reason = f"{owner}'s Deployment {name}/{name}: {'; '.join(wrong)}"
+    remedy = f"change it in {owner}, or set {name}_chart_version, {name}_version and {name}_image to what it is"
+    return Check(f"{name} installed", False, reason, remedy)
+
+
+def _owners(world: World) -> Iterator[Check]:
+    allowed, managed = world.estate.governance.may_change_objects_of, False
+    state = live.read_live(world)
+    for body in live.every_body(world, state):
+        found = live.read(world, body)
+        owner = owner_of(found) if found and body["kind"] != "Namespace" else None
+        if owner is None:
+            continue
+        managed, what = True, plan.key_of(body)
+        if owner in allowed:
+            yield Check(f"owner of {what}", True, f"{what} is managed by {owner}, which the estate allows to change")
+        else:
+            remedy = f"remove it in {owner}, or add {owner} to governance.may_change_objects_of in estate.yaml"
+            yield Check(f"owner of {what}", False, f"{what} is managed by {owner}, which would undo the change", remedy)
+    if not managed:
+        yield Check("objects' owners", True, "no object to write is managed by Argo CD, Flux, Helm or Terraform")
+
+
+def _dry_run(world: World) -> Iterator[Check]:
+    operator, left = world.cluster.serves(PROMETHEUS_RULE), live.foreign(world)
+    tried = []
+    for slot in SLOTS:
+        for body in live.bodies(world, slot, operator, left):
+            if _can_be_tried(world, body):
+                world.cluster.apply(_in_existing_namespace(world, body), MANAGER, dry_run=True)
+                tried.append(plan.key_of(body))
+    yield Check(
+        "manifests accepted", True, f"the API server's dry run accepts {', '.join(tried) or 'nothing to write'}"
+    )
+
+
+def _can_be_tried(world: World, body: Object) -> bool:
+    """Not a Namespace that is there and left alone, nor a binding whose role a dry run has not really made."""
+    if body["kind"] == "Namespace":
+        found = live.read(world, body)
+        return found is None or plan.ours(found) is not None
+    if body["kind"] == "ClusterRoleBinding":
+        return world.cluster.get(CLUSTER_ROLE, body["roleRef"]["name"]) is not None
+    return True
+
+
+def _in_existing_namespace(world: World, body: Object) -> Object:
+    """The object as it can be tried: in AkiDB's namespace while its own does not exist yet."""
+    space = body["metadata"].get("namespace")
+    if space is None or world.cluster.get(NAMESPACE, space) is not None:
+        return body
+    tried = copy.deepcopy(body)
+    tried["metadata"]["namespace"] = world.estate.namespace
+    return tried
+
+
+def _prices(world: World) -> Iterator[Check]:
+    nodes = node_facts(world)
+    usd, unknown = usd_hour(world, nodes)
+    if usd is None:
+        remedy = (
+            "add the types to the price book with `python -m lab.derive_prices`, or see that EC2 quotes spot prices"
+        )
+        yield Check("prices", False, f"no price for {', '.join(unknown) or 'any node'}", remedy)
+    else:
+        yield Check("prices", True, f"{len(nodes)} nodes cost {usd:.4f} USD/h by price book and EC2")
+
+
+def _metrics(world: World) -> Iterator[Check]:
+    metrics, region = world.estate.metrics, world.target.region
+    pods = f'namespace="{world.estate.namespace}",region="{region}"'
+    for field, series in {
+        "http_requests": f'{metrics.http_requests}{{region="{region}"}}',
+        "grpc_requests": f'{metrics.grpc_requests}{{region="{region}"}}',
+        "container CPU": f"container_cpu_usage_seconds_total{{{pods}}}",
+        "Karpenter": f'up{{job="karpenter",region="{region}"}}',
+    }.items():
+        if world.prometheus.series_exists(series):
+            yield Check(f"metric {field}", True, f"{series} has samples")
+        else:
+            reason = f"Prometheus {world.prometheus.url} has no sample of {series} in the last 5 minutes"
+            yield Check(f"metric {field}", False, reason, "have Prometheus scrape it with the label region")
