@@ -1,0 +1,115 @@
+"""Machine hours from live series and from the bill: exact hours and dollars; nothing is guessed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from include.cost import hourly
+from include.cost.focus import CapacityType, CostError
+from include.prices import load_aws_book
+from tests.unit.cost.validation_world import FakePrometheus, Node, Table, at, row
+
+DAY = dt.date(2026, 11, 16)
+BOOK = load_aws_book()
+HOUR = (at(DAY, 9), at(DAY, 10))
+NODES = [
+    Node("n1", 0.29),
+    Node("n2", 0.09, capacity="spot", owner="akidb-spot", zone="b"),
+    Node("n3", 0.29, until=at(DAY, 9.5).timestamp()),
+]
+
+
+def test_hours_and_prices_of_an_hour() -> None:
+    fleet = hourly.read_fleet(FakePrometheus(NODES), "us-east-1", *HOUR)  # type: ignore[arg-type]
+    assert (fleet.steps, fleet.seen, fleet.coverage) == (60, 60, 1)
+    assert [(use.node, use.hours) for use in fleet.uses] == [("n1", 1), ("n2", 1), ("n3", Decimal("0.5"))]
+    assert (fleet.uses[1].capacity, fleet.uses[1].owner, fleet.uses[1].zone) == ("spot", "akidb-spot", "us-east-1b")
+    priced = hourly.price_fleet([fleet], BOOK)
+    assert priced.usd == Decimal("0.435") + Decimal("0.088102")
+    assert priced.by_key == {
+        ("us-east-1", "c7g.2xlarge", "on_demand"): (Decimal("1.5"), Decimal("0.435")),
+        ("us-east-1", "c7g.2xlarge", "spot"): (Decimal(1), Decimal("0.088102")),
+    }
+    assert hourly.allocator_sum([fleet]).usd == Decimal("0.525")
+
+
+def test_steps_without_any_node_are_missing() -> None:
+    start = int(at(DAY, 9).timestamp())
+    fleet = hourly.read_fleet(FakePrometheus(NODES[:1], gap=range(start, start + 360)), "us-east-1", *HOUR)  # type: ignore[arg-type]
+    assert (fleet.seen, fleet.coverage, fleet.uses[0].hours) == (54, Decimal("0.9"), Decimal("0.9"))
+
+
+def test_a_region_without_series_has_no_coverage() -> None:
+    fleet = hourly.read_fleet(FakePrometheus(NODES), "eu-central-1", *HOUR)  # type: ignore[arg-type]
+    assert (fleet.coverage, fleet.uses) == (0, ())
+
+
+@pytest.mark.parametrize(("seconds", "step"), [(30, 5), (60, 5), (600, 50), (720, 60), (86_400, 60)])
+def test_short_windows_look_more_often(seconds: int, step: int) -> None:
+    assert hourly.step_of(seconds) == step
+
+
+@pytest.mark.parametrize(
+    ("node", "problem"),
+    [
+        (Node("n", 0.1, capacity="spot", zone=None), "us-east-1: spot node n has no zone in kube_node_labels"),
+        (Node("n", 0.1, kind="x9.huge"), "us-east-1: x9.huge on_demand us-east-1a has no price in the aws book"),
+    ],
+)
+def test_what_has_no_price_makes_the_sum_unknown(node: Node, problem: str) -> None:
+    fleet = hourly.read_fleet(FakePrometheus([*NODES, node]), "us-east-1", *HOUR)  # type: ignore[arg-type]
+    priced = hourly.price_fleet([fleet], BOOK)
+    assert priced.usd is None
+    assert priced.problems[0].startswith(problem)
+
+
+def test_without_labels_opencosts_flag_says_spot_and_without_both_nobody_does() -> None:
+    prices = [({"node": "n", "instance_type": "c7g.2xlarge"}, [(0.0, 0.29)])]
+    assert hourly.fleet_of("us-east-1", 60, 1, prices, {"n": 1.0}, []).uses[0].capacity == CapacityType.SPOT
+    assert hourly.fleet_of("us-east-1", 60, 1, prices, {"n": 0.0}, []).uses[0].capacity == CapacityType.ON_DEMAND
+    fleet = hourly.fleet_of("us-east-1", 60, 1, prices, {}, [])
+    assert fleet.uses[0].capacity is None
+    assert hourly.price_fleet([fleet], BOOK).problems == (
+        "us-east-1: node n says neither spot nor on demand (kubecost_node_is_spot, kube_node_labels)",
+    )
+
+
+# --- From the bill ----------------------------------------------------------------------------------------------------
+
+EC2 = "Amazon Elastic Compute Cloud"
+ON_DEMAND, SPOT = ("c7g.2xlarge", "on_demand"), ("c7g.xlarge", "spot")
+
+
+def test_hourly_use_of_the_bill(tmp_path: Path) -> None:
+    world = Table(tmp_path)
+    rows = [
+        row(EC2, "0.29", at(DAY, 0), region="us-east-1", machine=ON_DEMAND),
+        row(EC2, "0.29", at(DAY, 0), region="us-east-1", machine=ON_DEMAND),
+        row(EC2, "0.05", at(DAY, 1), region="us-east-1", machine=SPOT),
+        row("Amazon S3", "9", at(DAY, 2)),
+        row(EC2, "7", at(DAY, 3), hours=24, region="us-east-1", machine=ON_DEMAND),  # says nothing about an hour
+        row(EC2, "1", at(DAY, 4), machine=ON_DEMAND, CommitmentDiscountStatus="Unused"),
+    ]
+    world.put(DAY, rows)
+    with world.table.files([DAY], ["aws"]) as files:
+        use = hourly.hourly_use(files, at(DAY), at(DAY, 24))
+    assert [(r.hour, r.instance_type, str(r.capacity), r.hours, r.usd) for r in use.rows] == [
+        (at(DAY, 0), "c7g.2xlarge", "on_demand", Decimal(2), Decimal("0.58")),
+        (at(DAY, 1), "c7g.xlarge", "spot", Decimal(1), Decimal("0.05")),
+    ]
+    assert use.hours_seen == {at(DAY, 0), at(DAY, 1), at(DAY, 2), at(DAY, 4)}
+    assert (use.hours_due, use.coverage) == (24, Decimal(4) / 24)
+
+
+def test_no_partitions_say_nothing() -> None:
+    use = hourly.hourly_use([], at(DAY), at(DAY, 24))
+    assert (use.coverage, use.rows) == (0, ())
+
+
+def test_hourly_use_needs_whole_hours() -> None:
+    with pytest.raises(CostError, match="needs whole hours in order"):
+        hourly.hourly_use([], at(DAY, 0.5), at(DAY, 24))
