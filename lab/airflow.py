@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import datetime as dt
 import json
 import os
 import re
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ import yaml
 
 from include.estate import EstateError, load_estate
 from lab import world
+from lab.opencost import SERVED
 from lab.processes import Crashed, Processes, reserved_ports
 
 SETTINGS_FILE = world.REPOSITORY / "airflow_settings.yaml"
@@ -43,6 +45,7 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
 }
 ADMIN, SERVICE_USER = "admin", "akidb-service"
 HOST = "127.0.0.1"
+NOT_FOUND = requests.codes.not_found
 READY_SECONDS = 120
 STOP_SECONDS = 15
 
@@ -227,6 +230,7 @@ class Airflow:
         self.processes = Processes(self.home)
         self.url = ""
         self.seconds: dict[str, float] = {}
+        self._at_once: subprocess.Popen[bytes] | None = None
         self._unwanted = threading.Event()
 
     def cancel(self) -> None:
@@ -254,8 +258,27 @@ class Airflow:
             raise
         self.seconds["healthy"] = round(time.monotonic() - begun, 1)
 
+    def run_at_once(self, dag_id: str, date: dt.date) -> subprocess.Popen[bytes]:
+        """Run ``dag_id`` for the day ``date`` without the scheduler and behind all else; the log is ``<dag_id>.log``.
+
+        Unpausing a DAG that catches up would start a run for each day since its start date.
+        """
+        with (self.processes.logs / f"{dag_id}.log").open("ab") as output:
+            self._at_once = subprocess.Popen(
+                ["nice", "-n", "10", *self._command("dags", "test", dag_id, date.isoformat())],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self._environment()},
+                start_new_session=True,
+            )
+        return self._at_once
+
     def stop(self) -> None:
         """End every component and the tasks that still run; secrets and database go, logs stay."""
+        if self._at_once is not None and self._at_once.poll() is None:
+            os.killpg(self._at_once.pid, signal.SIGKILL)
+            self._at_once.wait()
         _stop(self.processes)
         _forget(self.home)
 
@@ -364,9 +387,9 @@ def take_down(folder: Path) -> None:
     _forget(home)
 
 
-def variables_of(state: Mapping[str, Any], airflow: Airflow, ledger: Path) -> dict[str, str]:
-    """What the placeholders of airflow_settings.yaml stand for, from the lab's ``state`` and the running Airflow."""
-    prometheus_host, _, prometheus_port = str(state["prometheus"]).removeprefix("http://").partition(":")
+def variables_of(state: Mapping[str, Any], airflow: Airflow, folder: Path) -> dict[str, str]:
+    """What the placeholders of airflow_settings.yaml stand for in the lab of ``folder`` and the running Airflow."""
+    prometheus_host, prometheus_port = _host_and_port(state["prometheus"])
     _, _, port = airflow.url.rpartition(":")
     values = {
         "AWS_ENDPOINT": str(state["aws_endpoint"]),
@@ -378,22 +401,37 @@ def variables_of(state: Mapping[str, Any], airflow: Airflow, ledger: Path) -> di
         "AIRFLOW_PORT": port,
         "SERVICE_USER": SERVICE_USER,
         "SERVICE_PASSWORD": airflow.passwords[SERVICE_USER],
-        "LEDGER": ledger.as_uri(),
+        "LEDGER": ledger_folder(folder).as_uri(),
+        "COSTS": costs_folder(folder).as_uri(),
     }
     for region, entry in state["regions"].items():
-        values[f"KUBECONFIG_{region.upper().replace('-', '_')}"] = str(entry["rollout_kubeconfig"])
+        ending = region.upper().replace("-", "_")
+        values[f"KUBECONFIG_{ending}"] = str(entry["rollout_kubeconfig"])
+        for name in SERVED:
+            values[f"{name.upper()}_HOST_{ending}"], values[f"{name.upper()}_PORT_{ending}"] = _host_and_port(
+                entry[name]
+            )
     return values
 
 
-def settings_for(text: str, values: Mapping[str, str], absent_regions: tuple[str, ...] = ()) -> dict[str, Any]:
-    """airflow_settings.yaml with every ``${NAME}`` filled in; connections of ``absent_regions`` are left out.
+def _host_and_port(address: object) -> tuple[str, str]:
+    host, _, port = str(address).removeprefix("http://").partition(":")
+    return host, port
+
+
+def settings_for(
+    text: str, values: Mapping[str, str], absent_regions: tuple[str, ...] = (), kept: Collection[str] = ()
+) -> dict[str, Any]:
+    """airflow_settings.yaml with every ``${NAME}`` filled in.
+
+    Connections of ``absent_regions`` are left out but for the ids in ``kept``: the bill is there without its region.
 
     Raises AirflowError naming each placeholder that has no value and where it stands.
     """
     settings = yaml.safe_load(text)["airflow"]
     endings = tuple("_" + region.replace("-", "_") for region in absent_regions)
     connections = settings.get("connections") or []
-    settings["connections"] = [c for c in connections if not (endings and c["conn_id"].endswith(endings))]
+    settings["connections"] = [c for c in connections if c["conn_id"] in kept or not c["conn_id"].endswith(endings)]
     missing: list[str] = []
     filled = _fill(settings, values, "airflow", missing)
     if missing:
@@ -469,11 +507,13 @@ def _post_or_patch(client: Client, path: str, body: Mapping[str, Any], name: str
         client.request("PATCH", f"{path}/{name}", json=dict(body))
 
 
-def connect(airflow: Airflow, state: Mapping[str, Any], ledger: Path) -> None:
-    """Load airflow_settings.yaml into ``airflow`` for the lab described by ``state``."""
-    absent = tuple(name for name in load_estate().regions if name not in state["regions"])
+def connect(airflow: Airflow, state: Mapping[str, Any], folder: Path) -> None:
+    """Load airflow_settings.yaml into ``airflow`` for the lab in ``folder`` that ``state`` describes."""
+    estate = load_estate()
+    absent = tuple(name for name in estate.regions if name not in state["regions"])
+    exports = {export.connection for export in estate.cost.exports}
     text = SETTINGS_FILE.read_text(encoding="utf-8")
-    load_settings(airflow.client(), settings_for(text, variables_of(state, airflow, ledger), absent))
+    load_settings(airflow.client(), settings_for(text, variables_of(state, airflow, folder), absent, exports))
 
 
 def lab_folder() -> Path:
@@ -484,6 +524,11 @@ def lab_folder() -> Path:
 def ledger_folder(folder: Path) -> Path:
     """Where the rehearsal's ledger lies."""
     return folder / "ledger"
+
+
+def costs_folder(folder: Path) -> Path:
+    """Where the rehearsal's cost table and reports lie."""
+    return folder / "costs"
 
 
 def start_beside(
@@ -514,7 +559,7 @@ def _serve(folder: Path) -> None:
     airflow = Airflow(folder, load_estate().governance.approvers)
     airflow.start()
     try:
-        connect(airflow, state, ledger_folder(folder))
+        connect(airflow, state, folder)
         print(f"Airflow {airflow.url} after {airflow.seconds['healthy']} s; Ctrl-C ends it")
         print("\n".join(f"  login {name} / {airflow.passwords[name]}" for name in airflow.users), flush=True)
         signal.pause()

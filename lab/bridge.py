@@ -30,6 +30,8 @@ POLL_SECONDS = 1.0
 BOOT_SECONDS = 8.0
 KUBELET = "v1.36.3"
 NODE_GROUP_TAG = "eks:nodegroup-name"
+# What lab/behind.py gives OpenCost a price for; a real node has no such annotation.
+PRICE_ANNOTATION = "lab.akidb.io/price"
 # An instance in another state is dead; so is one that EC2 no longer lists.
 ALIVE = ("pending", "running", "stopping", "stopped")
 # Pods that the VPC CNI has addresses for; the price book has every other figure of an instance type.
@@ -68,6 +70,15 @@ def instance_id(node: Object) -> str:
     return found.rsplit("/", 1)[-1] if found.startswith("aws:///") else ""
 
 
+def price_key(labels: Mapping[str, str]) -> str:
+    """What a node's hour costs, by name: ``on-demand.<type>`` or ``spot.<type>.<zone>``."""
+    capacity = labels.get("karpenter.sh/capacity-type", "on-demand")
+    parts = [capacity, labels.get("node.kubernetes.io/instance-type", "")]
+    if capacity == "spot":
+        parts.append(labels.get("topology.kubernetes.io/zone", ""))
+    return ".".join(parts).lower()
+
+
 def _node(
     instance: Object, region: str, labels: Mapping[str, str], taints: list[Object], resources: Mapping[str, Object]
 ) -> dict[str, Any]:
@@ -79,7 +90,7 @@ def _node(
         "metadata": {
             "name": name,
             "labels": {**labels, "kubernetes.io/hostname": name, "kubernetes.io/os": "linux"},
-            "annotations": {"kwok.x-k8s.io/node": "fake"},
+            "annotations": {"kwok.x-k8s.io/node": "fake", PRICE_ANNOTATION: price_key(labels)},
         },
         "spec": {"providerID": provider_id(instance), "taints": taints},
         "status": {

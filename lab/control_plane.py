@@ -30,7 +30,7 @@ class ControlPlane:
 
     def kubeconfig(self, user: str) -> Path:
         """The kubeconfig of ``user``: ``admin`` (the lab) or ``akidb-rollout`` (what Airflow gets)."""
-        return self.folder / f"{user}.kubeconfig"
+        return self.folder / _file_of(user)
 
 
 # user: groups. The controllers get the roles that Kubernetes ships for them; Airflow's user gets the
@@ -38,6 +38,9 @@ class ControlPlane:
 USERS: dict[str, tuple[str, ...]] = {
     "admin": ("system:masters",),
     "akidb-rollout": (),
+    # No tokens are issued in the lab: OpenCost shows a certificate in its service account's name, so that it has the
+    # rights that its manifest gives it and no more.
+    "system:serviceaccount:opencost:opencost": (),
     "system:kube-controller-manager": (),
     "system:kube-scheduler": (),
 }
@@ -67,7 +70,7 @@ class Booting:
         for user, groups in USERS.items():
             pair = authority.issue(user, groups)
             config = pki.kubeconfig(self.server, authority.certificate, user, pair, self._cluster)
-            pki.private_file(self._folder / f"{user}.kubeconfig", config)
+            pki.private_file(self._folder / _file_of(user), config)
 
     def start_api_server(self) -> None:
         """Start etcd and the API server."""
@@ -110,8 +113,8 @@ class Booting:
 
     def start_controllers(self, pod_start_ms: int, pod_stop_ms: int) -> None:
         """Start controller-manager, scheduler and KWOK."""
-        manager = self._folder / "system:kube-controller-manager.kubeconfig"
-        scheduler = self._folder / "system:kube-scheduler.kubeconfig"
+        manager = self._folder / _file_of("system:kube-controller-manager")
+        scheduler = self._folder / _file_of("system:kube-scheduler")
         self._processes.start(
             f"{self.region}-kube-controller-manager",
             [find("kube-controller-manager"), f"--kubeconfig={manager}", f"--authentication-kubeconfig={manager}"]
@@ -137,6 +140,11 @@ class Booting:
             + ["--server-address", f"127.0.0.1:{self._kwok_port}", "--node-ip", "127.0.0.1"]
             + ["--node-port", str(self._kwok_port)],
         )
+
+
+def _file_of(user: str) -> str:
+    # $KUBECONFIG is a list of files with colons between them.
+    return user.replace(":", "-") + ".kubeconfig"
 
 
 def _stages(pod_start_ms: int, pod_stop_ms: int) -> str:

@@ -32,6 +32,7 @@ class Pod:
     ready: bool
     terminating: bool
     ended: bool
+    name: str = ""
 
     @property
     def listed(self) -> bool:
@@ -62,6 +63,7 @@ def pod_of(item: Object) -> Pod:
         ready=conditions.get("Ready") == "True",
         terminating="deletionTimestamp" in item["metadata"],
         ended=status.get("phase") in ("Failed", "Succeeded"),
+        name=item["metadata"].get("name", ""),
     )
 
 
@@ -131,6 +133,11 @@ class Endpoints:
             self._serving, self._torn = serving, set()
         counts = Counter(serving.values())
         return {app: Census(counts[app], dead[app], killed[app]) for app in {*counts, *dead, *killed}}
+
+    def serving_pods(self) -> list[Pod]:
+        """The pods that the last census counted as serving and that are still there."""
+        with self._lock:
+            return [self._pods[uid] for uid in self._serving if uid in self._pods]
 
     def _died(self, uid: str) -> bool:
         if uid in self._torn:

@@ -20,6 +20,7 @@ from include.prices import AwsBook
 from include.rollout.gates import p95_within
 
 NODE_GROUP, POOL = "eks.amazonaws.com/nodegroup", "karpenter.sh/nodepool"
+COST_NAMESPACES = ("opencost", "kubecost")
 P95_SECONDS = 60  # time span of the P95: the state at the moment of reading
 
 
@@ -159,7 +160,7 @@ class Reader:
         return round((increase('=~"5.."') or 0.0) / total, 6)
 
     def specs(self) -> dict[str, Any]:
-        """What a rollback must bring back: pools, node counts by type and capacity type, templates, budgets."""
+        """What a rollback must bring back: pools, node counts by type and capacity type, templates, budgets, rules."""
         namespace = self.estate.namespace
         nodes = [node_of(raw) for raw in self.cluster.list(k8s.NODE)]
         where = self.estate.region(self.region)
@@ -171,6 +172,10 @@ class Reader:
             "node_classes": self._specs(k8s.EC2_NODE_CLASS),
             "deployments": self._specs(k8s.DEPLOYMENT, namespace),
             "disruption_budgets": self._specs(k8s.DISRUPTION_BUDGET, namespace),
+            **{f"{name}_deployments": self._specs(k8s.DEPLOYMENT, name) for name in COST_NAMESPACES},
+            "monitoring": {
+                item["metadata"]["name"]: item.get("data") for item in self.cluster.list(k8s.CONFIG_MAP, "monitoring")
+            },
         }
 
     def _specs(self, kind: k8s.Kind, namespace: str | None = None) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Thirty days of metrics from before the rehearsal, written into Prometheus' data folder before it starts.
 
 The history is what the plant would have exported had it run all the time with the estate's start replicas: the same
-demand, the same queue, up to the present minute. Request counters have a sample a minute, latency histograms one
-every five minutes. They carry the labels of a scrape of the job ``akidb``, without an ``instance``. The plant's own
-counters start at zero, which ``rate`` takes for a restart.
+demand, the same queue, the same edge devices, up to the present minute. Request counters have a sample a minute,
+device power one every four, latency histograms one every five minutes. They carry the labels of a scrape of the job
+``akidb``, without an ``instance``. The plant's own counters start at zero, which ``rate`` takes for a restart.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from include.estate import Estate
+from lab import devices
 from lab.plant import EDGES, OK, PROTOCOLS
 from lab.queueing import load_of
 from lab.traffic import Demand, demand_of, plant_start
@@ -56,6 +57,7 @@ def backfill(
         with text.open("w", encoding="utf-8") as file:
             for region in regions:
                 file.writelines(samples(estate, demand, region, minutes(now, days), shift))
+            file.writelines(devices.history(estate, minutes(now, days), shift))
             file.write("# EOF\n")
         _create_blocks(promtool, text, data_dir)
     return time.monotonic() - begun

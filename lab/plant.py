@@ -12,8 +12,9 @@ rehearsal faces the weekday peak; ``--start now`` follows the clock. ``--time-sc
 the day's pattern moves faster, a request per second stays one.
 
 A region opens for requests when all its start replicas have been ready once: nobody calls a service that is still
-being set up. Before that it has no series. ``GET /metrics`` is Prometheus text, ``GET /health`` JSON: 200 once every
-region is open.
+being set up. Before that it has no series. ``GET /metrics`` is Prometheus text, and so is ``GET /cadvisor``: CPU and
+memory of each serving pod under the names that kubelets use. ``GET /health`` is JSON: 200 once every region is open.
+The power of the edge devices is made up as well (``lab/devices.py``): no board is asked.
 ``plant_faults.json`` in the state folder, re-read when it changes, breaks the service on purpose:
 ``{"us-east-1": {"extra_latency_ms": 80, "error_ratio": 0.01}}``.
 """
@@ -32,7 +33,8 @@ from pathlib import Path
 from typing import Any
 
 from include.estate import Estate, load_estate
-from lab.endpoints import Census, Endpoints, watch_region
+from lab import devices
+from lab.endpoints import Census, Endpoints, Pod, watch_region
 from lab.queueing import Load, load_of
 from lab.traffic import Demand, TraceError, demand_of, plant_start
 
@@ -41,6 +43,7 @@ LONGEST_TICK_SECONDS = 5.0  # after a stopped machine: no burst of hours of requ
 FAULTS_FILE = "plant_faults.json"
 MIB = 1024 * 1024
 IDLE_MEMORY_SHARE = 0.75  # of what a pod uses at the weekday peak
+IDLE_CPU_SHARE = 0.05
 # What AkiDB exports: its own names and bucket edges, in seconds. They differ between HTTP and gRPC.
 EDGES = {
     "http": (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
@@ -154,6 +157,15 @@ class Service:
 
 
 @dataclass
+class PodUsage:
+    """What one pod uses: CPU seconds since it began to serve, and the bytes that it holds."""
+
+    pod: Pod
+    cpu_seconds: float = 0.0
+    memory_bytes: float = 0.0
+
+
+@dataclass
 class RegionPlant:
     """One region: who serves there, its services by Deployment, and the memory that they use."""
 
@@ -163,6 +175,7 @@ class RegionPlant:
     memory_bytes: float = 0.0
     offered_qps: float = 0.0
     pods: dict[str, Census] = field(default_factory=dict)
+    usage: dict[str, PodUsage] = field(default_factory=dict)
 
 
 class Plant:
@@ -213,9 +226,24 @@ class Plant:
             offered = region.offered_qps * self._shares[app]
             service.advance(seconds, offered, census, traffic.replica_qps, self._faults.of(name))
             at_peak = traffic.target_utilisation * traffic.peak_share_of_capacity
-            fullness = min(service.load.utilisation / at_peak, 1.0) if service.load else 0.0
-            share = IDLE_MEMORY_SHARE + (1 - IDLE_MEMORY_SHARE) * fullness
-            region.memory_bytes += census.serving * share * workloads[app].use_at_peak.memory_mib * MIB
+            fullness = service.load.utilisation / at_peak if service.load else 0.0
+            share = IDLE_MEMORY_SHARE + (1 - IDLE_MEMORY_SHARE) * min(fullness, 1.0)
+            memory = share * workloads[app].use_at_peak.memory_mib * MIB
+            cores = max(fullness, IDLE_CPU_SHARE) * workloads[app].use_at_peak.cpu_millicores / 1000
+            region.memory_bytes += census.serving * memory
+            self._use(region, app, cores * seconds, memory)
+
+    @staticmethod
+    def _use(region: RegionPlant, app: str, cpu_seconds: float, memory_bytes: float) -> None:
+        """Move the usage of the app's serving pods on, and forget those that serve no more."""
+        pods = {pod.name: pod for pod in region.endpoints.serving_pods() if pod.app == app}
+        gone = [name for name, usage in region.usage.items() if usage.pod.app == app and name not in pods]
+        for name in gone:
+            del region.usage[name]
+        for name, pod in pods.items():
+            usage = region.usage.setdefault(name, PodUsage(pod))
+            usage.cpu_seconds += cpu_seconds
+            usage.memory_bytes = memory_bytes
 
     def metrics(self) -> str:
         """All series in Prometheus' text format."""
@@ -225,7 +253,22 @@ class Plant:
             for name, region in self._regions.items():
                 if region.is_open:
                     lines.append(f'akidb_memory_usage_bytes{{region="{name}"}} {region.memory_bytes:.0f}')
+            if self._plant_time is not None:
+                lines += devices.series(self._estate, self._plant_time)
         return "\n".join(lines) + "\n"
+
+    def cadvisor(self) -> str:
+        """CPU and memory of each serving pod, named and labelled as kubelets do."""
+        cpu, memory = ["# TYPE container_cpu_usage_seconds_total counter"], []
+        memory.append("# TYPE container_memory_working_set_bytes gauge")
+        with self._lock:
+            for region, plant in self._regions.items():
+                for name, usage in plant.usage.items():
+                    labels = f'region="{region}",namespace="{self._estate.namespace}",pod="{name}",container="akidb"'
+                    labels += f',node="{usage.pod.node}",instance="{usage.pod.node}"'
+                    cpu.append(f"container_cpu_usage_seconds_total{{{labels}}} {usage.cpu_seconds:.3f}")
+                    memory.append(f"container_memory_working_set_bytes{{{labels}}} {usage.memory_bytes:.0f}")
+        return "\n".join([*cpu, *memory]) + "\n"
 
     def _series(self, protocol: str) -> Iterator[str]:
         services = [
@@ -290,11 +333,13 @@ def server(plant: Plant, port: int) -> ThreadingHTTPServer:
         def do_GET(self) -> None:
             if self.path == "/metrics":
                 self._answer(200, "text/plain; version=0.0.4; charset=utf-8", plant.metrics())
+            elif self.path == "/cadvisor":
+                self._answer(200, "text/plain; version=0.0.4; charset=utf-8", plant.cadvisor())
             elif self.path == "/health":
                 every, state = plant.health()
                 self._answer(200 if every else 503, "application/json", json.dumps(state))
             else:
-                self._answer(404, "text/plain", "only /metrics and /health are here\n")
+                self._answer(404, "text/plain", "only /metrics, /cadvisor and /health are here\n")
 
         def _answer(self, status: int, kind: str, text: str) -> None:
             body = text.encode()

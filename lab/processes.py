@@ -53,11 +53,8 @@ def reserved_ports(count: int) -> Iterator[list[int]]:
         for port in random.sample(PORTS, len(PORTS)):
             if len(ports) == count:
                 break
-            mark = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                mark.bind(f"\0akidb-lab-port-{port}")  # abstract: gone with the process, leaves no file
-            except OSError:
-                mark.close()
+            mark = hold_port(port)
+            if mark is None:
                 continue
             marks.append(mark)
             if _is_free(port):
@@ -80,12 +77,26 @@ def _is_free(port: int) -> bool:
     return True
 
 
-class Processes:
-    """The processes of one lab folder."""
+def hold_port(port: int) -> socket.socket | None:
+    """Keep other labs on this machine from choosing ``port`` while the returned mark is open; None: another holds it.
 
-    def __init__(self, folder: Path) -> None:
+    A port that a world has chosen but nothing listens on yet looks free to everybody else.
+    """
+    mark = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        mark.bind(f"\0akidb-lab-port-{port}")  # abstract: gone with the process, leaves no file
+    except OSError:
+        mark.close()
+        return None
+    return mark
+
+
+class Processes:
+    """The processes of one lab folder; logs go to ``logs`` (default: ``logs`` in the folder)."""
+
+    def __init__(self, folder: Path, logs: Path | None = None) -> None:
         self.folder = folder
-        self.logs = folder / "logs"
+        self.logs = logs or folder / "logs"
         self._register = folder / "processes.json"
         self._lock = threading.Lock()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
@@ -94,6 +105,7 @@ class Processes:
         self, name: str, command: Sequence[object], env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> Started:
         """Start ``command`` with its output in ``logs/<name>.log``; ``env`` is added to this process's own."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / f"{name}.log"
         parts = [str(part) for part in command]
@@ -159,6 +171,25 @@ class Processes:
             process.kill()
             _reap(process, self._children.get(name))
 
+    def running(self, name: str) -> bool:
+        """Whether the process called ``name`` was started here and has not ended."""
+        entry = next((s for s in self.registered() if s.name == name), None)
+        return entry is not None and _running(entry, self._children.get(name)) is not None
+
+    def end(self, name: str, grace_seconds: float = 5.0) -> None:
+        """End one process with its children, SIGTERM before SIGKILL, and forget it; nothing happens when it is gone."""
+        with self._lock:
+            entry = next((s for s in self.registered() if s.name == name), None)
+            if entry is None:
+                return
+            process = _running(entry, self._children.get(name))
+            victims = [] if process is None else [process, *_children(process)]
+            _end(victims, grace_seconds)
+            child = self._children.pop(name, None)
+            if child is not None:
+                child.poll()
+            self._write([s for s in self.registered() if s.name != name])
+
     def restart(self, name: str) -> Started:
         """Start a killed process again as it was started before."""
         entry = self.started(name)
@@ -217,6 +248,15 @@ def _signal(process: psutil.Process, number: int) -> None:
         process.send_signal(number)
     except psutil.NoSuchProcess:
         return
+
+
+def _end(victims: Sequence[psutil.Process], grace_seconds: float) -> None:
+    for process in victims:
+        _signal(process, signal.SIGTERM)
+    _, alive = psutil.wait_procs(victims, timeout=grace_seconds)
+    for process in alive:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(alive, timeout=grace_seconds)
 
 
 def _reap(process: psutil.Process, child: subprocess.Popen[bytes] | None) -> None:

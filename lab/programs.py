@@ -84,14 +84,20 @@ PROGRAMS: tuple[Program, ...] = (
         46,
         tags="netgo,remove_all_sd",
     ),
+    # OpenCost has no flag that tells its version: a given program of this name can't be checked and isn't taken.
+    Program("costmodel", "opencost", "github.com/opencost/opencost/cmd/costmodel", "1.108.1", 101, version_args=()),
+    Program("keda-operator", "keda", "github.com/kedacore/keda/v2/cmd/operator", "2.21.0", 265, version_args=()),
+    Program("keda-adapter", "keda", "github.com/kedacore/keda/v2/cmd/adapter", "2.21.0", 42, version_args=()),
 )
 
-# Manifests that the lab applies, read from the very modules the programs were built from.
+# Files that the lab uses beside the programs, read from the very modules the programs were built from.
 SHARED_FILES: dict[str, tuple[str, str, str]] = {
     # name: (group, module, folder inside the module)
     "karpenter-crds": ("karpenter", "github.com/aws/karpenter-provider-aws", "pkg/apis/crds"),
     "kwok-crds": ("kwok", "sigs.k8s.io/kwok", "kustomize/crd/bases"),
     "kwok-stages": ("kwok", "sigs.k8s.io/kwok", "kustomize/stage"),
+    "opencost-config": ("opencost", "github.com/opencost/opencost", "configs"),
+    "keda-crds": ("keda", "github.com/kedacore/keda/v2", "config/crd/bases"),
 }
 
 

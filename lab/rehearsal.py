@@ -1,10 +1,11 @@
-"""Day 1 rehearsed end to end: ``python -m lab.rehearsal`` (``make rehearsal``).
+"""The week rehearsed end to end: ``python -m lab.rehearsal`` (``make rehearsal``).
 
-Boots the lab and a real Airflow, triggers ``day1_spot`` through the public REST API, answers its approval like a
-person, prints a line for each record of the ledger, then the before/after table, and writes ``.lab/report.json``.
-Exits 0 only when the verdict is "promoted". Everything is taken down at the end, also on Ctrl-C.
+Boots the lab and a real Airflow, triggers each day's rollout through the public REST API, answers its approval like a
+person, prints a line for each record of the ledger, then the day's table, and writes ``.lab/report.json``. The next
+day begins when the one before is promoted. Exits 0 only when the verdict of every day is "promoted"; dollars that miss
+their target don't change that. Everything is taken down at the end, also on Ctrl-C.
 
-Environment: REGIONS (comma-separated), FAULT (gate | ice), KEEP (0 | 1), TRACE (CSV), LAB_DIR.
+Environment: REGIONS and DAYS (comma-separated), FAULT (gate | ice; day 1 alone), KEEP (0 | 1), TRACE (CSV), LAB_DIR.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import platform
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -34,17 +36,16 @@ from lab import report as texts
 from lab import world as worlds
 from lab.cloud.notices import ALL_SPOT_DRY, set_dry_pools
 from lab.evidence import Figures, Reader, readers
-from lab.processes import Crashed
+from lab.processes import Crashed, tail
 from lab.programs import BuildError
 
-DAG, LEVER = "day1_spot", "spot_capacity"
 PROMOTED = "promoted"
 SECOND_STEP = "step_2"
 GATE_FAULT = {"extra_latency_ms": 80}  # far beyond the 30 ms that the P95 gate allows
-# The rehearsal shortens windows and skips nothing.
-WINDOWS = {"soak_seconds": 20, "gate_window_seconds": 20, "gate_wait_seconds": 120, "converge_timeout_seconds": 300}
+COST_REPORT = "cost_report"
 RUN_SECONDS = 45 * 60  # a run that takes longer hangs
 PARSE_SECONDS = 90
+BILL_SECONDS = 600
 RESTORE_SECONDS = 90  # nodes that a rollback has emptied may still be leaving
 POLL_SECONDS = 1.0
 ANSWER_AFTER_SECONDS = 1.0  # an answer in the first half second of the wait can get lost
@@ -59,18 +60,55 @@ class RehearsalError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Day:
+    """One day of the week: its DAG, its lever, and what the run is triggered with beside regions and reason."""
+
+    dag: str
+    lever: str
+    conf: Mapping[str, Any]
+
+
+# The rehearsal shortens windows and skips nothing.
+WEEK: dict[int, Day] = {
+    1: Day(
+        "day1_spot",
+        "spot_capacity",
+        {
+            "drill": True,
+            "soak_seconds": 20,
+            "gate_window_seconds": 20,
+            "gate_wait_seconds": 120,
+            "converge_timeout_seconds": 300,
+        },
+    ),
+    5: Day(
+        "day5_cost_monitoring",
+        "cost_monitoring",
+        {
+            "soak_seconds": 10,
+            "gate_window_seconds": 10,
+            "gate_wait_seconds": 90,
+            "converge_timeout_seconds": 120,
+            "validation_window_seconds": 30,
+        },
+    ),
+}
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the environment asks for."""
 
     folder: Path
     regions: tuple[str, ...] = ()
+    days: tuple[int, ...] = tuple(WEEK)
     fault: str = ""
     keep: bool = False
     trace: Path | None = None
 
 
 def settings_from(environment: Mapping[str, str], on_terminal: bool) -> Settings:
-    """Read and check REGIONS, FAULT, KEEP, TRACE and LAB_DIR. Raises RehearsalError naming the wrong one."""
+    """Read and check REGIONS, DAYS, FAULT, KEEP, TRACE and LAB_DIR. Raises RehearsalError naming the wrong one."""
     estate = load_estate()
     names = tuple(environment.get("REGIONS", "").replace(",", " ").split())
     chosen = tuple(worlds.chosen_regions(estate, names))
@@ -88,10 +126,24 @@ def settings_from(environment: Mapping[str, str], on_terminal: bool) -> Settings
     return Settings(
         folder=Path(environment.get("LAB_DIR") or worlds.DEFAULT_FOLDER).resolve(),
         regions=chosen,
+        days=_days(environment.get("DAYS", ""), fault),
         fault=fault,
         keep=keep == "1" or (keep == "" and on_terminal),
         trace=Path(trace).resolve() if trace else None,
     )
+
+
+def _days(text: str, fault: str) -> tuple[int, ...]:
+    """The days to rehearse, in the week's order; a fault is one of day 1."""
+    known = {str(number): number for number in WEEK}
+    asked = text.replace(",", " ").split()
+    if unknown := [word for word in asked if word not in known]:
+        raise RehearsalError(f"DAYS={text} has no day {', '.join(unknown)}: use {', '.join(known)}")
+    if fault:
+        if asked and "1" not in asked:
+            raise RehearsalError(f"FAULT={fault} is a fault of day 1: add it to DAYS={text}")
+        return (1,)
+    return tuple(number for word, number in known.items() if word in asked or not asked)
 
 
 def open_window(estate: Estate, folder: Path, now: dt.datetime) -> Path | None:
@@ -111,15 +163,16 @@ def open_window(estate: Estate, folder: Path, now: dt.datetime) -> Path | None:
     return copy
 
 
-def run_conf(regions: Sequence[str]) -> dict[str, Any]:
-    """What the run is triggered with."""
-    return {"regions": list(regions), "dry_run": False, "reason": "rehearsal", "drill": True, **WINDOWS}
+def run_conf(day: Day, regions: Sequence[str]) -> dict[str, Any]:
+    """What the run of ``day`` is triggered with."""
+    return {"regions": list(regions), "dry_run": False, "reason": "rehearsal", **day.conf}
 
 
 @dataclass
 class Run:
-    """The triggered run, followed to its end: answers, faults and one line for each new record."""
+    """The triggered run of a day, followed to its end: answers, faults and one line for each new record."""
 
+    day: Day
     airflow: airflows.Airflow
     client: airflows.Client
     approver: airflows.Client
@@ -136,7 +189,16 @@ class Run:
 
     def records(self, region: str) -> list[Record]:
         """The run's records of one region so far."""
-        return self.ledger.records(Chain(LEVER, region, DAG, self.run_id))
+        return self.ledger.records(Chain(self.day.lever, region, self.day.dag, self.run_id))
+
+    def value(self, task_id: str, key: str = "return_value") -> Any:
+        """What a task of the run has returned; None when it has not."""
+        try:
+            return self.client.xcom(self.day.dag, self.run_id, task_id, key=key)
+        except airflows.ApiError as error:
+            if error.status == airflows.NOT_FOUND:
+                return None
+            raise
 
     def follow(self) -> str:
         """Until the run has ended; returns Airflow's state of it. Raises RehearsalError when it takes too long."""
@@ -144,14 +206,16 @@ class Run:
         started = time.monotonic()
         while True:
             self.check_alive()
-            state = self.client.run_state(DAG, self.run_id)
+            state = self.client.run_state(self.day.dag, self.run_id)
             self._say_new()
             self._answer()
             self._say_failed_tasks()
             if state in FINAL:
                 return state
             if time.monotonic() - started > RUN_SECONDS:
-                raise RehearsalError(f"{DAG} has not ended within {RUN_SECONDS // 60} minutes; see {self.airflow.url}")
+                raise RehearsalError(
+                    f"{self.day.dag} has not ended within {RUN_SECONDS // 60} minutes; see {self.airflow.url}"
+                )
             pause.wait(POLL_SECONDS)
 
     def _say_new(self) -> None:
@@ -168,7 +232,7 @@ class Run:
     def _answer(self) -> None:
         if self.answered:
             return
-        waiting = [q for q in self.client.questions(DAG, self.run_id) if not q["response_received"]]
+        waiting = [q for q in self.client.questions(self.day.dag, self.run_id) if not q["response_received"]]
         waiting = [q for q in waiting if q["task_instance"]["state"] in {"awaiting_input", "deferred"}]
         if not waiting:
             return
@@ -182,7 +246,7 @@ class Run:
         print(f"[{time.monotonic() - self.begun:6.0f} s] {self.approver.user} approves\n", flush=True)
 
     def _say_failed_tasks(self) -> None:
-        for task in self.client.troubled_tasks(DAG, self.run_id):
+        for task in self.client.troubled_tasks(self.day.dag, self.run_id):
             key = (str(task["task_id"]), int(task["map_index"]), int(task["try_number"]))
             if key in self.failed_tasks:
                 continue
@@ -194,7 +258,7 @@ class Run:
 
     def _log_tail(self, key: tuple[str, int, int]) -> list[str]:
         try:
-            lines = self.client.log(DAG, self.run_id, *key)
+            lines = self.client.log(self.day.dag, self.run_id, *key)
             return [line[:300] for line in lines if line.strip() and not line.startswith(LOG_NOISE)][-LOG_TAIL:]
         except airflows.ApiError as error:
             return [str(error)]
@@ -253,18 +317,17 @@ def in_or_before_second_step(records: Sequence[Record]) -> bool:
     return bool(gates) and SECOND_STEP not in gates
 
 
-def await_dag(airflow: airflows.Airflow, client: airflows.Client) -> None:
-    """Wait until the DAG is parsed. Raises RehearsalError with the import errors."""
-    path = f"dags/rollout/{DAG}.py"
+def await_dags(airflow: airflows.Airflow, client: airflows.Client, dags: set[str]) -> None:
+    """Wait until the DAGs are parsed. Raises RehearsalError with the import errors."""
 
     def parsed() -> bool:
         errors = client.import_errors()
         if errors:
             shown = "\n".join(f"{e['filename']}:\n{e['stack_trace']}" for e in errors)
             raise RehearsalError(f"DAG files do not load:\n{shown}\nFix them; `make test` finds the same")
-        return DAG in client.dag_ids()
+        return dags <= client.dag_ids()
 
-    airflow.processes.wait_until(parsed, f"{path} being parsed", PARSE_SECONDS)
+    airflow.processes.wait_until(parsed, f"{', '.join(sorted(dags))} being parsed", PARSE_SECONDS)
 
 
 @dataclass
@@ -277,6 +340,10 @@ class Rehearsal:
     seconds: dict[str, float] = field(default_factory=dict)
     airflow: airflows.Airflow | None = None
     world: worlds.World | None = None
+    reports: subprocess.Popen[bytes] | None = None
+    drills: dict[str, texts.Drill] = field(default_factory=dict)
+    days: dict[str, Any] = field(default_factory=dict)
+    steps: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> int:
         """Everything; returns the exit status."""
@@ -293,30 +360,47 @@ class Rehearsal:
         self._boot()
         assert self.world is not None
         assert self.airflow is not None
-        book = load_aws_book(self.estate)
         import boto3
 
-        lab = readers(self.estate, self.world.state, book, boto3.client)
+        client = self._connect()
+        if 5 in self.settings.days:
+            self._ingest_bill()  # beside day 1: it is there when day 5 asks for it
+        lab = readers(self.estate, self.world.state, load_aws_book(self.estate), boto3.client)
         before = {region: reader.figures(60) for region, reader in lab.items()}
+        verdict = ""
+        for number in self.settings.days:
+            verdict = self._one_day(client, number, lab, before)
+            if verdict != PROMOTED:
+                break
+        print(f"UI {self.airflow.url}   login {airflows.ADMIN} / {self.airflow.passwords[airflows.ADMIN]}", flush=True)
+        return verdict
+
+    def _one_day(
+        self, client: airflows.Client, number: int, lab: Mapping[str, Reader], before: Mapping[str, Figures]
+    ) -> str:
+        """Roll out one day and report it; returns its verdict."""
         specs = {region: reader.specs() for region, reader in lab.items()}
-        run = self._trigger()
+        if number == 5:
+            self._await_bill()
+        run = self._trigger(client, WEEK[number])
         started = time.monotonic()
         state = run.follow()
-        self.seconds["rollout"] = round(time.monotonic() - started, 1)
+        self.seconds[f"day {number}"] = round(time.monotonic() - started, 1)
         verdict, message = verdict_of(run.records(WHOLE_RUN), state)
         changes = self._changes(specs, lab, wait=verdict != PROMOTED)
         since = time.monotonic() - started
         after = {region: reader.figures(since) for region, reader in lab.items()}
-        self._report(run, verdict, changes, before, after)
-        print(f"\n{message}", flush=True)
-        print(f"UI {self.airflow.url}   login {airflows.ADMIN} / {self.airflow.passwords[airflows.ADMIN]}", flush=True)
+        costs = self._costs(run) if number == 5 else None
+        self._report(run, number, verdict, changes, before, after, costs)
+        print(f"\n{message}  ({self.seconds[f'day {number}']:.0f} s)", flush=True)
         return verdict
 
     def _boot(self) -> None:
         options = worlds.Options(folder=self.settings.folder, trace=self.settings.trace)
         if (self.settings.folder / "state.json").exists():
             raise RehearsalError(f"a lab is already up in {self.settings.folder.name}: run `make lab-down` first")
-        shutil.rmtree(airflows.ledger_folder(self.settings.folder), ignore_errors=True)  # of a lab that is gone
+        for old in (airflows.ledger_folder, airflows.costs_folder):  # of a lab that is gone
+            shutil.rmtree(old(self.settings.folder), ignore_errors=True)
         print(f"booting {', '.join(self.settings.regions)} and Airflow", flush=True)
         self.airflow, self.world = airflows.start_beside(
             self.settings.folder,
@@ -326,17 +410,42 @@ class Rehearsal:
         self.seconds["boot"] = round(time.monotonic() - self.begun, 1)
         print(f"ready after {self.seconds['boot']:.0f} s; Airflow was after {self.airflow.seconds['healthy']:.0f} s")
 
-    def _trigger(self) -> Run:
+    def _connect(self) -> airflows.Client:
+        """Load the settings and wait for the DAGs of the chosen days."""
+        assert self.world is not None
+        assert self.airflow is not None
+        airflows.connect(self.airflow, self.world.state, self.settings.folder)
+        client = self.airflow.client()
+        wanted = {WEEK[number].dag for number in self.settings.days}
+        await_dags(self.airflow, client, wanted | ({COST_REPORT} if 5 in self.settings.days else set()))
+        return client
+
+    def _ingest_bill(self) -> None:
+        """Report yesterday, as the schedule would have in the night; that takes in the days of the bill before too."""
+        assert self.airflow is not None
+        yesterday = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
+        self.reports = self.airflow.run_at_once(COST_REPORT, yesterday)
+
+    def _await_bill(self) -> None:
+        """Until the report that ``_ingest_bill`` has begun is there. Raises RehearsalError when it failed."""
+        assert self.airflow is not None
+        assert self.reports is not None
+        started, reports = time.monotonic(), self.reports
+        self.airflow.processes.wait_until(
+            lambda: reports.poll() is not None, "the cost report of yesterday", BILL_SECONDS
+        )
+        self.seconds["waited for the bill"] = round(time.monotonic() - started, 1)
+        if reports.returncode:
+            log = self.airflow.processes.logs / f"{COST_REPORT}.log"
+            raise RehearsalError(f"{COST_REPORT} failed; the end of {log}:\n{tail(log)}")
+
+    def _trigger(self, client: airflows.Client, day: Day) -> Run:
         assert self.world is not None
         assert self.airflow is not None
         airflow, world = self.airflow, self.world
-        ledger = airflows.ledger_folder(self.settings.folder)
-        airflows.connect(airflow, world.state, ledger)
-        client = airflow.client()
-        await_dag(airflow, client)
-        client.unpause(DAG)
-        run_id = client.trigger(DAG, run_conf(self.settings.regions))
-        print(f"triggered {DAG}: {airflow.url}/dags/{DAG}/runs/{run_id}", flush=True)
+        client.unpause(day.dag)
+        run_id = client.trigger(day.dag, run_conf(day, self.settings.regions))
+        print(f"\ntriggered {day.dag}: {airflow.url}/dags/{day.dag}/runs/{run_id}", flush=True)
         approvers = self.estate.governance.approvers
 
         def check_alive() -> None:
@@ -344,10 +453,11 @@ class Rehearsal:
             airflow.processes.check()
 
         return Run(
+            day=day,
             airflow=airflow,
             client=client,
             approver=airflow.client(approvers[0]) if approvers else client,
-            ledger=Ledger(FolderStore(ledger)),
+            ledger=Ledger(FolderStore(airflows.ledger_folder(self.settings.folder))),
             regions=self.settings.regions,
             run_id=run_id,
             begun=self.begun,
@@ -361,8 +471,18 @@ class Rehearsal:
             ),
         )
 
+    def _costs(self, run: Run) -> dict[str, Any] | None:
+        """The validation's record and where the completion report lies; None when the run did not get there."""
+        folder = airflows.costs_folder(self.settings.folder)
+        validated = run.value("validate_costs")
+        if validated is None:
+            return None
+        written = run.value("write_completion_report", "report") or {}
+        record = json.loads((folder / validated["key"]).read_text(encoding="utf-8"))
+        return {"validation": record, "completion": str(folder / written["key"]) if written else None}
+
     def _changes(self, specs: Mapping[str, Any], lab: Mapping[str, Reader], wait: bool) -> list[str]:
-        """How the live specs differ from those at the start; empty when everything is as it was."""
+        """How the live specs differ from those at the day's start; empty when everything is as it was."""
         pause = threading.Event()
         limit = time.monotonic() + (RESTORE_SECONDS if wait else 0)
         while True:
@@ -378,32 +498,43 @@ class Rehearsal:
     def _report(
         self,
         run: Run,
+        number: int,
         verdict: str,
         changes: Sequence[str],
         before: Mapping[str, Figures],
         after: Mapping[str, Figures],
+        costs: Mapping[str, Any] | None,
     ) -> None:
         total = time.monotonic() - self.begun
-        drills = {region: texts.drill_of(run.records(region)) for region in after}
-        regions = {region: texts.region_report(before[region], after[region], drills[region]) for region in after}
-        whole = texts.full_report(verdict, not changes, total, regions)
+        if number == 1 or not self.drills:
+            self.drills = {region: texts.drill_of(run.records(region)) for region in after}
+        regions = {region: texts.region_report(before[region], after[region], self.drills[region]) for region in after}
+        self.days[str(number)] = texts.day_report(verdict, self.seconds[f"day {number}"], costs)
+        whole = texts.full_report(verdict, not changes, total, regions, self.days)
         (self.settings.folder / "report.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-        self._record_measurements(whole, {region: run.records(region) for region in after})
-        print("\n" + texts.table(before, after, drills), flush=True)
-        print(f"demand_scale {self.estate.demand_scale():.1f}; {prices_line(load_aws_book(self.estate))}", flush=True)
+        self.steps[str(number)] = {region: texts.step_seconds(run.records(region)) for region in after}
+        self._record_measurements(whole)
+        if number == 5:
+            print(f"\n{texts.costs_text(costs)}", flush=True)
+        else:
+            print("\n" + texts.table(before, after, self.drills), flush=True)
+            print(
+                f"demand_scale {self.estate.demand_scale():.1f}; {prices_line(load_aws_book(self.estate))}", flush=True
+            )
         if verdict != PROMOTED:
             print("live state equals the start" if not changes else "live state differs from the start:", flush=True)
             print("\n".join(f"  {change}" for change in changes[:40]))
 
-    def _record_measurements(self, whole: Mapping[str, Any], chains: Mapping[str, Sequence[Record]]) -> None:
+    def _record_measurements(self, whole: Mapping[str, Any]) -> None:
         assert self.world is not None
         assert self.airflow is not None
         # One file for each number of regions: a fault test's single region must not replace the whole week's figures.
         name = f"rehearsal_{len(self.settings.regions)}_regions" + (
             f"_{self.settings.fault}" if self.settings.fault else ""
         )
+        asked = {"REGIONS": self.settings.regions, "DAYS": map(str, self.settings.days), "FAULT": [self.settings.fault]}
         measured = {
-            "command": f"make rehearsal REGIONS={','.join(self.settings.regions)} FAULT={self.settings.fault}",
+            "command": "make rehearsal " + " ".join(f"{name}={','.join(values)}" for name, values in asked.items()),
             "cpus": os.cpu_count(),
             "machine": platform.machine(),
             "seconds": {**self.seconds, "airflow_healthy": self.airflow.seconds["healthy"]},
@@ -412,7 +543,7 @@ class Rehearsal:
                 "lab": round(sum(self.world.processes.memory_bytes().values()) / 2**20),
                 "airflow": self.airflow.memory_mib(),
             },
-            "steps": {region: texts.step_seconds(records) for region, records in chains.items()},
+            "steps": self.steps,
             "report": whole,
         }
         RESULTS.mkdir(parents=True, exist_ok=True)

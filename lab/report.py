@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any
 
 from include.rollout.ledger import Record, Step, last
@@ -196,18 +197,70 @@ def table(before: Mapping[str, Figures], after: Mapping[str, Figures], drills: M
                 _or_unknown(drill.replaced_s, ".0f"),
             )
         )
-    widths = [max(len(row[n]) for row in rows) for n in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
+    return _aligned(rows)
 
 
 def _or_unknown(value: float | None, form: str) -> str:
     return "unknown" if value is None else format(value, form)
 
 
+def day_report(verdict: str, seconds: float, costs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """One day's part of report.json; of the costs each component's figures, as the record has them."""
+    found: dict[str, Any] = {"verdict": verdict, "seconds": seconds}
+    if costs is not None:
+        record = costs["validation"]
+        components = {line["component"]: {name: line[name] for name in COST_FIELDS} for line in record["lines"]}
+        found |= {"components": components, "total": record["total"], "completion": costs["completion"]}
+    return found
+
+
+COST_FIELDS = ("source", "usd_24h", "usd_month", "target_usd_month", "verdict")
+
+
+def costs_text(costs: Mapping[str, Any] | None) -> str:
+    """Day 5's table: each component's dollars against its target, the total, and where the completion report lies."""
+    if costs is None:
+        return "nothing was validated: the run ended before"
+    record = costs["validation"]
+    total = {**record["total"], "component": "total", "source": ""}
+    rows = [("component", "source", "USD/day", "USD/month", "target", "verdict")]
+    for line in (*record["lines"], total):
+        figures = (_dollars(line[name]) for name in ("usd_24h", "usd_month", "target_usd_month"))
+        rows.append((line["component"], line["source"], *figures, line["verdict"].upper()))
+    window = record["window"]
+    head = f"costs of {window['seconds']} s, {window['start']} to {window['end']}: {total['settling']}"
+    where = costs["completion"] or "not written"
+    return f"{head}\n{_aligned(rows, right={2, 3, 4})}\ncompletion report: {where}"
+
+
+def _dollars(text: str | None) -> str:
+    return "unknown" if text is None else f"{Decimal(text):,.2f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Rows as columns with a rule below the first; columns of ``right`` end at the same place."""
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+
+    def cell(n: int, text: str) -> str:
+        return text.rjust(widths[n]) if n in right else text.ljust(widths[n])
+
+    lines = ["  ".join(cell(n, text) for n, text in enumerate(row)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
 def full_report(
-    verdict: str, restored: bool, seconds: float, regions: Mapping[str, Mapping[str, Any]]
+    verdict: str,
+    restored: bool,
+    seconds: float,
+    regions: Mapping[str, Mapping[str, Any]],
+    days: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """report.json."""
-    return {"verdict": verdict, "restored": restored, "seconds": round(seconds, 1), "regions": dict(regions)}
+    """report.json: verdict and ``restored`` are the last day's."""
+    return {
+        "verdict": verdict,
+        "restored": restored,
+        "seconds": round(seconds, 1),
+        "regions": dict(regions),
+        "days": dict(days),
+    }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,27 +15,55 @@ from lab.processes import Processes
 from lab.programs import find
 
 SCRAPE_SECONDS = 2
+SLOW_SCRAPE_SECONDS = 5  # what changes once a minute, or has a series for each pod
+HOST = "127.0.0.1"
 RETENTION = "60d"  # the default of 15 days would delete the backfilled history at the first start
 
 
-def configuration(plant_port: int, karpenter_ports: dict[str, int], scrape_seconds: int = SCRAPE_SECONDS) -> str:
-    """The server's configuration as YAML."""
-    karpenter = [
-        {"targets": [f"127.0.0.1:{port}"], "labels": {"region": region}} for region, port in karpenter_ports.items()
-    ]
+@dataclass(frozen=True)
+class Targets:
+    """Where Prometheus scrapes: the plant's port, and a port a region for each job of ``by_region``.
+
+    Targets of OpenCost and Kubecost are down until somebody installs them.
+    """
+
+    plant: int
+    by_region: Mapping[str, Mapping[str, int]]
+
+    def of(self, job: str) -> list[dict[str, Any]]:
+        """Static targets of one job, with their region."""
+        ports = self.by_region.get(job, {})
+        return [{"targets": [f"{HOST}:{port}"], "labels": {"region": region}} for region, port in ports.items()]
+
+
+def configuration(targets: Targets, rules: Path, scrape_seconds: int = SCRAPE_SECONDS) -> str:
+    """The server's configuration as YAML; ``rules`` is the folder of its rule files."""
+    slow = f"{max(scrape_seconds, SLOW_SCRAPE_SECONDS)}s"
     return yaml.safe_dump(
         {
-            "global": {"scrape_interval": f"{scrape_seconds}s", "scrape_timeout": f"{scrape_seconds}s"},
+            "global": {
+                "scrape_interval": f"{scrape_seconds}s",
+                "scrape_timeout": f"{scrape_seconds}s",
+                "evaluation_interval": slow,
+            },
+            "rule_files": [str(rules / "*.yaml")],
             "storage": {"tsdb": {"retention": {"time": RETENTION}, "out_of_order_time_window": "2h"}},
             "scrape_configs": [
                 {
                     "job_name": "akidb",
                     # The instance of the backfilled history, so that it and the scrapes are one series.
-                    "static_configs": [{"targets": [f"127.0.0.1:{plant_port}"], "labels": {"instance": "akidb"}}],
+                    "static_configs": [{"targets": [f"{HOST}:{targets.plant}"], "labels": {"instance": "akidb"}}],
+                },
+                {
+                    "job_name": "kubernetes-cadvisor",
+                    "metrics_path": "/cadvisor",
+                    "honor_labels": True,
+                    "scrape_interval": slow,
+                    "static_configs": [{"targets": [f"{HOST}:{targets.plant}"]}],
                 },
                 {
                     "job_name": "karpenter",
-                    "static_configs": karpenter,
+                    "static_configs": targets.of("karpenter"),
                     # 4.7 MB a scrape otherwise: a series per instance type and zone that nothing here reads.
                     "metric_relabel_configs": [
                         {
@@ -42,22 +73,35 @@ def configuration(plant_port: int, karpenter_ports: dict[str, int], scrape_secon
                         }
                     ],
                 },
+                *(_cost_job(job, targets, slow) for job in ("opencost", "kubecost")),
             ],
         },
         sort_keys=False,
     )
 
 
+def _cost_job(job: str, targets: Targets, interval: str) -> dict[str, Any]:
+    return {
+        "job_name": job,
+        "honor_labels": True,  # OpenCost's own labels namespace, pod, node and instance are what its queries ask for
+        "scrape_interval": interval,
+        "static_configs": targets.of(job),
+        "metric_relabel_configs": [
+            {"source_labels": ["__name__"], "regex": "go_.*|promhttp_.*|kubecost_http_.*", "action": "drop"}
+        ],
+    }
+
+
 def start(processes: Processes, folder: Path, port: int, text: str) -> str:
     """Start Prometheus on ``folder/data`` and wait until it is ready; returns its base URL."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rules").mkdir(parents=True, exist_ok=True)
     config = folder / "prometheus.yaml"
     config.write_text(text)
     url = f"http://127.0.0.1:{port}"
     processes.start(
         "prometheus",
         [find("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]
-        + [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"],
+        + [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn", "--web.enable-lifecycle"],
     )
     processes.wait_until(lambda: answers(f"{url}/-/ready"), "Prometheus being ready", 60)
     return url

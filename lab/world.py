@@ -7,6 +7,7 @@ What the world is made of, and what it can't show, is in lab/README.md.
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 import shutil
 import sys
@@ -20,8 +21,8 @@ from typing import Any
 
 from include.clients.prometheus import Prometheus
 from include.estate import Estate, EstateError, load_estate
+from lab import behind, opencost, telemetry, workloads
 from lab import control_plane as planes
-from lab import telemetry, workloads
 from lab.processes import Processes, reserved_ports
 from lab.programs import find
 
@@ -29,6 +30,7 @@ REPOSITORY = Path(__file__).parent.parent
 DEFAULT_FOLDER = REPOSITORY / ".lab"
 SHARED_PORTS = 3  # emulator, Prometheus, plant
 KARPENTER_PORTS = 2  # metrics and health
+COST_PORTS = 2  # OpenCost and Kubecost, whose processes start when their Deployments are there
 ESTATE_READY_SECONDS = 90
 
 
@@ -93,6 +95,7 @@ def up(regions: Iterable[str] = (), options: Options | None = None, say: Callabl
 def take_down(folder: Path) -> None:
     """End every process registered in ``folder`` and remove the run's files; logs and reports stay."""
     Processes(folder).stop_all()
+    behind.processes_of(folder).stop_all()  # those whose supervisor was killed
     shutil.rmtree(folder / "run", ignore_errors=True)
     for name in ("state.json", "processes.json", "plant_faults.json"):
         (folder / name).unlink(missing_ok=True)
@@ -127,25 +130,30 @@ class _Boot:
         clusters = list(pool.map(self._start_cluster, self.names))
         self._note("API servers, CRDs and workloads")
         cloud.result()
+        bill = pool.submit(self._publish_bill)
         self.state = self._write_state(clusters)
-        self._start_bridge()
+        self._start_beside("bridge", BOOT_SECONDS=str(self.options.node_boot_seconds))
         for plane in clusters:
             self._start_karpenter(plane)
         self._start_plant()
         history.result()
         telemetry.start(self.processes, self.run_folder / "prometheus", self.prometheus_port, self._prometheus_config())
+        self._start_beside("behind")
         self._note("Prometheus")
+        bill.result()
 
     def _choose_ports(self, stack: ExitStack) -> None:
-        each = planes.PORTS_NEEDED + KARPENTER_PORTS
+        each = planes.PORTS_NEEDED + KARPENTER_PORTS + COST_PORTS
         ports = stack.enter_context(reserved_ports(SHARED_PORTS + each * len(self.names)))
         self.emulator_port, self.prometheus_port, self.plant_port = ports[:SHARED_PORTS]
         self.aws_endpoint = f"http://127.0.0.1:{self.emulator_port}"
         self.booting: dict[str, planes.Booting] = {}
         self.karpenter_ports: dict[str, tuple[int, int]] = {}
+        self.cost_ports: dict[str, tuple[int, int]] = {}
         for n, name in enumerate(self.names):
             own = ports[SHARED_PORTS + n * each : SHARED_PORTS + (n + 1) * each]
-            self.karpenter_ports[name] = (own[-2], own[-1])
+            self.karpenter_ports[name] = (own[-4], own[-3])
+            self.cost_ports[name] = (own[-2], own[-1])
             self.booting[name] = planes.Booting(
                 name,
                 self.estate.region(name).cluster,
@@ -169,6 +177,14 @@ class _Boot:
         )
         seed(self.aws_endpoint, self.estate, self.names)
         self._note("cloud seeded")
+
+    def _publish_bill(self) -> None:
+        from lab.cloud.bill import publish
+        from lab.cloud.seed import Clients
+
+        for export in self.estate.cost.exports[:1]:  # the account has one bill; other exports would repeat it
+            publish(Clients(self.aws_endpoint, "us-east-1").s3, export, self.estate, dt.datetime.now(dt.UTC))
+        self._note("bill published")
 
     def _backfill(self) -> None:
         from lab.history import backfill
@@ -211,7 +227,10 @@ class _Boot:
                     "apiserver": plane.server,
                     "kubeconfig": str(plane.kubeconfig("admin")),
                     "rollout_kubeconfig": str(plane.kubeconfig("akidb-rollout")),
+                    "opencost_kubeconfig": str(plane.kubeconfig(opencost.USER)),
                     "karpenter_metrics": f"http://127.0.0.1:{self.karpenter_ports[plane.region][0]}/metrics",
+                    "opencost": f"http://127.0.0.1:{self.cost_ports[plane.region][0]}",
+                    "kubecost": f"http://127.0.0.1:{self.cost_ports[plane.region][1]}",
                 }
                 for plane in clusters
             },
@@ -219,13 +238,10 @@ class _Boot:
         (self.options.folder / "state.json").write_text(json.dumps(state, indent=1))
         return state
 
-    def _start_bridge(self) -> None:
-        self.processes.start(
-            "bridge",
-            [sys.executable, "-m", "lab.bridge", "--state", self.options.folder],
-            env={"BOOT_SECONDS": str(self.options.node_boot_seconds)},
-            cwd=REPOSITORY,
-        )
+    def _start_beside(self, name: str, **env: str) -> None:
+        """Start a program of the lab that needs nothing but the state file."""
+        command = [sys.executable, "-m", f"lab.{name}", "--state", self.options.folder]
+        self.processes.start(name, command, env=env, cwd=REPOSITORY)
 
     def _start_karpenter(self, plane: planes.ControlPlane) -> None:
         metrics, health = self.karpenter_ports[plane.region]
@@ -241,8 +257,13 @@ class _Boot:
         self.processes.start("plant", command, cwd=REPOSITORY)
 
     def _prometheus_config(self) -> str:
-        ports = {name: metrics for name, (metrics, _) in self.karpenter_ports.items()}
-        return telemetry.configuration(self.plant_port, ports, self.options.scrape_seconds)
+        ports = {
+            "karpenter": {name: metrics for name, (metrics, _) in self.karpenter_ports.items()},
+            "opencost": {name: cost for name, (cost, _) in self.cost_ports.items()},
+            "kubecost": {name: stand_in for name, (_, stand_in) in self.cost_ports.items()},
+        }
+        targets = telemetry.Targets(self.plant_port, ports)
+        return telemetry.configuration(targets, self.run_folder / "prometheus" / "rules", self.options.scrape_seconds)
 
     def _wait_for_estate(self) -> None:
         """Until every workload has its replicas, the plant has opened and Karpenter is healthy."""

@@ -22,7 +22,14 @@ def state(*regions: str) -> dict[str, Any]:
     return {
         "aws_endpoint": "http://127.0.0.1:5001",
         "prometheus": "http://127.0.0.1:5002",
-        "regions": {name: {"rollout_kubeconfig": f"/lab/{name}/akidb-rollout.kubeconfig"} for name in regions},
+        "regions": {
+            name: {
+                "rollout_kubeconfig": f"/lab/{name}/akidb-rollout.kubeconfig",
+                "opencost": "http://127.0.0.1:5004",
+                "kubecost": "http://127.0.0.1:5005",
+            }
+            for name in regions
+        },
     }
 
 
@@ -36,7 +43,7 @@ def airflow(tmp_path: Path) -> Airflow:
 def filled(airflow: Airflow, *regions: str) -> dict[str, Any]:
     text = airflows.SETTINGS_FILE.read_text()
     absent = tuple(name for name in REGIONS if name not in regions)
-    return settings_for(text, variables_of(state(*regions), airflow, Path("/lab/ledger")), absent)
+    return settings_for(text, variables_of(state(*regions), airflow, Path("/lab")), absent, {"aws_us_east_1"})
 
 
 def by_id(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -46,8 +53,10 @@ def by_id(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_every_connection_of_the_estate_is_there(airflow: Airflow) -> None:
     estate = load_estate()
     wanted = {"airflow_api"}
-    for region in estate.regions.values():
+    for name, region in estate.regions.items():
         wanted |= set(region.connections.model_dump().values())
+        wanted |= {f"{allocator}_{name.replace('-', '_')}" for allocator in ("opencost", "kubecost")}
+    wanted |= {export.connection for export in estate.cost.exports}
     assert set(by_id(filled(airflow, *REGIONS))) == wanted
 
 
@@ -73,18 +82,18 @@ def test_values_come_from_the_lab(airflow: Airflow) -> None:
     assert connection_body(connections["airflow_api"])["password"] == airflow.passwords["akidb-service"]
 
 
-def test_the_ledger_is_an_address(airflow: Airflow) -> None:
+def test_ledger_and_costs_are_addresses(airflow: Airflow) -> None:
     assert filled(airflow, *REGIONS)["variables"] == [
-        {"variable_name": "akidb_ledger", "variable_value": "file:///lab/ledger"}
+        {"variable_name": "akidb_ledger", "variable_value": "file:///lab/ledger"},
+        {"variable_name": "akidb_costs", "variable_value": "file:///lab/costs"},
     ]
 
 
-def test_regions_that_are_not_booted_are_left_out(airflow: Airflow) -> None:
-    assert set(by_id(filled(airflow, "us-east-1"))) == {
+def test_regions_that_are_not_booted_are_left_out_but_for_the_bill(airflow: Airflow) -> None:
+    assert set(by_id(filled(airflow, "eu-central-1"))) == {
         "airflow_api",
         "aws_us_east_1",
-        "kubernetes_us_east_1",
-        "prometheus_us_east_1",
+        *(f"{kind}_eu_central_1" for kind in ("aws", "kubernetes", "prometheus", "opencost", "kubecost")),
     }
 
 

@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 
 from include.prices import load_aws_book
-from lab.bridge import RegionBridge, UnavailableError, _read_state, group_resources, node_name, node_of_claim, run
+from lab.bridge import (
+    RegionBridge,
+    UnavailableError,
+    _read_state,
+    group_resources,
+    node_name,
+    node_of_claim,
+    price_key,
+    run,
+)
 
 REGION = "ap-northeast-1"
 
@@ -249,3 +258,10 @@ def test_the_state_is_read_from_the_labs_folder(tmp_path: Path) -> None:
         _read_state(tmp_path)
     (tmp_path / "state.json").write_text(json.dumps({"regions": {}}))
     assert _read_state(tmp_path) == {"regions": {}}
+
+
+def test_a_price_is_named_by_capacity_type_and_zone() -> None:
+    labels = {"node.kubernetes.io/instance-type": "c7g.xlarge", "topology.kubernetes.io/zone": "us-east-1b"}
+    assert price_key(labels) == "on-demand.c7g.xlarge"
+    assert price_key({**labels, "karpenter.sh/capacity-type": "on-demand"}) == "on-demand.c7g.xlarge"
+    assert price_key({**labels, "karpenter.sh/capacity-type": "spot"}) == "spot.c7g.xlarge.us-east-1b"

@@ -31,7 +31,7 @@ class Steady:
 def pods(app: str, count: int) -> list[Any]:
     return [
         {
-            "metadata": {"uid": f"{app}-{n}", "labels": {"app": app}},
+            "metadata": {"uid": f"{app}-{n}", "name": f"{app}-{n}", "labels": {"app": app}},
             "spec": {"nodeName": "n1"},
             "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
         }
@@ -192,6 +192,23 @@ def get(url: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
+def test_usage_of_each_pod_under_the_names_of_kubelets(tmp_path: Path) -> None:
+    endpoints = region(15, 15)
+    plant = plant_with(endpoints, tmp_path)
+    plant.tick(10, 1)
+    labels = 'region="us-east-1",namespace="akidb",pod="akidb-rest-0",container="akidb",node="n1",instance="n1"'
+    found = values(plant.cadvisor())
+    assert len(found) == 60
+    # 0.6 CPU and 1,229 MiB a pod at the weekday peak.
+    assert found[f"container_cpu_usage_seconds_total{{{labels}}}"] == pytest.approx(6.0)
+    assert found[f"container_memory_working_set_bytes{{{labels}}}"] == 1229 * 1024 * 1024
+    leave(endpoints, 14, 15)
+    plant.tick(10, 2)
+    rest = [name for name in values(plant.cadvisor()) if "akidb-rest" in name]
+    assert len(rest) == 28  # a pod that is gone has no series
+    assert values(plant.cadvisor())[f"container_cpu_usage_seconds_total{{{labels}}}"] > 12.0  # less pods, more each
+
+
 def test_pages(tmp_path: Path) -> None:
     endpoints = Endpoints()
     plant = plant_with(endpoints, tmp_path)
@@ -206,7 +223,8 @@ def test_pages(tmp_path: Path) -> None:
         plant.tick(1, 1)
         # A region that is still being set up has no series: no data, not zero.
         assert get(f"{url}/health")[0] == 503
-        assert values(get(f"{url}/metrics")[1]) == {}
+        assert not [name for name in values(get(f"{url}/metrics")[1]) if name.startswith("akidb")]
+        assert values(get(f"{url}/cadvisor")[1]) == {}
         leave(endpoints, 15, 15)
         plant.tick(1, 2)
         plant.tick(1, 3)

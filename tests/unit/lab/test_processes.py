@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab.processes import Crashed, Processes, reserved_ports
+from lab.processes import Crashed, Processes, hold_port, reserved_ports
 
 WAITING = [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read(); import signal; signal.pause()"]
 
@@ -64,3 +64,27 @@ def test_a_killed_process_is_started_again_as_it_was(tmp_path: Path) -> None:
     assert second.pid != first.pid
     Processes(tmp_path).wait_until(lambda: log.read_text() == f"hello {tmp_path}\n" * 2, "the second greeting", 30)
     Processes(tmp_path).stop_all()
+
+
+def test_one_process_is_ended_with_its_children_and_forgotten(tmp_path: Path) -> None:
+    processes = Processes(tmp_path / "register", logs=tmp_path / "logs")
+    started = processes.start("one", ["sh", "-c", "sleep 1000 & echo $!; wait"])
+    log = tmp_path / "logs" / "one.log"
+    processes.wait_until(lambda: log.read_text().endswith("\n"), "the child", 30)
+    child = int(log.read_text())
+    assert processes.running("one")
+    processes.end("one")
+    assert not processes.running("one")
+    assert processes.registered() == []
+    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).is_running() for pid in (started.pid, child))
+    processes.check()  # an ended process is no crashed one
+    processes.end("one")
+
+
+def test_a_held_port_is_chosen_by_nobody() -> None:
+    with reserved_ports(1) as (port,):
+        assert hold_port(port) is None
+    mark = hold_port(port)
+    assert mark is not None
+    assert hold_port(port) is None
+    mark.close()

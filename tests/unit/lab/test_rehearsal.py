@@ -33,13 +33,31 @@ def test_regions_trace_and_folder(tmp_path: Path) -> None:
     trace.write_text("")
     asked = {"REGIONS": "us-east-1,ap-northeast-1", "TRACE": str(trace), "LAB_DIR": str(tmp_path), "FAULT": "gate"}
     assert settings_from(asked, on_terminal=False) == Settings(
-        tmp_path, ("ap-northeast-1", "us-east-1"), "gate", False, trace
+        tmp_path, ("ap-northeast-1", "us-east-1"), (1,), "gate", False, trace
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "days"),
+    [
+        ({}, (1, 5)),
+        ({"DAYS": "5,1"}, (1, 5)),
+        ({"DAYS": "5"}, (5,)),
+        ({"FAULT": "ice"}, (1,)),
+        ({"FAULT": "ice", "DAYS": "1,5"}, (1,)),
+    ],
+)
+def test_days_are_the_weeks_in_its_order_and_a_fault_has_day_1_alone(
+    asked: dict[str, str], days: tuple[int, ...]
+) -> None:
+    assert settings_from(asked, on_terminal=False).days == days
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
+        ({"DAYS": "1,7"}, "DAYS=1,7 has no day 7: use 1, 5"),
+        ({"DAYS": "5", "FAULT": "ice"}, "FAULT=ice is a fault of day 1: add it to DAYS=5"),
         ({"FAULT": "fire"}, "FAULT=fire is not known: use gate or ice, or leave it out"),
         ({"KEEP": "yes"}, "KEEP=yes is not known: 1 keeps the UI up until Ctrl-C, 0 does not"),
         ({"TRACE": "none.csv"}, "TRACE=none.csv does not exist: name a CSV file of traffic"),
@@ -119,7 +137,7 @@ def test_the_verdict_is_the_ledgers_and_never_better_than_the_run() -> None:
 
 
 def test_the_run_is_real_and_only_its_windows_are_short() -> None:
-    assert rehearsal.run_conf(["us-east-1"]) == {
+    assert rehearsal.run_conf(rehearsal.WEEK[1], ["us-east-1"]) == {
         "regions": ["us-east-1"],
         "dry_run": False,
         "reason": "rehearsal",
@@ -129,3 +147,9 @@ def test_the_run_is_real_and_only_its_windows_are_short() -> None:
         "gate_wait_seconds": 120,
         "converge_timeout_seconds": 300,
     }
+
+
+def test_day_5_waits_for_a_window_to_validate() -> None:
+    day = rehearsal.WEEK[5]
+    assert (day.dag, day.lever) == ("day5_cost_monitoring", "cost_monitoring")
+    assert rehearsal.run_conf(day, ["us-east-1"])["validation_window_seconds"] == 30

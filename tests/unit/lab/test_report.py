@@ -46,7 +46,7 @@ def test_table() -> None:
 
 def test_report_has_exactly_the_agreed_fields() -> None:
     regions = {"us-east-1": report.region_report(BEFORE, AFTER, DRILL)}
-    assert report.full_report("promoted", False, 512.34, regions) == {
+    assert report.full_report("promoted", False, 512.34, regions, {"1": {"verdict": "promoted"}}) == {
         "verdict": "promoted",
         "restored": False,
         "seconds": 512.3,
@@ -63,7 +63,55 @@ def test_report_has_exactly_the_agreed_fields() -> None:
                 "drill": {"cordon_s": 0.4, "replaced_s": 12.5, "error_ratio": 0.0001},
             }
         },
+        "days": {"1": {"verdict": "promoted"}},
     }
+
+
+LINE = {"component": "s3", "source": "aws", "usd_24h": "4.93", "usd_month": "150.02", "target_usd_month": "120"}
+COSTS = {
+    "validation": {
+        "window": {"seconds": 30, "start": "10:00", "end": "10:30"},
+        "lines": [
+            {**LINE, "verdict": "fail"},
+            {
+                **LINE,
+                "component": "jetson",
+                "source": "jetson",
+                "usd_24h": None,
+                "usd_month": None,
+                "verdict": "unknown",
+            },
+        ],
+        "total": {
+            "usd_24h": None,
+            "usd_month": None,
+            "target_usd_month": "2970.5",
+            "verdict": "unknown",
+            "settling": "provisional",
+        },
+    },
+    "completion": "/lab/costs/completion/report.json",
+}
+
+
+def test_dollars_of_day_5_show_what_is_unknown_as_unknown() -> None:
+    assert report.costs_text(COSTS).splitlines() == [
+        "costs of 30 s, 10:00 to 10:30: provisional",
+        "component  source  USD/day  USD/month    target  verdict",
+        "---------  ------  -------  ---------  --------  -------",
+        "s3         aws        4.93     150.02    120.00  FAIL",
+        "jetson     jetson  unknown    unknown    120.00  UNKNOWN",
+        "total              unknown    unknown  2,970.50  UNKNOWN",
+        "completion report: /lab/costs/completion/report.json",
+    ]
+    assert report.costs_text(None) == "nothing was validated: the run ended before"
+
+
+def test_a_day_in_the_report() -> None:
+    assert report.day_report("promoted", 61.5, None) == {"verdict": "promoted", "seconds": 61.5}
+    found = report.day_report("promoted", 61.5, COSTS)
+    assert found["components"]["s3"] == {name: LINE[name] for name in LINE if name != "component"} | {"verdict": "fail"}
+    assert found["completion"] == "/lab/costs/completion/report.json"
 
 
 GATE = {

@@ -1,0 +1,170 @@
+"""Processes behind Deployments: started with the first ready pod, ended with the last, started again when they die."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from include.estate import load_estate
+from lab import behind
+from lab.behind import Behind, Command, RegionSupervisor, UnavailableError, run, table
+from lab.processes import Processes
+from lab.rules import RuleMirror
+
+REGION = "us-east-1"
+
+
+class FakeCluster:
+    def __init__(self) -> None:
+        self.up: set[str] = set()
+        self.maps: dict[str, str] = {}
+        self.away = False
+
+    def ready(self, namespace: str, deployment: str) -> bool:
+        if self.away:
+            raise UnavailableError("the API server can't be reached")
+        return f"{namespace}/{deployment}" in self.up
+
+    def rules(self) -> dict[str, str]:
+        return self.maps
+
+
+class FakeProcesses:
+    def __init__(self) -> None:
+        self.alive: set[str] = set()
+        self.calls: list[str] = []
+
+    def running(self, name: str) -> bool:
+        return name in self.alive
+
+    def start(self, name: str, arguments: Any, env: Mapping[str, str], cwd: Path) -> None:
+        self.alive.add(name)
+        self.calls.append(f"start {name} {arguments} {dict(env)}")
+
+    def end(self, name: str) -> None:
+        self.alive.discard(name)
+        self.calls.append(f"end {name}")
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+@pytest.fixture
+def processes() -> FakeProcesses:
+    return FakeProcesses()
+
+
+def supervisor(cluster: FakeCluster, processes: FakeProcesses, folder: Path, clock: Clock) -> RegionSupervisor:
+    entries = [Behind("opencost", "opencost", lambda: Command(["cost"], {"A": "1"}))]
+    mirror = RuleMirror(folder, "http://prometheus", check=lambda _: "", reload=lambda _: None)
+    return RegionSupervisor(REGION, cluster, entries, cast("Processes", processes), mirror, clock)
+
+
+def test_a_process_lives_as_long_as_its_deployment_has_a_ready_pod(
+    cluster: FakeCluster, processes: FakeProcesses, tmp_path: Path
+) -> None:
+    one = supervisor(cluster, processes, tmp_path, Clock())
+    assert one.step() == []
+    cluster.up.add("opencost/opencost")
+    assert one.step() == ["opencost started"]
+    assert one.step() == []
+    cluster.up.clear()
+    assert one.step() == ["opencost ended: no pod of its Deployment is ready"]
+    assert processes.calls == ["start us-east-1-opencost ['cost'] {'A': '1'}", "end us-east-1-opencost"]
+
+
+def test_a_dead_process_is_started_again_after_a_pause_that_doubles(
+    cluster: FakeCluster, processes: FakeProcesses, tmp_path: Path
+) -> None:
+    clock = Clock()
+    one = supervisor(cluster, processes, tmp_path, clock)
+    cluster.up.add("opencost/opencost")
+    one.step()
+    again = []
+    for clock.now in range(1, 20):  # type: ignore[assignment]
+        processes.alive.clear()  # it dies at once each time
+        if one.step() == ["opencost started again: it had died"]:
+            again.append(clock.now)
+    assert again == [2, 6, 14]
+
+
+def test_an_outage_changes_nothing_and_is_told_once(
+    cluster: FakeCluster, processes: FakeProcesses, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = supervisor(cluster, processes, tmp_path, Clock())
+    cluster.up.add("opencost/opencost")
+    one.step()
+    cluster.away = True
+    stop = threading.Event()
+    steps = 0
+
+    class Counting:
+        region = REGION
+
+        def step(self) -> list[str]:
+            nonlocal steps
+            steps += 1
+            if steps == 3:
+                cluster.away = False
+                stop.set()
+            return one.step()
+
+    caplog.set_level("INFO")
+    run(cast("RegionSupervisor", Counting()), stop, poll_seconds=0)
+    assert processes.alive == {"us-east-1-opencost"}
+    assert [r.message for r in caplog.records] == [
+        "us-east-1: lost: the API server can't be reached; trying again every 0 s",
+        "us-east-1: back",
+    ]
+
+
+def test_the_table_has_opencost_and_the_stand_in_on_their_own_ports(tmp_path: Path) -> None:
+    where = {"opencost": "http://127.0.0.1:21001", "kubecost": "http://127.0.0.1:21002"}
+    state = {"folder": str(tmp_path), "prometheus": "http://127.0.0.1:21003", "regions": {REGION: where}}
+    entries = table(load_estate(), state, REGION)
+    assert [(e.namespace, e.deployment) for e in entries] == [("opencost", "opencost"), ("kubecost", "kubecost")]
+    assert list(entries[1].command().arguments)[1:] == [
+        *("-m", "lab.kubecost", "--port", "21002", "--opencost", "http://127.0.0.1:21001", "--region", REGION)
+    ]
+
+
+def test_ports_are_held_from_when_the_boot_frees_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mark:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    mark, asked = Mark(), []
+
+    class Stop:
+        """Ends the wait that only a signal ends."""
+
+        def is_set(self) -> bool:
+            return False
+
+        def wait(self, seconds: float | None = None) -> bool:
+            return True
+
+    def hold(port: int) -> Mark | None:
+        asked.append(port)
+        return mark if len(asked) > 2 else None  # the boot has both at first
+
+    monkeypatch.setattr(behind, "hold_port", hold)
+    where = {"opencost": "http://127.0.0.1:21001", "kubecost": "http://127.0.0.1:21002"}
+    behind.hold_ports({"regions": {REGION: where}}, cast("threading.Event", Stop()))
+    assert asked == [21001, 21002, 21001, 21002]
+    assert mark.closed
