@@ -5,13 +5,15 @@
 PYTHON ?= python3
 # Regions of the lab, separated by commas; empty means every region of the estate.
 REGIONS ?=
+# Days of the week to rehearse, separated by commas; empty means all that exist, and day 1 alone with a FAULT.
+DAYS ?=
 # A fault to rehearse: gate (a gate fails after the canary) or ice (no spot capacity during the second step).
 FAULT ?=
 # 1 keeps the UI up until Ctrl-C, 0 tears everything down at once; empty keeps it on a terminal only.
 KEEP ?=
 # A CSV traffic trace for the plant instead of the estate's daily shape.
 TRACE ?=
-export REGIONS FAULT KEEP TRACE
+export REGIONS DAYS FAULT KEEP TRACE
 
 BIN := .venv/bin
 # Folders that exist today; a target must not fail because a later part of the project is missing.
@@ -26,7 +28,7 @@ help: ## list the targets
 setup: ## make .venv, install the pinned packages, build the lab's programs; does nothing the second time
 	@$(PYTHON) lab/setup.py
 
-rehearsal: setup ## day 1 on a real cluster, end to end (REGIONS=, FAULT=gate|ice, KEEP=0|1, TRACE=file.csv)
+rehearsal: setup ## days 1 and 5 on real clusters, end to end (REGIONS=, DAYS=, FAULT=gate|ice, KEEP=0|1, TRACE=file.csv)
 	@$(BIN)/python -m lab.rehearsal
 
 test: setup ## unit, DAG and lab tests

@@ -104,6 +104,10 @@ class Metrics(_Model):
     memory: str
     interruptions: str
 
+    def counter(self, protocol: Literal["http", "grpc"]) -> str:
+        """The request counter of ``http`` or ``grpc``."""
+        return self.http_requests if protocol == "http" else self.grpc_requests
+
     def requests(self) -> tuple[tuple[str, str], ...]:
         """Each request counter with its status label: REST, then gRPC."""
         return (self.http_requests, self.http_status_label), (self.grpc_requests, self.grpc_status_label)
@@ -142,6 +146,44 @@ class Spot(_Model):
     def _rising(self) -> Spot:
         if list(self.steps_percent) != sorted(set(self.steps_percent)):
             raise ValueError(f"steps_percent must rise, not {list(self.steps_percent)}")
+        return self
+
+
+class Predictor(_Model):
+    """The Deployment that serves the forecast."""
+
+    image: Annotated[str, Field(min_length=1)]
+    replicas: Annotated[int, Field(ge=1)]
+    port: Annotated[int, Field(gt=0, lt=65536)]
+    requests: Resources
+    limits: Resources
+
+
+class PredictiveScaling(_Model):
+    """How the workloads scale with requests, and what a forecast may add; replicas are those of one Deployment."""
+
+    min_replicas: Annotated[int, Field(ge=1)]
+    max_replicas: Annotated[int, Field(ge=1)]
+    requests: Annotated[
+        dict[str, Literal["http", "grpc"]], Field(min_length=1, description="the request counter of each workload")
+    ]
+    polling_seconds: Seconds
+    rate_window_seconds: Seconds
+    scale_down_seconds: Annotated[int, Field(ge=0, le=3600)]
+    fallback_failures: Annotated[int, Field(ge=1)]
+    lead_minutes: Annotated[int, Field(ge=1, le=15)]
+    freshness_seconds: Seconds
+    act_above: Annotated[float, Field(ge=1, description="a smaller rise is left to the reactive trigger")]
+    cap: Annotated[float, Field(gt=1, le=2, description="against the capacity of the ready replicas")]
+    predictor: Predictor
+    min_accuracy: Share
+    max_naive_ratio: Annotated[float, Field(ge=1)]
+    max_false_share: Share
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PredictiveScaling:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"needs min_replicas <= max_replicas, not {self.min_replicas} and {self.max_replicas}")
         return self
 
 
@@ -309,6 +351,7 @@ class Estate(_Model):
     metrics: Metrics
     traffic: Traffic
     spot: Spot
+    predictive_scaling: PredictiveScaling
     targets: Targets
     windows: Windows
     governance: Governance
@@ -318,6 +361,22 @@ class Estate(_Model):
     def _canary_exists(self) -> Estate:
         if self.canary_region not in self.regions:
             raise ValueError(f"canary_region {self.canary_region!r} is not one of {', '.join(self.regions)}")
+        return self
+
+    @model_validator(mode="after")
+    def _scaled_workloads_exist(self) -> Estate:
+        scaling = self.predictive_scaling
+        if set(scaling.requests) != set(self.workloads):
+            raise ValueError(
+                f"predictive_scaling.requests needs a counter for each of {', '.join(self.workloads)}, "
+                f"not for {', '.join(scaling.requests)}"
+            )
+        for name, workload in self.workloads.items():
+            if not scaling.min_replicas <= workload.replicas <= scaling.max_replicas:
+                raise ValueError(
+                    f"workloads.{name}.replicas {workload.replicas} is outside predictive_scaling.min_replicas "
+                    f"{scaling.min_replicas} and max_replicas {scaling.max_replicas}"
+                )
         return self
 
     def region(self, name: str) -> Region:
@@ -338,8 +397,12 @@ class Estate(_Model):
         """
         traffic = self.traffic
         replicas = sum(w.replicas for w in self.workloads.values())
-        peak = replicas * traffic.replica_qps * traffic.target_utilisation * traffic.peak_share_of_capacity
+        peak = replicas * self.qps_per_replica() * traffic.peak_share_of_capacity
         return peak / max(traffic.weekday_qps)
+
+    def qps_per_replica(self) -> float:
+        """Requests a second that one replica serves at target utilisation."""
+        return self.traffic.replica_qps * self.traffic.target_utilisation
 
 
 def load_estate(path: Path | None = None) -> Estate:

@@ -85,11 +85,12 @@ WEEK: dict[int, Day] = {
         "day5_cost_monitoring",
         "cost_monitoring",
         {
-            "soak_seconds": 10,
+            # Nothing that day 5 writes can show itself late: its gates read series that are there or not.
+            "soak_seconds": 2,
             "gate_window_seconds": 10,
             "gate_wait_seconds": 90,
             "converge_timeout_seconds": 120,
-            "validation_window_seconds": 30,
+            "validation_window_seconds": 10,
         },
     ),
 }

@@ -64,23 +64,34 @@ def aws_of(region: str, estate: Estate) -> Aws:
 
 
 def s3_client(conn_id: str | None) -> Any:
-    """A boto3 client of S3 for an AWS connection; None is Airflow's default one."""
+    """A boto3 client of S3 for an AWS connection; None is Airflow's default one.
+
+    Raises SettingMissingError for a name without a connection: the hook would go on with this machine's own rights.
+    """
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+    if conn_id:
+        connection(conn_id, "of a place in S3")
     return S3Hook(conn_id or S3Hook.default_conn_name).get_conn()
 
 
-def storage_at(variable: str) -> Storage:
-    """The storage at the place that an Airflow Variable names. Raises SettingMissingError when it is not set."""
+def location_of(variable: str) -> str:
+    """The place that an Airflow Variable names. Raises SettingMissingError when it is not set."""
     from airflow.sdk import Variable
-
-    from include.clients.storage import StorageError, open_storage
 
     location = Variable.get(variable, default=None)
     if not location:
         raise SettingMissingError(
             f"Airflow Variable {variable!r} is not set: set it to an absolute path or s3://connection@bucket/prefix"
         )
+    return str(location)
+
+
+def storage_at(variable: str) -> Storage:
+    """The storage at the place that an Airflow Variable names. Raises SettingMissingError when it is not set."""
+    from include.clients.storage import StorageError, open_storage
+
+    location = location_of(variable)
     try:
         return open_storage(location, s3_client)
     except StorageError as error:

@@ -102,6 +102,10 @@ RBAC = "rbac.authorization.k8s.io/v1"
 CLUSTER_ROLE = Kind(RBAC, "ClusterRole", "clusterroles", namespaced=False)
 CLUSTER_ROLE_BINDING = Kind(RBAC, "ClusterRoleBinding", "clusterrolebindings", namespaced=False)
 PROMETHEUS_RULE = Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules")
+SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
+AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+VERTICAL_AUTOSCALER = Kind("autoscaling.k8s.io/v1", "VerticalPodAutoscaler", "verticalpodautoscalers")
+API_SERVICE = Kind("apiregistration.k8s.io/v1", "APIService", "apiservices", namespaced=False)
 KINDS = {
     kind.name: kind
     for kind in (
@@ -120,6 +124,10 @@ KINDS = {
         CLUSTER_ROLE,
         CLUSTER_ROLE_BINDING,
         PROMETHEUS_RULE,
+        SCALED_OBJECT,
+        AUTOSCALER,
+        VERTICAL_AUTOSCALER,
+        API_SERVICE,
     )
 }
 

@@ -10,6 +10,7 @@ from include.rollout.lever import Lever, Refused
 # name -> "module:factory"; the factory takes no argument and returns a Lever. Tests may add their own.
 LEVERS: dict[str, str] = {
     "spot_capacity": "include.levers.spot_capacity:SpotCapacity",
+    "predictive_scaling": "include.levers.predictive_scaling:PredictiveScaling",
     "cost_monitoring": "include.levers.cost_monitoring:CostMonitoring",
 }
 

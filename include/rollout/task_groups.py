@@ -41,7 +41,16 @@ from airflow.sdk import Param, TaskGroup, TriggerRule, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include import levers
-from include.clients.connections import SettingMissingError, aws_of, base_url, connection, prometheus_of, s3_client
+from include.clients.connections import (
+    SettingMissingError,
+    aws_of,
+    base_url,
+    connection,
+    location_of,
+    prometheus_of,
+    s3_client,
+    storage_at,
+)
 from include.estate import Estate, EstateError, load_estate
 from include.rollout import flow, rollback, steps
 from include.rollout.conventions import DAG_DEFAULT_ARGS, Tag
@@ -55,6 +64,7 @@ if TYPE_CHECKING:
     from include.clients.aws import Aws
     from include.clients.kubernetes import Cluster
     from include.clients.prometheus import Prometheus
+    from include.clients.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +87,20 @@ class Clients:
     prometheus: Prometheus
     aws: Aws
     leases: Leases
+
+    def storage(self, variable: str) -> Storage:
+        """The storage that an Airflow Variable names. Raises Refused when the variable is not set."""
+        try:
+            return storage_at(variable)
+        except SettingMissingError as error:
+            raise Refused(str(error)) from error
+
+    def location(self, variable: str) -> str:
+        """The place that an Airflow Variable names, as a pod may use it. Raises Refused when it is not set."""
+        try:
+            return location_of(variable)
+        except SettingMissingError as error:
+            raise Refused(str(error)) from error
 
 
 class ClusterLeases:

@@ -48,3 +48,11 @@ def test_a_storage_is_where_its_variable_says(
     monkeypatch.setenv("AIRFLOW_VAR_AKIDB_COSTS", str(tmp_path))
     storage_at("akidb_costs").put("a/b", b"c")
     assert (tmp_path / "a" / "b").read_bytes() == b"c"
+
+
+def test_a_place_in_s3_needs_the_connection_that_it_names(
+    airflow_database: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_AKIDB_COSTS", "s3://billing_reader@akidb-costs/ledger")
+    with pytest.raises(SettingMissingError, match="connection 'billing_reader' .of a place in S3. does not exist"):
+        storage_at("akidb_costs")

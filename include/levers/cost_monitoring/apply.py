@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from include.clients.kubernetes import DEPLOYMENT, NAMESPACE, PROMETHEUS_RULE
+from include.levers import objects
+from include.levers.common import Object, condition, refusals
 from include.levers.cost_monitoring import live, observe, plan
 from include.levers.cost_monitoring.live import World
-from include.levers.cost_monitoring.plan import DASHBOARD, KUBECOST, MANAGER, OPENCOST, Object
-from include.levers.spot_capacity.live import condition, refusals
+from include.levers.cost_monitoring.plan import DASHBOARD, KUBECOST, MANAGER, OPENCOST
 from include.rollout.lever import Stage
 
 
@@ -32,7 +33,7 @@ def write(world: World, wanted: Sequence[Object]) -> None:
     for body in wanted:
         if body["kind"] == "Namespace":
             await_namespace(world, body["metadata"]["name"])
-            found = live.read(world, body)
+            found = objects.read(world, body)
             if found is not None and plan.ours(found) is None:
                 continue
         world.target.fence()

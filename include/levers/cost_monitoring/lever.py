@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from include.levers.common import refusals
 from include.levers.cost_monitoring import apply, live, observe, plan, preflight, restore
 from include.levers.cost_monitoring.live import World
-from include.levers.spot_capacity.live import refusals
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Restored, Stage, Target
 

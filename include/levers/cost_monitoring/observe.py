@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from include.clients.prometheus import Sample
+from include.levers.common import NodeFact, node_facts, usd_hour
 from include.levers.cost_monitoring import plan, rules
 from include.levers.cost_monitoring.dashboard import REGION, Query, panels
 from include.levers.cost_monitoring.live import World
 from include.levers.cost_monitoring.plan import COVERAGE
-from include.levers.spot_capacity.live import node_facts
-from include.levers.spot_capacity.observe import usd_hour
-from include.levers.spot_capacity.plan import NodeFact
 from include.rollout.gates import Figure
 
 

@@ -15,10 +15,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.estate import Estate
+from include.levers.common import Object
 from include.levers.cost_monitoring import dashboard, rules
+from include.levers.objects import applied_by, key_of
 from include.prices import PlanBook, load_aws_book
 from include.rollout.gates import Comparison, Gate
-from include.rollout.lever import Difference, Json, Plan, Stage, Undo, differences
+from include.rollout.lever import Difference, Plan, Stage, Undo, differences
 
 NAME = "cost_monitoring"
 OPENCOST, KUBECOST, DASHBOARD = "opencost", "kubecost", "dashboard_and_alerts"
@@ -30,8 +32,6 @@ RULES_FILE = "akidb-cost.rules.yaml"
 MANIFESTS = Path(__file__).parents[2] / "manifests" / "cost_monitoring"
 COVERAGE = 0.95  # share of the nodes that OpenCost must have a price for
 PLATFORM = "cost_platform"
-
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -171,57 +171,9 @@ def wanted(
     return installed(slot, estate, region, settings)
 
 
-def key_of(body: Object) -> str:
-    """``Deployment opencost/opencost``: kind, namespace and name."""
-    metadata = body["metadata"]
-    space = f"{metadata['namespace']}/" if "namespace" in metadata else ""
-    return f"{body['kind']} {space}{metadata['name']}"
-
-
-# Fields ----------------------------------------------------------------------------------------------------------
-
-
-def projection(live: Json, wanted_value: Json) -> Json:
-    """``live`` with nothing but the fields that ``wanted_value`` has; lists of one length item by item."""
-    if isinstance(live, Mapping) and isinstance(wanted_value, Mapping):
-        return {key: projection(live[key], value) for key, value in wanted_value.items() if key in live}
-    if isinstance(live, list) and isinstance(wanted_value, list) and len(live) == len(wanted_value):
-        return [projection(old, new) for old, new in zip(live, wanted_value, strict=True)]
-    return live
-
-
-def owned(value: Json, fields: Mapping[str, Any]) -> Json:
-    """The part of ``value`` that an entry of managedFields (its ``fieldsV1``) names."""
-    inner = {key: sub for key, sub in fields.items() if key != "."}
-    if not inner:
-        return value
-    if isinstance(value, list):
-        return [part for item in value if (part := _owned_item(item, inner)) is not None]
-    if not isinstance(value, Mapping):
-        return value
-    return {key[2:]: owned(value[key[2:]], sub) for key, sub in sorted(inner.items()) if key[2:] in value}
-
-
-def _owned_item(item: Json, fields: Mapping[str, Any]) -> Json:
-    for key, sub in fields.items():
-        mark = json.loads(key[2:])
-        if key.startswith("v:") and item == mark:
-            return item
-        if key.startswith("k:") and isinstance(item, Mapping) and mark.items() <= item.items():
-            return mark | (owned(item, sub) if any(name != "." for name in sub) else {})
-    return None
-
-
 def ours(live: Object) -> Object | None:
     """The object as this lever last applied it, identity included; None when it never did."""
-    entries = live["metadata"].get("managedFields") or []
-    fields = next((e["fieldsV1"] for e in entries if e["manager"] == MANAGER and e["operation"] == "Apply"), None)
-    if not fields:
-        return None
-    part: Object = owned(live, fields)
-    names = {key: live["metadata"][key] for key in ("name", "namespace") if key in live["metadata"]}
-    metadata = {**part.get("metadata", {}), **names}
-    return {**part, "apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata}
+    return applied_by(MANAGER, live)
 
 
 # The plan --------------------------------------------------------------------------------------------------------

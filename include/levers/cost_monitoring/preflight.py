@@ -9,12 +9,11 @@ from include.clients.aws import AwsError
 from include.clients.kubernetes import CLUSTER_ROLE, DEPLOYMENT, NAMESPACE, PROMETHEUS_RULE, KubernetesError
 from include.clients.prometheus import PrometheusError
 from include.cost.focus import CostError
+from include.levers import objects
+from include.levers.common import Object, node_facts, owner_of, refusals, usd_hour
 from include.levers.cost_monitoring import live, plan
 from include.levers.cost_monitoring.live import World
-from include.levers.cost_monitoring.plan import CHARTS, MANAGER, SLOTS, Object
-from include.levers.spot_capacity.live import node_facts, refusals
-from include.levers.spot_capacity.observe import usd_hour
-from include.levers.spot_capacity.preflight import owner_of
+from include.levers.cost_monitoring.plan import CHARTS, MANAGER, SLOTS
 from include.prices import PriceBookError
 from include.rollout.lever import Check, Refused
 
@@ -78,11 +77,11 @@ def _owners(world: World) -> Iterator[Check]:
     allowed, managed = world.estate.governance.may_change_objects_of, False
     state = live.read_live(world)
     for body in live.every_body(world, state):
-        found = live.read(world, body)
+        found = objects.read(world, body)
         owner = owner_of(found) if found and body["kind"] != "Namespace" else None
         if owner is None:
             continue
-        managed, what = True, plan.key_of(body)
+        managed, what = True, objects.key_of(body)
         if owner in allowed:
             yield Check(f"owner of {what}", True, f"{what} is managed by {owner}, which the estate allows to change")
         else:
@@ -99,7 +98,7 @@ def _dry_run(world: World) -> Iterator[Check]:
         for body in live.bodies(world, slot, operator, left):
             if _can_be_tried(world, body):
                 world.cluster.apply(_in_existing_namespace(world, body), MANAGER, dry_run=True)
-                tried.append(plan.key_of(body))
+                tried.append(objects.key_of(body))
     yield Check(
         "manifests accepted", True, f"the API server's dry run accepts {', '.join(tried) or 'nothing to write'}"
     )
@@ -108,7 +107,7 @@ def _dry_run(world: World) -> Iterator[Check]:
 def _can_be_tried(world: World, body: Object) -> bool:
     """Not a Namespace that is there and left alone, nor a binding whose role a dry run has not really made."""
     if body["kind"] == "Namespace":
-        found = live.read(world, body)
+        found = objects.read(world, body)
         return found is None or plan.ours(found) is not None
     if body["kind"] == "ClusterRoleBinding":
         return world.cluster.get(CLUSTER_ROLE, body["roleRef"]["name"]) is not None

@@ -11,23 +11,27 @@ from typing import Any
 
 from include.clients.aws import AwsRefusedError
 from include.clients.kubernetes import CONFIG_MAP, EC2_NODE_CLASS, NODE, NODE_POOL, POD
-from include.levers.spot_capacity.live import (
-    CORDONED,
-    MANAGER,
+from include.levers.common import (
     NODE_GROUP_LABEL,
-    World,
+    NodeFact,
+    Object,
     condition,
     deployments,
     name_of,
     node_fact,
     node_facts,
+    refusals,
+    workload_pods,
+)
+from include.levers.spot_capacity.live import (
+    CORDONED,
+    MANAGER,
+    World,
     node_group,
     our_claims,
     queue_url,
     read_queue,
     read_rule,
-    refusals,
-    workload_pods,
 )
 from include.levers.spot_capacity.placement import (
     choose_surplus,
@@ -46,8 +50,6 @@ from include.levers.spot_capacity.plan import (
     OLD_NODE_GROUP,
     POOLS,
     SPOT_POOL,
-    NodeFact,
-    Object,
     node_class,
     node_pools,
     queue_attributes,

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from include.levers.common import node_facts
 from include.levers.spot_capacity import apply, observe, plan, preflight, restore
-from include.levers.spot_capacity.live import World, node_facts, read_live
+from include.levers.spot_capacity.live import World, read_live
 from include.prices import TooFewInstanceTypesError, choose_instance_types, load_aws_book
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target

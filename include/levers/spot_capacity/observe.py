@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
-from include.clients.prometheus import Prometheus, counter_increase
+from include.clients.prometheus import counter_increase
+from include.levers.common import NodeFact, node_facts, usd_hour, workload_pods
+from include.levers.service import availability, error_ratio, latency
 from include.levers.spot_capacity.apply import drills
-from include.levers.spot_capacity.live import World, node_facts, spot_prices, workload_pods
+from include.levers.spot_capacity.live import World
 from include.levers.spot_capacity.placement import pending_seconds, shares
-from include.levers.spot_capacity.plan import SPOT_POOL, NodeFact, node_price, total
+from include.levers.spot_capacity.plan import SPOT_POOL
 from include.prices import load_aws_book
-from include.rollout.gates import Figure, interruption_rate, p95_within, unplanned_notices
+from include.rollout.gates import Figure, interruption_rate, unplanned_notices
 
 DAY = 86_400
 EVIDENCE_SECONDS = 300  # the report's latency and error ratio cover the last five minutes
-# HTTP 5xx, and the gRPC codes that are the server's fault, by name or by number.
-SERVER_ERRORS = (
-    "5..|2|4|8|12|13|14|15|"
-    "(?i:unknown|deadline_?exceeded|resource_?exhausted|unimplemented|internal|unavailable|data_?loss)"
-)
-# A slot of time in which a twentieth of the requests fail counts as down.
-DOWN_ERROR_RATIO = 0.05
 
 
 def observe_stage(world: World, window: float, applied: Mapping[str, Any]) -> dict[str, Figure | None]:
@@ -116,71 +109,6 @@ def _spot_nodes_of_the_day(world: World) -> set[str]:
     return {sample.labels["node_name"] for sample in samples}
 
 
-# Requests --------------------------------------------------------------------------------------------------------
-
-
-def latency(world: World, histogram: str, seconds: float) -> Figure | None:
-    """P95 of a duration histogram in ms over the last ``seconds``."""
-    matchers = f'region="{world.target.region}"'
-    buckets = world.prometheus.bucket_increases(histogram, matchers, seconds)
-    if buckets is None:
-        return None
-    return p95_within(buckets, world.estate.targets.p95_ms).figure(f"{histogram}, last {seconds:.0f} s")
-
-
-def error_ratio(world: World, seconds: float) -> Figure | None:
-    """Requests that failed on the server's side, REST and gRPC together, by all requests of the last ``seconds``."""
-    answered = failed = 0.0
-    for metric, label in world.estate.metrics.requests():
-        # Only requests that carry the label count: without it nothing is known about failures.
-        every = grown(world.prometheus, f'{metric}{{region="{world.target.region}",{label}!=""}}', seconds)
-        if not every:
-            return None
-        selector = f'{metric}{{region="{world.target.region}",{label}=~"{SERVER_ERRORS}"}}'
-        answered += every
-        failed += grown(world.prometheus, selector, seconds) or 0.0  # no such series: nothing has failed yet
-    note = f"{failed:.0f} of {answered:.0f} requests in {seconds:.0f} s"
-    return Figure(failed / answered, "ratio", int(answered), "requests by status", note)
-
-
-def grown(prometheus: Prometheus, selector: str, seconds: float) -> float | None:
-    """How much a counter grew in the last ``seconds``; None without any series.
-
-    ``increase`` sees nothing of a series' first value, which is where the first error of a new pod is: series that
-    were not there before count in full.
-    """
-    window = max(1, round(seconds))
-    old = prometheus.value(f"sum(increase({selector}[{window}s]) and ({selector} offset {window}s))")
-    new = prometheus.value(f"sum({selector} unless ({selector} offset {window}s))")
-    return None if old is None and new is None else (old or 0.0) + (new or 0.0)
-
-
-def availability(world: World, seconds: float) -> Figure | None:
-    """Share of time slots, of those with requests, in which the service answered."""
-    slot = float(min(60, max(5, int(seconds // 10))))
-    end = world.now()
-    every = _by_slot(world, '!=""', end, seconds, slot)
-    failed = _by_slot(world, f'=~"{SERVER_ERRORS}"', end, seconds, slot)
-    known = {at: count for at, count in every.items() if count > 0}
-    if not known:
-        return None
-    good = sum(failed.get(at, 0.0) / count < DOWN_ERROR_RATIO for at, count in known.items())
-    note = f"{len(known) - good} of {len(known)} slots of {slot:.0f} s with {DOWN_ERROR_RATIO:.0%} errors or more"
-    return Figure(good / len(known), "ratio", len(known), "requests by status", note)
-
-
-def _by_slot(world: World, status: str, end: float, seconds: float, slot: float) -> dict[float, float]:
-    parts = [
-        f'sum(increase({metric}{{region="{world.target.region}",{label}{status}}}[{slot:.0f}s]))'
-        for metric, label in world.estate.metrics.requests()
-    ]
-    # "or" keeps a slot in which only one of the two protocols has a value.
-    expression = f"({parts[0]} + {parts[1]}) or {parts[0]} or {parts[1]}"
-    start = end - max(slot, seconds - slot)
-    found = world.prometheus.query_range(expression, start, end, slot)
-    return {at: value for series in found for at, value in series.points if not math.isnan(value)}
-
-
 # The report ------------------------------------------------------------------------------------------------------
 
 
@@ -214,18 +142,3 @@ def _by_kind(nodes: list[NodeFact]) -> dict[str, int]:
         key = f"{where}: {node.instance_type} {node.capacity}"
         counts[key] = counts.get(key, 0) + 1
     return dict(sorted(counts.items()))
-
-
-def usd_hour(world: World, nodes: list[NodeFact]) -> tuple[Decimal | None, list[str]]:
-    """USD an hour of the live nodes, spot at EC2's current price, and the nodes without a known price."""
-    book = load_aws_book(world.estate)
-    spot = spot_prices(world, [n.instance_type for n in nodes if n.capacity == "spot"])
-    prices: list[Decimal | None] = []
-    unknown = []
-    for node in nodes:
-        live = spot.get((node.instance_type, node.zone)) if node.capacity == "spot" else None
-        price = live if node.capacity == "spot" else node_price(book, world.target.region, node)
-        prices.append(price)
-        if price is None:
-            unknown.append(f"{node.name} ({node.instance_type} {node.capacity} in {node.zone})")
-    return total(prices), unknown

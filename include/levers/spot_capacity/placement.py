@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from include.levers.spot_capacity.plan import NodeFact, Object, balanced, domain_names, pool_of
+from include.levers.common import NodeFact, Object
+from include.levers.spot_capacity.plan import balanced, domain_names, pool_of
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import math
 import string
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,12 +17,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.estate import Estate
+from include.levers.common import SPREAD, NodeFact, Object, cores, mebibytes, node_price, total
 from include.prices import AwsBook, Choice, usd_month
 from include.rollout.gates import Comparison, Gate
 from include.rollout.lever import Difference, Plan, Stage, Undo
 
 NAME = "spot_capacity"
-SPREAD = "akidb.io/capacity-spread"
 NODE_CLASS = "akidb"
 SPOT_POOL = "akidb-spot"
 ON_DEMAND_POOL = "akidb-on-demand"
@@ -34,8 +33,6 @@ OLD_NODE_GROUP = "old_node_group"
 MANIFESTS = Path(__file__).parents[2] / "manifests" / "spot_capacity"
 # The first disk of these families holds the system only; pods and images are on the second.
 DATA_DEVICES = {"Bottlerocket": "/dev/xvdb"}
-
-Object = dict[str, Any]
 
 
 class SpotSettings(BaseModel):
@@ -339,50 +336,6 @@ def gates(estate: Estate, drill: bool = False) -> tuple[Gate, ...]:
 
 
 # Money -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class NodeFact:
-    """One live node as far as money and shares need it. ``capacity`` is ``spot`` or ``on-demand``."""
-
-    name: str
-    instance_type: str
-    zone: str
-    capacity: str
-    vcpu: float
-    node_group: str | None
-    node_pool: str | None
-    domain: str | None
-
-
-def node_price(book: AwsBook, region: str, node: NodeFact) -> Decimal | None:
-    """USD an hour of a node in the book, None when the book doesn't know it."""
-    if node.capacity == "spot":
-        return book.spot(region, node.instance_type, node.zone)
-    return book.on_demand(region, node.instance_type)
-
-
-def total(prices: Iterable[Decimal | None]) -> Decimal | None:
-    """The sum, or None as soon as one is not known: a missing price is never zero."""
-    known = Decimal(0)
-    for price in prices:
-        if price is None:
-            return None
-        known += price
-    return known
-
-
-def cores(quantity: str) -> float:
-    """A Kubernetes CPU quantity in cores: ``500m`` is 0.5."""
-    return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
-
-
-def mebibytes(quantity: str) -> float:
-    """A Kubernetes memory quantity in MiB: ``2Gi`` is 2048."""
-    units = {"Ki": 1 / 1024, "Mi": 1.0, "Gi": 1024.0, "Ti": 1024.0**2}
-    if quantity[-2:] in units:
-        return float(quantity[:-2]) * units[quantity[-2:]]
-    return float(quantity) / 2**20
 
 
 def pods_per_node(estate: Estate, cpu: float, memory_mib: float) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from include.clients.aws import AwsError
 from include.clients.kubernetes import (
@@ -16,22 +15,11 @@ from include.clients.kubernetes import (
     KubernetesError,
 )
 from include.clients.prometheus import PrometheusError
-from include.levers.spot_capacity.live import (
-    MANAGER,
-    NODE_GROUP_LABEL,
-    World,
-    deployments,
-    name_of,
-    node_group,
-    read_queue,
-    refusals,
-)
+from include.levers.common import NODE_GROUP_LABEL, Object, cores, deployments, mebibytes, name_of, owner_of, refusals
+from include.levers.spot_capacity.live import MANAGER, World, node_group, read_queue
 from include.levers.spot_capacity.plan import (
     NODE_CLASS,
     POOLS,
-    Object,
-    cores,
-    mebibytes,
     node_class,
     node_pools,
     pods_per_node,
@@ -40,22 +28,6 @@ from include.levers.spot_capacity.plan import (
 )
 from include.prices import PriceBookError, TooFewInstanceTypesError, choose_instance_types, load_aws_book
 from include.rollout.lever import Check, Refused
-
-OWNER_LABELS = {
-    "argocd.argoproj.io/instance": "argocd",
-    "kustomize.toolkit.fluxcd.io/name": "flux",
-    "helm.toolkit.fluxcd.io/name": "flux",
-}
-OWNER_ANNOTATIONS = {"argocd.argoproj.io/tracking-id": "argocd", "meta.helm.sh/release-name": "helm"}
-OWNER_MANAGERS = {
-    "argocd-controller": "argocd",
-    "argocd-application-controller": "argocd",
-    "kustomize-controller": "flux",
-    "helm-controller": "flux",
-    "helm": "helm",
-    "terraform": "terraform",
-    "hashicorp": "terraform",
-}
 
 
 def run_checks(world: World) -> list[Check]:
@@ -124,23 +96,6 @@ def _workloads(world: World) -> Iterator[Check]:
 
 
 # Who owns what ---------------------------------------------------------------------------------------------------
-
-
-def owner_of(thing: Mapping[str, Any]) -> str | None:
-    """``argocd``, ``flux``, ``helm`` or ``terraform`` when one of them manages the object, else None."""
-    metadata = thing["metadata"]
-    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
-    for key, owner in OWNER_LABELS.items():
-        if key in labels:
-            return owner
-    for key, owner in OWNER_ANNOTATIONS.items():
-        if key in annotations:
-            return owner
-    managed_by = str(labels.get("app.kubernetes.io/managed-by", "")).lower()
-    if managed_by in ("helm", "terraform"):
-        return managed_by
-    managers = [str(entry["manager"]).lower() for entry in metadata.get("managedFields") or []]
-    return next((OWNER_MANAGERS[manager] for manager in managers if manager in OWNER_MANAGERS), None)
 
 
 def _owners(world: World) -> Iterator[Check]:

@@ -5,45 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from include.clients.kubernetes import (
-    EC2_NODE_CLASS,
-    NODE,
-    NODE_POOL,
-)
-from include.levers.spot_capacity.apply import (
-    cordon,
-    group_nodes,
-    ready_group_nodes,
-    resize,
-    uncordon,
-    write_rule,
-)
+from include.clients.kubernetes import EC2_NODE_CLASS, NODE, NODE_POOL
+from include.levers.common import SPREAD, Object, deployments, name_of, node_fact, refusals
+from include.levers.spot_capacity.apply import cordon, group_nodes, ready_group_nodes, resize, uncordon, write_rule
 from include.levers.spot_capacity.live import (
     CORDONED,
     MANAGER,
     World,
-    deployments,
-    name_of,
-    node_fact,
     node_group,
     our_claims,
     queue_url,
     read_live,
     read_queue,
     read_rule,
-    refusals,
 )
 from include.levers.spot_capacity.placement import incomplete, unsettled
-from include.levers.spot_capacity.plan import (
-    NODE_CLASS,
-    POOLS,
-    SPREAD,
-    Object,
-    constraint_of,
-    queue_attributes,
-    rules,
-    spread,
-)
+from include.levers.spot_capacity.plan import NODE_CLASS, POOLS, constraint_of, queue_attributes, rules, spread
 from include.rollout.lever import Difference, Restored
 
 Report = list[Difference]

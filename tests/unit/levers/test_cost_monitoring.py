@@ -33,10 +33,9 @@ from include.levers.cost_monitoring.plan import (
     RULES_FILE,
     MonitoringSettings,
     installed,
-    owned,
-    projection,
 )
 from include.levers.cost_monitoring.rules import Scrape, constants, groups, of_estate, text
+from include.levers.objects import owned, projection
 from include.prices import load_aws_book
 from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import Check, NotConverged, Refused, Stage, Target, Undo

@@ -1,0 +1,186 @@
+"""Objects that a lever applies as a field manager of its own: what it owns of them, and how they are set back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from include.clients.kubernetes import KINDS, ConflictError
+from include.levers.common import Object, World
+from include.rollout.lever import Difference, Json, differences
+
+# Managers that write to every object of their kind: nobody's change of mind.
+CONTROLLERS = {"kube-controller-manager", "kube-scheduler", "kubelet", "kwok", "keda", "keda-operator"}
+
+
+def projection(live: Json, wanted_value: Json) -> Json:
+    """``live`` with nothing but the fields that ``wanted_value`` has; lists of one length item by item."""
+    if isinstance(live, Mapping) and isinstance(wanted_value, Mapping):
+        return {key: projection(live[key], value) for key, value in wanted_value.items() if key in live}
+    if isinstance(live, list) and isinstance(wanted_value, list) and len(live) == len(wanted_value):
+        return [projection(old, new) for old, new in zip(live, wanted_value, strict=True)]
+    return live
+
+
+def owned(value: Json, fields: Mapping[str, Any]) -> Json:
+    """The part of ``value`` that an entry of managedFields (its ``fieldsV1``) names."""
+    inner = {key: sub for key, sub in fields.items() if key != "."}
+    if not inner:
+        return value
+    if isinstance(value, list):
+        return [part for item in value if (part := _owned_item(item, inner)) is not None]
+    if not isinstance(value, Mapping):
+        return value
+    return {key[2:]: owned(value[key[2:]], sub) for key, sub in sorted(inner.items()) if key[2:] in value}
+
+
+def _owned_item(item: Json, fields: Mapping[str, Any]) -> Json:
+    for key, sub in fields.items():
+        mark = json.loads(key[2:])
+        if key.startswith("v:") and item == mark:
+            return item
+        if key.startswith("k:") and isinstance(item, Mapping) and mark.items() <= item.items():
+            return mark | (owned(item, sub) if any(name != "." for name in sub) else {})
+    return None
+
+
+def applied_by(manager: str, live: Object) -> Object | None:
+    """The object as ``manager`` last applied it, identity included; None when it never did."""
+    entries = live["metadata"].get("managedFields") or []
+    fields = next((e["fieldsV1"] for e in entries if e["manager"] == manager and e["operation"] == "Apply"), None)
+    if not fields:
+        return None
+    part: Object = owned(live, fields)
+    names = {key: live["metadata"][key] for key in ("name", "namespace") if key in live["metadata"]}
+    metadata = {**part.get("metadata", {}), **names}
+    return {**part, "apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata}
+
+
+def others(manager: str, live: Object) -> list[str]:
+    """Managers besides ``manager`` that have set fields of the object's content."""
+    content = ("f:spec", "f:data", "f:rules", "f:subjects")
+    return sorted(
+        entry["manager"]
+        for entry in live["metadata"].get("managedFields") or []
+        if entry["manager"] not in CONTROLLERS | {manager}
+        and not entry.get("subresource")
+        and any(part in (entry.get("fieldsV1") or {}) for part in content)
+    )
+
+
+# Names -----------------------------------------------------------------------------------------------------------
+
+
+def key_of(body: Object) -> str:
+    """``Deployment opencost/opencost``: kind, namespace and name."""
+    metadata = body["metadata"]
+    space = f"{metadata['namespace']}/" if "namespace" in metadata else ""
+    return f"{body['kind']} {space}{metadata['name']}"
+
+
+def split(key: str) -> tuple[str, str | None, str]:
+    """Kind, namespace and name of ``Deployment opencost/opencost``."""
+    kind, _, path = key.partition(" ")
+    space, _, name = path.rpartition("/")
+    return kind, space or None, name
+
+
+def identity(key: str) -> Object:
+    """The object with nothing but its name."""
+    kind, space, name = split(key)
+    metadata = {"name": name} | ({"namespace": space} if space else {})
+    return {"apiVersion": KINDS[kind].api_version, "kind": kind, "metadata": metadata}
+
+
+def read(world: World, body: Object) -> Object | None:
+    """The live object of ``body``'s name; None when it does not exist or its kind isn't served."""
+    metadata = body["metadata"]
+    return world.cluster.get(KINDS[body["kind"]], metadata["name"], metadata.get("namespace"))
+
+
+def read_key(world: World, key: str) -> Object | None:
+    """The live object that ``key`` names."""
+    return read(world, identity(key))
+
+
+# Back to a snapshot ----------------------------------------------------------------------------------------------
+
+
+def restore_object(
+    world: World,
+    manager: str,
+    key: str,
+    was: Mapping[str, Any] | None,
+    report: list[Difference],
+    held: Callable[[Object], Sequence[str]] | None = None,
+) -> str | None:
+    """Undo what ``manager`` did to one object; returns ``deleted``, ``set back`` or None for nothing.
+
+    ``was`` is None for an object that did not exist, else has under ``ours`` what the manager had applied before.
+    What others made or changed goes into ``report``; ``held`` says what keeps an object from being deleted.
+    """
+    found = read_key(world, key)
+    mine = applied_by(manager, found) if found else None
+    if was is None or (found is None and was["ours"] is None):
+        if found and mine:
+            return _delete(world, manager, key, found, report, held)
+        if found:
+            made = ", ".join(others(manager, found)) or "somebody else"
+            report.append(Difference(key, None, f"made by {made}"))
+        return None
+    if mine == was["ours"]:
+        return None
+    # Without any field of ours the object stays as its other managers want it.
+    body = was["ours"] or identity(key)
+    try:
+        world.cluster.apply(body, manager)
+    except ConflictError as error:
+        report.append(Difference(key, "as before the rollout", f"changed by {', '.join(error.owners.values())}"))
+        return None
+    return "set back"
+
+
+def _delete(
+    world: World,
+    manager: str,
+    key: str,
+    found: Object,
+    report: list[Difference],
+    held: Callable[[Object], Sequence[str]] | None,
+) -> str | None:
+    if "deletionTimestamp" in found["metadata"]:
+        return "deleted"
+    if held and (holds := held(found)):
+        report.append(Difference(key, None, f"holds {', '.join(holds)}, so it stays"))
+        return None
+    if found["kind"] != "Namespace" and (changed := others(manager, found)):
+        # It was not there before, so it goes all the same.
+        report.append(Difference(f"{key} content", None, f"changed by {', '.join(changed)}"))
+    kind, space, name = split(key)
+    world.cluster.delete(KINDS[kind], name, space)
+    return "deleted"
+
+
+def await_gone(world: World, keys: Sequence[str]) -> None:
+    """Wait until none of the objects exists. Raises NotConverged naming those that do."""
+
+    def left() -> list[str]:
+        return [f"{key} still exists" for key in keys if read_key(world, key)]
+
+    if keys:
+        world.await_all(left, "deleting what was made")
+
+
+def unrestored(world: World, manager: str, was_by_key: Mapping[str, Any]) -> list[Difference]:
+    """What would still have to be set back, from live to snapshot."""
+    found: list[Difference] = []
+    for key, was in was_by_key.items():
+        now = read_key(world, key)
+        mine = applied_by(manager, now) if now else None
+        if was is None:
+            if now is not None:
+                found.append(Difference(key, "exists", None))
+        elif mine != was["ours"]:
+            found += differences(mine or {}, was["ours"] or {}, key)
+    return found

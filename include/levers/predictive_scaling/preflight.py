@@ -1,0 +1,244 @@
+"""Read-only checks before anything is planned. Each gives one line: what was looked at, and the remedy if it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from include.clients.aws import AwsError
+from include.clients.kubernetes import (
+    API_SERVICE,
+    DISRUPTION_BUDGET,
+    SCALED_OBJECT,
+    VERTICAL_AUTOSCALER,
+    KubernetesError,
+)
+from include.clients.prometheus import PrometheusError
+from include.forecast.registry import RegistryError
+from include.levers import objects
+from include.levers.common import Object, condition, deployments, name_of, node_facts, owner_of, refusals, usd_hour
+from include.levers.predictive_scaling import live, plan, queries
+from include.levers.predictive_scaling.live import World
+from include.levers.predictive_scaling.plan import MANAGER
+from include.prices import PriceBookError
+from include.rollout.lever import Check, Refused
+
+REPAIR = "repair what the message names, then start again"
+EXTERNAL_METRICS = "v1beta1.external.metrics.k8s.io"
+OFF = "Off"
+
+
+def run_checks(world: World) -> list[Check]:
+    """Every check, in the order in which a person would repair them. Never raises for a failed check."""
+    reached = _guarded("cluster reachable", world, _reachable)
+    if not reached[0].passed:
+        return reached
+    keda = _guarded("KEDA", world, _keda)
+    checks = [*reached, *keda, *_guarded("workloads", world, _workloads)]
+    if all(check.passed for check in checks):
+        checks += _guarded("autoscalers", world, _autoscalers)
+        checks += _guarded("objects' owners", world, _owners)
+        checks += _guarded("manifests accepted", world, _dry_run)
+    for name, check in {
+        "disruption budgets": _budgets,
+        "champion": _champion,
+        "prices": _prices,
+        "metrics": _metrics,
+    }.items():
+        checks += _guarded(name, world, check)
+    return checks
+
+
+def _guarded(name: str, world: World, check: Callable[[World], Iterator[Check]]) -> list[Check]:
+    try:
+        with refusals(world):
+            return list(check(world))
+    except (KubernetesError, AwsError, PrometheusError, RegistryError, Refused, PriceBookError) as error:
+        return [Check(name, False, str(error), REPAIR)]
+
+
+def _reachable(world: World) -> Iterator[Check]:
+    yield Check("cluster reachable", True, f"{world.cluster.name} answers, {world.cluster.version()}")
+
+
+def _keda(world: World) -> Iterator[Check]:
+    name = f"{SCALED_OBJECT.plural}.{SCALED_OBJECT.api_version}"
+    if not world.cluster.serves(SCALED_OBJECT):
+        remedy = f"install KEDA 2.18 or newer with its CustomResourceDefinitions in {world.region.cluster}"
+        yield Check("KEDA's definitions", False, f"{name} is not served", remedy)
+        return
+    yield Check("KEDA's definitions", True, f"{name} is served")
+    found = world.cluster.get(API_SERVICE, EXTERNAL_METRICS)
+    if found is None or condition(found, "Available") != "True":
+        state = "does not exist" if found is None else "is not Available"
+        remedy = "start KEDA's metrics adapter: without it an HPA has no figures"
+        yield Check("KEDA's metrics adapter", False, f"APIService {EXTERNAL_METRICS} {state}", remedy)
+    else:
+        yield Check("KEDA's metrics adapter", True, f"APIService {EXTERNAL_METRICS} is available")
+
+
+def _workloads(world: World) -> Iterator[Check]:
+    settings = world.chosen
+    for name, count in live.all_replicas(world).items():
+        if count > settings.max_replicas:
+            reason = (
+                f"{name} has {count} replicas, more than max_replicas {settings.max_replicas}: some would go at once"
+            )
+            yield Check(f"workload {name}", False, reason, f"raise max_replicas to {count} or more")
+        else:
+            span = f"{settings.min_replicas} to {settings.max_replicas}"
+            yield Check(f"workload {name}", True, f"{name} has {count} replicas and may have {span}")
+
+
+# Who else scales -------------------------------------------------------------------------------------------------
+
+
+def _autoscalers(world: World) -> Iterator[Check]:
+    problems = [*_scaled_objects(world), *_horizontal(world)]
+    yield from problems
+    if not problems:
+        yield Check("autoscalers", True, "nobody else's HPA or ScaledObject scales the workloads")
+    yield from _vertical(world)
+
+
+def _scaled_objects(world: World) -> Iterator[Check]:
+    for found in world.cluster.list(SCALED_OBJECT, world.estate.namespace):
+        if live.scales(found) in world.estate.workloads and plan.ours(found) is None:
+            yield _taken(f"ScaledObject {name_of(found)}", found, live.scales(found))
+
+
+def _horizontal(world: World) -> Iterator[Check]:
+    for workload, found in live.autoscalers(world).items():
+        for autoscaler in found:
+            # That of a ScaledObject is named with it.
+            owners = autoscaler["metadata"].get("ownerReferences") or []
+            if not any(owner["kind"] == live.OWNER for owner in owners):
+                yield _taken(f"HorizontalPodAutoscaler {name_of(autoscaler)}", autoscaler, workload)
+
+
+def _taken(what: str, found: Object, workload: str) -> Check:
+    managers = {str(entry["manager"]) for entry in found["metadata"].get("managedFields") or [] if "manager" in entry}
+    owner = owner_of(found) or ", ".join(sorted(managers - objects.CONTROLLERS)) or "somebody else"
+    reason = f"{what} of {owner} scales {workload} already: two autoscalers would fight over its replicas"
+    return Check(f"autoscaler of {workload}", False, reason, f"have {owner} remove it, then start again")
+
+
+def _vertical(world: World) -> Iterator[Check]:
+    if not world.cluster.serves(VERTICAL_AUTOSCALER):
+        return
+    for found in world.cluster.list(VERTICAL_AUTOSCALER, world.estate.namespace):
+        mode = (found["spec"].get("updatePolicy") or {}).get("updateMode", "Recreate")
+        if live.scales(found) in world.estate.workloads and mode != OFF:
+            reason = (
+                f"VerticalPodAutoscaler {name_of(found)} (mode {mode}) sets the requests of {live.scales(found)}; the "
+                "HPA follows requests a second, not CPU or memory, so they don't work against each other"
+            )
+            yield Check(f"VPA {name_of(found)}", True, reason)
+
+
+def _owners(world: World) -> Iterator[Check]:
+    things = {f"Deployment {name}": found for name, found in deployments(world).items()}
+    for body in live.final(world):
+        found = objects.read(world, body)
+        if found is not None:
+            things[objects.key_of(body)] = found
+    allowed, managed = world.estate.governance.may_change_objects_of, False
+    for what, thing in things.items():
+        owner = owner_of(thing)
+        if owner is None:
+            continue
+        managed = True
+        if owner in allowed:
+            yield Check(f"owner of {what}", True, f"{what} is managed by {owner}, which the estate allows to change")
+        else:
+            reason = f"{what} is managed by {owner}, which would set its fields and replicas back"
+            remedy = f"leave them out in {owner}, then add {owner} to governance.may_change_objects_of in estate.yaml"
+            yield Check(f"owner of {what}", False, reason, remedy)
+    if not managed:
+        yield Check("objects' owners", True, "no object is managed by Argo CD, Flux, Helm or Terraform")
+
+
+def _dry_run(world: World) -> Iterator[Check]:
+    bodies = live.final(world)
+    for body in bodies:
+        world.cluster.apply(body, MANAGER, dry_run=True)
+    names = ", ".join(objects.key_of(body) for body in bodies)
+    yield Check("manifests accepted", True, f"the API server's dry run accepts {names}")
+
+
+# What scaling rests on -------------------------------------------------------------------------------------------
+
+
+def _budgets(world: World) -> Iterator[Check]:
+    """A budget in absolute pods was made for a fixed size: with fewer replicas it would allow no eviction any more."""
+    least, found = world.chosen.min_replicas, world.cluster.list(DISRUPTION_BUDGET, world.estate.namespace)
+    for name in world.estate.workloads:
+        mine = [b for b in found if ((b["spec"].get("selector") or {}).get("matchLabels") or {}).get("app") == name]
+        kept = [b["spec"]["minAvailable"] for b in mine if isinstance(b["spec"].get("minAvailable"), int)]
+        if not mine:
+            reason = f"no PodDisruptionBudget selects app={name}: nodes that go would take too many of its replicas"
+            yield Check(f"disruption budget of {name}", False, reason, "make one with maxUnavailable 25%")
+        elif kept and max(kept) >= least:
+            reason = f"{name_of(mine[0])} keeps {max(kept)} pods available, there may be only {least}: no node could go"
+            remedy = f"set maxUnavailable in per cent instead, or raise min_replicas above {max(kept)}"
+            yield Check(f"disruption budget of {name}", False, reason, remedy)
+        else:
+            yield Check(f"disruption budget of {name}", True, f"{name_of(mine[0])} holds for any number of replicas")
+
+
+def _champion(world: World) -> Iterator[Check]:
+    region = world.target.region
+    if not world.chosen.use_forecast:
+        yield Check("champion", True, "not needed: use_forecast is off")
+        return
+    pointer = world.registry.pointer()
+    if not pointer.version:
+        reason = pointer.problem or f"{region} has no champion in the registry ({world.models})"
+        yield Check("champion", False, reason, "run traffic_export, then forecast_retrain, until one is promoted")
+        return
+    manifest = world.registry.manifest(pointer.version)
+    why = pointer.decision.reason if pointer.decision else ""
+    yield Check("champion", True, f"{manifest.model} {manifest.version}, data up to {manifest.created}: {why}")
+
+
+def _prices(world: World) -> Iterator[Check]:
+    nodes = node_facts(world)
+    usd, unknown = usd_hour(world, nodes)
+    if usd is None:
+        remedy = (
+            "add the types to the price book with `python -m lab.derive_prices`, or see that EC2 quotes spot prices"
+        )
+        yield Check("prices", False, f"no price for {', '.join(unknown) or 'any node'}", remedy)
+    else:
+        yield Check("prices", True, f"{len(nodes)} nodes cost {usd:.4f} USD/h by price book and EC2")
+
+
+def _metrics(world: World) -> Iterator[Check]:
+    metrics, region = world.estate.metrics, f'region="{world.target.region}"'
+    selectors = {
+        "http_requests": f"{metrics.http_requests}{{{region}}}",
+        "http_status_label": f'{metrics.http_requests}{{{region},{metrics.http_status_label}!=""}}',
+        "http_duration": f"{metrics.http_duration}_bucket{{{region}}}",
+        "grpc_requests": f"{metrics.grpc_requests}{{{region}}}",
+        "grpc_status_label": f'{metrics.grpc_requests}{{{region},{metrics.grpc_status_label}!=""}}',
+        "grpc_duration": f"{metrics.grpc_duration}_bucket{{{region}}}",
+    }
+    for field, series in selectors.items():
+        if world.prometheus.series_exists(series):
+            yield Check(f"metric {field}", True, f"{series} has samples")
+        else:
+            reason = f"Prometheus {world.prometheus.url} has no sample of {series} in the last 5 minutes"
+            remedy = f"correct metrics.{field} in estate.yaml, or have Prometheus scrape it with the label region"
+            yield Check(f"metric {field}", False, reason, remedy)
+    yield from _pod_metrics(world)
+
+
+def _pod_metrics(world: World) -> Iterator[Check]:
+    """Without the number of pods a forecast could not be capped, so that it would add nothing."""
+    for name in world.estate.workloads:
+        query = queries.ready_pods(world.estate, world.target.region, name)
+        count = world.prometheus.value(query)
+        if count:
+            yield Check(f"metric pods of {name}", True, f"{query} is {count:.0f}")
+        else:
+            remedy = "have Prometheus scrape the kubelets' cAdvisor with the labels region, namespace and pod"
+            yield Check(f"metric pods of {name}", False, f"{query} has no sample", remedy)
