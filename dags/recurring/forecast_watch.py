@@ -1,0 +1,58 @@
+"""
+## What it does
+Compares the forecasts that each region's predictor served over the last 24 hours (15 minutes ahead, from Prometheus)
+with what came, and with what the naive forecasts would have said for the same minutes. A champion that is worse than
+the best naive by more than noise and by more than 2 % is demoted to the best alternative in the registry, judged on the
+same minutes: a former champion or a naive. Without enough forecasts the answer is unknown: the run fails, so that
+somebody looks, and nothing is demoted.
+
+## When it runs
+Hourly, at five minutes past. A region without champion is skipped.
+
+## How to re-run
+Clear the task: it looks at the last 24 hours from now on.
+
+## How to undo
+The next forecast_retrain promotes a model again when it is better; docs/forecast_operations.md says how to set a
+champion by hand.
+
+## Races
+A champion that was changed while the watch looked stays: the pointer is compared before it is set.
+
+## Owner
+platform
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from airflow.sdk import CronTriggerTimetable, dag
+
+from include.estate import EstateError, load_estate
+from include.forecast.tasks import report_watch, watch_forecast
+from include.rollout.conventions import DAG_DEFAULT_ARGS, Tag
+from include.rollout.task_groups import show_problem
+
+
+@dag(
+    schedule=CronTriggerTimetable("5 * * * *", timezone="UTC"),
+    start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DAG_DEFAULT_ARGS,
+    doc_md=__doc__,
+    tags=[Tag.RECURRING, Tag.FORECAST],
+)
+def forecast_watch() -> None:
+    """Wire one task a region and the report."""
+    try:
+        regions = load_estate().ordered_regions()
+    except EstateError as error:
+        show_problem(str(error))
+        return
+    # The report comes last whatever happened: it alone decides how the run ends.
+    watch_forecast.expand(region=regions) >> report_watch(regions)
+
+
+forecast_watch()

@@ -1,0 +1,59 @@
+"""
+## What it does
+Reads each region's requests a second from Prometheus, minute by minute, and keeps them as one Parquet file a region and
+day under the Airflow Variable `akidb_traffic`. A minute that was not observed is null, never zero; a counter that was
+reset counts from its new value; minutes in which more than a tenth of the targets could not be scraped are null. A
+Great Expectations gate judges each day (coverage, gaps, range, freshness); a day that fails is kept under `aside/` with
+the reason, and the region's task fails. Emits the asset `traffic/<region>` with the key of the newest file.
+
+## When it runs
+Daily at 00:15 UTC for the day before. Each run also looks at the six days before its own and fills what is missing.
+
+## How to re-run
+Clear the task, or run it for the past:
+`airflow backfill create --dag-id traffic_export --from-date 2026-11-01 --to-date 2026-11-30`. Days that are stored
+whole are skipped; a run that was killed goes on where it stopped. `force` reads them again all the same. What
+Prometheus has forgotten meanwhile is not replaced by less, except by `force`.
+
+## How to undo
+Delete the day's file; the next run writes it again as long as Prometheus keeps the samples.
+
+## Races
+None: a day's file is replaced whole, and two runs for the same day write the same bytes.
+
+## Owner
+platform
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from airflow.sdk import CronDataIntervalTimetable, dag
+
+from include.estate import EstateError, load_estate
+from include.forecast.tasks import export_params, export_traffic
+from include.rollout.conventions import DAG_DEFAULT_ARGS, Tag
+from include.rollout.task_groups import show_problem
+
+
+@dag(
+    schedule=CronDataIntervalTimetable("15 0 * * *", timezone="UTC"),
+    start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    catchup=False,
+    default_args=DAG_DEFAULT_ARGS,
+    doc_md=__doc__,
+    tags=[Tag.RECURRING, Tag.FORECAST],
+    params=export_params(),
+)
+def traffic_export() -> None:
+    """Wire one task a region."""
+    try:
+        regions = load_estate().ordered_regions()
+    except EstateError as error:
+        show_problem(str(error))
+        return
+    export_traffic.expand(region=regions)
+
+
+traffic_export()

@@ -1,0 +1,1 @@
+"""Traffic forecasts: series, features, candidates, evaluation, and the choice of a champion."""

@@ -1,0 +1,304 @@
+"""One night's training of one region, step by step: window, gate, training, evaluation, promotion.
+
+Each step takes and gives plain JSON, so that it may run in another process or pod than the one before; what is large
+lies in the traffic table and the registry. ``python -m include.forecast.retrain`` is the training step for a pod.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from include.clients.storage import Storage, open_storage
+from include.forecast.registry import Action, Decision, NoChampionError, Pointer, Registry
+from include.forecast.traffic_table import TrafficTable
+
+if TYPE_CHECKING:
+    from include.forecast.dataset import Array, Series
+    from include.forecast.evaluation import Comparison
+    from include.forecast.features import Windows
+
+WINDOW_DAYS = 30
+PROFILE = "fast"  # of the network: fast, seed, or none (no network)
+# Where most of a region's users are on holiday; elsewhere only weekends are known.
+COUNTRIES = {"us-": "US", "eu-central-1": "DE", "ap-northeast-1": "JP"}
+MAX_AGE_DAYS = 2  # the newest stored day may be this old when a run starts
+POD_RESULT = Path("/airflow/xcom/return.json")  # where KubernetesPodOperator looks for what a pod returns
+Json = dict[str, Any]
+
+
+class RetrainError(RuntimeError):
+    """A region can't be trained; the message says why and what to do. Nothing was promoted."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A trained candidate: its files, what kind it is and what is known of it before the test part was seen."""
+
+    model: str
+    folder: Path
+    metrics: Mapping[str, Any]
+
+
+class Workshop(Protocol):
+    """What the models offer to this module and to the watch."""
+
+    def train(self, series: Series, folder: Path) -> Sequence[Made]:
+        """Train on ``series`` and write files below ``folder``: the chosen candidate first, then the best naive."""
+
+    def replay(self, folder: Path, windows: Windows) -> Array:
+        """What a version whose files lie in ``folder`` says to ``windows``: [n, horizon]."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The days that a run works with. ``fingerprint`` names their content."""
+
+    region: str
+    first: dt.date
+    last: dt.date
+    stored: int
+    fingerprint: str
+
+    @property
+    def as_of(self) -> str:
+        """The end of the window."""
+        return f"{self.last + dt.timedelta(days=1)}T00:00:00Z"
+
+    def to_json(self) -> Json:
+        """For XCom."""
+        return asdict(self) | {"first": str(self.first), "last": str(self.last)}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Window:
+        """The window that :meth:`to_json` wrote; other keys are left out."""
+        fields = {name: raw[name] for name in ("region", "stored", "fingerprint")}
+        return cls(first=dt.date.fromisoformat(raw["first"]), last=dt.date.fromisoformat(raw["last"]), **fields)
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """A hash of the forecast's own sources: the same code and data need not be trained twice."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def country_of(region: str) -> str | None:
+    """The country whose public holidays a region's traffic follows, or None."""
+    return next((country for prefix, country in COUNTRIES.items() if region.startswith(prefix)), None)
+
+
+# --- Window and gate --------------------------------------------------------------------------------------------------
+
+
+def load_window(table: TrafficTable, region: str, last: dt.date | None = None, days: int = WINDOW_DAYS) -> Window:
+    """The newest ``days`` that are over, up to ``last``. Raises RetrainError when no day is stored."""
+    stored = [day for day in table.days(region) if last is None or day <= last]
+    newest = next((day for day in reversed(stored) if (f := table.facts(region, day)) and f.complete), None)
+    if newest is None:
+        raise RetrainError(f"{region}: no whole day of traffic is stored: run traffic_export")
+    known = [day for day in stored if newest - dt.timedelta(days=days) < day <= newest]
+    facts = [found for day in known if (found := table.facts(region, day)) and found.complete]
+    text = json.dumps([[str(found.day), found.content] for found in facts])
+    return Window(region, facts[0].day, newest, len(facts), hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+def judged_before(registry: Registry, window: Window) -> Decision | None:
+    """The decision that this data and this code led to already, or None."""
+    ended = {Action.PROMOTED, Action.KEPT}
+    for decision in reversed(registry.history()):
+        figures = decision.figures
+        same = figures.get("window") == window.fingerprint and figures.get("code_version") == code_version()
+        if decision.action in ended and same:
+            return decision
+    return None
+
+
+def series_of(table: TrafficTable, window: Window) -> Series:
+    """The window's minutes as the models take them."""
+    from include.forecast.dataset import Series
+
+    values = table.series(window.region, window.first, window.last)
+    start = dt.datetime.combine(window.first, dt.time(), dt.UTC)
+    return Series(window.region, start, 1, values.to_numpy())
+
+
+def judge_data(table: TrafficTable, registry: Registry, window: Window, today: dt.date) -> Json:
+    """The window with what the gate saw. Raises RetrainError, with the reason on record, for thin or old data."""
+    from include.forecast import dataset
+
+    series = series_of(table, window)
+    found = dataset.judge(series, dataset.split(len(series)))
+    age = (today - window.last).days
+    reason = found.refused
+    if age > MAX_AGE_DAYS:
+        reason = f"too old: the newest day is {window.last}, {age} days before {today}: run traffic_export"
+    if reason:
+        refuse(registry, window, reason)
+        raise RetrainError(f"{window.region}: nothing is trained and the champion stays: {reason}")
+    seen = {"metric": found.metric, "missing_share": found.missing_share, "zero_share": found.zero_share}
+    return window.to_json() | {"gate": seen}
+
+
+def refuse(registry: Registry, window: Window, reason: str, version: str = "") -> Decision:
+    """Put on record that nothing came of this night."""
+    previous = registry.pointer().version
+    figures = {"window": window.fingerprint, "code_version": code_version()}
+    return registry.record(Decision(Action.REFUSED, version, previous, reason, window.as_of, figures))
+
+
+# --- Training, evaluation, promotion ----------------------------------------------------------------------------------
+
+
+def train(table: TrafficTable, registry: Registry, window: Window, workshop: Workshop) -> Json:
+    """Train, keep every candidate as a version; returns the window with the id of the first, the chosen one."""
+    series = series_of(table, window)
+    span = {"first": f"{window.first}T00:00:00Z", "last": window.as_of, "fingerprint": window.fingerprint}
+    with tempfile.TemporaryDirectory(prefix="akidb-") as folder:
+        made = workshop.train(series, Path(folder))
+        if not made:
+            raise RetrainError(f"{window.region}: training made no candidate; its log says why")
+        versions = [
+            registry.add(
+                one.folder, model=one.model, window=span, metrics=dict(one.metrics), code_version=code_version()
+            )
+            for one in made
+        ]
+    return window.to_json() | {"version": versions[0], "model": made[0].model, "others": versions[1:]}
+
+
+def evaluate(table: TrafficTable, registry: Registry, trained: Mapping[str, Any], workshop: Workshop) -> Json:
+    """Judge the candidate against every naive and the champion on the newest 15 % of the window.
+
+    The answer carries the pointer as it was read, so that a champion changed meanwhile is noticed.
+    """
+    from include.forecast.choose import promote as gate
+
+    window = Window.from_json(trained)
+    pointer = registry.pointer()
+    series = series_of(table, window)
+    name, version = str(trained["model"]), str(trained["version"])
+    with tempfile.TemporaryDirectory(prefix="akidb-") as folder:
+        forecasts, problem = _forecasts(registry, version, series, workshop, Path(folder))
+    wapes, rivals = compared(forecasts, series)
+    promotion = gate(name, rivals)
+    figures = {
+        "window": window.fingerprint,
+        "code_version": code_version(),
+        "wape15": {who: round(value, 6) for who, value in wapes.items()},
+        "differences": {who: [round(c.difference, 6), round(c.error, 6)] for who, c in rivals.items()},
+    }
+    reason = f"{promotion.reason}{f'; {problem}' if problem else ''}"
+    place = {"version": pointer.version, "serial": pointer.serial, "etag": pointer.etag}
+    return dict(trained) | {"promote": promotion.promoted, "reason": reason, "figures": figures, "pointer": place}
+
+
+def _forecasts(
+    registry: Registry, version: str, series: Series, workshop: Workshop, folder: Path
+) -> tuple[dict[str, Array], str]:
+    """What the candidate, every naive and the champion say to the test part, 15 minutes ahead."""
+    from include.forecast.api import CandidateError
+    from include.forecast.baselines import naive_models
+    from include.forecast.training import parts_of, together
+
+    parts = parts_of(series, country_of(series.name))
+    rolling, test = together(parts.fold, parts.validation), parts.test
+    registry.fetch(version, folder / "candidate")
+    forecasts = {"candidate": workshop.replay(folder / "candidate", test)[:, -1]}
+    for naive in naive_models():
+        naive.fit(parts.train, rolling)
+        forecasts[naive.name] = naive.predict(test)[:, -1]
+    try:
+        champion = registry.load_champion(folder / "champion")
+    except NoChampionError as error:
+        return forecasts, str(error) if registry.pointer().etag else "it is the first champion"
+    if champion.version == version:
+        return forecasts, champion.problem
+    try:
+        forecasts[f"champion {champion.version}"] = workshop.replay(champion.folder, test)[:, -1]
+    except CandidateError as error:
+        # Whole, but not for this code: it can't be served either, so it can't hold its place.
+        return forecasts, f"champion {champion.version} can't be used: {error}"
+    return forecasts, champion.problem
+
+
+def compared(forecasts: Mapping[str, Array], series: Series) -> tuple[dict[str, float], dict[str, Comparison]]:
+    """WAPE of each forecast of the test part, and the candidate against each of the others."""
+    from include.forecast import evaluation
+    from include.forecast.training import parts_of
+
+    truth = parts_of(series, None).test.targets()[:, -1]
+    own = forecasts["candidate"]
+    wapes = {name: evaluation.wape(values, truth) for name, values in forecasts.items()}
+    rivals = {
+        name: evaluation.compare(own, values, truth, series.step)
+        for name, values in forecasts.items()
+        if name != "candidate"
+    }
+    return {name: value for name, value in wapes.items() if value is not None}, rivals
+
+
+def promote(registry: Registry, evaluated: Mapping[str, Any]) -> Decision:
+    """Move the pointer to the candidate, or put on record why not."""
+    window = Window.from_json(evaluated)
+    place = evaluated["pointer"]
+    expected = Pointer(place["version"], place["serial"], None, place["etag"])
+    version, reason, figures = str(evaluated["version"]), str(evaluated["reason"]), evaluated["figures"]
+    if version == expected.version:
+        why = f"the candidate is the champion already; {reason}"
+        return registry.record(Decision(Action.KEPT, version, version, why, window.as_of, figures))
+    if not evaluated["promote"]:
+        return registry.record(Decision(Action.KEPT, version, expected.version, reason, window.as_of, figures))
+    return registry.move(expected, Decision(Action.PROMOTED, version, expected.version, reason, window.as_of, figures))
+
+
+# --- In a pod ---------------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None, workshop: Workshop | None = None, result: Path = POD_RESULT) -> int:
+    """The training step outside Airflow: credentials come from the pod's own role."""
+    parser = argparse.ArgumentParser(prog="include.forecast.retrain", description="Train one region.")
+    for name in ("region", "traffic", "models", "window"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--profile", default=PROFILE)
+    options = parser.parse_args(arguments)
+    window = Window.from_json(json.loads(options.window))
+    registry = Registry(pod_storage(options.models), options.region)
+    made_by = workshop or default_workshop(options.profile)
+    trained = train(TrafficTable(pod_storage(options.traffic)), registry, window, made_by)
+    if result.parent.is_dir():
+        result.write_text(json.dumps(trained))
+    print(json.dumps(trained))
+    return 0
+
+
+def pod_storage(location: str, client: Callable[[str | None], Any] | None = None) -> Storage:
+    """The storage at ``location``; a connection in it is Airflow's and is not used here."""
+
+    def make(_: str | None) -> Any:
+        import boto3
+
+        return boto3.client("s3")
+
+    return open_storage(location, client or make)
+
+
+def default_workshop(profile: str = PROFILE) -> Workshop:
+    """The models of include.forecast.api, trained by ``profile``."""
+    from include.forecast.workshop import ApiWorkshop
+
+    return ApiWorkshop(profile)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,375 @@
+"""Tasks of the forecast's recurring DAGs: traffic_export, forecast_retrain, forecast_watch.
+
+The decisions are in export.py, retrain.py, watch.py and registry.py; the tasks only bring them their clients. Places:
+the Airflow Variables ``akidb_traffic`` and ``akidb_models``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, AssetAlias, Param, TriggerRule, get_current_context, task, task_group
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from include.clients.connections import SettingMissingError, prometheus_of, storage_at
+from include.estate import EstateError, load_estate
+
+if TYPE_CHECKING:
+    from include.forecast.registry import Registry
+    from include.forecast.retrain import Workshop
+    from include.forecast.traffic_table import TrafficTable
+    from include.forecast.watch import Watched
+
+log = logging.getLogger(__name__)
+
+TRAFFIC_VARIABLE = "akidb_traffic"
+MODELS_VARIABLE = "akidb_models"
+# The image that trains: set, training goes to a pod; unset, it runs in the task. Read at parse, since the kind of a
+# task can't change afterwards.
+TRAIN_IN_POD = "AKIDB_TRAIN_IN_POD"
+POD_NAMESPACE = "AKIDB_TRAINING_NAMESPACE"
+POD_RESOURCES = {"requests": {"cpu": "2", "memory": "3Gi"}, "limits": {"memory": "4Gi"}}
+TRAIN_TIMEOUT = dt.timedelta(minutes=45)
+BY_REGION = "{{ task.op_kwargs['region'] }}"
+TRAFFIC_ALIAS = AssetAlias("traffic")
+CHAMPION_ALIAS = AssetAlias("forecast/champion")
+
+
+def traffic_asset(region: str) -> Asset:
+    """The exported traffic of a region."""
+    return Asset(f"traffic/{region}")
+
+
+def champion_asset(region: str) -> Asset:
+    """Which model forecasts a region's traffic."""
+    return Asset(f"forecast/champion/{region}")
+
+
+# --- What the tasks share ---------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """No retry for what a retry can't cure."""
+    from include.forecast.dataset import DatasetError
+    from include.forecast.registry import RegistryError
+    from include.forecast.retrain import RetrainError
+    from include.forecast.traffic_table import TrafficError
+
+    known = (TrafficError, RegistryError, RetrainError, DatasetError, SettingMissingError, EstateError)
+    try:
+        yield
+    except known as error:
+        raise AirflowFailException(str(error)) from error
+
+
+def workshop(profile: str = "fast") -> Workshop:
+    """The models, trained by ``profile``; tests put their own in its place."""
+    from include.forecast.retrain import default_workshop
+
+    return default_workshop(profile)
+
+
+def clock() -> float:
+    """Unix seconds."""
+    return time.time()
+
+
+def open_traffic() -> TrafficTable:
+    """The traffic table."""
+    from include.forecast.traffic_table import TrafficTable
+
+    return TrafficTable(storage_at(TRAFFIC_VARIABLE))
+
+
+def open_registry(region: str) -> Registry:
+    """The registry of a region."""
+    from include.forecast.registry import Registry
+
+    return Registry(storage_at(MODELS_VARIABLE), region)
+
+
+def run_date(context: Mapping[str, Any]) -> dt.date:
+    """The date that the run stands for: of its logical time, else of when it was triggered."""
+    moment = context.get("logical_date") or context["dag_run"].run_after
+    return dt.date.fromisoformat(moment.astimezone(dt.UTC).date().isoformat())
+
+
+def own_day(context: Mapping[str, Any]) -> dt.date:
+    """The day that an export is for: the param ``day``, else the day of the data interval, else yesterday."""
+    if context["params"].get("day"):
+        return dt.date.fromisoformat(context["params"]["day"])
+    start = context.get("data_interval_start")
+    if start and start != context.get("data_interval_end"):
+        return dt.date.fromisoformat(start.astimezone(dt.UTC).date().isoformat())
+    return run_date(context) - dt.timedelta(days=1)
+
+
+def _announce(alias: AssetAlias, asset: Asset, key: str) -> None:
+    """Emit the asset's event; it carries the key of what was written and nothing else."""
+    get_current_context()["outlet_events"][alias].add(asset, extra={"key": key})
+
+
+def _returned(task_id: str) -> list[dict[str, Any]]:
+    """What the instances of a mapped task returned; Airflow hands a single one over bare."""
+    found = get_current_context()["ti"].xcom_pull(task_ids=task_id) or []
+    return [one for one in ([found] if isinstance(found, dict) else found) if one]
+
+
+def _states() -> dict[str, str | None]:
+    """The state of each task of this run so far; instances of mapped tasks end with ``_<index>``."""
+    ti = get_current_context()["ti"]
+    states: dict[str, str | None] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+    return states
+
+
+def failed_regions(states: Mapping[str, str | None], mapped: str, regions: Sequence[str]) -> list[str]:
+    """Region and task of each failure in the mapped task or group ``mapped``."""
+    found = []
+    for name, state in sorted(states.items()):
+        match = re.fullmatch(rf"{re.escape(mapped)}(?:\.(\w+))?_(\d+)", name)
+        if match and state == "failed":
+            found.append(f"{regions[int(match[2])]}: {match[1] or mapped} failed, its log says why")
+    return found
+
+
+# --- traffic_export ---------------------------------------------------------------------------------------------------
+
+
+def export_params() -> dict[str, Param]:
+    """The params of traffic_export."""
+    return {
+        "day": Param(None, type=["null", "string"], format="date", description="The last day (UTC); empty: the run's."),
+        "days": Param(
+            7, type="integer", minimum=1, maximum=60, description="How many days, up to and with the last one."
+        ),
+        "force": Param(False, type="boolean", description="Read days again that are stored whole."),
+    }
+
+
+@task(outlets=[TRAFFIC_ALIAS], map_index_template=BY_REGION)
+def export_traffic(region: str) -> list[dict[str, object]]:
+    """Bring the days that are missing or have gaps from Prometheus into the traffic table; judge each day."""
+    from include.forecast.export import State, days_to_export, failures
+
+    context = get_current_context()
+    last, force = own_day(context), bool(context["params"]["force"])
+    with explained():
+        outcomes = exporter_of(region).export(days_to_export(last, int(context["params"]["days"])), force)
+    log.info("\n".join(map(str, outcomes)))
+    written = [outcome.key for outcome in outcomes if outcome.state == State.WRITTEN]
+    if problems := failures(outcomes, last):
+        raise AirflowFailException("; ".join(map(str, problems)) + ". What passed is stored; see docs: traffic_export")
+    if written:
+        _announce(TRAFFIC_ALIAS, traffic_asset(region), written[-1])
+    return [outcome.to_json() for outcome in outcomes]
+
+
+def exporter_of(region: str) -> Any:
+    """The exporter of a region, with its clients and the gate."""
+    from include.forecast.export import Exporter
+    from include.quality.traffic import judge_days
+
+    estate = load_estate()
+    return Exporter(prometheus_of(region, estate), estate.metrics, region, open_traffic(), judge_days, clock())
+
+
+# --- forecast_retrain -------------------------------------------------------------------------------------------------
+
+
+def retrain_params() -> dict[str, Param]:
+    """The params of forecast_retrain."""
+    return {
+        "last": Param(
+            None, type=["null", "string"], format="date", description="The last day to train on; empty: the newest."
+        ),
+        "days": Param(30, type="integer", minimum=5, maximum=60, description="How many days to train on."),
+        "profile": Param(
+            "fast", enum=["fast", "seed", "none"], type="string", description="The network's profile; none: no network."
+        ),
+        "force": Param(False, type="boolean", description="Train although this data was judged already."),
+    }
+
+
+@task(multiple_outputs=False, map_index_template=BY_REGION)
+def load_window(region: str) -> dict[str, Any]:
+    """Find the newest whole days; skip the region when the same data and code were judged before."""
+    from include.forecast import retrain
+
+    params = get_current_context()["params"]
+    last = dt.date.fromisoformat(params["last"]) if params["last"] else None
+    with explained():
+        window = retrain.load_window(open_traffic(), region, last, int(params["days"]))
+        before = None if params["force"] else retrain.judged_before(open_registry(region), window)
+    if before:
+        raise AirflowSkipException(f"{region}: nothing new since {before.as_of}: {before.action}: {before.reason}")
+    return window.to_json()
+
+
+@task(multiple_outputs=False, map_index_template="{{ task.op_kwargs['window']['region'] }}")
+def judge_data(window: dict[str, Any]) -> dict[str, Any]:
+    """Refuse thin, dirty or old data, with the reason on record; the champion stays."""
+    from include.forecast import retrain
+
+    context = get_current_context()
+    found = retrain.Window.from_json(window)
+    # A run for a chosen last day may be about the past: age says nothing there.
+    today = found.last if context["params"]["last"] else run_date(context)
+    with explained():
+        return retrain.judge_data(open_traffic(), open_registry(found.region), found, today)
+
+
+@task(
+    multiple_outputs=False,
+    execution_timeout=TRAIN_TIMEOUT,
+    map_index_template="{{ task.op_kwargs['judged']['region'] }}",
+)
+def train(judged: dict[str, Any]) -> dict[str, Any]:
+    """Train the candidates and keep them as immutable versions."""
+    from include.forecast import retrain
+
+    window, profile = retrain.Window.from_json(judged), get_current_context()["params"]["profile"]
+    with explained():
+        return retrain.train(open_traffic(), open_registry(window.region), window, workshop(profile))
+
+
+def train_in_pod(image: str, group: str = "retrain_region") -> Any:
+    """The same step in a pod of ``image``, whose service account may read the traffic and add to the models."""
+    # 3 s to import: only where it is used.
+    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+    from kubernetes.client import V1ResourceRequirements
+
+    judged = f"ti.xcom_pull(task_ids='{group}.judge_data', map_indexes=ti.map_index)"
+    return KubernetesPodOperator(
+        task_id="train",
+        name="akidb-train",
+        image=image,
+        namespace=os.environ.get(POD_NAMESPACE, "airflow"),
+        service_account_name="akidb-train",
+        cmds=["python", "-m", "include.forecast.retrain"],
+        arguments=[
+            *("--region", f"{{{{ {judged}['region'] }}}}"),
+            *("--window", f"{{{{ {judged} | tojson }}}}"),
+            *("--traffic", f"{{{{ var.value.{TRAFFIC_VARIABLE} }}}}"),
+            *("--models", f"{{{{ var.value.{MODELS_VARIABLE} }}}}"),
+            *("--profile", "{{ params.profile }}"),
+        ],
+        container_resources=V1ResourceRequirements(**POD_RESOURCES),
+        env_vars={"KERAS_BACKEND": "jax"},
+        labels={"app": "akidb-train"},
+        do_xcom_push=True,
+        execution_timeout=TRAIN_TIMEOUT,
+    )
+
+
+@task(multiple_outputs=False, map_index_template="{{ task.op_kwargs['trained']['region'] }}")
+def evaluate(trained: dict[str, Any]) -> dict[str, Any]:
+    """Judge the candidate against every naive and the champion on the newest data."""
+    from include.forecast import retrain
+
+    region = str(trained["region"])
+    with explained():
+        return retrain.evaluate(open_traffic(), open_registry(region), trained, workshop())
+
+
+@task(
+    multiple_outputs=False, outlets=[CHAMPION_ALIAS], map_index_template="{{ task.op_kwargs['evaluated']['region'] }}"
+)
+def promote(evaluated: dict[str, Any]) -> dict[str, Any]:
+    """Make the candidate champion if it passed the gate and nobody changed the champion meanwhile."""
+    from include.forecast import retrain
+    from include.forecast.registry import MOVES
+
+    region = str(evaluated["region"])
+    with explained():
+        decision = retrain.promote(open_registry(region), evaluated)
+    log.info("%s: %s: %s", region, decision.action, decision.reason)
+    if decision.action in MOVES:
+        _announce(CHAMPION_ALIAS, champion_asset(region), f"models/{region}/versions/{decision.version}")
+    return {"region": region, **json.loads(json.dumps(decision.to_json()))}
+
+
+@task_group
+def retrain_region(region: str) -> None:
+    """One region from its data to its champion; a region that fails stops no other."""
+    # Typed as what they become: a call gives the result only when the run gets there.
+    window: Any = load_window(region=region)
+    judged: Any = judge_data(window=window)
+    image = os.environ.get(TRAIN_IN_POD)
+    if image:
+        trained = train_in_pod(image)
+        judged >> trained
+        result: Any = trained.output
+    else:
+        result = train(judged=judged)
+    evaluated: Any = evaluate(trained=result)
+    promote(evaluated=evaluated)
+
+
+@task(trigger_rule=TriggerRule.ALL_DONE, retries=0)
+def report_retraining(regions: list[str]) -> list[str]:
+    """Say what became of each region; fail the run when one of them failed."""
+    failed = failed_regions(_states(), "retrain_region", regions)
+    lines = [f"{one['region']}: {one['reason']}" for one in _returned("retrain_region.promote")]
+    log.info("\n".join(lines) or "no region was judged: there is nothing new")
+    if failed:
+        raise AirflowFailException(
+            f"{'; '.join(failed)}. The champions of these regions stay. Correct what the log names, then clear the "
+            f"task. The others: {'; '.join(lines) or 'nothing new'}"
+        )
+    return lines
+
+
+# --- forecast_watch ---------------------------------------------------------------------------------------------------
+
+
+@task(multiple_outputs=False, outlets=[CHAMPION_ALIAS], map_index_template=BY_REGION)
+def watch_forecast(region: str) -> dict[str, Any]:
+    """Compare the live forecasts of the last day with what came; demote a champion that has decayed."""
+    from include.forecast.registry import MOVES
+
+    with explained():
+        watched = look_at(region)
+    decision = watched.decision
+    if decision and decision.action in MOVES:
+        _announce(CHAMPION_ALIAS, champion_asset(region), f"models/{region}/versions/{decision.version}")
+    return watched.to_json()
+
+
+def look_at(region: str) -> Watched:
+    """What the watch finds in a region now. Skips a region without champion: nothing forecasts there."""
+    from include.forecast import export, watch
+
+    registry = open_registry(region)
+    pointer = registry.pointer()
+    if not pointer.version:
+        if pointer.etag or registry.history():
+            raise AirflowFailException(f"{region}: champion.json is damaged or gone: run forecast_retrain")
+        raise AirflowSkipException(f"{region} has no champion yet: there is nothing to watch")
+    estate = load_estate()
+    prometheus, now = prometheus_of(region, estate), clock()
+    end = export.observable_until(now)
+    start = end - (watch.HISTORY_DAYS + 1) * 86400
+    values = export.observed(prometheus, estate.metrics, region, start, end, now)
+    hours = watch.Limits().hours
+    live = watch.served(prometheus, region, end - hours * 3600, end, pointer.version)
+    series = watch.series_of(values, region, start, end)
+    return watch.watch_region(registry, live, series, pointer.version, workshop().replay)
+
+
+@task(trigger_rule=TriggerRule.ALL_DONE, retries=0)
+def report_watch(regions: list[str]) -> None:
+    """Fail the run, which alerts somebody, for each region that was demoted, is unknown or could not be looked at."""
+    seen = _returned("watch_forecast")
+    log.info("\n".join(f"{one['region']}: {one['status']}: {one['reason']}" for one in seen) or "no region has one")
+    alerts = [one["alert"] for one in seen if one["alert"]] + failed_regions(_states(), "watch_forecast", regions)
+    if alerts:
+        raise AirflowFailException("; ".join(alerts) + ". See docs/forecast_operations.md")

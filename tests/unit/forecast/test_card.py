@@ -1,0 +1,47 @@
+"""The model card says what was measured, and its pictures are well-formed."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+
+from include.forecast.evaluation import Comparison, Operational
+from include.forecast.training import PartResult, Settings, look_at_test, train_candidates
+from include.forecast.trees import TreeSettings
+from models.card import figure, model_card, operations_text
+from models.svg import line_chart, path
+from tests.unit.forecast.traffic_series import daily
+
+
+def test_the_card_has_figures_pictures_and_limits() -> None:
+    settings = Settings(trees=TreeSettings(rounds=10, min_leaf=20), lstm=None)
+    trained = train_candidates(replace(daily(days=6), name="us<east"), settings)
+    tested = look_at_test(trained)
+    page = model_card(trained, tested)
+    assert page.count("<svg") == page.count("</svg>") == 2
+    assert "us&lt;east" in page
+    assert tested.promotion.reason.split(" (")[0] in page.replace("&#x27;", "'")
+    assert figure(tested.results[trained.chosen.name].wape) in page
+    assert "It may add capacity, never remove it." in page
+
+
+def test_a_chart_is_xml_and_a_gap_interrupts_its_line() -> None:
+    chart = line_chart("a & b", [0.0, 1, 2, 3], {"one": [1.0, math.nan, 3, 4]}, "hours")
+    assert ET.fromstring(chart).attrib["aria-label"] == "a & b"
+    assert [step[0] for step in path([0.0, 1, 2, 3], [1.0, math.nan, 3, 4], 4.0).split()[::2]] == ["M", "M", "L"]
+
+
+@pytest.mark.parametrize(("lead", "words"), [(None, "no lead time"), (12.0, "median lead time 12 min")])
+def test_what_it_would_have_done_in_words(lead: float | None, words: str) -> None:
+    found = Operational(4, 3, lead, 50, 10, 0.0123)
+    assert operations_text(PartResult(0.1, 1.0, 0.01, Comparison(0, 0), (), found)) == (
+        f"3 of 4 rises of more than 20 % foreseen, {words}; 50 minutes asked for more capacity, "
+        "10 of them in vain, which adds 1.23% node time."
+    )
+
+
+def test_what_is_not_defined_says_so() -> None:
+    assert (figure(None), figure(0.5)) == ("not defined", "0.5000")
