@@ -13,21 +13,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from include.estate import Estate
 
-# The plan's bounds, at its own scale of demand.
-PLAN_MINIMUM, PLAN_MAXIMUM = 2, 20
 # P90 may lie this much above P50, as a share of it, before a forecast is too unsure to act on.
 MAX_SPREAD = 0.5
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What turns QPS into replicas of a region. ``act_above``: share of change; ``cap``: times what runs now."""
+    """What turns QPS into replicas of a region, all its Deployments together.
+
+    Both as times what runs now: ``act_above``, which a need must exceed to count, and ``cap``, the most at once.
+    """
 
     replica_qps: float
     target_utilisation: float
     minimum: int
     maximum: int
-    act_above: float = 0.2
+    act_above: float = 1.2
     cap: float = 2.0
 
     def __post_init__(self) -> None:
@@ -50,13 +51,15 @@ class Recommendation:
 
 
 def rule_of(estate: Estate) -> Rule:
-    """The rule of a region of ``estate``: the plan's bounds times the estate's demand_scale."""
-    scale = estate.demand_scale()
+    """The rule of a region: the estate's bounds are those of one Deployment, a region has one for each workload."""
+    scaling, count = estate.predictive_scaling, len(estate.workloads)
     return Rule(
         estate.traffic.replica_qps,
         estate.traffic.target_utilisation,
-        max(1, round(PLAN_MINIMUM * scale)),
-        max(1, round(PLAN_MAXIMUM * scale)),
+        scaling.min_replicas * count,
+        scaling.max_replicas * count,
+        scaling.act_above,
+        scaling.cap,
     )
 
 
@@ -91,9 +94,9 @@ def recommend(p50: Sequence[float], rule: Rule, current: int | None = None, doub
         return Recommendation(floor, False, f"not sure: {doubt}")
     if need <= floor:
         return Recommendation(floor, False, f"{need} are needed, {floor} stay: a forecast never removes capacity")
-    if need <= floor * (1 + rule.act_above):
-        return Recommendation(floor, False, f"{need} are within {rule.act_above:.0%} of {floor}")
-    allowed = max(floor, math.floor(rule.cap * floor))
+    if need <= round(rule.act_above * floor, 9):
+        return Recommendation(floor, False, f"{need} are not more than {rule.act_above:g} times {floor}")
+    allowed = max(floor, math.floor(round(rule.cap * floor, 9)))
     if need > allowed:
         return Recommendation(allowed, True, f"{need} are needed, at most {rule.cap:g} times {floor} is taken at once")
     return Recommendation(need, True, f"{need} are needed, {floor} run")

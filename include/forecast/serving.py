@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from include.clients.prometheus import Prometheus
 from include.clients.storage import StorageError
@@ -48,8 +49,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--settle", type=float, help="seconds after its end at which a minute is read (15)")
     parser.add_argument("--max-age", type=float, help="seconds after which a forecast is not shown any more (180)")
     parser.add_argument("--max-spread", type=float, default=MAX_SPREAD, help="share of P90 above P50 that is sure")
-    parser.add_argument("--min-replicas", type=int, help="of a region; by default the plan's 2 times demand_scale")
-    parser.add_argument("--max-replicas", type=int, help="of a region; by default the plan's 20 times demand_scale")
+    parser.add_argument("--min-replicas", type=int, help="of a region; by default the estate's for each workload")
+    parser.add_argument("--max-replicas", type=int, help="of a region; by default the estate's for each workload")
     parser.add_argument("--minute-seconds", type=float, default=60.0, help="length of a minute of the model")
     parser.add_argument("--begins", type=float, default=0.0, help="Unix seconds from which minutes have that length")
     parser.add_argument("--begins-as", type=float, default=0.0, help="what the model's clock shows then")
@@ -62,7 +63,7 @@ def rule_from(asked: argparse.Namespace, estate: Estate) -> Rule:
     minimum = rule.minimum if asked.min_replicas is None else asked.min_replicas
     maximum = rule.maximum if asked.max_replicas is None else asked.max_replicas
     try:
-        return Rule(rule.replica_qps, rule.target_utilisation, minimum, maximum)
+        return replace(rule, minimum=minimum, maximum=maximum)
     except ValueError as error:
         raise ServingError(f"--min-replicas, --max-replicas: {error}") from error
 

@@ -54,5 +54,5 @@ def test_a_place_in_s3_needs_the_connection_that_it_names(
     airflow_database: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_VAR_AKIDB_COSTS", "s3://billing_reader@akidb-costs/ledger")
-    with pytest.raises(SettingMissingError, match="connection 'billing_reader' .of a place in S3. does not exist"):
+    with pytest.raises(SettingMissingError, match=r"connection 'billing_reader' \(of a place in S3\) does not exist"):
         storage_at("akidb_costs")

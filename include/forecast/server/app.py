@@ -169,7 +169,8 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def health() -> Response:
         return answer(*service.health())
 
-    @app.api_route("/live", methods=["GET", "POST"])
+    @app.post("/live", include_in_schema=False)
+    @app.get("/live")
     async def live() -> Response:
         return Response("alive", media_type="text/plain")
 

@@ -8,7 +8,7 @@ by ONNX Runtime, from what ``prepare`` made. That both ways agree is checked for
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,23 +23,40 @@ from include.forecast.trees import matrix
 
 EARLY, LAST, PROBES = "trees_early.onnx", "trees_last.onnx", "probes.json"
 TOLERANCE = 1e-5
+Found = dict[tuple[Any, ...], Array]
 
 
 class RequestPast(Past):
-    """The past of one request: sums are handed over, and every ``index`` of a level is the same origin."""
+    """The past of one request: sums are handed over, and every ``index`` of a level is the same origin.
 
-    def __init__(self, series: Series, sums: Array, squares: Array, counts: Indices) -> None:
+    What lies before sample ``border`` is the same for other requests: ``older`` keeps what was found there.
+    """
+
+    def __init__(self, series: Series, sums: Array, squares: Array, counts: Indices, border: int, older: Found) -> None:
         self.series = series
         self.values = series.values
         self._sums, self._squares, self._counts = sums, squares, counts
-        self._levels: dict[tuple[int, int, int], Array] = {}
+        self._border, self._older = border, older
+        self._levels: Found = {}
 
     def level(self, index: Indices, minutes: int) -> Array:
         """See :class:`Past`."""
-        key = (int(index[0]), minutes, len(index))
-        if key not in self._levels:
-            self._levels[key] = np.full(len(index), self._level(key[0], minutes))
-        return self._levels[key]
+        origin = int(index[0])
+        kept = self._older if origin < self._border else self._levels
+        key = (origin, minutes, len(index))
+        if key not in kept:
+            kept[key] = _fixed(np.full(len(index), self._level(origin, minutes)))
+        return kept[key]
+
+    def around(self, index: Indices, minutes: int) -> Array:
+        """See :class:`Past`."""
+        key = (index.tobytes(), minutes, index.shape)
+        if key in self._older:
+            return self._older[key]
+        found = _fixed(super().around(index, minutes))
+        if int(index.max()) + self.steps(minutes) < self._border:
+            self._older[key] = found
+        return found
 
     def _level(self, origin: int, minutes: int) -> float:
         first, after = origin - max(1, self.steps(minutes)) + 1, origin + 1
@@ -56,6 +73,11 @@ class RequestPast(Past):
         return np.where(count >= least, (sums[after] - sums[first]) / np.maximum(count, 1), np.nan)
 
 
+def _fixed(values: Array) -> Array:
+    values.setflags(write=False)  # it is handed out more than once
+    return values
+
+
 @dataclass(frozen=True)
 class Before:
     """The days before the hour of a request, summed up: ``sums`` and its like have one entry more than ``values``."""
@@ -67,6 +89,7 @@ class Before:
     sums: Array
     squares: Array
     counts: Indices
+    older: Found = field(default_factory=dict)
 
     def with_window(self, name: str, step: int, window: Array) -> RequestPast:
         """The past that ends with ``window``, which has no gap."""
@@ -77,6 +100,8 @@ class Before:
             _continued(self.sums, window),
             _continued(self.squares, window * window),
             np.concatenate([self.counts, self.counts[-1] + steps]),
+            len(self.values),
+            self.older,
         )
 
 

@@ -1,0 +1,68 @@
+"""
+## What it does
+Reports what a day has cost: by component against its target and the baselines of week 13 and week 8, by region, by the
+way machines were bought, per million measured requests, the month so far and its projection, what belongs to no
+component, how the allocators split the clusters' bill, and what is unusual, with the parts of the bill that moved most.
+Tasks: bring the day's sources up to date -> judge them by their quality suites -> write the report -> announce it.
+
+A component without data makes the total unknown, never smaller. A source that is away is on record, and the report says
+what it misses. Reports lie in the storage that the Airflow Variable `akidb_costs` names, as Parquet, Markdown, HTML and
+JSON; `reports/day=.../current.json` names the revision that counts. How to read them: docs/cost_reports.md.
+
+## When it runs
+Every day at 00:00 UTC for the day before, and for days in the past by Airflow's own backfill:
+`airflow backfill create --dag-id cost_report --from-date 2026-11-01 --to-date 2026-11-30`. The bill comes later than
+that and settles in two to three days: each run also looks at the four days before its own and revises those reports
+that are provisional and whose inputs have changed.
+
+## How to re-run
+Clear the run, or backfill its day again with `--reprocess-behavior completed`. Equal inputs give the same report, byte
+for byte, and then no new revision. What was deleted comes back.
+
+## How to undo
+Nothing outside its storage is changed. Every revision is kept; to go back, correct the input and run the day again.
+
+## Races
+Days may run in any order and at once: a day's partitions are replaced whole, and the pointer of a day moves by
+compare-and-set. A run that is killed leaves the old report.
+
+## Owner
+platform
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from airflow.sdk import dag
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+from include.cost.report_tasks import PARAMS, collect_day, judge_quality, publish, write_report
+from include.estate import EstateError, load_estate
+from include.rollout.conventions import DAG_DEFAULT_ARGS, Tag
+from include.rollout.task_groups import show_problem
+
+
+@dag(
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    start_date=dt.datetime(2026, 11, 1, tzinfo=dt.UTC),
+    catchup=True,
+    max_active_runs=4,
+    default_args=DAG_DEFAULT_ARGS,
+    params=PARAMS,
+    tags=[Tag.RECURRING, Tag.COST],
+    doc_md=__doc__,
+)
+def cost_report() -> None:
+    """Wire the report of a day."""
+    try:
+        load_estate()
+    except EstateError as error:
+        show_problem(str(error))
+        return
+    reports = write_report()
+    judge_quality(collect_day()) >> reports
+    publish(reports)
+
+
+cost_report()

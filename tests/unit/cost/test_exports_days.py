@@ -1,0 +1,181 @@
+"""Partitions by day: equal bytes, days on their own, large batches, empty days, long charges."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from include.cost.exports import spread_daily
+from include.cost.store import facts_of
+from tests.unit.cost.export_files import (
+    RECEIVED,
+    collected,
+    cur_row,
+    focus_row,
+    source,
+    table,
+    write_csv,
+    write_parquet,
+)
+
+CUR = Path(__file__).parents[3] / "../shared/data/billing/aws_cur_2018q4.parquet"
+
+
+def rows_of(days: int, each: int = 3) -> list[dict[str, str]]:
+    return [
+        cur_row(
+            line_item_usage_start_date=f"2026-11-{day + 1:02}T{hour:02}:00:00Z",
+            line_item_usage_end_date=f"2026-11-{day + 1:02}T{hour + 1:02}:00:00Z",
+            line_item_resource_id=f"i-{number}",
+        )
+        for number in range(each)
+        for hour in (3, 1)
+        for day in reversed(range(days))
+    ]
+
+
+def digests(paths: list[Path]) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def test_equal_inputs_give_equal_bytes_whole_and_by_day(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", rows_of(3))
+    first, second = digests(collected(tmp_path, path).paths), digests(collected(tmp_path, path).paths)
+    assert first == second
+    assert list(first) == ["2026-11-01.parquet", "2026-11-02.parquet", "2026-11-03.parquet"]
+    made = collected(tmp_path, path, days=[dt.date(2026, 11, 2)])
+    assert digests(made.paths) == {"2026-11-02.parquet": first["2026-11-02.parquet"]}
+
+
+@pytest.mark.parametrize("write_file", [write_csv, write_parquet])
+def test_a_batch_that_goes_over_disk_gives_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_file: Any
+) -> None:
+    path = write_file(tmp_path / "a", [*rows_of(3), cur_row(line_item_usage_start_date="?"), *rows_of(1)])
+    whole = collected(tmp_path, path)
+    wanted = digests(whole.paths)
+    for module in ("stage", "write"):
+        monkeypatch.setattr(sys.modules[f"include.cost.exports.{module}"], "CHUNK_ROWS", 5)
+    monkeypatch.setattr(sys.modules["include.cost.exports.stage"], "SLICE_ROWS", 4)
+    made = collected(tmp_path, path)
+    assert digests(made.paths) == wanted
+    assert (made.set_aside, made.components) == (whole.set_aside, whole.components)
+    assert made.set_aside == {"duplicate": 6, "line_item_usage_start_date can't be read": 1}
+
+
+def test_the_facts_stand_in_the_file(tmp_path: Path) -> None:
+    made = collected(tmp_path, write_csv(tmp_path / "a.csv", rows_of(1)))
+    facts = facts_of(made.paths[0])
+    assert facts == made.facts[0]
+    assert (facts.rows, facts.billed_usd, facts.received) == (6, Decimal("2.0706"), RECEIVED)
+
+
+def test_the_content_is_that_of_the_rows_wherever_they_stood(tmp_path: Path) -> None:
+    first = collected(tmp_path, write_csv(tmp_path / "a.csv", rows_of(1))).facts[0]
+    moved = collected(tmp_path, write_csv(tmp_path / "b.csv", rows_of(1)[::-1])).facts[0]
+    dearer = collected(tmp_path, write_csv(tmp_path / "c.csv", [*rows_of(1)[1:], cur_row()])).facts[0]
+    assert first.content == moved.content != dearer.content
+
+
+def test_rows_are_ordered(tmp_path: Path) -> None:
+    made = collected(tmp_path, write_csv(tmp_path / "a.csv", rows_of(1)))
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        sql = "SELECT hour(ChargePeriodStart), ResourceId FROM read_parquet(?)"
+        found = connection.execute(sql, [str(made.paths[0])]).fetchall()
+    assert found == [(1, "i-0"), (1, "i-1"), (1, "i-2"), (3, "i-0"), (3, "i-1"), (3, "i-2")]
+
+
+def test_a_day_without_rows_that_the_table_holds_becomes_empty(tmp_path: Path) -> None:
+    days = [dt.date(2026, 11, day) for day in (1, 2, 3, 4)]
+    path = write_csv(tmp_path / "a.csv", [row for row in rows_of(3) if "-02T" not in row["line_item_usage_start_date"]])
+    made = collected(tmp_path, path, standing=days)
+    assert [(facts.day.day, facts.rows) for facts in made.facts] == [(1, 6), (3, 6), (2, 0)]
+    assert facts_of(made.paths[-1]).billed_usd == 0
+
+
+def test_a_day_whose_rows_were_refused_is_unknown_not_empty(tmp_path: Path) -> None:
+    rows = rows_of(3)
+    for row in rows:
+        if "-02T" in row["line_item_usage_start_date"]:
+            row["line_item_currency_code"] = "EUR"
+    path = write_csv(tmp_path / "a.csv", rows)
+    assert [facts.day.day for facts in collected(tmp_path, path, days=[dt.date(2026, 11, 2)]).facts] == []
+    standing = [dt.date(2026, 11, day) for day in (1, 2, 3)]
+    assert [facts.day.day for facts in collected(tmp_path, path, standing=standing).facts] == [1, 3]
+
+
+def test_a_delivery_covers_its_period_from_the_first_day(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", [cur_row()])
+    file = source(path, delivery="run")
+    made = collected(tmp_path, file, days=[dt.date(2026, 11, day) for day in (2, 25)])
+    assert [(facts.day.day, facts.rows) for facts in made.facts] == [(2, 0)]  # the 25th has not come yet: unknown
+
+
+def spread(rows: list[tuple[str, str, str]]) -> list[tuple[Any, ...]]:
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        values = ", ".join(
+            f"(TIMESTAMPTZ '{start}', TIMESTAMPTZ '{end}', {cost}::DECIMAL(28,12), NULL::DECIMAL(28,12), "
+            "0::DECIMAL(28,12), 1::DECIMAL(28,12), 'x')"
+            for start, end, cost in rows
+        )
+        names = "ChargePeriodStart, ChargePeriodEnd, BilledCost, EffectiveCost, ListCost, ContractedCost, source"
+        connection.execute(f"CREATE TABLE t AS SELECT * FROM (VALUES {values}) AS v ({names})")
+        sql = f"SELECT ChargePeriodStart, ChargePeriodEnd, BilledCost, source FROM ({spread_daily('t')}) ORDER BY 1"
+        return connection.execute(sql).fetchall()
+
+
+def at(day: int, hour: int = 0) -> dt.datetime:
+    return dt.datetime(2026, 11, day, hour, tzinfo=dt.UTC)
+
+
+def test_long_charges_are_spread_with_their_exact_sum() -> None:
+    found = spread([("2026-11-01 00:00:00+00", "2026-11-04 00:00:00+00", "10")])
+    third = Decimal("3.333333333333")
+    assert found == [
+        (at(1), at(2), third, "x"), (at(2), at(3), third, "x"), (at(3), at(4), Decimal("3.333333333334"), "x"),
+    ]  # fmt: skip
+
+
+def test_short_charges_stay_and_slices_keep_their_hour() -> None:
+    assert spread([("2026-11-01 05:00:00+00", "2026-11-02 05:00:00+00", "1")]) == [
+        (at(1, 5), at(2, 5), Decimal(1), "x")
+    ]
+    found = spread([("2026-11-01 12:00:00+00", "2026-11-02 18:00:00+00", "1")])
+    assert [(row[0], row[1], row[2]) for row in found] == [
+        (at(1, 12), at(2, 12), Decimal("0.5")), (at(2, 12), at(2, 18), Decimal("0.5")),
+    ]  # fmt: skip
+
+
+def test_a_days_rows_only_are_read(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    times = {"ChargePeriodStart": pa.timestamp("us", "UTC"), "ChargePeriodEnd": pa.timestamp("us", "UTC")}
+    rows = [focus_row(ChargePeriodStart=at(day), ChargePeriodEnd=at(day, 1)) for day in (1, 2, 3)]
+    made = collected(tmp_path, write_parquet(tmp_path / "a.parquet", rows, times), days=[dt.date(2026, 11, 2)])
+    assert table(made, "ChargePeriodStart") == [(at(2),)]
+
+
+@pytest.mark.skipif(not CUR.exists(), reason="the shared billing data is not there (../shared/data/billing)")
+def test_a_real_cur_adds_up_to_the_cent(tmp_path: Path) -> None:
+    made = collected(tmp_path, CUR)
+    assert (made.rows, made.rows_set_aside, len(made.facts)) == (334_911, 0, 92)
+    assert round(made.billed_usd, 2) == Decimal("7978.19")
+    assert {name: round(usd, 2) for name, usd in made.components.items()} == {
+        "central_dc": Decimal("1837.19"), "s3": Decimal("0.93"),
+    }  # fmt: skip
+    assert made.billed_usd == sum(made.components.values(), made.unallocated_usd)
+
+
+@pytest.mark.skipif(not CUR.exists(), reason="the shared billing data is not there (../shared/data/billing)")
+def test_a_real_focus_sample(tmp_path: Path) -> None:
+    made = collected(tmp_path, CUR.with_name("focus_1_0_sample_1000.csv.gz"))
+    assert (made.rows, made.rows_set_aside, round(made.billed_usd, 2)) == (1000, 0, Decimal("20.52"))

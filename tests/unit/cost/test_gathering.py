@@ -1,0 +1,261 @@
+"""Gathering: what is missing or outdated is staged, a source that is away is on record, what fails is kept aside."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.clients.opencost import Allocation, AllocationSet, OpenCostError
+from include.clients.prometheus import PrometheusError, Series
+from include.clients.storage import Folder
+from include.cost.focus import CostError
+from include.cost.gathering import Clients, Gathered, admit, end_of, gather, trailing
+from include.cost.partition import day_start
+from include.cost.report import reads
+from include.cost.store import CostTable
+from include.estate import Estate, load_estate
+from tests.unit.cost.cost_world import DAY, aws_rows, put
+
+FULL = load_estate()
+# Contracts give a partition for each of the 49 days that a report reads: only their own test has them.
+ESTATE = FULL.model_copy(update={"cost": FULL.cost.model_copy(update={"contracts": ()})})
+NOW = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)
+FIELDS = (
+    "BilledCost", "BillingAccountId", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart", "ChargeCategory",
+    "ChargePeriodEnd", "ChargePeriodStart", "EffectiveCost", "RegionId", "ResourceId", "ServiceName", "SkuMeter",
+)  # fmt: skip
+
+
+def export_of(days: list[dt.date], **changed: str) -> bytes:
+    """A FOCUS export (CSV) of the days."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, restval="", extrasaction="ignore")
+    writer.writeheader()
+    for day in days:
+        for row in aws_rows(day, **changed):
+            times = {name: value.isoformat() for name, value in row.items() if isinstance(value, dt.datetime)}
+            writer.writerow(row | times | {"BillingAccountId": "111122223333"})
+    return text.getvalue().encode()
+
+
+class S3:
+    """Objects of a bucket: key -> (bytes, time of writing)."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, tuple[bytes, dt.datetime]] = {}
+        self.fetched: list[str] = []
+
+    def write(self, month: str, data: bytes, at: dt.datetime, name: str = "part.csv") -> None:
+        self.objects[f"exports/akidb-focus/data/BILLING_PERIOD={month}/{name}"] = data, at
+
+    def get_paginator(self, operation: str) -> S3:
+        assert operation == "list_objects_v2"
+        return self
+
+    def paginate(self, Bucket: str, Prefix: str) -> list[dict[str, Any]]:  # noqa: N803 - boto3's names
+        found = [
+            {"Key": key, "LastModified": at, "Size": len(data)}
+            for key, (data, at) in sorted(self.objects.items())
+            if key.startswith(Prefix)
+        ]
+        return [{"Contents": found}]
+
+    def download_file(self, bucket: str, key: str, path: str) -> None:
+        self.fetched.append(key)
+        Path(path).write_bytes(self.objects[key][0])
+
+
+class Power:
+    """A Prometheus with a constant 7 W a device on some days."""
+
+    def __init__(self, *days: dt.date, away: bool = False, share: float = 1.0) -> None:
+        self.days, self.away, self.share = days, away, share
+
+    def query_range(self, expression: str, start: float, end: float, step: float) -> list[Series]:
+        if self.away:
+            raise PrometheusError("http://prometheus can't be reached")
+        day = dt.datetime.fromtimestamp(start, dt.UTC).date()
+        if day not in self.days:
+            return []
+        points = tuple((start + n * 60, 7.0) for n in range(int(1440 * self.share)))
+        return [Series({"device": f"jetson0{n}"}, points) for n in range(1, 6)]
+
+
+class Allocator:
+    """An OpenCost that knows one workload."""
+
+    flavour = "opencost"
+
+    def __init__(self, away: bool = False) -> None:
+        self.away = away
+
+    def allocations(self, start: dt.datetime, end: dt.datetime) -> list[AllocationSet]:
+        if self.away:
+            raise OpenCostError("http://opencost can't be reached")
+        costs = {"cpu": Decimal(3)}
+        one = Allocation(
+            "akidb/akidb-rest", start, end, Decimal(1440), Decimal(3), Decimal(24), costs, namespace="akidb"
+        )
+        return [AllocationSet(start, end, (one,))]
+
+
+def clients(
+    s3: S3 | None = None, power: Power | None = None, allocators: Mapping[str, Mapping[str, Any]] | None = None
+) -> Clients:
+    return Clients(lambda _: s3 or S3(), lambda _: power or Power(), lambda: allocators or {})  # type: ignore[arg-type,return-value]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> CostTable:
+    return CostTable(Folder(tmp_path / "costs"))
+
+
+@pytest.fixture
+def s3() -> S3:
+    bucket = S3()
+    bucket.write("2026-11", export_of([DAY - dt.timedelta(days=n) for n in range(3)]), end_of(DAY))
+    return bucket
+
+
+def names(found: Gathered, source: str) -> list[str]:
+    ends = (key.rpartition("/")[2] for key in found.staged)
+    return sorted(name.removesuffix(".parquet") for name in ends if name.startswith(source))
+
+
+def run(table: CostTable, made_by: Clients, now: dt.datetime = NOW) -> Gathered:
+    return gather(table, DAY, ESTATE, made_by, "scheduled__2026-11-18T00:00:00+00:00", now)
+
+
+def test_everything_that_the_report_reads_is_staged_and_then_in_the_table(table: CostTable, s3: S3) -> None:
+    found = run(table, clients(s3, Power(DAY)))
+    # The export is November's: it says that nothing was used on the days before its first row.
+    assert names(found, "aws") == [f"aws-2026-11-{day:02d}" for day in range(1, 19)]
+    assert names(found, "jetson") == ["jetson-2026-11-18"]
+    assert table.days("aws") == []
+    admitted = admit(table, found.staged, ESTATE)
+    assert len(admitted) == len(found.staged)
+    assert [day for day in table.days("aws") if table.facts("aws", day).rows] == [  # type: ignore[union-attr]
+        DAY - dt.timedelta(days=2), DAY - dt.timedelta(days=1), DAY,
+    ]  # fmt: skip
+    facts = table.facts("aws", DAY)
+    assert facts
+    assert (facts.billed_usd, facts.received) == (Decimal("66.60"), end_of(DAY))
+    assert table.storage.keys("staged/") == []
+
+
+def test_a_second_run_finds_nothing_to_do_and_fetches_nothing(table: CostTable, s3: S3) -> None:
+    admit(table, run(table, clients(s3, Power(DAY))).staged, ESTATE)
+    s3.write(
+        "2026-11", export_of([day for n in range(48) if (day := DAY - dt.timedelta(days=n)).month == 11]), end_of(DAY)
+    )
+    admit(table, run(table, clients(s3, Power(DAY))).staged, ESTATE)
+    s3.fetched.clear()
+    found = run(table, clients(s3, Power(DAY)))
+    assert (found.staged, s3.fetched) == ([], [])
+
+
+def test_a_newer_export_replaces_its_days(table: CostTable, s3: S3) -> None:
+    admit(table, run(table, clients(s3)).staged, ESTATE)
+    s3.write("2026-11", export_of([DAY], i_1="25"), NOW)
+    admit(table, run(table, clients(s3)).staged, ESTATE)
+    facts = table.facts("aws", DAY)
+    assert facts
+    assert facts.billed_usd == Decimal("71.60")
+    assert len(table.history("aws", DAY)) == 2
+
+
+def test_a_bill_that_is_away_is_on_record_and_the_others_go_on(table: CostTable) -> None:
+    class Away(S3):
+        def paginate(self, Bucket: str, Prefix: str) -> list[dict[str, Any]]:  # noqa: N803
+            raise RuntimeError("s3 can't be reached")
+
+    found = run(table, clients(Away(), Power(DAY)))
+    assert "s3 can't be reached" in found.problems["aws"]
+    assert names(found, "aws") == []
+    assert names(found, "jetson") == ["jetson-2026-11-18"]
+
+
+def test_a_bill_that_was_not_delivered_is_on_record(table: CostTable) -> None:
+    assert run(table, clients()).problems["aws"].startswith("no export has a file for these days")
+
+
+def test_power_that_is_away_is_on_record_and_not_asked_for_sixty_times(table: CostTable) -> None:
+    found = run(table, clients(power=Power(DAY, away=True)))
+    assert found.problems["jetson"] == "http://prometheus can't be reached"
+    assert names(found, "jetson") == []
+
+
+def test_a_day_measured_better_than_before_replaces_it_and_never_the_other_way(table: CostTable) -> None:
+    admit(table, run(table, clients(power=Power(DAY, share=0.5))).staged, ESTATE)
+    half = table.facts("jetson", DAY)
+    assert half
+    assert half.missing_hours == tuple(range(12, 24))
+    assert names(run(table, clients(power=Power(DAY, share=0.25))), "jetson") == []
+    admit(table, run(table, clients(power=Power(DAY))).staged, ESTATE)
+    whole = table.facts("jetson", DAY)
+    assert whole
+    assert whole.missing_hours == ()
+
+
+def test_a_day_that_has_not_ended_is_not_measured(table: CostTable) -> None:
+    found = run(table, clients(power=Power(DAY)), day_start(DAY) + dt.timedelta(hours=12))
+    assert names(found, "jetson") == []
+
+
+def test_allocations_of_the_day_and_of_those_that_trail_it(table: CostTable) -> None:
+    found = run(table, clients(allocators={"opencost": {name: Allocator() for name in ESTATE.regions}}))
+    assert names(found, "opencost") == [f"opencost-{one}" for one in (*trailing(DAY, 72), DAY)]
+    assert admit(table, found.staged, ESTATE)
+    assert table.facts("opencost", DAY)
+
+
+def test_an_allocator_that_is_away_is_on_record(table: CostTable) -> None:
+    found = run(table, clients(allocators={"opencost": {"us-east-1": Allocator(away=True)}}))
+    assert found.problems["opencost"] == "http://opencost can't be reached"
+
+
+def test_contracts_are_staged_for_every_day_that_is_read_and_again_when_they_change(table: CostTable) -> None:
+    first = gather(table, DAY, FULL, clients(), "run", NOW)
+    assert names(first, "contracts") == [f"contracts-{day}" for day in reads(DAY)]
+    for key in first.staged:
+        with table.storage.local(key) as path:
+            table.replace(path)
+    assert gather(table, DAY, FULL, clients(), "run", NOW).staged == []
+    raw = FULL.model_dump(mode="json")
+    raw["cost"]["contracts"][1]["usd_month"] = "600"  # begins in November
+    changed = gather(table, DAY, Estate.model_validate(raw), clients(), "run", NOW)
+    assert names(changed, "contracts") == [f"contracts-{day}" for day in reads(DAY) if day.month == 11]
+
+
+def test_a_partition_that_fails_its_suite_is_kept_aside_and_the_others_are_admitted(table: CostTable) -> None:
+    for day, category in ((DAY, "Nonsense"), (DAY - dt.timedelta(days=1), "Usage")):
+        rows = [row | {"ChargeCategory": category} for row in aws_rows(day)]
+        put(table, "aws", day, rows)
+        path = f"focus/source=aws/day={day}.parquet"
+        table.storage.put(f"staged/run/aws-{day}.parquet", table.storage.read(path))
+        table.remove("aws", day)
+    with pytest.raises(CostError, match=r"refused and kept aside.*aws-2026-11-18: .*ChargeCategory is one of"):
+        admit(table, table.storage.keys("staged/"), ESTATE)
+    assert table.days("aws") == [DAY - dt.timedelta(days=1)]
+    assert list(table.aside("aws")) == ["aside/source=aws/aws-2026-11-18"]
+    assert table.storage.keys("staged/") == []
+
+
+def test_what_an_earlier_try_has_admitted_is_no_problem(table: CostTable) -> None:
+    staged = run(table, clients(power=Power(*[DAY - dt.timedelta(days=n) for n in range(4)]))).staged
+    admit(table, staged[:3], ESTATE)
+    assert len(staged) == 4
+    assert len(admit(table, staged, ESTATE)) == 1
+
+
+def test_the_days_that_trail() -> None:
+    assert trailing(DAY, 72) == [DAY - dt.timedelta(days=n) for n in (4, 3, 2, 1)]
+    assert trailing(DAY, 49) == trailing(DAY, 72)
+    assert len(trailing(DAY, 48)) == 3
