@@ -70,8 +70,9 @@ class Stage:
                 part = folder / f"{first:012d}"
                 part.mkdir()
                 rows = f"{ROW} > {first} AND {ROW} <= {first + SLICE_ROWS}"
+                query = f"SELECT * FROM ({by_day(source, self._days, _NO_DAY)}) WHERE {rows}"
                 self._connection.execute(
-                    f"COPY (SELECT * FROM ({by_day(source, self._days, _NO_DAY)}) WHERE {rows}) TO {literal(str(part))} "
+                    f"COPY ({query}) TO {literal(str(part))} "
                     "(FORMAT parquet, COMPRESSION lz4, PARTITION_BY (staged_day), OVERWRITE_OR_IGNORE)"
                 )
         finally:
