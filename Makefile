@@ -32,7 +32,7 @@ rehearsal: setup ## days 1 and 5 on real clusters, end to end (REGIONS=, DAYS=, 
 	@$(BIN)/python -m lab.rehearsal
 
 test: setup ## unit, DAG and lab tests
-	@$(BIN)/pytest $(wildcard tests/lab) tests/dags tests/unit -m "not faults" -n 2 --dist loadgroup
+	@$(BIN)/pytest $(wildcard tests/lab) tests/dags tests/unit -m "not faults" -n 2
 
 test-faults: setup ## kill -9 and fault runs against the lab; takes long
 	@$(BIN)/pytest $(wildcard tests/lab) -m faults

@@ -12,6 +12,8 @@ import socket
 import tempfile
 from typing import Any
 
+import pytest
+
 _HOME = tempfile.mkdtemp(prefix="akidb-tests-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 
@@ -43,3 +45,17 @@ def _loopback_only(self: socket.socket, address: Any) -> None:
 
 
 socket.socket.connect = _loopback_only  # type: ignore[method-assign]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One worker gets all the lab's tests, so that one lab is booted; the other tests go to whoever is free.
+
+    xdist's own ``--dist loadgroup`` writes the group into ``item._nodeid``, which pytest 9.2 no longer reads.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class LabTogether(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "lab" if nodeid.startswith("tests/lab/") else nodeid
+
+    return LabTogether(config, log)

@@ -64,9 +64,7 @@ def demand_quality(report: Report, estate: Estate) -> None:
     """Judge the report by its own suite. Raises CostError with the failed expectation."""
     from include.quality.judge import QualityError, judge
 
-    # The suite doesn't know the drivers.
-    frame = [row for row in table_of(report).to_pylist() if row["section"] != "driver"]
-    judgement = judge("cost_report", frame, components=[*estate.cost.components, UNALLOCATED])
+    judgement = judge("cost_report", table_of(report).to_pylist(), components=[*estate.cost.components, UNALLOCATED])
     try:
         judgement.demand(f"the report of {report.day}")
     except QualityError as error:

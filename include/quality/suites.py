@@ -13,7 +13,17 @@ from typing import Any
 # An amount of a day beyond this is a wrong unit, not a bill; it also refuses infinity.
 LARGEST_USD = 1e9
 LARGEST = 1e15  # of any figure, such as a count of requests
-REPORT_SECTIONS = ("total", "component", "region", "capacity", "requests", "unallocated", "allocation", "anomaly")
+REPORT_SECTIONS = (
+    "total",
+    "component",
+    "region",
+    "capacity",
+    "requests",
+    "unallocated",
+    "allocation",
+    "anomaly",
+    "driver",
+)
 VERDICTS = ("pass", "fail", "unknown")
 SETTLING = ("provisional", "settled", "final")
 CATEGORIES = ("Adjustment", "Credit", "Purchase", "Tax", "Usage")

@@ -22,7 +22,7 @@ from lab import world as worlds
 from lab.workloads import apply_all
 from tests.lab.conftest import REGION
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+pytestmark = pytest.mark.lab
 
 # The least that OpenCost asks for; the lever's own manifests are tested where the lever is.
 OBJECTS = """

@@ -33,7 +33,7 @@ from lab.workloads import api_client
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+pytestmark = pytest.mark.lab
 LEVER = PredictiveScaling()
 AS_OF = "2026-11-24T00:00:00Z"
 QUICK = {"polling_seconds": 5, "rate_window_seconds": 20, "scale_down_seconds": 15, "freshness_seconds": 30}

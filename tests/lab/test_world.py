@@ -23,7 +23,7 @@ from lab import world as worlds
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+pytestmark = pytest.mark.lab
 REPOSITORY = Path(__file__).parents[2]
 
 
