@@ -52,7 +52,7 @@ def test_data_that_can_not_be_learned_is_refused_with_the_reason(tmp_path: Path)
 
 
 def test_an_unknown_profile_is_refused_with_those_that_exist() -> None:
-    with pytest.raises(RetrainError, match=r"profile 'large' is not known: use fast, seed, none"):
+    with pytest.raises(RetrainError, match=r"profile 'large' is not known: use fast, quick, seed, none"):
         ApiWorkshop("large").settings(daily(1))
 
 
