@@ -8,6 +8,7 @@ of many days come out the same in whatever order they are made. A source that is
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import math
 import re
 import tempfile
@@ -128,7 +129,9 @@ class _Gathering:
         made_in.mkdir()
         made = collect(local, self.estate, stale, made_in, [day for day in self.table.days(AWS) if day in stale])
         for reason, path in made.aside_files:
-            self.table.set_aside(AWS, f"{self.prefix.rpartition('/')[2]}-{reason}", reason, path)
+            # Several files of one gathering may share a reason: their content tells them apart.
+            content = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+            self.table.set_aside(AWS, f"{self.prefix.rpartition('/')[2]}-{reason}-{content}", reason, path)
         for key, reason in made.refused.items():
             self.table.set_aside(AWS, f"{key}-unreadable", reason)
             self.found.problems[AWS] = reason
