@@ -86,11 +86,11 @@ WEEK: dict[int, Day] = {
         "cost_monitoring",
         {
             # Nothing that day 5 writes can show itself late: its gates read series that are there or not.
-            "soak_seconds": 2,
+            "soak_seconds": 1,
             "gate_window_seconds": 10,
             "gate_wait_seconds": 90,
             "converge_timeout_seconds": 120,
-            "validation_window_seconds": 10,
+            "validation_window_seconds": 6,
         },
     ),
 }

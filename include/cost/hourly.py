@@ -83,20 +83,25 @@ class Priced:
     problems: tuple[str, ...] = ()
 
 
-def step_of(seconds: float) -> int:
-    """Seconds between two looks: 60, less for a window that is shorter than 12 minutes, at least 5."""
-    return max(5, min(STEP_SECONDS, int(seconds // 12)))
+def looks_of(seconds: float) -> tuple[Decimal, int]:
+    """Seconds between two looks, and how many looks a window of ``seconds`` has.
+
+    60 s, less for a window that is shorter than 12 minutes, not much under 5. The looks divide the window evenly: one
+    that stood for time after the window's end would bill that time too.
+    """
+    looks = math.ceil(seconds / max(5, min(STEP_SECONDS, int(seconds // 12))))
+    return Decimal(repr(seconds)) / looks, looks
 
 
 def read_fleet(prometheus: Prometheus, region: str, start: dt.datetime, end: dt.datetime) -> Fleet:
     """The nodes of ``region`` in [start, end) from its Prometheus. Raises PrometheusError."""
     seconds = (end - start).total_seconds()
-    step = step_of(seconds)
-    steps = math.ceil(seconds / step)
-    first, last = start.timestamp(), start.timestamp() + (steps - 1) * step
+    step, steps = looks_of(seconds)
+    # Half a step beyond the last look, so that rounding never loses it.
+    first, last = start.timestamp(), start.timestamp() + float((steps - Decimal("0.5")) * step)
     selector = f'{{region="{region}"}}'
-    prices = prometheus.query_range(f"{PRICE_SERIES}{selector}", first, last, step)
-    spots = prometheus.query_range(f"{SPOT_SERIES}{selector}", first, last, step)
+    prices = prometheus.query_range(f"{PRICE_SERIES}{selector}", first, last, float(step))
+    spots = prometheus.query_range(f"{SPOT_SERIES}{selector}", first, last, float(step))
     labels = prometheus.query(f"last_over_time({LABELS_SERIES}[{max(1, round(seconds))}s])", end.timestamp())
     spot = {series.labels["node"]: series.points[-1][1] for series in spots if series.points}
     return fleet_of(region, step, steps, [(s.labels, s.points) for s in prices], spot, labels)
@@ -104,7 +109,7 @@ def read_fleet(prometheus: Prometheus, region: str, start: dt.datetime, end: dt.
 
 def fleet_of(
     region: str,
-    step: int,
+    step: Decimal,
     steps: int,
     prices: Iterable[tuple[Mapping[str, str], Sequence[tuple[float, float]]]],
     spot: Mapping[str, float],
@@ -321,5 +326,5 @@ def _hourly_nodes(
     spot = {series.labels["node"]: series.points[-1][1] for series in spots if series.points}
     for series in prometheus.query_range(f"{PRICE_SERIES}{selector}", first, last, 3600):
         for at, value in series.points:
-            for use in fleet_of(region, 3600, 1, [(series.labels, [(at, value)])], spot, labels).uses:
+            for use in fleet_of(region, HOUR, 1, [(series.labels, [(at, value)])], spot, labels).uses:
                 yield dt.datetime.fromtimestamp(at, dt.UTC), use

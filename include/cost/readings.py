@@ -309,7 +309,7 @@ def power_reading(inputs: Inputs) -> Reading:
     return Reading(JETSON, label, inputs.window, dollars, coverage)
 
 
-def power_of(series: Iterable[Series], steps: int, step: int, estate: Estate) -> tuple[Decimal, Decimal] | None:
+def power_of(series: Iterable[Series], steps: int, step: Decimal, estate: Estate) -> tuple[Decimal, Decimal] | None:
     """Dollars and coverage (0..1) of the devices' power series (watts); None without any value."""
     devices = estate.cost.devices
     values = [value for one in series for _, value in one.points if math.isfinite(value) and value >= 0]
@@ -466,10 +466,10 @@ def read_live(of_region: Mapping[str, Prometheus | Exception], window: Window, e
 
 
 def _read_power(prometheus: Prometheus, window: Window, estate: Estate) -> tuple[Decimal, Decimal] | None:
-    step = hourly.step_of(window.seconds)
-    steps = math.ceil(window.seconds / step)
+    step, steps = hourly.looks_of(window.seconds)
     first = window.start.timestamp()
-    series = prometheus.query_range(estate.cost.devices.power_metric, first, first + (steps - 1) * step, step)
+    last = first + float((steps - Decimal("0.5")) * step)  # as in hourly.read_fleet
+    series = prometheus.query_range(estate.cost.devices.power_metric, first, last, float(step))
     return power_of(series, steps, step, estate)
 
 

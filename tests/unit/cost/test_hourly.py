@@ -48,9 +48,20 @@ def test_a_region_without_series_has_no_coverage() -> None:
     assert (fleet.coverage, fleet.uses) == (0, ())
 
 
-@pytest.mark.parametrize(("seconds", "step"), [(30, 5), (60, 5), (600, 50), (720, 60), (86_400, 60)])
-def test_short_windows_look_more_often(seconds: int, step: int) -> None:
-    assert hourly.step_of(seconds) == step
+@pytest.mark.parametrize(
+    ("seconds", "step", "looks"),
+    [(6, 3, 2), (30, 5, 6), (60, 5, 12), (720, 60, 12), (3_690, Decimal(3_690) / 62, 62), (86_400, 60, 1440)],
+)  # fmt: skip
+def test_short_windows_look_more_often_and_looks_divide_the_window(seconds: int, step: Decimal, looks: int) -> None:
+    assert hourly.looks_of(seconds) == (step, looks)
+
+
+@pytest.mark.parametrize("seconds", [6, 7, 10, 3_690, 86_400])
+def test_a_node_that_is_always_there_counts_the_window_and_no_second_more(seconds: int) -> None:
+    start = at(DAY, 9)
+    fleet = hourly.read_fleet(FakePrometheus(NODES[:1]), "us-east-1", start, start + dt.timedelta(seconds=seconds))  # type: ignore[arg-type]
+    assert fleet.coverage == 1
+    assert fleet.hours.quantize(Decimal("1e-15")) == (Decimal(seconds) / 3600).quantize(Decimal("1e-15"))
 
 
 @pytest.mark.parametrize(

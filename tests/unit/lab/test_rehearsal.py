@@ -152,4 +152,4 @@ def test_the_run_is_real_and_only_its_windows_are_short() -> None:
 def test_day_5_waits_for_a_window_to_validate() -> None:
     day = rehearsal.WEEK[5]
     assert (day.dag, day.lever) == ("day5_cost_monitoring", "cost_monitoring")
-    assert rehearsal.run_conf(day, ["us-east-1"])["validation_window_seconds"] == 10
+    assert rehearsal.run_conf(day, ["us-east-1"])["validation_window_seconds"] == 6
