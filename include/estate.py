@@ -62,6 +62,9 @@ class Region(_Model):
     node_role: str
     discovery_tag: str
     on_demand_price_factor: Annotated[float, Field(gt=0, description="on-demand price against us-east-1")]
+    holidays: Annotated[
+        str | None, Field(pattern="^[A-Z]{2}$", description="country whose public holidays its traffic follows")
+    ] = None
     connections: Connections
 
 

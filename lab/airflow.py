@@ -251,21 +251,24 @@ class Airflow:
                 self.seconds["database"] = round(time.monotonic() - begun, 1)
                 for name, arguments in COMPONENTS.items():
                     extra = ("--port", str(port)) if name == "api-server" else ()
-                    self.processes.start(name, self._command(*arguments, *extra), env=self._environment())
+                    program = "lab.preloaded" if name == "scheduler" else "airflow"
+                    command = self._command(*arguments, *extra, program=program)
+                    self.processes.start(name, command, env=self._environment())
                 self.processes.wait_until(self._healthy, "Airflow being healthy", READY_SECONDS)
         except BaseException:
             self.stop()
             raise
         self.seconds["healthy"] = round(time.monotonic() - begun, 1)
 
-    def run_at_once(self, dag_id: str, date: dt.date) -> subprocess.Popen[bytes]:
+    def run_at_once(self, dag_id: str, date: dt.date, conf: Mapping[str, Any] | None = None) -> subprocess.Popen[bytes]:
         """Run ``dag_id`` for the day ``date`` without the scheduler and behind all else; the log is ``<dag_id>.log``.
 
         Unpausing a DAG that catches up would start a run for each day since its start date.
         """
+        given = ["--conf", json.dumps(dict(conf))] if conf else []
         with (self.processes.logs / f"{dag_id}.log").open("ab") as output:
             self._at_once = subprocess.Popen(
-                ["nice", "-n", "10", *self._command("dags", "test", dag_id, date.isoformat())],
+                ["nice", "-n", "10", *self._command("dags", "test", dag_id, date.isoformat(), *given)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -302,11 +305,11 @@ class Airflow:
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         }
 
-    def _command(self, *arguments: str) -> list[str]:
+    def _command(self, *arguments: str, program: str = "airflow") -> list[str]:
         # Settings of the caller's shell would win over airflow.cfg.
         inherited = [name for name in os.environ if name.startswith("AIRFLOW__")]
         unset = [part for name in inherited for part in ("-u", name)]
-        return ["env", *unset, sys.executable, "-m", "airflow", *arguments]
+        return ["env", *unset, sys.executable, "-m", program, *arguments]
 
     def _migrate(self) -> None:
         result = subprocess.run(
@@ -403,6 +406,8 @@ def variables_of(state: Mapping[str, Any], airflow: Airflow, folder: Path) -> di
         "SERVICE_PASSWORD": airflow.passwords[SERVICE_USER],
         "LEDGER": ledger_folder(folder).as_uri(),
         "COSTS": costs_folder(folder).as_uri(),
+        "TRAFFIC": world.traffic_folder(folder).as_uri(),
+        "MODELS": str(state["models"]),
     }
     for region, entry in state["regions"].items():
         ending = region.upper().replace("-", "_")

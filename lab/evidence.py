@@ -39,13 +39,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Figures:
-    """One region at one moment. Shares are 0..1; ``usd_hour`` is None when a price is not known.
+    """One region at one moment. ``pods`` are the running ones of the workloads; shares are 0..1.
 
-    ``p95_ms`` is the slower of HTTP and gRPC over the last minute, ``error_ratio`` 5xx of all requests since the
-    run began; both are None without data.
+    ``usd_hour`` is None when a price is not known. ``p95_ms`` is the slower of HTTP and gRPC over the last minute,
+    ``error_ratio`` 5xx of all requests since the run began; both are None without data.
     """
 
     nodes: int
+    pods: int
     spot_share_pods: float
     spot_share_vcpu: float
     usd_hour: float | None
@@ -111,9 +112,11 @@ class Reader:
         """The region now; errors are counted over the last ``since_seconds``."""
         nodes = [node_of(raw) for raw in self.cluster.list(k8s.NODE)]
         floor = self.estate.region(self.region).node_group.floor
-        of_pods, of_vcpu = shares(nodes, self._running_pods(), floor)
+        pods_on = self._running_pods()
+        of_pods, of_vcpu = shares(nodes, pods_on, floor)
         return Figures(
             nodes=len(nodes),
+            pods=len(pods_on),
             spot_share_pods=of_pods,
             spot_share_vcpu=of_vcpu,
             usd_hour=usd_hour(nodes, self.book, self.region),
@@ -171,6 +174,7 @@ class Reader:
             "node_pools": self._specs(k8s.NODE_POOL),
             "node_classes": self._specs(k8s.EC2_NODE_CLASS),
             "deployments": self._specs(k8s.DEPLOYMENT, namespace),
+            "scaled_objects": self._specs(k8s.SCALED_OBJECT, namespace),
             "disruption_budgets": self._specs(k8s.DISRUPTION_BUDGET, namespace),
             **{f"{name}_deployments": self._specs(k8s.DEPLOYMENT, name) for name in COST_NAMESPACES},
             "monitoring": {

@@ -16,12 +16,12 @@ import os
 import platform
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from lab import report as texts
 from lab import world as worlds
 from lab.cloud.notices import ALL_SPOT_DRY, set_dry_pools
 from lab.evidence import Figures, Reader, readers
+from lab.history import DAYS as HISTORY_DAYS
 from lab.processes import Crashed, tail
 from lab.programs import BuildError
 
@@ -43,14 +44,17 @@ PROMOTED = "promoted"
 SECOND_STEP = "step_2"
 GATE_FAULT = {"extra_latency_ms": 80}  # far beyond the 30 ms that the P95 gate allows
 COST_REPORT = "cost_report"
+# What has to be there before a day: recurring DAGs, in their order, which run beside the days before it.
+BEFORE: dict[int, tuple[str, ...]] = {2: ("traffic_export", "forecast_retrain"), 5: (COST_REPORT,)}
 RUN_SECONDS = 45 * 60  # a run that takes longer hangs
 PARSE_SECONDS = 90
-BILL_SECONDS = 600
+BESIDE_SECONDS = 900
 RESTORE_SECONDS = 90  # nodes that a rollback has emptied may still be leaving
 POLL_SECONDS = 1.0
 ANSWER_AFTER_SECONDS = 1.0  # an answer in the first half second of the wait can get lost
 LOG_TAIL = 5  # lines of a failed task's log
 LOG_NOISE = ("::", "Worker startup", "Task failed with exception")
+FOLDERS = (airflows.ledger_folder, airflows.costs_folder, worlds.traffic_folder, worlds.models_folder)
 RESULTS = worlds.REPOSITORY / "benchmarks" / "results"
 FINAL = {"success", "failed"}
 
@@ -79,6 +83,19 @@ WEEK: dict[int, Day] = {
             "gate_window_seconds": 20,
             "gate_wait_seconds": 120,
             "converge_timeout_seconds": 300,
+        },
+    ),
+    2: Day(
+        "day2_predictive_scaling",
+        "predictive_scaling",
+        {
+            "polling_seconds": 5,
+            "rate_window_seconds": 20,
+            "scale_down_seconds": 15,
+            "soak_seconds": 5,
+            "gate_window_seconds": 15,
+            "gate_wait_seconds": 120,
+            "converge_timeout_seconds": 180,
         },
     ),
     5: Day(
@@ -164,9 +181,20 @@ def open_window(estate: Estate, folder: Path, now: dt.datetime) -> Path | None:
     return copy
 
 
-def run_conf(day: Day, regions: Sequence[str]) -> dict[str, Any]:
-    """What the run of ``day`` is triggered with."""
-    return {"regions": list(regions), "dry_run": False, "reason": "rehearsal", **day.conf}
+def run_conf(day: Day, regions: Sequence[str], prometheus: str) -> dict[str, Any]:
+    """What the run of ``day`` is triggered with; in the lab KEDA reaches Prometheus at its URL, ``prometheus``."""
+    found = {"regions": list(regions), "dry_run": False, "reason": "rehearsal", **day.conf}
+    return found | ({"prometheus_endpoint": prometheus} if day.lever == "predictive_scaling" else {})
+
+
+def beside_conf(dag: str, regions: Sequence[str]) -> dict[str, Any]:
+    """What a recurring DAG that runs beside a day is given; it runs for yesterday."""
+    if dag == "traffic_export":
+        return {"regions": list(regions), "days": HISTORY_DAYS}
+    if dag == "forecast_retrain":
+        # Trees and naives: minutes of networks for each region would be the longest part of the rehearsal.
+        return {"regions": list(regions), "days": HISTORY_DAYS, "profile": "none"}
+    return {}
 
 
 @dataclass
@@ -341,7 +369,8 @@ class Rehearsal:
     seconds: dict[str, float] = field(default_factory=dict)
     airflow: airflows.Airflow | None = None
     world: worlds.World | None = None
-    reports: subprocess.Popen[bytes] | None = None
+    beside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1))
+    prepared: dict[str, Future[float]] = field(default_factory=dict)
     drills: dict[str, texts.Drill] = field(default_factory=dict)
     days: dict[str, Any] = field(default_factory=dict)
     steps: dict[str, Any] = field(default_factory=dict)
@@ -364,8 +393,7 @@ class Rehearsal:
         import boto3
 
         client = self._connect()
-        if 5 in self.settings.days:
-            self._ingest_bill()  # beside day 1: it is there when day 5 asks for it
+        self._prepare()
         lab = readers(self.estate, self.world.state, load_aws_book(self.estate), boto3.client)
         before = {region: reader.figures(60) for region, reader in lab.items()}
         verdict = ""
@@ -381,8 +409,7 @@ class Rehearsal:
     ) -> str:
         """Roll out one day and report it; returns its verdict."""
         specs = {region: reader.specs() for region, reader in lab.items()}
-        if number == 5:
-            self._await_bill()
+        self._await_prepared(number)
         run = self._trigger(client, WEEK[number])
         started = time.monotonic()
         state = run.follow()
@@ -400,7 +427,7 @@ class Rehearsal:
         options = worlds.Options(folder=self.settings.folder, trace=self.settings.trace)
         if (self.settings.folder / "state.json").exists():
             raise RehearsalError(f"a lab is already up in {self.settings.folder.name}: run `make lab-down` first")
-        for old in (airflows.ledger_folder, airflows.costs_folder):  # of a lab that is gone
+        for old in FOLDERS:  # of a lab that is gone
             shutil.rmtree(old(self.settings.folder), ignore_errors=True)
         print(f"booting {', '.join(self.settings.regions)} and Airflow", flush=True)
         self.airflow, self.world = airflows.start_beside(
@@ -417,35 +444,44 @@ class Rehearsal:
         assert self.airflow is not None
         airflows.connect(self.airflow, self.world.state, self.settings.folder)
         client = self.airflow.client()
-        wanted = {WEEK[number].dag for number in self.settings.days}
-        await_dags(self.airflow, client, wanted | ({COST_REPORT} if 5 in self.settings.days else set()))
+        await_dags(self.airflow, client, {WEEK[number].dag for number in self.settings.days} | set(self._before()))
         return client
 
-    def _ingest_bill(self) -> None:
-        """Report yesterday, as the schedule would have in the night; that takes in the days of the bill before too."""
-        assert self.airflow is not None
-        yesterday = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
-        self.reports = self.airflow.run_at_once(COST_REPORT, yesterday)
+    def _before(self) -> list[str]:
+        """The recurring DAGs that the chosen days build on, in their order."""
+        return [dag for number in self.settings.days for dag in BEFORE.get(number, ())]
 
-    def _await_bill(self) -> None:
-        """Until the report that ``_ingest_bill`` has begun is there. Raises RehearsalError when it failed."""
+    def _prepare(self) -> None:
+        """Run them for yesterday, as the schedule would have in the night, one after the other beside the days."""
+        for dag in self._before():
+            self.prepared[dag] = self.beside.submit(self._run_beside, dag)
+
+    def _run_beside(self, dag: str) -> float:
         assert self.airflow is not None
-        assert self.reports is not None
-        started, reports = time.monotonic(), self.reports
-        self.airflow.processes.wait_until(
-            lambda: reports.poll() is not None, "the cost report of yesterday", BILL_SECONDS
-        )
-        self.seconds["waited for the bill"] = round(time.monotonic() - started, 1)
-        if reports.returncode:
-            log = self.airflow.processes.logs / f"{COST_REPORT}.log"
-            raise RehearsalError(f"{COST_REPORT} failed; the end of {log}:\n{tail(log)}")
+        started = time.monotonic()
+        yesterday = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
+        process = self.airflow.run_at_once(dag, yesterday, beside_conf(dag, self.settings.regions))
+        if process.wait():
+            log = self.airflow.processes.logs / f"{dag}.log"
+            raise RehearsalError(f"{dag} failed; the end of {log}:\n{tail(log)}")
+        return round(time.monotonic() - started, 1)
+
+    def _await_prepared(self, number: int) -> None:
+        """Until what a day builds on is there. Raises RehearsalError when it failed."""
+        assert self.airflow is not None
+        started = time.monotonic()
+        for dag in BEFORE.get(number, ()):
+            self.airflow.processes.wait_until(self.prepared[dag].done, f"the end of {dag}", BESIDE_SECONDS)
+            self.seconds[f"{dag} beside"] = self.prepared[dag].result()
+        if number in BEFORE:
+            self.seconds[f"waited before day {number}"] = round(time.monotonic() - started, 1)
 
     def _trigger(self, client: airflows.Client, day: Day) -> Run:
         assert self.world is not None
         assert self.airflow is not None
         airflow, world = self.airflow, self.world
         client.unpause(day.dag)
-        run_id = client.trigger(day.dag, run_conf(day, self.settings.regions))
+        run_id = client.trigger(day.dag, run_conf(day, self.settings.regions, str(world.state["prometheus"])))
         print(f"\ntriggered {day.dag}: {airflow.url}/dags/{day.dag}/runs/{run_id}", flush=True)
         approvers = self.estate.governance.approvers
 
@@ -511,6 +547,9 @@ class Rehearsal:
             self.drills = {region: texts.drill_of(run.records(region)) for region in after}
         regions = {region: texts.region_report(before[region], after[region], self.drills[region]) for region in after}
         self.days[str(number)] = texts.day_report(verdict, self.seconds[f"day {number}"], costs)
+        scaling = {region: texts.scaling_of(run.records(region)) for region in after}
+        if number == 2:
+            self.days[str(number)]["scaling"] = {region: asdict(found) for region, found in scaling.items()}
         whole = texts.full_report(verdict, not changes, total, regions, self.days)
         (self.settings.folder / "report.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
         self.steps[str(number)] = {region: texts.step_seconds(run.records(region)) for region in after}
@@ -518,6 +557,8 @@ class Rehearsal:
         if number == 5:
             print(f"\n{texts.costs_text(costs)}", flush=True)
         else:
+            if number == 2:
+                print("\n" + texts.scaling_table(scaling), flush=True)
             print("\n" + texts.table(before, after, self.drills), flush=True)
             print(
                 f"demand_scale {self.estate.demand_scale():.1f}; {prices_line(load_aws_book(self.estate))}", flush=True
@@ -566,6 +607,7 @@ class Rehearsal:
         # A second Ctrl-C must not leave half a lab behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self.beside.shutdown(wait=False, cancel_futures=True)
         if self.airflow is not None:
             self.airflow.stop()
         if self.world is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -168,6 +168,8 @@ def region_report(before: Figures, after: Figures, drill: Drill) -> dict[str, An
     return {
         "nodes_before": before.nodes,
         "nodes_after": after.nodes,
+        "pods_before": before.pods,
+        "pods_after": after.pods,
         "spot_share_pods": after.spot_share_pods,
         "spot_share_vcpu": after.spot_share_vcpu,
         "usd_hour_before": before.usd_hour,
@@ -180,7 +182,7 @@ def region_report(before: Figures, after: Figures, drill: Drill) -> dict[str, An
 
 def table(before: Mapping[str, Figures], after: Mapping[str, Figures], drills: Mapping[str, Drill]) -> str:
     """The before/after table of all regions."""
-    head = ("region", "nodes", "spot pods", "spot vCPU", "$/hour", "P95 ms", "errors", "cordon s", "replaced s")
+    head = ("region", "nodes", "pods", "spot pods", "spot vCPU", "$/hour", "P95 ms", "errors", "cordon s", "replaced s")
     rows = [head]
     for region, now in after.items():
         then, drill = before[region], drills[region]
@@ -188,6 +190,7 @@ def table(before: Mapping[str, Figures], after: Mapping[str, Figures], drills: M
             (
                 region,
                 f"{then.nodes} -> {now.nodes}",
+                f"{then.pods} -> {now.pods}",
                 f"{then.spot_share_pods:.0%} -> {now.spot_share_pods:.0%}",
                 f"{then.spot_share_vcpu:.0%} -> {now.spot_share_vcpu:.0%}",
                 f"{_or_unknown(then.usd_hour, '.3f')} -> {_or_unknown(now.usd_hour, '.3f')}",
@@ -202,6 +205,51 @@ def table(before: Mapping[str, Figures], after: Mapping[str, Figures], drills: M
 
 def _or_unknown(value: float | None, form: str) -> str:
     return "unknown" if value is None else format(value, form)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Day 2 in one region, by its gates; None where it was not measured. Shares are 0..1, ``seconds`` of each stage."""
+
+    accuracy: float | None = None
+    against_naive: float | None = None
+    forecast_age_s: float | None = None
+    false_scale_ups: float | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def scaling_of(records: Sequence[Record]) -> Scaling:
+    """Day 2's figures of one region from its chain: the newest value of each gate."""
+    results = [r for record in records if record.step == Step.GATE for r in record.figures.get("results", ())]
+    newest = {str(result["gate"]): _float(result.get("value")) for result in results}
+    applied = [record for record in records if record.step == Step.APPLIED]
+    took = {str(r.figures.get("slot")): seconds_of(r, records[: r.sequence - 1]) for r in applied}
+    return Scaling(
+        accuracy=newest.get("forecast_accuracy"),
+        against_naive=newest.get("forecast_against_naive"),
+        forecast_age_s=newest.get("forecast_age"),
+        false_scale_ups=newest.get("false_scale_ups"),
+        seconds={slot: round(seconds, 1) for slot, seconds in took.items() if seconds is not None},
+    )
+
+
+def scaling_table(found: Mapping[str, Scaling]) -> str:
+    """Day 2's table of all regions."""
+    slots = list(dict.fromkeys(slot for scaling in found.values() for slot in scaling.seconds))
+    head = ("region", "accuracy 15 min", "error / best naive", "forecast age s", "false scale-ups")
+    rows: list[Sequence[str]] = [(*head, *(f"{slot} s" for slot in slots))]
+    for region, scaling in found.items():
+        rows.append(
+            (
+                region,
+                _or_unknown(scaling.accuracy, ".1%"),
+                _or_unknown(scaling.against_naive, ".2f"),
+                _or_unknown(scaling.forecast_age_s, ".0f"),
+                _or_unknown(scaling.false_scale_ups, ".2%"),
+                *(_or_unknown(scaling.seconds.get(slot), ".0f") for slot in slots),
+            )
+        )
+    return _aligned(rows)
 
 
 def day_report(verdict: str, seconds: float, costs: Mapping[str, Any] | None) -> dict[str, Any]:

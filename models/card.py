@@ -131,8 +131,8 @@ def _horizon_table(rows: Iterable[HorizonMetrics]) -> str:
 
 
 def figure(value: float | None) -> str:
-    """Four digits, or that it is not defined."""
-    return "not defined" if value is None else f"{value:.4f}"
+    """Four digits (none of them is -0.0000), or that it is not defined."""
+    return "not defined" if value is None else f"{round(value, 4) + 0.0:.4f}"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -33,13 +33,18 @@ def _axes(highest: float, x: Sequence[float], label: str) -> list[str]:
     for share in (0.0, 0.5, 1.0):
         y = _y(share * highest, highest)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e5e7eb"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{share * highest:.3g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick(share * highest)}</text>')
     for share, anchor in ((0.0, "start"), (1.0, "end")):
         value = x[0] + share * (x[-1] - x[0])
         place = LEFT + share * (WIDTH - 8 - LEFT)
-        parts.append(f'<text x="{place:.1f}" y="{HEIGHT - 14}" text-anchor="{anchor}">{value:g}</text>')
+        parts.append(f'<text x="{place:.1f}" y="{HEIGHT - 14}" text-anchor="{anchor}">{round(value):,}</text>')
     parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(label)}</text>')
     return parts
+
+
+def tick(value: float) -> str:
+    """A value on an axis: three digits that count, whole numbers from a hundred on, never an exponent."""
+    return f"{value:,.0f}" if abs(value) >= 100 or value == 0 else f"{value:.{3 if abs(value) < 1 else 1}f}"
 
 
 def path(x: Sequence[float], line: Sequence[float], highest: float) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from include.clients.storage import Storage, open_storage
+from include.estate import EstateError, load_estate
 from include.forecast.registry import Action, Decision, NoChampionError, Pointer, Registry
 from include.forecast.traffic_table import TrafficTable
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 WINDOW_DAYS = 30
 PROFILE = "fast"  # of the network: fast, seed, or none (no network)
-# Where most of a region's users are on holiday; elsewhere only weekends are known.
-COUNTRIES = {"us-": "US", "eu-central-1": "DE", "ap-northeast-1": "JP"}
 MAX_AGE_DAYS = 2  # the newest stored day may be this old when a run starts
 POD_RESULT = Path("/airflow/xcom/return.json")  # where KubernetesPodOperator looks for what a pod returns
 Json = dict[str, Any]
@@ -94,8 +93,20 @@ def code_version() -> str:
 
 
 def country_of(region: str) -> str | None:
-    """The country whose public holidays a region's traffic follows, or None."""
-    return next((country for prefix, country in COUNTRIES.items() if region.startswith(prefix)), None)
+    """The country whose public holidays a region's traffic follows, by the estate; None where only weekends count.
+
+    Raises EstateError for a country without a calendar.
+    """
+    import holidays
+
+    found = load_estate().regions.get(region)
+    country = found.holidays if found else None
+    if country is not None and country not in holidays.list_supported_countries():
+        raise EstateError(
+            f"estate.yaml: regions.{region}.holidays is {country}, which has no calendar: use a code such as US, "
+            "or leave it out"
+        )
+    return country
 
 
 # --- Window and gate --------------------------------------------------------------------------------------------------

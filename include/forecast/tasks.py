@@ -113,6 +113,22 @@ def own_day(context: Mapping[str, Any]) -> dt.date:
     return run_date(context) - dt.timedelta(days=1)
 
 
+def _regions_param() -> Param:
+    return Param(
+        [], type="array", items={"type": "string"}, description="Only these regions; empty: all that the estate has."
+    )
+
+
+def check_wanted(region: str) -> None:
+    """Skip a region that the run was not asked for. Fails for a name that the estate does not have."""
+    asked = get_current_context()["params"].get("regions") or []
+    known = load_estate().ordered_regions()
+    if unknown := sorted(set(asked) - set(known)):
+        raise AirflowFailException(f"regions {', '.join(unknown)} are not in the estate: use {', '.join(known)}")
+    if asked and region not in asked:
+        raise AirflowSkipException(f"{region}: the run was asked for {', '.join(asked)} only")
+
+
 def _announce(alias: AssetAlias, asset: Asset, key: str) -> None:
     """Emit the asset's event; it carries the key of what was written and nothing else."""
     get_current_context()["outlet_events"][alias].add(asset, extra={"key": key})
@@ -147,6 +163,7 @@ def failed_regions(states: Mapping[str, str | None], mapped: str, regions: Seque
 def export_params() -> dict[str, Param]:
     """The params of traffic_export."""
     return {
+        "regions": _regions_param(),
         "day": Param(None, type=["null", "string"], format="date", description="The last day (UTC); empty: the run's."),
         "days": Param(
             7, type="integer", minimum=1, maximum=60, description="How many days, up to and with the last one."
@@ -161,6 +178,7 @@ def export_traffic(region: str) -> list[dict[str, object]]:
     from include.forecast.export import State, days_to_export, failures
 
     context = get_current_context()
+    check_wanted(region)
     last, force = own_day(context), bool(context["params"]["force"])
     with explained():
         outcomes = exporter_of(region).export(days_to_export(last, int(context["params"]["days"])), force)
@@ -188,12 +206,16 @@ def exporter_of(region: str) -> Any:
 def retrain_params() -> dict[str, Param]:
     """The params of forecast_retrain."""
     return {
+        "regions": _regions_param(),
         "last": Param(
             None, type=["null", "string"], format="date", description="The last day to train on; empty: the newest."
         ),
         "days": Param(30, type="integer", minimum=5, maximum=60, description="How many days to train on."),
         "profile": Param(
-            "fast", enum=["fast", "seed", "none"], type="string", description="The network's profile; none: no network."
+            "fast",
+            enum=["fast", "quick", "seed", "none"],
+            type="string",
+            description="The network's profile; none: no network.",
         ),
         "force": Param(False, type="boolean", description="Train although this data was judged already."),
     }
@@ -204,6 +226,7 @@ def load_window(region: str) -> dict[str, Any]:
     """Find the newest whole days; skip the region when the same data and code were judged before."""
     from include.forecast import retrain
 
+    check_wanted(region)
     params = get_current_context()["params"]
     last = dt.date.fromisoformat(params["last"]) if params["last"] else None
     with explained():

@@ -32,7 +32,12 @@ def test_the_dag_is_one_task_a_region_and_can_be_backfilled() -> None:
     assert dag.task_ids == ["export_traffic"]
     assert dag.timetable.expression == "15 0 * * *"
     assert dag.catchup is False
-    assert {name: dag.params[name] for name in dag.params} == {"day": None, "days": 7, "force": False}
+    assert {name: dag.params[name] for name in dag.params} == {
+        "regions": [],
+        "day": None,
+        "days": 7,
+        "force": False,
+    }
 
 
 def test_every_region_is_exported_and_announced(places: Path, prometheus: list[str], run_dag: Runner) -> None:  # noqa: F811
@@ -43,6 +48,17 @@ def test_every_region_is_exported_and_announced(places: Path, prometheus: list[s
         f"region={region}/day=2026-11-{day}.parquet" for region in sorted((US, EU, AP)) for day in ("22", "23")
     ]
     assert events(run) == {f"traffic/{r}": {"key": f"region={r}/day=2026-11-23.parquet"} for r in (US, EU, AP)}
+
+
+def test_only_the_asked_regions_are_read_and_an_unknown_one_is_refused(
+    places: Path,  # noqa: F811
+    prometheus: list[str],
+    run_dag: Runner,
+) -> None:
+    run = run_dag(load("traffic_export"), CONF | {"regions": [US]})
+    assert (run.state, sorted(events(run))) == ("success", [f"traffic/{US}"])
+    assert [path.name for path in (places / "traffic").glob("region=*")] == [f"region={US}"]
+    assert run_dag(load("traffic_export"), CONF | {"regions": ["us-west-9"]}).state == "failed"
 
 
 def test_a_region_without_metrics_fails_alone_and_names_the_series(

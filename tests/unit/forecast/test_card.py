@@ -12,7 +12,7 @@ from include.forecast.evaluation import Comparison, Operational
 from include.forecast.training import PartResult, Settings, look_at_test, train_candidates
 from include.forecast.trees import TreeSettings
 from models.card import figure, model_card, operations_text
-from models.svg import line_chart, path
+from models.svg import line_chart, path, tick
 from tests.unit.forecast.traffic_series import daily
 
 
@@ -45,3 +45,10 @@ def test_what_it_would_have_done_in_words(lead: float | None, words: str) -> Non
 
 def test_what_is_not_defined_says_so() -> None:
     assert (figure(None), figure(0.5)) == ("not defined", "0.5000")
+
+
+def test_an_axis_has_no_exponent_and_a_figure_no_negative_zero() -> None:
+    assert [tick(value) for value in (0.0, 0.0227, 1.5, 99.95, 312.4, 6237.0)] == [
+        "0", "0.023", "1.5", "100.0", "312", "6,237",
+    ]  # fmt: skip
+    assert [figure(value) for value in (-0.00001, 0.12345, None)] == ["0.0000", "0.1235", "not defined"]

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from include.estate import EstateError, load_estate
+from include.forecast import retrain
 from include.forecast.dataset import Series
 from include.forecast.features import floor_of, windows_of
 from include.forecast.lstm import PROFILES
@@ -64,9 +66,18 @@ def test_settings_follow_profile_region_and_data() -> None:
     assert fast.checkpoint != ApiWorkshop("fast").settings(daily(2)).checkpoint
 
 
+def test_a_country_without_a_calendar_is_refused_by_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    estate = load_estate()
+    odd = estate.regions["us-east-1"].model_copy(update={"holidays": "XX"})
+    changed = estate.model_copy(update={"regions": {**estate.regions, "us-east-1": odd}})
+    monkeypatch.setattr(retrain, "load_estate", lambda: changed)
+    with pytest.raises(EstateError, match=r"regions\.us-east-1\.holidays is XX, which has no calendar"):
+        country_of("us-east-1")
+
+
 @pytest.mark.parametrize(
     ("region", "country"),
-    [("us-west-2", "US"), ("eu-central-1", "DE"), ("ap-northeast-1", "JP"), ("eu-west-1", None)],
+    [("us-east-1", "US"), ("eu-central-1", "DE"), ("ap-northeast-1", "JP"), ("eu-west-9", None)],
 )
-def test_holidays_are_those_of_the_regions_country(region: str, country: str | None) -> None:
+def test_holidays_are_those_that_the_estate_names(region: str, country: str | None) -> None:
     assert country_of(region) == country

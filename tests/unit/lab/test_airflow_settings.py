@@ -21,6 +21,7 @@ REGIONS = ("us-east-1", "eu-central-1", "ap-northeast-1")
 def state(*regions: str) -> dict[str, Any]:
     return {
         "aws_endpoint": "http://127.0.0.1:5001",
+        "models": "file:///lab/models",
         "prometheus": "http://127.0.0.1:5002",
         "regions": {
             name: {
@@ -82,10 +83,12 @@ def test_values_come_from_the_lab(airflow: Airflow) -> None:
     assert connection_body(connections["airflow_api"])["password"] == airflow.passwords["akidb-service"]
 
 
-def test_ledger_and_costs_are_addresses(airflow: Airflow) -> None:
+def test_places_are_addresses(airflow: Airflow) -> None:
     assert filled(airflow, *REGIONS)["variables"] == [
         {"variable_name": "akidb_ledger", "variable_value": "file:///lab/ledger"},
         {"variable_name": "akidb_costs", "variable_value": "file:///lab/costs"},
+        {"variable_name": "akidb_traffic", "variable_value": "file:///lab/traffic"},
+        {"variable_name": "akidb_models", "variable_value": "file:///lab/models"},
     ]
 
 

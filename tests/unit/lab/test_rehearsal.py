@@ -40,7 +40,7 @@ def test_regions_trace_and_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "days"),
     [
-        ({}, (1, 5)),
+        ({}, (1, 2, 5)),
         ({"DAYS": "5,1"}, (1, 5)),
         ({"DAYS": "5"}, (5,)),
         ({"FAULT": "ice"}, (1,)),
@@ -56,7 +56,7 @@ def test_days_are_the_weeks_in_its_order_and_a_fault_has_day_1_alone(
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"DAYS": "1,7"}, "DAYS=1,7 has no day 7: use 1, 5"),
+        ({"DAYS": "1,7"}, "DAYS=1,7 has no day 7: use 1, 2, 5"),
         ({"DAYS": "5", "FAULT": "ice"}, "FAULT=ice is a fault of day 1: add it to DAYS=5"),
         ({"FAULT": "fire"}, "FAULT=fire is not known: use gate or ice, or leave it out"),
         ({"KEEP": "yes"}, "KEEP=yes is not known: 1 keeps the UI up until Ctrl-C, 0 does not"),
@@ -137,7 +137,7 @@ def test_the_verdict_is_the_ledgers_and_never_better_than_the_run() -> None:
 
 
 def test_the_run_is_real_and_only_its_windows_are_short() -> None:
-    assert rehearsal.run_conf(rehearsal.WEEK[1], ["us-east-1"]) == {
+    assert rehearsal.run_conf(rehearsal.WEEK[1], ["us-east-1"], "http://127.0.0.1:9090") == {
         "regions": ["us-east-1"],
         "dry_run": False,
         "reason": "rehearsal",
@@ -152,4 +152,20 @@ def test_the_run_is_real_and_only_its_windows_are_short() -> None:
 def test_day_5_waits_for_a_window_to_validate() -> None:
     day = rehearsal.WEEK[5]
     assert (day.dag, day.lever) == ("day5_cost_monitoring", "cost_monitoring")
-    assert rehearsal.run_conf(day, ["us-east-1"])["validation_window_seconds"] == 6
+    assert rehearsal.run_conf(day, ["us-east-1"], "http://127.0.0.1:9090")["validation_window_seconds"] == 6
+
+
+def test_day_2_is_told_where_prometheus_is() -> None:
+    day = rehearsal.WEEK[2]
+    assert (day.dag, day.lever) == ("day2_predictive_scaling", "predictive_scaling")
+    assert rehearsal.run_conf(day, ["us-east-1"], "http://127.0.0.1:9090")["prometheus_endpoint"] == (
+        "http://127.0.0.1:9090"
+    )
+
+
+def test_what_a_day_builds_on_is_made_for_the_labs_regions_only() -> None:
+    regions = ["ap-northeast-1", "us-east-1"]
+    assert rehearsal.BEFORE == {2: ("traffic_export", "forecast_retrain"), 5: ("cost_report",)}
+    assert rehearsal.beside_conf("traffic_export", regions) == {"regions": regions, "days": 30}
+    assert rehearsal.beside_conf("forecast_retrain", regions) == {"regions": regions, "days": 30, "profile": "none"}
+    assert rehearsal.beside_conf("cost_report", regions) == {}

@@ -9,11 +9,15 @@ from lab import report
 from lab.evidence import Figures
 from lab.report import Drill
 
-BEFORE = Figures(nodes=5, spot_share_pods=0.0, spot_share_vcpu=0.0, usd_hour=1.45, p95_ms=18.25, error_ratio=0.0)
-AFTER = Figures(
-    nodes=7, spot_share_pods=0.75, spot_share_vcpu=0.71, usd_hour=0.9312, p95_ms=19.0, error_ratio=0.0000123
+BEFORE = Figures(
+    nodes=5, pods=30, spot_share_pods=0.0, spot_share_vcpu=0.0, usd_hour=1.45, p95_ms=18.25, error_ratio=0.0
 )
-NO_DATA = Figures(nodes=2, spot_share_pods=0.0, spot_share_vcpu=0.0, usd_hour=None, p95_ms=None, error_ratio=None)
+AFTER = Figures(
+    nodes=7, pods=22, spot_share_pods=0.75, spot_share_vcpu=0.71, usd_hour=0.9312, p95_ms=19.0, error_ratio=0.0000123
+)
+NO_DATA = Figures(
+    nodes=2, pods=0, spot_share_pods=0.0, spot_share_vcpu=0.0, usd_hour=None, p95_ms=None, error_ratio=None
+)
 DRILL = Drill(cordon_s=0.4, replaced_s=12.5, error_ratio=0.0001)
 
 
@@ -37,10 +41,38 @@ def test_table() -> None:
         {"us-east-1": BEFORE, "eu-central-1": BEFORE}, {"us-east-1": AFTER, "eu-central-1": NO_DATA}, drills
     )
     assert table.splitlines() == [
-        "region        nodes   spot pods  spot vCPU  $/hour            P95 ms           errors   cordon s  replaced s",
-        "------------  ------  ---------  ---------  ----------------  ---------------  -------  --------  ----------",
-        "us-east-1     5 -> 7  0% -> 75%  0% -> 71%  1.450 -> 0.931    18.2 -> 19.0     0.0012%  0.40      12",
-        "eu-central-1  5 -> 2  0% -> 0%   0% -> 0%   1.450 -> unknown  18.2 -> unknown  unknown  unknown   unknown",
+        "region        nodes   pods      spot pods  spot vCPU  $/hour            P95 ms           errors   cordon s"
+        "  replaced s",
+        "------------  ------  --------  ---------  ---------  ----------------  ---------------  -------  --------"
+        "  ----------",
+        "us-east-1     5 -> 7  30 -> 22  0% -> 75%  0% -> 71%  1.450 -> 0.931    18.2 -> 19.0     0.0012%  0.40    "
+        "  12",
+        "eu-central-1  5 -> 2  30 -> 0   0% -> 0%   0% -> 0%   1.450 -> unknown  18.2 -> unknown  unknown  unknown "
+        "  unknown",
+    ]
+
+
+def gate(sequence: int, second: int, slot: str, **values: float | None) -> Record:
+    results = [{"gate": name, **({} if value is None else {"value": value})} for name, value in values.items()]
+    return record(Step.GATE, sequence, second, slot=slot, outcome="pass", results=results)
+
+
+def test_scaling_of_day_2_is_the_newest_value_of_each_gate() -> None:
+    chain = [
+        record(Step.TOUCH, 1, 0, slot="predictor"),
+        record(Step.APPLIED, 2, 12, slot="predictor"),
+        gate(3, 15, "predictor", forecast_age=31.0, forecast_accuracy=0.982, forecast_against_naive=0.79),
+        record(Step.TOUCH, 4, 20, slot="predictive"),
+        record(Step.APPLIED, 5, 28, slot="predictive"),
+        gate(6, 40, "predictive", forecast_age=44.0, false_scale_ups=None),
+    ]
+    found = report.scaling_of(chain)
+    assert found == report.Scaling(0.982, 0.79, 44.0, None, {"predictor": 12.0, "predictive": 8.0})
+    assert report.scaling_table({"us-east-1": found, "eu-central-1": report.Scaling()}).splitlines() == [
+        "region        accuracy 15 min  error / best naive  forecast age s  false scale-ups  predictor s  predictive s",
+        "------------  ---------------  ------------------  --------------  ---------------  -----------  ------------",
+        "us-east-1     98.2%            0.79                44              unknown          12           8",
+        "eu-central-1  unknown          unknown             unknown         unknown          unknown      unknown",
     ]
 
 
@@ -54,6 +86,8 @@ def test_report_has_exactly_the_agreed_fields() -> None:
             "us-east-1": {
                 "nodes_before": 5,
                 "nodes_after": 7,
+                "pods_before": 30,
+                "pods_after": 22,
                 "spot_share_pods": 0.75,
                 "spot_share_vcpu": 0.71,
                 "usd_hour_before": 1.45,
