@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+
+from include.estate import ESTATE_FILE
 
 POLL = 0.1  # seconds
 # Airflow reads these when it is first imported, so they are set before any test module is collected.
@@ -36,6 +39,24 @@ os.environ |= {
     "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
     "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(_HOME / "logs"),
 }
+
+
+def _open_estate() -> Path:
+    """The estate without freeze days and with its change window always open: tests run on any day at any hour."""
+    raw = yaml.safe_load(ESTATE_FILE.read_text(encoding="utf-8"))
+    raw["governance"]["freeze_days"] = []
+    raw["governance"]["change_window"] = {"weekdays": list(range(7)), "from_hour": 0, "to_hour": 24}
+    copy = _HOME / "estate.yaml"
+    copy.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    return copy
+
+
+OPEN_ESTATE = _open_estate()
+
+
+@pytest.fixture(autouse=True)
+def _any_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AKIDB_ESTATE", str(OPEN_ESTATE))
 
 
 @dataclass(frozen=True)
