@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from include.estate import Estate, load_estate
-from lab import opencost
+from lab import opencost, predictor
 from lab.processes import Processes, hold_port
 from lab.rules import RuleMirror
 
@@ -32,6 +32,8 @@ RESTART_SECONDS = 2.0  # after the first death; each further one doubles it
 LONGEST_RESTART_SECONDS = 30.0
 RULES_NAMESPACE, RULES_LABEL = "monitoring", "akidb.io/prometheus-rules=true"
 REPOSITORY = Path(__file__).parent.parent
+# The addresses of state.json that processes behind Deployments listen on.
+SERVED = (*opencost.SERVED, predictor.SERVED)
 log = logging.getLogger("behind")
 
 
@@ -49,17 +51,22 @@ class Command:
 
 @dataclass(frozen=True)
 class Behind:
-    """One Deployment and the process behind it; ``command`` writes the process's files and is called at each start."""
+    """One Deployment and the process behind it.
+
+    ``command`` gets the arguments of the Deployment's container and what ``added`` gives; it writes the process's files
+    and is called at each start. A process whose arguments have changed is started again.
+    """
 
     namespace: str
     deployment: str
-    command: Callable[[], Command]
+    command: Callable[[Sequence[str]], Command]
+    added: Callable[[], Sequence[str]] = tuple
 
 
 class Cluster(Protocol):
     """The Kubernetes calls that are made here. Both raise UnavailableError."""
 
-    def ready(self, namespace: str, deployment: str) -> bool: ...
+    def deployed(self, namespace: str, deployment: str) -> tuple[str, ...] | None: ...
     def rules(self) -> dict[str, str]: ...
 
 
@@ -68,20 +75,27 @@ def table(estate: Estate, state: Mapping[str, Any], region: str) -> list[Behind]
     where = state["regions"][region]
     folder = Path(state["folder"]) / "run" / region / "opencost"
 
-    def cost_model() -> Command:
+    def cost_model(_: Sequence[str]) -> Command:
         opencost.write_files(folder, region, estate)
         return Command(
             [opencost.program()],
             opencost.environment(folder, region, where, str(state["prometheus"])),
         )
 
-    def kubecost() -> Command:
+    def kubecost(_: Sequence[str]) -> Command:
         port = where["kubecost"].rpartition(":")[2]
         return Command(
             [sys.executable, "-m", "lab.kubecost", "--port", port, "--opencost", where["opencost"], "--region", region]
         )
 
-    return [Behind("opencost", "opencost", cost_model), Behind("kubecost", "kubecost", kubecost)]
+    def forecast(arguments: Sequence[str]) -> Command:
+        return Command(predictor.command(arguments), predictor.ENVIRONMENT)
+
+    return [
+        Behind("opencost", "opencost", cost_model),
+        Behind("kubecost", "kubecost", kubecost),
+        Behind(estate.namespace, predictor.DEPLOYMENT, forecast, lambda: predictor.added(state, region)),
+    ]
 
 
 @dataclass
@@ -96,6 +110,7 @@ class RegionSupervisor:
     clock: Callable[[], float] = time.monotonic
     _deaths: dict[str, int] = field(default_factory=dict)
     _started: dict[str, float] = field(default_factory=dict)
+    _arguments: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def step(self) -> list[str]:
         """Start and end what is due; returns a line for each thing done. Raises UnavailableError."""
@@ -104,13 +119,18 @@ class RegionSupervisor:
 
     def _settle(self, entry: Behind) -> str | None:
         name = f"{self.region}-{entry.deployment}"
-        wanted, running = self.cluster.ready(entry.namespace, entry.deployment), self.processes.running(name)
-        if running and not wanted:
-            self.processes.end(name)
-            self._started.pop(name, None)
-            self._deaths.pop(name, None)
+        deployed, running = self.cluster.deployed(entry.namespace, entry.deployment), self.processes.running(name)
+        if deployed is None:
+            if not running:
+                return None
+            self._end(name)
             return f"{entry.deployment} ended: no pod of its Deployment is ready"
-        if not wanted or running:
+        arguments = (*deployed, *entry.added())
+        why = ""
+        if arguments != self._arguments.setdefault(name, arguments):
+            self._end(name)
+            why = " again: its arguments have changed"
+        elif running:
             return None
         deaths = self._deaths.get(name, 0)
         pause = min(RESTART_SECONDS * 2**deaths, LONGEST_RESTART_SECONDS)
@@ -119,9 +139,15 @@ class RegionSupervisor:
             return None
         self._deaths[name] = deaths + died
         self._started[name] = self.clock()
-        command = entry.command()
+        self._arguments[name] = arguments
+        command = entry.command(arguments)
         self.processes.start(name, command.arguments, command.env, REPOSITORY)
-        return f"{entry.deployment} started" + (" again: it had died" if died else "")
+        return f"{entry.deployment} started" + (" again: it had died" if died else why)
+
+    def _end(self, name: str) -> None:
+        self.processes.end(name)
+        for known in (self._started, self._deaths, self._arguments):
+            known.pop(name, None)
 
 
 class KubernetesCluster:
@@ -147,11 +173,13 @@ class KubernetesCluster:
             raise UnavailableError(f"the API server can't be reached ({type(error).__name__})") from error
         return json.loads(answer.data)
 
-    def ready(self, namespace: str, deployment: str) -> bool:
-        """Whether the Deployment has a ready pod."""
+    def deployed(self, namespace: str, deployment: str) -> tuple[str, ...] | None:
+        """The arguments of the Deployment's container; None while it has no ready pod."""
         found = self._call(self._apps.read_namespaced_deployment, deployment, namespace)
         leaving = "deletionTimestamp" in found.get("metadata", {})
-        return not leaving and found.get("status", {}).get("readyReplicas", 0) > 0
+        if leaving or not found.get("status", {}).get("readyReplicas", 0):
+            return None
+        return tuple(found["spec"]["template"]["spec"]["containers"][0].get("args") or ())
 
     def rules(self) -> dict[str, str]:
         """The region's rule files by ``<ConfigMap>-<key>``."""
@@ -187,7 +215,7 @@ def processes_of(folder: Path) -> Processes:
 
 def hold_ports(state: Mapping[str, Any], stop: threading.Event) -> None:
     """Keep the ports of processes that may not run yet from other labs, from when the boot gives them free on."""
-    wanted = [int(where[name].rpartition(":")[2]) for where in state["regions"].values() for name in opencost.SERVED]
+    wanted = [int(where[name].rpartition(":")[2]) for where in state["regions"].values() for name in SERVED]
     held = []
     while wanted and not stop.is_set():
         marks = {port: hold_port(port) for port in wanted}

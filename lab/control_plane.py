@@ -17,6 +17,8 @@ MANIFESTS = Path(__file__).parent / "manifests"
 PORTS_NEEDED = 4  # etcd client, etcd peer, API server, KWOK
 SERVICE_RANGE = "10.0.0.0/24"
 READY_SECONDS = 60
+AUTOSCALER_SYNC_SECONDS = 15.0  # how often an HPA looks at its metrics, Kubernetes' default
+FRONT_PROXY = "front-proxy-client"  # as whom the API server calls the API servers behind it
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class ControlPlane:
     authority: bytes
 
     def kubeconfig(self, user: str) -> Path:
-        """The kubeconfig of ``user``: ``admin`` (the lab) or ``akidb-rollout`` (what Airflow gets)."""
+        """The kubeconfig of a user of ``USERS``, such as ``admin`` (the lab) or ``akidb-rollout`` (Airflow)."""
         return self.folder / _file_of(user)
 
 
@@ -38,9 +40,10 @@ class ControlPlane:
 USERS: dict[str, tuple[str, ...]] = {
     "admin": ("system:masters",),
     "akidb-rollout": (),
-    # No tokens are issued in the lab: OpenCost shows a certificate in its service account's name, so that it has the
-    # rights that its manifest gives it and no more.
+    # No tokens are issued in the lab: OpenCost and KEDA show a certificate in their service account's name, so that
+    # they have the rights that their manifests give them and no more.
     "system:serviceaccount:opencost:opencost": (),
+    "system:serviceaccount:keda:keda-operator": (),
     "system:kube-controller-manager": (),
     "system:kube-scheduler": (),
 }
@@ -67,6 +70,12 @@ class Booting:
         serving = authority.issue("kube-apiserver", server=True)
         pki.private_file(files / "apiserver.crt", serving.certificate)
         pki.private_file(files / "apiserver.key", serving.key)
+        # An authority of its own: whoever it vouches for may name any user to the API servers behind this one.
+        front = pki.Authority(f"akidb lab front proxy {self.region}")
+        proxy = front.issue(FRONT_PROXY)
+        pki.private_file(files / "front-proxy-ca.crt", front.certificate)
+        pki.private_file(files / "front-proxy.crt", proxy.certificate)
+        pki.private_file(files / "front-proxy.key", proxy.key)
         for user, groups in USERS.items():
             pair = authority.issue(user, groups)
             config = pki.kubeconfig(self.server, authority.certificate, user, pair, self._cluster)
@@ -92,6 +101,12 @@ class Booting:
             + ["--service-account-issuer=https://akidb-lab", f"--service-cluster-ip-range={SERVICE_RANGE}"]
             + [f"--service-account-key-file={files}/service-account.key"]
             + [f"--service-account-signing-key-file={files}/service-account.key"]
+            # For KEDA's metrics adapter. Aggregator routing stays off: its Service leads to a name, not to endpoints.
+            + [f"--requestheader-client-ca-file={files}/front-proxy-ca.crt"]
+            + [f"--requestheader-allowed-names={FRONT_PROXY}", "--requestheader-username-headers=X-Remote-User"]
+            + ["--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-"]
+            + [f"--proxy-client-cert-file={files}/front-proxy.crt"]
+            + [f"--proxy-client-key-file={files}/front-proxy.key"]
             # No pod of the lab runs code, so none needs a token; without the plugin pods don't wait for one.
             + ["--disable-admission-plugins=ServiceAccount", "--enable-priority-and-fairness=false"]
             + ["--endpoint-reconciler-type=none"],
@@ -111,7 +126,9 @@ class Booting:
         self._processes.wait_until(ready, f"the API server of {self.region} being ready", READY_SECONDS)
         return ControlPlane(self.region, self.server, self._folder, self._authority)
 
-    def start_controllers(self, pod_start_ms: int, pod_stop_ms: int) -> None:
+    def start_controllers(
+        self, pod_start_ms: int, pod_stop_ms: int, autoscaler_sync_seconds: float = AUTOSCALER_SYNC_SECONDS
+    ) -> None:
         """Start controller-manager, scheduler and KWOK."""
         manager = self._folder / _file_of("system:kube-controller-manager")
         scheduler = self._folder / _file_of("system:kube-scheduler")
@@ -123,7 +140,8 @@ class Booting:
             + ["--leader-elect=false", "--bind-address=127.0.0.1", "--secure-port=0"]
             # A node whose lease stops is given up after 40 s in production too; the pods' default toleration
             # of 300 s stays as it is.
-            + ["--kube-api-qps=100", "--kube-api-burst=200"],
+            + ["--kube-api-qps=100", "--kube-api-burst=200"]
+            + [f"--horizontal-pod-autoscaler-sync-period={round(autoscaler_sync_seconds * 1000)}ms"],
         )
         self._processes.start(
             f"{self.region}-kube-scheduler",

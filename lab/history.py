@@ -40,7 +40,7 @@ def backfill(
     now: float,
     *,
     days: int = DAYS,
-    start: str = "peak",
+    start: str | float = "peak",
     trace: Path | None = None,
 ) -> float:
     """Write ``days`` of history that ends at ``now`` (clock, Unix seconds) into ``data_dir``; returns the seconds.

@@ -17,7 +17,7 @@ from include.prices import ZONE_FACTORS, AwsBook, load_aws_book
 from lab.bridge import PRICE_ANNOTATION
 from lab.programs import find, shared_folder
 
-SERVED = ("opencost", "kubecost")  # the addresses of state.json that processes behind Deployments listen on
+SERVED = ("opencost", "kubecost")  # names of addresses in state.json
 USER = "system:serviceaccount:opencost:opencost"
 HEADER = "EndTimestamp,InstanceID,Region,AssetClass,InstanceIDField,InstanceType,MarketPriceHourly,Version"
 

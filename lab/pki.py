@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 VALID_DAYS = 30
+_SERVER, _CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 
 
 @dataclass(frozen=True)
@@ -48,21 +49,38 @@ class Authority:
         self.certificate = certificate.public_bytes(serialization.Encoding.PEM)
 
     def issue(self, user: str, groups: tuple[str, ...] = (), server: bool = False) -> Pair:
-        """A certificate for ``user`` in ``groups``; for a server it is valid on loopback."""
+        """A certificate for ``user`` in ``groups``; for an API server it is valid on loopback."""
+        if server:
+            return self._issue(
+                user, groups, [_SERVER], ("localhost", "kubernetes.default.svc", "127.0.0.1", "10.0.0.1")
+            )
+        return self._issue(user, groups, [_CLIENT])
+
+    def issue_service(self, name: str, hosts: tuple[str, ...]) -> Pair:
+        """A certificate with which programs of one service serve on loopback and as ``hosts``, and call each other."""
+        return self._issue(name, (), [_SERVER, _CLIENT], ("localhost", *hosts, "127.0.0.1"))
+
+    def _issue(
+        self, user: str, groups: tuple[str, ...], usages: list[x509.ObjectIdentifier], hosts: tuple[str, ...] = ()
+    ) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name(
             [x509.NameAttribute(NameOID.COMMON_NAME, user)]
             + [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
         )
-        usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = _builder(subject, self._name, key.public_key()).add_extension(
-            x509.ExtendedKeyUsage([usage]), critical=False
+            x509.ExtendedKeyUsage(usages), critical=False
         )
-        if server:
-            names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.DNSName("kubernetes.default.svc")]
-            names += [x509.IPAddress(ipaddress.ip_address(a)) for a in ("127.0.0.1", "10.0.0.1")]
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        if hosts:
+            builder = builder.add_extension(x509.SubjectAlternativeName(map(_host, hosts)), critical=False)
         return Pair(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), _pem(key))
+
+
+def _host(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def service_account_key() -> bytes:

@@ -1,6 +1,7 @@
 """The plant: a stand-in for the AkiDB service of all regions, in one process.
 
-    python -m lab.plant --state .lab --port 20001 [--start peak|now] [--time-scale 1] [--edge-30ms] [--trace FILE]
+    python -m lab.plant --state .lab --port 20001 [--start peak|now|UNIX] [--begins UNIX] [--time-scale 1] [--open-at N]
+        [--edge-30ms] [--trace FILE]
 
 Twice a second it takes each region's demand (``lab/traffic.py``), lays it on the pods that are ready at that moment
 (``lab/endpoints.py``) through a queue (``lab/queueing.py``), and moves the counters that AkiDB exports by what is
@@ -9,11 +10,13 @@ the demand, the share of its replicas in the estate.
 
 ``--start peak``, the default, begins at 10:00 UTC of the last weekday, whatever the clock says, so that every
 rehearsal faces the weekday peak; ``--start now`` follows the clock. ``--time-scale`` makes plant time pass faster:
-the day's pattern moves faster, a request per second stays one.
+the day's pattern moves faster, a request per second stays one. ``--begins`` is the moment of the clock at which plant
+time is at its start and begins to pass faster; before it both pass alike. Without it that moment is now.
 
-A region opens for requests when all its start replicas have been ready once: nobody calls a service that is still
-being set up. Before that it has no series. ``GET /metrics`` is Prometheus text, and so is ``GET /cadvisor``: CPU and
-memory of each serving pod under the names that kubelets use. ``GET /health`` is JSON: 200 once every region is open.
+A region opens for requests when all its start replicas have been ready once, or ``--open-at`` of each Deployment:
+nobody calls a service that is still being set up. Before that it has no series. ``GET /metrics`` is Prometheus text,
+and so is ``GET /cadvisor``: CPU and memory of each serving pod under the names that kubelets use. ``GET /health`` is
+JSON: 200 once every region is open.
 The power of the edge devices is made up as well (``lab/devices.py``): no board is asked.
 ``plant_faults.json`` in the state folder, re-read when it changes, breaks the service on purpose:
 ``{"us-east-1": {"extra_latency_ms": 80, "error_ratio": 0.01}}``.
@@ -188,8 +191,10 @@ class Plant:
         demand: Demand,
         faults: Faults,
         edge_30ms: bool = False,
+        open_at: int | None = None,
     ) -> None:
         self._estate = estate
+        self._open_at = {name: w.replicas if open_at is None else open_at for name, w in estate.workloads.items()}
         self._demand = demand
         self._faults = faults
         self._lock = threading.Lock()
@@ -215,9 +220,8 @@ class Plant:
         traffic, workloads = self._estate.traffic, self._estate.workloads
         region.pods = region.endpoints.take_census()
         if not region.is_open:
-            region.is_open = all(
-                region.pods.get(app, Census()).serving >= workloads[app].replicas for app in region.services
-            )
+            serving = {app: region.pods.get(app, Census()).serving for app in region.services}
+            region.is_open = all(count >= self._open_at[app] for app, count in serving.items())
             return
         region.offered_qps = self._demand.qps(name, plant_time)
         region.memory_bytes = 0.0
@@ -317,13 +321,24 @@ def _state(region: RegionPlant) -> dict[str, Any]:
     return {"open": region.is_open, "offered_qps": round(region.offered_qps, 1), "services": services}
 
 
-def run_clock(plant: Plant, start: float, time_scale: float, stop: threading.Event) -> None:
-    """Tick until ``stop`` is set; plant time begins at ``start`` and passes ``time_scale`` times as fast."""
-    begun = last = time.monotonic()
+def plant_time_at(start: float, passed: float, time_scale: float) -> float:
+    """Plant time ``passed`` seconds after it was ``start``; before that, below zero, it is no faster than the clock."""
+    return start + passed * (time_scale if passed >= 0 else 1.0)
+
+
+def run_clock(plant: Plant, start: float, time_scale: float, stop: threading.Event, wait: float = 0.0) -> None:
+    """Tick until ``stop`` is set. It is ``start`` after ``wait`` seconds; then time is ``time_scale`` times as fast."""
+    last = time.monotonic()
+    begun = last + wait
     while not stop.wait(TICK_SECONDS):
         now = time.monotonic()
-        plant.tick(min(now - last, LONGEST_TICK_SECONDS), start + (now - begun) * time_scale)
+        plant.tick(min(now - last, LONGEST_TICK_SECONDS), plant_time_at(start, now - begun, time_scale))
         last = now
+
+
+def start_mode(text: str) -> str | float:
+    """``peak``, ``now``, or a number. Raises ValueError for another text."""
+    return text if text in ("peak", "now") else float(text)
 
 
 def server(plant: Plant, port: int) -> ThreadingHTTPServer:
@@ -360,7 +375,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", type=Path, required=True, help="the lab's folder, with state.json")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--start", choices=("peak", "now"), default="peak")
+    parser.add_argument("--start", type=start_mode, default="peak", help="peak, now, or plant time in Unix seconds")
+    parser.add_argument("--begins", type=float, help="Unix seconds at which plant time is at its start (default: now)")
+    parser.add_argument("--open-at", type=int, help="replicas of each Deployment that open a region (default: all)")
     parser.add_argument("--time-scale", type=float, default=1.0)
     parser.add_argument("--edge-30ms", action="store_true", help="a histogram edge at 30 ms, which AkiDB does not have")
     parser.add_argument("--trace", type=Path, help="CSV of traffic instead of the estate's pattern")
@@ -373,12 +390,14 @@ def main() -> None:
         sys.exit(f"plant: {error}")
     regions = {name: Endpoints() for name in state["regions"]}
     faults = Faults(arguments.state / FAULTS_FILE, regions)
-    plant = Plant(estate, regions, demand, faults, arguments.edge_30ms)
+    plant = Plant(estate, regions, demand, faults, arguments.edge_30ms, arguments.open_at)
     for name, endpoints in regions.items():
         watch_region(Path(state["regions"][name]["kubeconfig"]), estate.namespace, endpoints, name)
-    start = plant_start(arguments.start, time.time())
+    now = time.time()
+    begins = now if arguments.begins is None else arguments.begins
+    start = plant_start(arguments.start, begins)
     clock = threading.Thread(
-        target=run_clock, args=(plant, start, arguments.time_scale, threading.Event()), daemon=True
+        target=run_clock, args=(plant, start, arguments.time_scale, threading.Event(), begins - now), daemon=True
     )
     clock.start()
     server(plant, arguments.port).serve_forever()

@@ -98,6 +98,8 @@ SHARED_FILES: dict[str, tuple[str, str, str]] = {
     "kwok-stages": ("kwok", "sigs.k8s.io/kwok", "kustomize/stage"),
     "opencost-config": ("opencost", "github.com/opencost/opencost", "configs"),
     "keda-crds": ("keda", "github.com/kedacore/keda/v2", "config/crd/bases"),
+    "keda-rbac": ("keda", "github.com/kedacore/keda/v2", "config/rbac"),
+    "keda-metrics-server": ("keda", "github.com/kedacore/keda/v2", "config/metrics-server"),
 }
 
 

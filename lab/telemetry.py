@@ -17,6 +17,7 @@ from lab.programs import find
 SCRAPE_SECONDS = 2
 SLOW_SCRAPE_SECONDS = 5  # what changes once a minute, or has a series for each pod
 HOST = "127.0.0.1"
+PREDICTOR = "traffic-predictor"  # the job of the forecast's gauges
 RETENTION = "60d"  # the default of 15 days would delete the backfilled history at the first start
 
 
@@ -24,7 +25,7 @@ RETENTION = "60d"  # the default of 15 days would delete the backfilled history 
 class Targets:
     """Where Prometheus scrapes: the plant's port, and a port a region for each job of ``by_region``.
 
-    Targets of OpenCost and Kubecost are down until somebody installs them.
+    Targets of OpenCost, Kubecost and the predictor are down until somebody installs them.
     """
 
     plant: int
@@ -74,6 +75,8 @@ def configuration(targets: Targets, rules: Path, scrape_seconds: int = SCRAPE_SE
                     ],
                 },
                 *(_cost_job(job, targets, slow) for job in ("opencost", "kubecost")),
+                # The region of a forecast is its own label.
+                {"job_name": PREDICTOR, "honor_labels": True, "static_configs": targets.of(PREDICTOR)},
             ],
         },
         sort_keys=False,

@@ -38,12 +38,14 @@ class Demand(Protocol):
         """Requests per second that all clients of ``region`` offer at ``plant_time`` (Unix seconds)."""
 
 
-def plant_start(mode: str, now: float) -> float:
-    """Plant time at clock time ``now``: ``now`` itself, or 10:00 UTC of the last weekday (``peak``).
+def plant_start(mode: str | float, now: float) -> float:
+    """Plant time at clock time ``now``: ``now`` itself, 10:00 UTC of the last weekday (``peak``), or the number given.
 
     A rehearsal at night or on a Sunday would meet so little demand that half of the pods could carry it; ``peak``
     makes every rehearsal face the weekday peak. Raises ValueError for another mode.
     """
+    if isinstance(mode, int | float):
+        return float(mode)
     if mode == "now":
         return now
     if mode != "peak":

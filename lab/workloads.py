@@ -41,11 +41,14 @@ def apply_all(dynamic: DynamicClient, documents: list[dict[str, Any]]) -> None:
 
 def install_definitions(control_plane: ControlPlane) -> None:
     """Apply Karpenter's CRDs, read from the module that Karpenter was built from, and wait until they are served."""
-    api = api_client(control_plane.kubeconfig("admin"))
-    dynamic = DynamicClient(api)
-    documents = [yaml.safe_load(path.read_text()) for path in sorted(shared_folder("karpenter-crds").glob("*.yaml"))]
+    apply_definitions(DynamicClient(api_client(control_plane.kubeconfig("admin"))), shared_folder("karpenter-crds"))
+
+
+def apply_definitions(dynamic: DynamicClient, folder: Path) -> None:
+    """Apply every CRD of ``folder`` and wait until they are served."""
+    documents = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))]
     apply_all(dynamic, documents)
-    extensions = client.ApiextensionsV1Api(api)
+    extensions = client.ApiextensionsV1Api(dynamic.client)
     for document in documents:
         _wait_established(extensions, document["metadata"]["name"])
 

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from include.clients.prometheus import Prometheus
 from include.estate import Estate, EstateError, load_estate
-from lab import behind, opencost, telemetry, workloads
+from lab import behind, keda, opencost, predictor, telemetry, workloads
 from lab import control_plane as planes
 from lab.processes import Processes, reserved_ports
 from lab.programs import find
@@ -30,16 +31,21 @@ REPOSITORY = Path(__file__).parent.parent
 DEFAULT_FOLDER = REPOSITORY / ".lab"
 SHARED_PORTS = 3  # emulator, Prometheus, plant
 KARPENTER_PORTS = 2  # metrics and health
-COST_PORTS = 2  # OpenCost and Kubecost, whose processes start when their Deployments are there
+BEHIND_PORTS = 3  # OpenCost, Kubecost and the predictor, whose processes start when their Deployments are there
 ESTATE_READY_SECONDS = 90
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a world is booted. Times in seconds; ``trace`` is a CSV of traffic instead of the estate's pattern."""
+    """How a world is booted. Times in seconds; ``trace`` is a CSV of traffic instead of the estate's pattern.
+
+    ``start`` is where plant time begins (``lab/plant.py``); ``plant_arguments`` and ``predictor_arguments`` end the
+    command lines of the plant and of each predictor.
+    """
 
     folder: Path = DEFAULT_FOLDER
     trace: Path | None = None
+    start: str | float = "peak"
     time_scale: float = 1.0
     edge_30ms: bool = False
     history_days: int = 30
@@ -47,6 +53,9 @@ class Options:
     node_boot_seconds: float = 8.0
     pod_start_seconds: float = 4.0
     pod_stop_seconds: float = 2.0
+    autoscaler_sync_seconds: float = planes.AUTOSCALER_SYNC_SECONDS
+    plant_arguments: tuple[str, ...] = ()
+    predictor_arguments: tuple[str, ...] = ()
 
 
 @dataclass
@@ -63,6 +72,16 @@ class World:
     def down(self) -> None:
         """End every process and remove every temporary file."""
         take_down(self.options.folder)
+
+
+def models_folder(folder: Path) -> Path:
+    """The models of the lab in ``folder``: they outlive it, and whoever boots anew removes them."""
+    return folder / "models"
+
+
+def traffic_folder(folder: Path) -> Path:
+    """The exported traffic of the lab in ``folder``: kept like its models."""
+    return folder / "traffic"
 
 
 def chosen_regions(estate: Estate, names: Iterable[str]) -> list[str]:
@@ -97,7 +116,7 @@ def take_down(folder: Path) -> None:
     Processes(folder).stop_all()
     behind.processes_of(folder).stop_all()  # those whose supervisor was killed
     shutil.rmtree(folder / "run", ignore_errors=True)
-    for name in ("state.json", "processes.json", "plant_faults.json"):
+    for name in ("state.json", "processes.json", "plant_faults.json", predictor.ARGUMENTS_FILE):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -135,32 +154,35 @@ class _Boot:
         self._start_beside("bridge", BOOT_SECONDS=str(self.options.node_boot_seconds))
         for plane in clusters:
             self._start_karpenter(plane)
+        scalers = [pool.submit(self._start_keda, plane) for plane in clusters]
         self._start_plant()
         history.result()
         telemetry.start(self.processes, self.run_folder / "prometheus", self.prometheus_port, self._prometheus_config())
         self._start_beside("behind")
         self._note("Prometheus")
-        bill.result()
+        for done in (bill, *scalers):
+            done.result()
 
     def _choose_ports(self, stack: ExitStack) -> None:
-        each = planes.PORTS_NEEDED + KARPENTER_PORTS + COST_PORTS
-        ports = stack.enter_context(reserved_ports(SHARED_PORTS + each * len(self.names)))
-        self.emulator_port, self.prometheus_port, self.plant_port = ports[:SHARED_PORTS]
+        each = planes.PORTS_NEEDED + KARPENTER_PORTS + keda.PORTS_NEEDED + BEHIND_PORTS
+        ports = iter(stack.enter_context(reserved_ports(SHARED_PORTS + each * len(self.names))))
+        self.emulator_port, self.prometheus_port, self.plant_port = islice(ports, SHARED_PORTS)
         self.aws_endpoint = f"http://127.0.0.1:{self.emulator_port}"
         self.booting: dict[str, planes.Booting] = {}
         self.karpenter_ports: dict[str, tuple[int, int]] = {}
-        self.cost_ports: dict[str, tuple[int, int]] = {}
-        for n, name in enumerate(self.names):
-            own = ports[SHARED_PORTS + n * each : SHARED_PORTS + (n + 1) * each]
-            self.karpenter_ports[name] = (own[-4], own[-3])
-            self.cost_ports[name] = (own[-2], own[-1])
+        self.keda_ports: dict[str, keda.Ports] = {}
+        self.behind_ports: dict[str, dict[str, int]] = {}
+        for name in self.names:
             self.booting[name] = planes.Booting(
                 name,
                 self.estate.region(name).cluster,
                 self.run_folder / name,
-                own[: planes.PORTS_NEEDED],
+                list(islice(ports, planes.PORTS_NEEDED)),
                 self.processes,
             )
+            self.karpenter_ports[name] = (next(ports), next(ports))
+            self.keda_ports[name] = keda.Ports(*islice(ports, keda.PORTS_NEEDED))
+            self.behind_ports[name] = dict(zip(behind.SERVED, islice(ports, BEHIND_PORTS), strict=True))
 
     def _start_cloud(self) -> None:
         from lab.cloud.seed import seed
@@ -197,6 +219,7 @@ class _Boot:
                 self.names,
                 time.time(),
                 days=self.options.history_days,
+                start=self.options.start,
                 trace=self.options.trace,
             )
             self._note("history written")
@@ -209,6 +232,7 @@ class _Boot:
         booting.start_controllers(
             pod_start_ms=round(self.options.pod_start_seconds * 1000),
             pod_stop_ms=round(self.options.pod_stop_seconds * 1000),
+            autoscaler_sync_seconds=self.options.autoscaler_sync_seconds,
         )
         workloads.install_definitions(plane)
         workloads.create_objects(plane, self.estate)
@@ -222,6 +246,8 @@ class _Boot:
             "prometheus": f"http://127.0.0.1:{self.prometheus_port}",
             "plant": f"http://127.0.0.1:{self.plant_port}",
             "emulator_folder": str(self.run_folder / "cloud"),
+            "models": models_folder(self.options.folder).resolve().as_uri(),
+            "predictor_arguments": list(self.options.predictor_arguments),
             "regions": {
                 plane.region: {
                     "apiserver": plane.server,
@@ -229,8 +255,7 @@ class _Boot:
                     "rollout_kubeconfig": str(plane.kubeconfig("akidb-rollout")),
                     "opencost_kubeconfig": str(plane.kubeconfig(opencost.USER)),
                     "karpenter_metrics": f"http://127.0.0.1:{self.karpenter_ports[plane.region][0]}/metrics",
-                    "opencost": f"http://127.0.0.1:{self.cost_ports[plane.region][0]}",
-                    "kubecost": f"http://127.0.0.1:{self.cost_ports[plane.region][1]}",
+                    **{name: f"http://127.0.0.1:{port}" for name, port in self.behind_ports[plane.region].items()},
                 }
                 for plane in clusters
             },
@@ -247,26 +272,33 @@ class _Boot:
         metrics, health = self.karpenter_ports[plane.region]
         start_karpenter(self.processes, self.estate, plane, self.aws_endpoint, metrics, health)
 
+    def _start_keda(self, plane: planes.ControlPlane) -> None:
+        keda.start(self.processes, plane, self.keda_ports[plane.region])
+        self._note(f"KEDA of {plane.region}")
+
     def _start_plant(self) -> None:
         command: list[str | Path] = [sys.executable, "-m", "lab.plant", "--state", self.options.folder]
         command += ["--port", str(self.plant_port), "--time-scale", str(self.options.time_scale)]
+        command += ["--start", str(self.options.start)]
         if self.options.edge_30ms:
             command.append("--edge-30ms")
         if self.options.trace:
             command += ["--trace", self.options.trace]
+        command += self.options.plant_arguments
         self.processes.start("plant", command, cwd=REPOSITORY)
 
     def _prometheus_config(self) -> str:
         ports = {
             "karpenter": {name: metrics for name, (metrics, _) in self.karpenter_ports.items()},
-            "opencost": {name: cost for name, (cost, _) in self.cost_ports.items()},
-            "kubecost": {name: stand_in for name, (_, stand_in) in self.cost_ports.items()},
+            "opencost": {name: port["opencost"] for name, port in self.behind_ports.items()},
+            "kubecost": {name: port["kubecost"] for name, port in self.behind_ports.items()},
+            telemetry.PREDICTOR: {name: port["predictor"] for name, port in self.behind_ports.items()},
         }
         targets = telemetry.Targets(self.plant_port, ports)
         return telemetry.configuration(targets, self.run_folder / "prometheus" / "rules", self.options.scrape_seconds)
 
     def _wait_for_estate(self) -> None:
-        """Until every workload has its replicas, the plant has opened and Karpenter is healthy."""
+        """Until every workload has its replicas, the plant has opened, Karpenter is healthy and KEDA answers."""
         for plane in self.clusters:
             self.processes.wait_until(
                 lambda plane=plane: not workloads.waiting_workloads(plane),  # type: ignore[misc]
@@ -277,6 +309,11 @@ class _Boot:
             self.processes.wait_until(
                 lambda health=health: telemetry.answers(f"http://127.0.0.1:{health}/readyz"),  # type: ignore[misc]
                 f"Karpenter of {plane.region} being ready",
+                ESTATE_READY_SECONDS,
+            )
+            self.processes.wait_until(
+                lambda plane=plane: keda.available(plane),  # type: ignore[misc]
+                f"KEDA's metrics adapter of {plane.region} being available",
                 ESTATE_READY_SECONDS,
             )
         self.processes.wait_until(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from include.forecast.baselines import Median, Naive, Seasonal
+from include.forecast.baselines import Median, Naive, Seasonal, WeekMedian
 from include.forecast.blend import Blend, Model
 from include.forecast.dataset import Array, Series
 from include.forecast.features import LOOKBACK_MINUTES, Past, Windows
@@ -162,7 +162,7 @@ def save_model(model: Model, folder: Path) -> dict[str, Any]:
     if isinstance(model, Trees | Lstm):
         model.save(folder)
         return {"kind": type(model).__name__}
-    if isinstance(model, Naive | Seasonal):
+    if isinstance(model, Naive | Seasonal | WeekMedian):
         return {"kind": type(model).__name__, "settings": asdict(model)}
     if isinstance(model, Median):
         return {"kind": "Median", "value": model.value}
@@ -181,4 +181,9 @@ def load_model(record: dict[str, Any], folder: Path) -> Model:
         return Lstm.load(folder)
     if kind == "Median":
         return Median(record["value"])
-    return Naive(**record["settings"]) if kind == "Naive" else Seasonal(**record["settings"])
+    simple: dict[str, type[Naive | Seasonal | WeekMedian]] = {
+        "Naive": Naive,
+        "Seasonal": Seasonal,
+        "WeekMedian": WeekMedian,
+    }
+    return simple[kind](**record["settings"])

@@ -1,7 +1,8 @@
 """The naive forecasts that a model must beat: now, yesterday and last week, each also scaled by the recent level.
 
 How many minutes make the recent level is chosen on data before the test part. ``seasonal`` is the same idea with a
-smoothed shape, for traffic whose single minutes are noise; ``median`` is the yardstick where zeros are common.
+smoothed shape, for traffic whose single minutes are noise; ``week_median`` takes the median of the last seven days, so
+that one odd day misleads nobody; ``median`` is the yardstick where zeros are common.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from include.forecast.features import DAY, WEEK, Windows, growth, same_time
 
 LEVEL_WINDOWS = (1, 3, 5, 10, 15, 30, 60)
 SHAPE_WINDOWS = (0, 2, 7, 15, 30)
+WEEK_MEDIAN_LEVELS = (5, 15, 30, 60)
+WEEK_MEDIAN_SHAPES = (0, 2, 7, 15)
 
 
 def total_error(forecast: Array, windows: Windows) -> float:
@@ -95,6 +98,46 @@ class Seasonal:
         """[n, horizon] values."""
         shape = same_time(windows, self.period, self.around)
         return or_level(shape * growth(windows, self.period, self.minutes)[:, None], windows)
+
+
+@dataclass
+class WeekMedian:
+    """The median of the last seven days at the same time, each scaled by the recent level; windows as in Seasonal."""
+
+    minutes: int = 15
+    around: int = 7
+    name: ClassVar[str] = "week_median"
+
+    def fit(self, train: Windows, validation: Windows) -> None:  # noqa: ARG002 - one interface for all candidates
+        """Choose the level and the shape window with the smallest error at the last step of the validation part."""
+        choices = [(minutes, around) for minutes in WEEK_MEDIAN_LEVELS for around in WEEK_MEDIAN_SHAPES]
+        before_last = validation.horizon - 1
+        errors = [total_error(median_of_week(validation, *choice, before_last), validation) for choice in choices]
+        self.minutes, self.around = choices[int(np.argmin(errors))]
+
+    def predict(self, windows: Windows) -> Array:
+        """[n, horizon] values."""
+        return median_of_week(windows, self.minutes, self.around)
+
+
+def median_of_week(windows: Windows, minutes: int, around: int, skipped: int = 0) -> Array:
+    """The median of the last seven days' shapes, each scaled by the recent level: [n, horizon - skipped]."""
+    periods = [day * DAY for day in range(1, WEEK // DAY + 1)]
+    days = [
+        same_time(windows, period, around, skipped) * growth(windows, period, minutes)[:, None] for period in periods
+    ]
+    return or_level(median_of_known(np.stack(days)), windows)
+
+
+def median_of_known(values: Array) -> Array:
+    """The median along the first axis of what is not NaN; NaN where all is."""
+    ordered = np.sort(values, axis=0)  # NaN comes last
+    count = np.isfinite(values).sum(axis=0)
+    lower, upper = (
+        np.take_along_axis(ordered, at[None], axis=0)[0] for at in (np.maximum(count - 1, 0) // 2, count // 2)
+    )
+    median: Array = (lower + upper) / 2.0
+    return median
 
 
 @dataclass

@@ -18,6 +18,7 @@ SIMPLEST_FIRST = (
     "last_week_scaled",
     "seasonal_day",
     "seasonal_week",
+    "week_median",
     "lightgbm",
     "lstm",
     "blend",

@@ -148,9 +148,12 @@ def growth(windows: Windows, period: int, minutes: int) -> Array:
     return np.clip(now / before, *RATIO_LIMITS)
 
 
-def same_time(windows: Windows, period: int, around: int = 0) -> Array:
-    """The values a ``period`` before each forecast step, each a mean over ``around`` minutes on both sides: [n, H]."""
-    ahead = windows.origins[:, None] + np.arange(1, windows.horizon + 1)
+def same_time(windows: Windows, period: int, around: int = 0, skipped: int = 0) -> Array:
+    """The values a ``period`` before each forecast step, each a mean over ``around`` minutes on both sides: [n, H].
+
+    The first ``skipped`` steps are left out.
+    """
+    ahead = windows.origins[:, None] + np.arange(skipped + 1, windows.horizon + 1)
     return windows.past.around(ahead - windows.past.steps(period), around)
 
 

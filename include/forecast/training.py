@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from include.forecast.api import HISTORY_DAYS, Candidate, p90_above
-from include.forecast.baselines import Seasonal, naive_models
+from include.forecast.baselines import Seasonal, WeekMedian, naive_models
 from include.forecast.blend import Blend, Model, l1_weights, mixed
 from include.forecast.choose import Choice, Promotion, choose, promote
 from include.forecast.dataset import LONGEST_SERIES_DAYS, Array, Limits, Series, Verdict, judge, split
@@ -41,7 +41,8 @@ from include.forecast.trees import Trees, TreeSettings
 
 FOLD_START = 0.55
 FOLD_WEIGHTS = (1.0, 3.0)
-BLEND_PARTS = ("now_scaled", "yesterday_scaled", "last_week_scaled", "seasonal_day", "seasonal_week", "lightgbm")
+# Few parts: weights of many are found on too little. Yesterday alone is in the week's median.
+BLEND_PARTS = ("now_scaled", "last_week_scaled", "seasonal_week", "week_median", "lightgbm")
 NAIVE_NAMES = tuple(model.name for model in naive_models())
 MIN_WINDOWS = 200
 
@@ -195,7 +196,7 @@ def _train_simple_and_trees(
     parts: Parts, rolling: Windows, settings: Settings
 ) -> tuple[dict[str, Model], dict[str, Array], dict[str, Array]]:
     """Fitted models, their forecasts of the last step on the rolling windows, of all steps on the validation part."""
-    simple: list[Model] = [*naive_models(), Seasonal(DAY), Seasonal(WEEK)]
+    simple: list[Model] = [*naive_models(), Seasonal(DAY), Seasonal(WEEK), WeekMedian()]
     for model in simple:
         model.fit(parts.train, rolling)
     models = {model.name: model for model in simple}

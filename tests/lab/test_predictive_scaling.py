@@ -16,15 +16,13 @@ import yaml
 from kubernetes import client
 
 from include.clients.aws import Aws
-from include.clients.kubernetes import API_SERVICE, AUTOSCALER, DEPLOYMENT, SCALED_OBJECT, Cluster, ForbiddenError
+from include.clients.kubernetes import AUTOSCALER, DEPLOYMENT, SCALED_OBJECT, Cluster, ForbiddenError
 from include.clients.prometheus import Prometheus
 from include.clients.storage import Folder
 from include.forecast.registry import Action, Decision, Registry
-from include.levers.common import condition
 from include.levers.predictive_scaling import PredictiveScaling, observe, queries
 from include.levers.predictive_scaling.live import World
 from include.levers.predictive_scaling.plan import MANAGER, PREDICTIVE, REACTIVE, PredictiveSettings, forecast_query
-from include.levers.predictive_scaling.preflight import EXTERNAL_METRICS
 from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import Stage, Target
 from include.rollout.settings import build
@@ -43,14 +41,9 @@ QUICK = {"polling_seconds": 5, "rate_window_seconds": 20, "scale_down_seconds": 
 def target(
     world: worlds.World, aws: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Target]:
-    """The region as a task sees it, with a champion in the registry. Skips in a lab without KEDA."""
+    """The region as a task sees it, with a champion in a registry that the real predictor does not see."""
     state = world.state
     cluster = Cluster(api_client(Path(state["regions"][REGION]["rollout_kubeconfig"])))
-    if not cluster.serves(SCALED_OBJECT):
-        pytest.skip("this lab has no KEDA: its CustomResourceDefinitions are not served")
-    adapter = cluster.get(API_SERVICE, EXTERNAL_METRICS)
-    if adapter is None or condition(adapter, "Available") != "True":
-        pytest.skip("KEDA's metrics adapter of this lab is not available")
     storage = Folder(tmp_path_factory.mktemp("models"))
     crown(Registry(storage, REGION), tmp_path_factory.mktemp("made"))
     clients = SimpleNamespace(

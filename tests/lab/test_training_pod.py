@@ -25,7 +25,7 @@ class LocalHook:
         return lambda *_: None
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def namespace(core: client.CoreV1Api) -> Iterator[str]:
     """The namespace that the pod is for; gone afterwards."""
     core.create_namespace({"metadata": {"name": NAMESPACE}})

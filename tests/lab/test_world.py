@@ -18,8 +18,9 @@ from kubernetes import client
 
 from include.clients.prometheus import Prometheus
 from include.rollout.gates import p95_within
-from lab import behind
+from lab import behind, keda
 from lab import world as worlds
+from lab.control_plane import ControlPlane
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.
@@ -54,7 +55,22 @@ def test_the_api_server_is_not_trusted_without_its_own_authority(world: worlds.W
         urllib.request.urlopen(f"{world.state['regions'][REGION]['apiserver']}/readyz", timeout=5)
 
 
-def test_every_socket_is_on_loopback_but_those_of_karpenter_and_opencost(world: worlds.World) -> None:
+def test_keda_has_its_own_manifests_rights_and_its_certificate_is_checked(world: worlds.World) -> None:
+    from lab.workloads import api_client
+
+    where = world.state["regions"][REGION]
+    registered = client.ApiregistrationV1Api(api_client(Path(where["kubeconfig"]))).read_api_service(keda.API_SERVICE)
+    assert registered.spec.ca_bundle
+    assert not registered.spec.insecure_skip_tls_verify
+    assert {c.type: c.status for c in registered.status.conditions}["Available"] == "True"
+    plane = ControlPlane(REGION, where["apiserver"], Path(where["kubeconfig"]).parent, b"")
+    limited = api_client(plane.kubeconfig(keda.USER))
+    assert client.CoreV1Api(limited).list_pod_for_all_namespaces().items
+    with pytest.raises(client.ApiException, match="Forbidden"):
+        client.AppsV1Api(limited).delete_namespaced_deployment("akidb-rest", "akidb", dry_run="All")
+
+
+def test_every_socket_is_on_loopback_but_those_that_can_not_be(world: worlds.World) -> None:
     wide = Counter(
         entry.name
         for entry in (*world.processes.registered(), *behind.processes_of(world.options.folder).registered())
@@ -62,7 +78,7 @@ def test_every_socket_is_on_loopback_but_those_of_karpenter_and_opencost(world: 
         if connection.status == psutil.CONN_LISTEN and connection.laddr.ip not in ("127.0.0.1", "::1")
     )
     # OpenCost runs while a test has it installed only.
-    assert wide - Counter({f"{REGION}-opencost": 1}) == {f"{REGION}-karpenter": 2}
+    assert wide - Counter({f"{REGION}-opencost": 1}) == {f"{REGION}-karpenter": 2, f"{REGION}-keda-adapter": 1}
 
 
 def test_history_is_there_before_the_first_scrape(world: worlds.World) -> None:
@@ -150,7 +166,7 @@ def test_a_second_lab_runs_beside_and_leaves_nothing(world: worlds.World, tmp_pa
     subprocess.run(command, cwd=REPOSITORY, check=True, timeout=150, capture_output=True)
     entries = json.loads((tmp_path / "second" / "processes.json").read_text())
     state = json.loads((tmp_path / "second" / "state.json").read_text())
-    assert len(entries) == 11
+    assert len(entries) == 13
     subprocess.run([*command[:3], "down", *command[6:]], cwd=REPOSITORY, check=True, timeout=60)
     assert not [e["name"] for e in entries if _alive(e)]
     with socket.socket() as probe:

@@ -65,6 +65,12 @@ class PredictiveSettings(BaseModel):
         int, Field(ge=0, le=3600, description="How long a lower need must last before replicas go, in seconds")
     ]
     freshness_seconds: Annotated[int, Field(gt=0, description="An older forecast adds nothing; in seconds")]
+    double_seconds: Annotated[
+        int, Field(ge=1, le=1800, description="The replicas may at most double in so many seconds")
+    ] = 15
+    halve_seconds: Annotated[
+        int, Field(ge=1, le=1800, description="The replicas may at most halve in so many seconds")
+    ] = 60
     converge_timeout_seconds: Annotated[
         int, Field(gt=0, description="Longest wait for the predictor, KEDA or the pods, in seconds")
     ]
@@ -153,6 +159,8 @@ def scaled_object(
         "FAILURES": scaling.fallback_failures,
         "FALLBACK": min(settings.max_replicas, max(settings.min_replicas, start)),
         "SCALE_DOWN": settings.scale_down_seconds,
+        "DOUBLE": settings.double_seconds,
+        "HALVE": settings.halve_seconds,
         "TRIGGERS": triggers,
     }
     return render("scaledobject.yaml", values)[0]

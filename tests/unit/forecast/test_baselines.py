@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from include.forecast.baselines import Median, Naive, Seasonal, naive_models, total_error
+from include.forecast.baselines import (
+    Median,
+    Naive,
+    Seasonal,
+    WeekMedian,
+    median_of_known,
+    naive_models,
+    total_error,
+)
 from include.forecast.features import DAY, WEEK, Past, Windows, windows_of
 from tests.unit.forecast.traffic_series import daily, ramp
 
@@ -60,6 +68,50 @@ def test_a_noisy_shape_is_smoothed() -> None:
     naive.fit(noisy, noisy)
     assert seasonal.around >= 15
     assert total_error(seasonal.predict(noisy), noisy) < total_error(naive.predict(noisy), noisy)
+
+
+def week_of_days(levels: list[float]) -> Windows:
+    """Eight days of a level each, up to noon; from there a ramp of a hundredth a minute. The origin is at noon."""
+    minutes = np.arange(DAY)
+    day = 1.0 + np.clip(minutes - DAY // 2, 0, 100) / 100
+    values = np.concatenate([level * day for level in levels])
+    return Windows(Past(replace(ramp(1), values=values)), np.array([7 * DAY + DAY // 2]), floor=1.0)
+
+
+def test_the_median_of_the_week_scales_every_day_by_the_level_of_now() -> None:
+    windows = week_of_days([10, 20, 30, 40, 50, 60, 70, 100])
+    np.testing.assert_allclose(WeekMedian(5, 0).predict(windows)[0], 100 + np.arange(1, 16))
+
+
+def test_odd_days_do_not_move_the_median_of_the_week() -> None:
+    windows = week_of_days([10.0] * 8)
+    noon = DAY // 2
+    for day in (0, 3, 6):  # three of seven days had a burst where the others had not
+        windows.past.series.values[day * DAY + noon + 1 : day * DAY + noon + 16] = 90.0
+    burst = replace(windows, past=Past(windows.past.series))
+    np.testing.assert_allclose(WeekMedian(5, 0).predict(burst)[0], 10 + np.arange(1, 16) / 10)
+    assert Naive(DAY, scaled=True, minutes=5).predict(burst)[0, 0] == 90.0
+
+
+def test_the_median_of_the_week_takes_the_days_that_are_there_and_the_level_without_any() -> None:
+    np.testing.assert_allclose(WeekMedian(1, 0).predict(windows(2240))[0], 2.8 * np.arange(801, 816))
+    np.testing.assert_array_equal(WeekMedian(1, 0).predict(windows(100)), np.full((1, 15), 93.0))
+
+
+def test_the_median_of_the_week_chooses_a_smoothed_shape_for_noise_and_a_sharp_one_for_steps() -> None:
+    noisy = windows_of(daily(days=6, step=1, noise=0.3), 1.0).between(2 * DAY, 6 * DAY)
+    model = WeekMedian()
+    model.fit(noisy, noisy)
+    assert (model.minutes, model.around) == (60, 15)
+    steps = np.where(np.arange(6 * DAY) % 10 == 0, 200.0, 100.0)
+    sharp = windows_of(replace(ramp(1), values=steps), 1.0).between(2 * DAY, 6 * DAY)
+    model.fit(sharp, sharp)
+    assert model.around == 0
+
+
+def test_the_median_of_what_is_known() -> None:
+    rows = np.array([[3.0, 1.0, np.nan, np.nan], [1.0, np.nan, 5.0, np.nan], [2.0, 4.0, np.nan, np.nan]])
+    np.testing.assert_array_equal(median_of_known(rows), [2.0, 2.5, 5.0, np.nan])
 
 
 def test_errors_count_by_their_weights() -> None:

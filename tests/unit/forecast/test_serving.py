@@ -27,7 +27,7 @@ from include.clients.storage import Folder
 from include.estate import load_estate
 from include.forecast import serving
 from include.forecast.api import Candidate, CandidateError
-from include.forecast.baselines import Naive, Seasonal
+from include.forecast.baselines import Naive, Seasonal, WeekMedian
 from include.forecast.blend import Blend, Model
 from include.forecast.dataset import Series
 from include.forecast.features import DAY, WEEK, floor_of, windows_of
@@ -291,14 +291,15 @@ def models(trees: Trees) -> dict[str, Model]:
     return {
         "trees": trees,
         "network": network(),
-        "blend": Blend([Seasonal(WEEK), trees, network()], [0.3, 0.4, 0.3]),
+        "blend": Blend([WeekMedian(15, 7), trees, network()], [0.3, 0.4, 0.3]),
         "now": Naive(0, scaled=False),
         "last week": Naive(WEEK, scaled=True, minutes=60),
         "seasonal": Seasonal(DAY, 5, 30),
+        "week median": WeekMedian(60, 15),
     }
 
 
-@pytest.mark.parametrize("name", ["trees", "network", "blend", "now", "last week", "seasonal"])
+@pytest.mark.parametrize("name", ["trees", "network", "blend", "now", "last week", "seasonal", "week median"])
 def test_one_request_gets_what_the_candidate_gives(name: str, trees: Trees, tmp_path: Path) -> None:
     one = candidate(models(trees)[name], data=series(gap=True))
     one.save(tmp_path)

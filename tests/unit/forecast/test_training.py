@@ -112,7 +112,9 @@ def test_trouble_is_trained_on_or_refused(trouble: str) -> None:
     assert trained.verdict.metric == ("mae" if trouble == "zeros" else "wape")
 
 
-@pytest.mark.parametrize("name", ["now_scaled", "yesterday", "seasonal_day", "median", "lightgbm", "lstm", "blend"])
+@pytest.mark.parametrize(
+    "name", ["now_scaled", "yesterday", "seasonal_day", "week_median", "median", "lightgbm", "lstm", "blend"]
+)
 def test_a_saved_candidate_answers_one_request_as_it_did_in_bulk(
     trained: Candidates, name: str, tmp_path: Path
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,14 +20,14 @@ REGION = "us-east-1"
 
 class FakeCluster:
     def __init__(self) -> None:
-        self.up: set[str] = set()
+        self.up: dict[str, tuple[str, ...]] = {}
         self.maps: dict[str, str] = {}
         self.away = False
 
-    def ready(self, namespace: str, deployment: str) -> bool:
+    def deployed(self, namespace: str, deployment: str) -> tuple[str, ...] | None:
         if self.away:
             raise UnavailableError("the API server can't be reached")
-        return f"{namespace}/{deployment}" in self.up
+        return self.up.get(f"{namespace}/{deployment}")
 
     def rules(self) -> dict[str, str]:
         return self.maps
@@ -67,8 +67,10 @@ def processes() -> FakeProcesses:
     return FakeProcesses()
 
 
-def supervisor(cluster: FakeCluster, processes: FakeProcesses, folder: Path, clock: Clock) -> RegionSupervisor:
-    entries = [Behind("opencost", "opencost", lambda: Command(["cost"], {"A": "1"}))]
+def supervisor(
+    cluster: FakeCluster, processes: FakeProcesses, folder: Path, clock: Clock, added: Sequence[str] = ()
+) -> RegionSupervisor:
+    entries = [Behind("opencost", "opencost", lambda given: Command(["cost", *given], {"A": "1"}), lambda: added)]
     mirror = RuleMirror(folder, "http://prometheus", check=lambda _: "", reload=lambda _: None)
     return RegionSupervisor(REGION, cluster, entries, cast("Processes", processes), mirror, clock)
 
@@ -78,7 +80,7 @@ def test_a_process_lives_as_long_as_its_deployment_has_a_ready_pod(
 ) -> None:
     one = supervisor(cluster, processes, tmp_path, Clock())
     assert one.step() == []
-    cluster.up.add("opencost/opencost")
+    cluster.up["opencost/opencost"] = ()
     assert one.step() == ["opencost started"]
     assert one.step() == []
     cluster.up.clear()
@@ -91,7 +93,7 @@ def test_a_dead_process_is_started_again_after_a_pause_that_doubles(
 ) -> None:
     clock = Clock()
     one = supervisor(cluster, processes, tmp_path, clock)
-    cluster.up.add("opencost/opencost")
+    cluster.up["opencost/opencost"] = ()
     one.step()
     again = []
     for clock.now in range(1, 20):  # type: ignore[assignment]
@@ -101,11 +103,40 @@ def test_a_dead_process_is_started_again_after_a_pause_that_doubles(
     assert again == [2, 6, 14]
 
 
+def test_a_process_runs_with_what_is_deployed_and_is_started_again_at_once_when_that_changes(
+    cluster: FakeCluster, processes: FakeProcesses, tmp_path: Path
+) -> None:
+    added = ["--port", "1"]
+    one = supervisor(cluster, processes, tmp_path, Clock(), added)
+    cluster.up["opencost/opencost"] = ("--max-age", "30")
+    one.step()
+    cluster.up["opencost/opencost"] = ("--max-age", "60")
+    assert one.step() == ["opencost started again: its arguments have changed"]
+    added.append("--fast")
+    assert one.step() == ["opencost started again: its arguments have changed"]
+    assert one.step() == []
+    assert [call.partition(" {")[0] for call in processes.calls] == [
+        "start us-east-1-opencost ['cost', '--max-age', '30', '--port', '1']",
+        "end us-east-1-opencost",
+        "start us-east-1-opencost ['cost', '--max-age', '60', '--port', '1']",
+        "end us-east-1-opencost",
+        "start us-east-1-opencost ['cost', '--max-age', '60', '--port', '1', '--fast']",
+    ]
+
+
+def test_a_running_process_of_a_killed_supervisor_is_taken_over(
+    cluster: FakeCluster, processes: FakeProcesses, tmp_path: Path
+) -> None:
+    processes.alive.add("us-east-1-opencost")
+    cluster.up["opencost/opencost"] = ("--max-age", "30")
+    assert supervisor(cluster, processes, tmp_path, Clock()).step() == []
+
+
 def test_an_outage_changes_nothing_and_is_told_once(
     cluster: FakeCluster, processes: FakeProcesses, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = supervisor(cluster, processes, tmp_path, Clock())
-    cluster.up.add("opencost/opencost")
+    cluster.up["opencost/opencost"] = ()
     one.step()
     cluster.away = True
     stop = threading.Event()
@@ -131,14 +162,29 @@ def test_an_outage_changes_nothing_and_is_told_once(
     ]
 
 
-def test_the_table_has_opencost_and_the_stand_in_on_their_own_ports(tmp_path: Path) -> None:
-    where = {"opencost": "http://127.0.0.1:21001", "kubecost": "http://127.0.0.1:21002"}
-    state = {"folder": str(tmp_path), "prometheus": "http://127.0.0.1:21003", "regions": {REGION: where}}
+WHERE = {name: f"http://127.0.0.1:{port}" for port, name in enumerate(behind.SERVED, 21001)}
+
+
+def test_the_table_has_each_process_on_its_own_port(tmp_path: Path) -> None:
+    state = {
+        "folder": str(tmp_path),
+        "prometheus": "http://127.0.0.1:21000",
+        "models": "file:///models",
+        "predictor_arguments": [],
+        "regions": {REGION: WHERE},
+    }
     entries = table(load_estate(), state, REGION)
-    assert [(e.namespace, e.deployment) for e in entries] == [("opencost", "opencost"), ("kubecost", "kubecost")]
-    assert list(entries[1].command().arguments)[1:] == [
+    assert [(e.namespace, e.deployment) for e in entries] == [
+        ("opencost", "opencost"),
+        ("kubecost", "kubecost"),
+        ("akidb", "traffic-predictor"),
+    ]
+    assert list(entries[1].command(()).arguments)[1:] == [
         *("-m", "lab.kubecost", "--port", "21002", "--opencost", "http://127.0.0.1:21001", "--region", REGION)
     ]
+    started = entries[2].command(("--max-age", "30", *entries[2].added()))
+    assert list(started.arguments)[1:] == ["-m", "include.forecast.serving", "--max-age", "30", *entries[2].added()]
+    assert "21003" in entries[2].added()
 
 
 def test_ports_are_held_from_when_the_boot_frees_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,10 +207,9 @@ def test_ports_are_held_from_when_the_boot_frees_them(monkeypatch: pytest.Monkey
 
     def hold(port: int) -> Mark | None:
         asked.append(port)
-        return mark if len(asked) > 2 else None  # the boot has both at first
+        return mark if len(asked) > 3 else None  # the boot has all at first
 
     monkeypatch.setattr(behind, "hold_port", hold)
-    where = {"opencost": "http://127.0.0.1:21001", "kubecost": "http://127.0.0.1:21002"}
-    behind.hold_ports({"regions": {REGION: where}}, cast("threading.Event", Stop()))
-    assert asked == [21001, 21002, 21001, 21002]
+    behind.hold_ports({"regions": {REGION: WHERE}}, cast("threading.Event", Stop()))
+    assert asked == [21001, 21002, 21003] * 2
     assert mark.closed

@@ -116,6 +116,16 @@ def test_start_now_follows_the_clock(tmp_path: Path) -> None:
     assert (last[0] - before[0]) / 60 == pytest.approx(50 * ESTATE.demand_scale() / 2, rel=0.07)
 
 
+def test_a_number_is_the_plant_time_at_which_the_history_ends(tmp_path: Path) -> None:
+    promtool = program(tmp_path, "shutil.copy(sys.argv[-2], sys.argv[-1])")
+    night = 1_764_000_000.0 // 86_400 * 86_400 + 3 * 3600  # 03:00 UTC
+    backfill(promtool, tmp_path / "data", ESTATE, [REGION], NOW, days=1, start=night)
+    lines = (tmp_path / "data" / "history.txt").read_text().splitlines()
+    last, before = series(lines, "akidb_http_requests_total")[-1:-3:-1]
+    assert last[1] == 1_764_000_060  # by the clock, as ever
+    assert (last[0] - before[0]) / 60 == pytest.approx(50 * ESTATE.demand_scale() / 2, rel=0.07)
+
+
 def test_a_failed_promtool_is_told_in_its_own_words(tmp_path: Path) -> None:
     promtool = program(tmp_path, "sys.exit('no space left on device')")
     with pytest.raises(HistoryError, match="into data: no space left on device"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 from cryptography import x509
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lab import pki
 
@@ -26,6 +26,18 @@ def test_a_server_certificate_is_valid_on_loopback() -> None:
     certificate = x509.load_pem_x509_certificate(pki.Authority("one").issue("api", server=True).certificate)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [str(a) for a in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "10.0.0.1"]
+
+
+def test_programs_of_one_service_serve_under_its_name_and_call_each_other() -> None:
+    pair = pki.Authority("one").issue_service("keda", ("adapter.keda.svc",))
+    extensions = x509.load_pem_x509_certificate(pair.certificate).extensions
+    names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["localhost", "adapter.keda.svc"]
+    assert [str(a) for a in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
+    assert set(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == {
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+    }
 
 
 def test_a_kubeconfig_checks_the_server_and_never_skips_it() -> None:

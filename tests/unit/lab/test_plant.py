@@ -13,7 +13,7 @@ import pytest
 
 from include.estate import load_estate
 from lab.endpoints import Census, Endpoints
-from lab.plant import EDGES, FaultError, Faults, Plant, Service, parse_faults, server
+from lab.plant import EDGES, FaultError, Faults, Plant, Service, parse_faults, plant_time_at, server, start_mode
 from lab.queueing import load_of
 
 ESTATE = load_estate()
@@ -207,6 +207,27 @@ def test_usage_of_each_pod_under_the_names_of_kubelets(tmp_path: Path) -> None:
     rest = [name for name in values(plant.cadvisor()) if "akidb-rest" in name]
     assert len(rest) == 28  # a pod that is gone has no series
     assert values(plant.cadvisor())[f"container_cpu_usage_seconds_total{{{labels}}}"] > 12.0  # less pods, more each
+
+
+def test_plant_time_is_faster_only_once_it_has_begun() -> None:
+    assert [plant_time_at(1000, passed, 12) for passed in (-30, 0, 5)] == [970, 1000, 1060]
+
+
+def test_where_plant_time_starts_is_a_name_or_a_number() -> None:
+    assert [start_mode(text) for text in ("peak", "now", "1764061200")] == ["peak", "now", 1_764_061_200]
+    with pytest.raises(ValueError, match="noon"):
+        start_mode("noon")
+
+
+def test_a_region_may_open_with_fewer_replicas_than_the_estates(tmp_path: Path) -> None:
+    endpoints = region(3, 4)
+    regions = {REGION: endpoints}
+    plant = Plant(ESTATE, regions, Steady(), Faults(tmp_path / "plant_faults.json", regions), open_at=4)
+    plant.tick(1, 0)
+    assert not plant.health()[0]
+    leave(endpoints, 4, 4)
+    plant.tick(1, 1)
+    assert plant.health()[0]
 
 
 def test_pages(tmp_path: Path) -> None:

@@ -8,13 +8,19 @@ import yaml
 
 from lab.telemetry import Targets, configuration
 
-TARGETS = Targets(20001, {"karpenter": {"us-east-1": 20002}, "opencost": {"us-east-1": 20003}, "kubecost": {}})
+PORTS = {
+    "karpenter": {"us-east-1": 20002},
+    "opencost": {"us-east-1": 20003},
+    "kubecost": {},
+    "traffic-predictor": {"us-east-1": 20004},
+}
+TARGETS = Targets(20001, PORTS)
 
 
 def test_every_job_has_its_targets_and_cost_jobs_keep_the_labels_of_their_series() -> None:
     config = yaml.safe_load(configuration(TARGETS, Path("/lab/rules")))
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
-    assert list(jobs) == ["akidb", "kubernetes-cadvisor", "karpenter", "opencost", "kubecost"]
+    assert list(jobs) == ["akidb", "kubernetes-cadvisor", "karpenter", "opencost", "kubecost", "traffic-predictor"]
     assert jobs["akidb"]["static_configs"] == [{"targets": ["127.0.0.1:20001"], "labels": {"instance": "akidb"}}]
     assert jobs["kubernetes-cadvisor"]["metrics_path"] == "/cadvisor"
     assert jobs["opencost"]["static_configs"] == [{"targets": ["127.0.0.1:20003"], "labels": {"region": "us-east-1"}}]
@@ -22,7 +28,13 @@ def test_every_job_has_its_targets_and_cost_jobs_keep_the_labels_of_their_series
         "kubernetes-cadvisor",
         "opencost",
         "kubecost",
+        "traffic-predictor",
     ]
+    assert jobs["traffic-predictor"] == {
+        "job_name": "traffic-predictor",
+        "honor_labels": True,
+        "static_configs": [{"targets": ["127.0.0.1:20004"], "labels": {"region": "us-east-1"}}],
+    }
     assert config["rule_files"] == ["/lab/rules/*.yaml"]
 
 

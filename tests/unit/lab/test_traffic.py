@@ -107,6 +107,7 @@ def test_peak_start_is_ten_oclock_of_the_last_weekday(now: str, start: str) -> N
 
 def test_now_start_is_the_clock_and_other_modes_are_refused() -> None:
     assert plant_start("now", 12.5) == 12.5
+    assert plant_start(7, 12.5) == 7
     with pytest.raises(ValueError, match="start must be 'peak' or 'now', not 'noon'"):
         plant_start("noon", 0)
 

@@ -259,6 +259,13 @@ def test_a_scaled_object_never_reads_lost_metrics_as_none() -> None:
     assert {(t["metadata"]["ignoreNullValues"], t["metadata"]["threshold"]) for t in spec["triggers"]} == {
         ("false", "280")
     }
+    behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert behavior["scaleUp"]["policies"] == [{"type": "Percent", "value": 100, "periodSeconds": 15}]
+    assert behavior["scaleDown"]["policies"] == [{"type": "Percent", "value": 50, "periodSeconds": 60}]
+    quick = settings_of(estate, double_seconds=1, halve_seconds=5)
+    faster = scaled_object(estate, REGION, quick, "akidb-rest", with_forecast=False)["spec"]["advanced"]
+    both = faster["horizontalPodAutoscalerConfig"]["behavior"].values()
+    assert [rules["policies"][0]["periodSeconds"] for rules in both] == [1, 5]
     alone = scaled_object(estate, REGION, settings_of(estate, max_replicas=15), "akidb-rest", with_forecast=False)
     assert (len(alone["spec"]["triggers"]), alone["spec"]["fallback"]["replicas"]) == (1, 15)
 

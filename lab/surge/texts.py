@@ -1,0 +1,157 @@
+"""The drill's tables: for a terminal, and for a page in Markdown. Pure functions of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+WITHOUT, WITH = "requests alone", "with forecast"
+CLEAR = 0.05  # smaller differences of P95 are not worth a word: they are within what two runs of the lab differ by
+JUDGED = {"P95 of REST": "rest.surge_ms", "P95 of gRPC": "grpc.surge_ms", "errors": "errors.ratio"}
+Json = Mapping[str, Any]
+# name of the row, path in an outcome, format
+ROWS: tuple[tuple[str, str, str], ...] = (
+    ("P95 REST over the surge, ms", "rest.surge_ms", ".1f"),
+    ("P95 REST, worst minute, ms", "rest.worst_minute_ms", ".1f"),
+    ("REST minutes above the target", "rest.minutes_above_target", "d"),
+    ("P95 gRPC over the surge, ms", "grpc.surge_ms", ".1f"),
+    ("P95 gRPC, worst minute, ms", "grpc.worst_minute_ms", ".1f"),
+    ("gRPC minutes above the target", "grpc.minutes_above_target", "d"),
+    ("errors (refused and lost too), %", "errors.ratio", "%"),
+    ("errors, worst minute, %", "errors.worst_minute", "%"),
+    ("median lead of a replica, minutes", "cover.median_lead", "+.1f"),
+    ("least lead of a replica, minutes", "cover.least_lead", "+.1f"),
+    ("replicas later than the demand", "cover.late", "d"),
+    ("minutes with too few replicas", "cover.short_minutes", ".1f"),
+    ("most replicas lacking", "cover.most_short", "d"),
+    ("nodes at the start", "nodes_at_start", "d"),
+    ("replica-minutes paid", "paid.replica_minutes", ".0f"),
+    ("node-minutes paid", "paid.node_minutes", ".0f"),
+    ("vCPU-minutes paid", "paid.vcpu_minutes", ".0f"),
+    ("nodes paid, USD", "paid.usd", ".4f"),
+    ("minutes in which the forecast added", "forecast_minutes", "d"),
+    ("replica-minutes added in vain", "false_replica_minutes", "d"),
+)
+
+
+def figure(outcome: Json, path: str) -> float | None:
+    """The number at a dotted path."""
+    value: Any = outcome
+    for part in path.split("."):
+        value = value[part]
+    return None if value is None else float(value)
+
+
+def shown(value: float | None, form: str) -> str:
+    """A figure as the table has it."""
+    if value is None:
+        return "unknown"
+    if form == "%":
+        return f"{value * 100:.3f}"
+    return format(round(value), form) if form == "d" else format(value, form)
+
+
+def difference(before: float | None, after: float | None, form: str) -> str:
+    """``after`` less ``before``, with its sign; 0 has none."""
+    if before is None or after is None:
+        return "unknown"
+    text = shown(after - before, form)
+    signed = text if text.startswith(("+", "-")) else f"+{text}"
+    return "0" if not any(digit in "123456789" for digit in signed) else signed
+
+
+def rows(surge: Json) -> list[tuple[str, str, str, str]]:
+    """The table of one surge. ``with_forecast`` may be None: then nothing could add to requests."""
+    before, after = surge["without_forecast"], surge["with_forecast"]
+    found = [("", WITHOUT, WITH, "difference")]
+    for name, path, form in ROWS:
+        one = figure(before, path)
+        two = None if after is None else figure(after, path)
+        found.append((name, shown(one, form), "-" if after is None else shown(two, form), difference(one, two, form)))
+    return found if after is not None else [(name, one, two, "") for name, one, two, _ in found]
+
+
+def verdict(surge: Json) -> str:
+    """One sentence on what the forecast did, whichever way it went."""
+    before, after = surge["without_forecast"], surge["with_forecast"]
+    if after is None:
+        return f"The forecast could not be tried: {surge['champion']['reason']}."
+    extra = difference(figure(before, "paid.node_minutes"), figure(after, "paid.node_minutes"), ".0f")
+    price = f"{extra} node-minutes"
+    if not after["forecast_minutes"]:
+        return f"The forecast never added anything, so it changed nothing ({price}; two runs differ by themselves)."
+    better, worse = _compared(before, after)
+    if better and worse:
+        return f"The forecast made {' and '.join(better)} better, {' and '.join(worse)} worse, for {price}."
+    if better:
+        return f"The forecast made {' and '.join(better)} better, for {price}."
+    if worse:
+        return f"The forecast did not help: {' and '.join(worse)} became worse, for {price}."
+    return f"The forecast did not help: latency and errors are the same, for {price}."
+
+
+def _compared(before: Json, after: Json) -> tuple[list[str], list[str]]:
+    better: list[str] = []
+    worse: list[str] = []
+    for name, path in JUDGED.items():
+        one, two = figure(before, path), figure(after, path)
+        if one is None or two is None or abs(two - one) <= CLEAR * one:
+            continue
+        (better if two < one else worse).append(name)
+    return better, worse
+
+
+def champion_text(champion: Json) -> str:
+    """The model behind the forecast, in one line."""
+    if not champion["version"]:
+        return f"no champion: {champion['reason']}"
+    return f"champion {champion['model']} {champion['version']}: {champion['reason']}"
+
+
+def heading(report: Json) -> str:
+    """Where and at which pace it was run."""
+    scale = report["time_scale"]
+    return f"{report['region']}, time_scale {scale:g}: a plant minute is {60 / scale:g} s"
+
+
+def text(report: Json) -> str:
+    """The whole report for a terminal."""
+    parts = []
+    for surge in report["surges"]:
+        parts += [f"{surge['surge']['title']} ({heading(report)})", champion_text(surge["champion"])]
+        parts += ["", aligned(rows(surge)), "", verdict(surge), ""]
+    return "\n".join(parts).rstrip()
+
+
+def aligned(table: Sequence[Sequence[str]]) -> str:
+    """Rows as columns, figures to the right, with a rule below the first."""
+    widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
+    lines = [
+        "  ".join(cell.rjust(widths[n]) if n else cell.ljust(widths[n]) for n, cell in enumerate(row)).rstrip()
+        for row in table
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def markdown(report: Json) -> str:
+    """The whole report as Markdown, with the waits and what they are in plant time."""
+    parts = [f"Run of {report['date']}, {heading(report)}.", ""]
+    for surge in report["surges"]:
+        window = f"{surge['surge']['rises']} to {surge['surge']['ends']}"
+        parts += [f"### {surge['surge']['title'][:1].upper()}{surge['surge']['title'][1:]}", ""]
+        parts += [f"Judged from {window} of plant time. {champion_text(surge['champion'])}.", ""]
+        parts += [_table(rows(surge)), "", f"**{verdict(surge)}**", ""]
+    parts += [f"### Waits at time_scale {report['time_scale']:g}", ""]
+    head = ("wait", "production, s", "drill, s", "in plant time, s")
+    listed = [
+        (wait["name"], f"{wait['production_s']:g}", f"{wait['drill_s']:g}", f"{wait['plant_s']:g}")
+        for wait in report["waits"]
+    ]
+    return "\n".join([*parts, _table([head, *listed]), "", f"Not scaled: {report['not_scaled']}."])
+
+
+def _table(table: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in table]
+    lines.insert(1, "|" + "---|" * len(table[0]))
+    return "\n".join(lines)
