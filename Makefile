@@ -20,7 +20,7 @@ BIN := .venv/bin
 SOURCES := $(wildcard dags include lab plugins models jetson_tasks tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearsal test test-faults conformance lab-up lab-down airflow lint format bench docs requirements
+.PHONY: help setup rehearsal surge test test-faults conformance lab-up lab-down airflow lint format bench docs requirements
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,11 +28,14 @@ help: ## list the targets
 setup: ## make .venv, install the pinned packages, build the lab's programs; does nothing the second time
 	@$(PYTHON) lab/setup.py
 
-rehearsal: setup ## days 1 and 5 on real clusters, end to end (REGIONS=, DAYS=, FAULT=gate|ice, KEEP=0|1, TRACE=file.csv)
+rehearsal: setup ## days 1, 2 and 5 on real clusters, end to end (REGIONS=, DAYS=, FAULT=gate|ice, KEEP=0|1, TRACE=file.csv)
 	@$(BIN)/python -m lab.rehearsal
 
 test: setup ## unit, DAG and lab tests
 	@$(BIN)/pytest $(wildcard tests/lab) tests/dags tests/unit -m "not faults" -n 2
+
+surge: setup ## a surge of traffic with and without the forecast, twelve times as fast; 40 minutes (SURGE=morning|burst, TRACE=file.csv)
+	@$(BIN)/python -m lab.surge
 
 test-faults: setup ## kill -9 and fault runs against the lab; takes long
 	@$(BIN)/pytest $(wildcard tests/lab) -m faults

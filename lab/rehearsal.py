@@ -51,7 +51,12 @@ PARSE_SECONDS = 90
 BESIDE_SECONDS = 900
 RESTORE_SECONDS = 90  # nodes that a rollback has emptied may still be leaving
 POLL_SECONDS = 1.0
-ANSWER_AFTER_SECONDS = 1.0  # an answer in the first half second of the wait can get lost
+# Airflow 3.3 fails a task that is answered before the scheduler has heard of its process's end. People are slower.
+HANDED_OVER = (
+    "Received executor event with state success for task instance "
+    "TaskInstanceKey(dag_id='{}', task_id='{}', run_id='{}'"
+)
+LONGEST_HAND_OVER_SECONDS = 15.0
 LOG_TAIL = 5  # lines of a failed task's log
 LOG_NOISE = ("::", "Worker startup", "Task failed with exception")
 FOLDERS = (airflows.ledger_folder, airflows.costs_folder, worlds.traffic_folder, worlds.models_folder)
@@ -197,6 +202,11 @@ def beside_conf(dag: str, regions: Sequence[str]) -> dict[str, Any]:
     return {}
 
 
+def handed_over(scheduler_log: str, dag_id: str, task_id: str, run_id: str) -> bool:
+    """Whether the scheduler has heard that the process of a task that waits for an answer has ended."""
+    return HANDED_OVER.format(dag_id, task_id, run_id) in scheduler_log
+
+
 @dataclass
 class Run:
     """The triggered run of a day, followed to its end: answers, faults and one line for each new record."""
@@ -268,11 +278,17 @@ class Run:
         if self.asked_since is None:
             self.asked_since = time.monotonic()
             print(f"\n{waiting[0]['subject']}\n\n{waiting[0].get('body') or ''}\n", flush=True)
-        if time.monotonic() - self.asked_since < ANSWER_AFTER_SECONDS:
+        if not self._handed_over(waiting[0]) and time.monotonic() - self.asked_since < LONGEST_HAND_OVER_SECONDS:
             return
         self.approver.answer(waiting[0], "Approve")
         self.answered = True
         print(f"[{time.monotonic() - self.begun:6.0f} s] {self.approver.user} approves\n", flush=True)
+
+    def _handed_over(self, question: Mapping[str, Any]) -> bool:
+        """Whether the scheduler knows that the asking task has ended its process; only its log tells."""
+        log = self.airflow.processes.logs / "scheduler.log"
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        return handed_over(text, self.day.dag, str(question["task_instance"]["task_id"]), self.run_id)
 
     def _say_failed_tasks(self) -> None:
         for task in self.client.troubled_tasks(self.day.dag, self.run_id):

@@ -154,14 +154,16 @@ class _Boot:
         self._start_beside("bridge", BOOT_SECONDS=str(self.options.node_boot_seconds))
         for plane in clusters:
             self._start_karpenter(plane)
-        scalers = [pool.submit(self._start_keda, plane) for plane in clusters]
+        scalers = [pool.submit(keda.start, self.processes, plane, self.keda_ports[plane.region]) for plane in clusters]
         self._start_plant()
         history.result()
         telemetry.start(self.processes, self.run_folder / "prometheus", self.prometheus_port, self._prometheus_config())
         self._start_beside("behind")
         self._note("Prometheus")
-        for done in (bill, *scalers):
+        bill.result()
+        for done in scalers:
             done.result()
+        self._note("KEDA")
 
     def _choose_ports(self, stack: ExitStack) -> None:
         each = planes.PORTS_NEEDED + KARPENTER_PORTS + keda.PORTS_NEEDED + BEHIND_PORTS
@@ -271,10 +273,6 @@ class _Boot:
     def _start_karpenter(self, plane: planes.ControlPlane) -> None:
         metrics, health = self.karpenter_ports[plane.region]
         start_karpenter(self.processes, self.estate, plane, self.aws_endpoint, metrics, health)
-
-    def _start_keda(self, plane: planes.ControlPlane) -> None:
-        keda.start(self.processes, plane, self.keda_ports[plane.region])
-        self._note(f"KEDA of {plane.region}")
 
     def _start_plant(self) -> None:
         command: list[str | Path] = [sys.executable, "-m", "lab.plant", "--state", self.options.folder]
