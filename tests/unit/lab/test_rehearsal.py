@@ -152,7 +152,7 @@ def test_the_run_is_real_and_only_its_windows_are_short() -> None:
 def test_a_question_is_answered_once_the_scheduler_knows_that_its_task_waits() -> None:
     line = (
         "2026-11-27T11:15:22.931969Z [info     ] Received executor event with state success for task instance "
-        "TaskInstanceKey(dag_id='day1_spot', task_id='await_approval', run_id='manual__2026', try_number=1, map_index=-1)"
+        "TaskInstanceKey(dag_id='day1_spot', task_id='await_approval', run_id='manual__2026', try_number=1)"
     )
     assert rehearsal.handed_over(line, "day1_spot", "await_approval", "manual__2026")
     assert not rehearsal.handed_over(line, "day1_spot", "await_approval", "manual__2027")
