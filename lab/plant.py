@@ -11,7 +11,7 @@ the demand, the share of its replicas in the estate.
 ``--start peak``, the default, begins at 10:00 UTC of the last weekday, whatever the clock says, so that every
 rehearsal faces the weekday peak; ``--start now`` follows the clock. ``--time-scale`` makes plant time pass faster:
 the day's pattern moves faster, a request per second stays one. ``--begins`` is the moment of the clock at which plant
-time is at its start and begins to pass faster; before it both pass alike. Without it that moment is now.
+time is at its start; before it nobody is served. Without it that moment is now.
 
 A region opens for requests when all its start replicas have been ready once, or ``--open-at`` of each Deployment:
 nobody calls a service that is still being set up. Before that it has no series. ``GET /metrics`` is Prometheus text,
@@ -321,19 +321,16 @@ def _state(region: RegionPlant) -> dict[str, Any]:
     return {"open": region.is_open, "offered_qps": round(region.offered_qps, 1), "services": services}
 
 
-def plant_time_at(start: float, passed: float, time_scale: float) -> float:
-    """Plant time ``passed`` seconds after it was ``start``; before that, below zero, it is no faster than the clock."""
-    return start + passed * (time_scale if passed >= 0 else 1.0)
-
-
 def run_clock(plant: Plant, start: float, time_scale: float, stop: threading.Event, wait: float = 0.0) -> None:
-    """Tick until ``stop`` is set. It is ``start`` after ``wait`` seconds; then time is ``time_scale`` times as fast."""
-    last = time.monotonic()
-    begun = last + wait
+    """Tick until ``stop`` is set. It is ``start`` after ``wait`` seconds, and nothing is served before; then plant time
+    passes ``time_scale`` times as fast as the clock.
+    """
+    begun = last = time.monotonic() + wait
     while not stop.wait(TICK_SECONDS):
         now = time.monotonic()
-        plant.tick(min(now - last, LONGEST_TICK_SECONDS), plant_time_at(start, now - begun, time_scale))
-        last = now
+        if now > begun:
+            plant.tick(min(now - last, LONGEST_TICK_SECONDS), start + (now - begun) * time_scale)
+            last = now
 
 
 def start_mode(text: str) -> str | float:

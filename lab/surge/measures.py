@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from statistics import median
 from typing import Any
 
+from include.levers.predictive_scaling.observe import TOLERANCE
 from include.levers.predictive_scaling.plan import need
 from include.levers.predictive_scaling.waste import Bounds, Waste, of_workload
 from include.rollout.gates import p95_within
@@ -84,13 +85,17 @@ class Paid:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All figures of one replay."""
+    """All figures of one replay. ``median_wait_s`` and ``longest_wait_s``: plant seconds from a further replica's being
+    wanted to its being ready, which tell how the drill's controllers compare with real ones.
+    """
 
     rest: Latency
     grpc: Latency
     errors: Errors
     cover: Cover
     paid: Paid
+    median_wait_s: float | None
+    longest_wait_s: float | None
     nodes_at_start: int
     most_nodes: int
     most_replicas: int
@@ -161,8 +166,36 @@ def leads(wanted: Sequence[int], samples: Sequence[Sample], workload: str, first
     found = []
     for level in range(before + 1, max(wanted[first:last], default=0) + 1):
         asked = next(minute for minute in range(first, last) if wanted[minute] >= level)
-        ready = (sample.minute for sample in samples if sample.ready[workload] >= level)
-        found.append(round(asked - next(ready, samples[-1].minute), 2))
+        found.append(round(asked - ready_since(samples, workload, level, asked), 2))
+    return found
+
+
+def ready_since(samples: Sequence[Sample], workload: str, level: int, minute: float) -> float:
+    """Since when so many replicas have been ready without a break at ``minute``; if they are not, when they are next.
+
+    Replicas that went again before they were needed are no lead. The end of the samples when they never are.
+    """
+    since: float | None = None
+    for sample in samples:
+        if sample.minute > minute and since is not None:
+            break
+        if sample.ready[workload] < level:
+            since = None
+        elif since is None:
+            since = sample.minute
+    return samples[-1].minute if since is None else since
+
+
+def waits(samples: Sequence[Sample], workload: str) -> list[float]:
+    """Plant seconds from being wanted to being ready of each replica beyond those of the first sample.
+
+    One that never is ready waits until the samples end.
+    """
+    found = []
+    for level in range(samples[0].ready[workload] + 1, max(sample.wanted[workload] for sample in samples) + 1):
+        asked = next(sample.minute for sample in samples if sample.wanted[workload] >= level)
+        ready = (s.minute for s in samples if s.minute >= asked and s.ready[workload] >= level)
+        found.append(round((next(ready, samples[-1].minute) - asked) * 60, 1))
     return found
 
 
@@ -227,20 +260,30 @@ def outcome(
     ahead: int,
     hold: int,
 ) -> Outcome:
-    """Every figure; ``protocols`` are REST and gRPC, ``window`` the minutes of the surge."""
+    """Every figure; ``protocols`` are REST and gRPC, ``window`` the minutes of the surge.
+
+    What is paid counts from ``ahead`` minutes before the surge on, when the forecast may first act on it: how the
+    scaling was set up before is no matter of the surge. Replicas are held against the need as the gate of day 2 has
+    it: an HPA leaves them as they are while they lack less than a tenth.
+    """
     first, last = window
-    need_of = {name: needs(own, bounds) for name, own in demand.items()}
+    standing = [sample for sample in samples if sample.minute >= first - ahead]
+    tolerant = replace(bounds, per_replica=bounds.per_replica * (1 + TOLERANCE))
+    need_of = {name: needs(own, tolerant) for name, own in demand.items()}
     rest, grpc = (latency(one, first, last, target_ms) for one in protocols)
+    waited = [seconds for name in demand for seconds in waits(standing, name)]
     acted = sum(any(value for value in minute) for minute in zip(*added.values(), strict=True))
     return Outcome(
         rest=rest,
         grpc=grpc,
         errors=errors(protocols, first, last),
         cover=cover(need_of, samples, first, last),
-        paid=paid(samples),
-        nodes_at_start=samples[0].nodes,
-        most_nodes=max(sample.nodes for sample in samples),
-        most_replicas=max(sum(sample.wanted.values()) for sample in samples),
+        paid=paid(standing),
+        median_wait_s=round(median(waited), 1) if waited else None,
+        longest_wait_s=max(waited, default=None),
+        nodes_at_start=standing[0].nodes,
+        most_nodes=max(sample.nodes for sample in standing),
+        most_replicas=max(sum(sample.wanted.values()) for sample in standing),
         forecast_minutes=acted,
         false_replica_minutes=false_extra(demand, added, bounds, ahead, hold).judged_extra,
     )

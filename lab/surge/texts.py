@@ -24,7 +24,9 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("replicas later than the demand", "cover.late", "d"),
     ("minutes with too few replicas", "cover.short_minutes", ".1f"),
     ("most replicas lacking", "cover.most_short", "d"),
-    ("nodes at the start", "nodes_at_start", "d"),
+    ("median wait of a replica, plant s", "median_wait_s", ".0f"),
+    ("longest wait of a replica, plant s", "longest_wait_s", ".0f"),
+    ("nodes 15 minutes before the surge", "nodes_at_start", "d"),
     ("replica-minutes paid", "paid.replica_minutes", ".0f"),
     ("node-minutes paid", "paid.node_minutes", ".0f"),
     ("vCPU-minutes paid", "paid.vcpu_minutes", ".0f"),
@@ -82,12 +84,17 @@ def verdict(surge: Json) -> str:
         return f"The forecast never added anything, so it changed nothing ({price}; two runs differ by themselves)."
     better, worse = _compared(before, after)
     if better and worse:
-        return f"The forecast made {' and '.join(better)} better, {' and '.join(worse)} worse, for {price}."
+        return f"The forecast made {listed(better)} better, {listed(worse)} worse, for {price}."
     if better:
-        return f"The forecast made {' and '.join(better)} better, for {price}."
+        return f"The forecast made {listed(better)} better, for {price}."
     if worse:
-        return f"The forecast did not help: {' and '.join(worse)} became worse, for {price}."
+        return f"The forecast did not help: {listed(worse)} became worse, for {price}."
     return f"The forecast did not help: latency and errors are the same, for {price}."
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _compared(before: Json, after: Json) -> tuple[list[str], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 import time
@@ -22,6 +23,7 @@ from include.forecast.server.asked import Hour, RefusedError, last_minute, probl
 from include.forecast.server.champions import Champions, Served
 from include.forecast.server.live import Live
 
+FIRST_LOOK_SECONDS = 60.0  # a storage that hangs must not keep the history from being read
 MOST_BYTES = 65_536  # 60 values with timestamps take 4,000
 PATHS = ("/predict", "/health", "/live", "/metrics")
 log = logging.getLogger(__name__)
@@ -119,8 +121,18 @@ class Service:
     def loops(self) -> list[tuple[Callable[[], None], float]]:
         """What runs beside the requests, with its interval: each in a thread of its own."""
         polls = [(region.champions.refresh, self.poll_seconds) for region in self.regions.values()]
-        ticks = [(region.live.tick, self.forecast_seconds) for region in self.regions.values() if region.live]
+        ticks = [
+            (functools.partial(first_look, region.champions, region.live), self.forecast_seconds)
+            for region in self.regions.values()
+            if region.live
+        ]
         return polls + ticks
+
+
+def first_look(champions: Champions, live: Live) -> None:
+    """A forecast, once the champion has been looked for: the very first would come without one, and the next late."""
+    champions.looked.wait(FIRST_LOOK_SECONDS)
+    live.tick()
 
 
 def iso(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Champions:
         self.region = registry.region
         self.served: Served | None = None
         self.problem = "the registry was not read yet"
+        self.looked = threading.Event()  # set once the registry has been looked at
         self._registry = registry
         self._prepare = prepare
         self._clock = clock
@@ -54,6 +56,7 @@ class Champions:
         if problem != self.problem:
             log.log(logging.WARNING if problem else logging.INFO, "%s: %s", self.region, problem or "champion is well")
         self.problem = problem
+        self.looked.set()
 
     def _follow(self, pointer: Pointer) -> str:
         served = self.served

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -873,3 +874,16 @@ def test_the_image_holds_the_versions_of_production() -> None:
     )
     assert {name: version for name, version in image.items() if production.get(name) != version} == {}
     assert not {"keras", "jax", "pandas", "apache-airflow"} & image.keys()
+
+
+def test_the_first_forecast_waits_for_the_first_look_at_the_registry() -> None:
+    order: list[str] = []
+    looked = threading.Event()
+    champions = SimpleNamespace(looked=looked)
+    ticking = SimpleNamespace(tick=lambda: order.append("tick"))
+    thread = threading.Thread(target=app.first_look, args=(champions, ticking))
+    thread.start()
+    order.append("champion")
+    looked.set()
+    thread.join(10)
+    assert order == ["champion", "tick"]

@@ -7,13 +7,13 @@ import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from include.estate import load_estate
 from lab.endpoints import Census, Endpoints
-from lab.plant import EDGES, FaultError, Faults, Plant, Service, parse_faults, plant_time_at, server, start_mode
+from lab.plant import EDGES, FaultError, Faults, Plant, Service, parse_faults, run_clock, server, start_mode
 from lab.queueing import load_of
 
 ESTATE = load_estate()
@@ -209,8 +209,26 @@ def test_usage_of_each_pod_under_the_names_of_kubelets(tmp_path: Path) -> None:
     assert values(plant.cadvisor())[f"container_cpu_usage_seconds_total{{{labels}}}"] > 12.0  # less pods, more each
 
 
-def test_plant_time_is_faster_only_once_it_has_begun() -> None:
-    assert [plant_time_at(1000, passed, 12) for passed in (-30, 0, 5)] == [970, 1000, 1060]
+class Ticks:
+    """Keeps what the clock says, and ends it after two ticks."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, float]] = []
+        self.stop = threading.Event()
+
+    def tick(self, seconds: float, plant_time: float) -> None:
+        self.seen.append((seconds, plant_time - 1000))
+        if len(self.seen) == 2:
+            self.stop.set()
+
+
+def test_nothing_is_served_before_plant_time_begins_and_then_it_is_faster() -> None:
+    ticks = Ticks()
+    run_clock(cast(Plant, ticks), 1000, 12, ticks.stop, wait=0.7)
+    (first, begun), (second, later) = ticks.seen
+    assert 0 < first < 2  # the seconds since the beginning, not since the process started
+    assert begun == pytest.approx(first * 12)
+    assert later == pytest.approx((first + second) * 12)
 
 
 def test_where_plant_time_starts_is_a_name_or_a_number() -> None:

@@ -23,6 +23,7 @@ from lab.surge.measures import (
     needs,
     outcome,
     paid,
+    waits,
 )
 
 BOUNDS = Bounds(280, 2, 20)
@@ -76,6 +77,11 @@ def test_the_lead_of_each_further_replica() -> None:
     assert leads(wanted, samples, "a", 2, 6) == [1.5, -0.25, -2]
 
 
+def test_replicas_that_went_again_before_they_were_needed_are_no_lead() -> None:
+    samples = [sample(0, 4, 4), sample(1, 2, 2), sample(2.5, 3, 3), sample(4.5, 4, 4), sample(6, 4, 4)]
+    assert leads([2, 2, 2, 3, 4, 4], samples, "a", 2, 6) == [0.5, -0.5]
+
+
 def test_replicas_against_the_need() -> None:
     wanted = {"a": [2, 2, 3, 4, 5, 5]}
     samples = [sample(0, 2, 2), sample(0.5, 4, 3), sample(3.25, 5, 4), sample(4.25, 5, 4), sample(6, 5, 4)]
@@ -87,6 +93,12 @@ def test_replicas_against_the_need() -> None:
 def test_without_a_further_replica_there_is_no_lead() -> None:
     found = cover({"a": [2, 2, 2]}, [sample(0, 2, 2), sample(3, 2, 2)], 1, 3)
     assert found == Cover(None, None, 0, 0, 0.0, 0)
+
+
+def test_how_long_a_replica_is_waited_for() -> None:
+    samples = [sample(0, 2, 2), sample(1, 4, 2), sample(1.5, 4, 3), sample(3, 5, 4), sample(4, 5, 4)]
+    assert waits(samples, "a") == [30, 120, 60]  # the last one never comes
+    assert waits(samples[:1], "a") == []
 
 
 def test_what_stood_is_paid_until_the_next_look() -> None:
@@ -105,17 +117,19 @@ def test_what_was_added_in_vain_knows_the_future_of_every_minute() -> None:
 def test_outcome_puts_it_together() -> None:
     found = outcome(
         protocols=(COUNTERS, COUNTERS),
-        samples=[sample(0, 2, 2), sample(1.5, 3, 3), sample(3, 3, 3, nodes=5)],
-        demand={"a": [500.0, 500, 600, 600]},
+        samples=[sample(0, 2, 2, nodes=9), sample(1.5, 3, 3), sample(3, 3, 3, nodes=5)],
+        # Two replicas and the tenth that an HPA leaves alone carry 616 requests a second, not 617.
+        demand={"a": [500.0, 616, 617, 617]},
         added={"a": [0.0, 700, None]},
         bounds=BOUNDS,
-        window=(1, 3),
+        window=(2, 3),
         target_ms=30,
         ahead=1,
         hold=0,
     )
-    assert found.rest == Latency(surge_ms=45.0, worst_minute_ms=47.5, minutes_above_target=1)
+    assert found.rest == Latency(surge_ms=23.8, worst_minute_ms=23.8, minutes_above_target=0)
     assert found.cover.median_lead == 0.5
     assert (found.nodes_at_start, found.most_nodes, found.most_replicas, found.forecast_minutes) == (4, 5, 3, 1)
     assert found.false_replica_minutes == 0
-    assert found.to_json()["paid"]["node_minutes"] == 12
+    assert (found.median_wait_s, found.longest_wait_s) == (None, None)  # the third was there when it began
+    assert found.to_json()["paid"]["node_minutes"] == 6  # from a minute before the surge on

@@ -21,6 +21,8 @@ WITHOUT: dict[str, Any] = {
         "most_short": 3,
     },
     "paid": {"replica_minutes": 1000.0, "node_minutes": 600.0, "vcpu_minutes": 2400.0, "usd": 1.5},
+    "median_wait_s": 110.0,
+    "longest_wait_s": 180.0,
     "nodes_at_start": 6,
     "most_nodes": 10,
     "most_replicas": 22,
@@ -96,6 +98,10 @@ def test_the_verdict_hides_nothing() -> None:
     assert texts.verdict(surge(silent)) == (
         "The forecast never added anything, so it changed nothing (+4 node-minutes; two runs differ by themselves)."
     )
+
+
+def test_names_are_listed_as_in_a_sentence() -> None:
+    assert [texts.listed(names) for names in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
 
 
 def test_errors_out_of_nothing_are_worse() -> None:
