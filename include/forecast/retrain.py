@@ -15,46 +15,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from include.clients.storage import Storage, open_storage
-from include.estate import EstateError, load_estate
+from include.forecast.contract import PROFILE, RetrainError, Workshop, country_of
 from include.forecast.registry import Action, Decision, NoChampionError, Pointer, Registry
 from include.forecast.traffic_table import TrafficTable
 
 if TYPE_CHECKING:
     from include.forecast.dataset import Array, Series
     from include.forecast.evaluation import Comparison
-    from include.forecast.features import Windows
 
 WINDOW_DAYS = 30
-PROFILE = "fast"  # of the network: fast, seed, or none (no network)
 MAX_AGE_DAYS = 2  # the newest stored day may be this old when a run starts
 POD_RESULT = Path("/airflow/xcom/return.json")  # where KubernetesPodOperator looks for what a pod returns
 Json = dict[str, Any]
-
-
-class RetrainError(RuntimeError):
-    """A region can't be trained; the message says why and what to do. Nothing was promoted."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """A trained candidate: its files, what kind it is and what is known of it before the test part was seen."""
-
-    model: str
-    folder: Path
-    metrics: Mapping[str, Any]
-
-
-class Workshop(Protocol):
-    """What the models offer to this module and to the watch."""
-
-    def train(self, series: Series, folder: Path) -> Sequence[Made]:
-        """Train on ``series`` and write files below ``folder``: the chosen candidate first, then the best naive."""
-
-    def replay(self, folder: Path, windows: Windows) -> Array:
-        """What a version whose files lie in ``folder`` says to ``windows``: [n, horizon]."""
 
 
 @dataclass(frozen=True)
@@ -90,23 +65,6 @@ def code_version() -> str:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def country_of(region: str) -> str | None:
-    """The country whose public holidays a region's traffic follows, by the estate; None where only weekends count.
-
-    Raises EstateError for a country without a calendar.
-    """
-    import holidays
-
-    found = load_estate().regions.get(region)
-    country = found.holidays if found else None
-    if country is not None and country not in holidays.list_supported_countries():
-        raise EstateError(
-            f"estate.yaml: regions.{region}.holidays is {country}, which has no calendar: use a code such as US, "
-            "or leave it out"
-        )
-    return country
 
 
 # --- Window and gate --------------------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ from include.clients.connections import SettingMissingError, prometheus_of, stor
 from include.estate import EstateError, load_estate
 
 if TYPE_CHECKING:
+    from include.forecast.contract import Workshop
     from include.forecast.registry import Registry
-    from include.forecast.retrain import Workshop
     from include.forecast.traffic_table import TrafficTable
     from include.forecast.watch import Watched
 
@@ -59,9 +59,9 @@ def champion_asset(region: str) -> Asset:
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
     """No retry for what a retry can't cure."""
+    from include.forecast.contract import RetrainError
     from include.forecast.dataset import DatasetError
     from include.forecast.registry import RegistryError
-    from include.forecast.retrain import RetrainError
     from include.forecast.traffic_table import TrafficError
 
     known = (TrafficError, RegistryError, RetrainError, DatasetError, SettingMissingError, EstateError)

@@ -1,4 +1,4 @@
-"""The models of this project as :mod:`include.forecast.retrain` wants them."""
+"""The models of this project as :mod:`include.forecast.contract` wants them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from include.forecast.api import Candidate
+from include.forecast.contract import PROFILE, Made, RetrainError, country_of
 from include.forecast.dataset import Array, Series, window_hash
 from include.forecast.features import Windows
 from include.forecast.lstm import PROFILES
-from include.forecast.retrain import PROFILE, Made, RetrainError, country_of
 from include.forecast.training import NAIVE_NAMES, Candidates, Settings, Tested, look_at_test, train_candidates
 from include.forecast.trees import TreeSettings
 from models.card import model_card

@@ -11,6 +11,7 @@ from include.clients.prometheus import Prometheus
 from include.clients.storage import Folder
 from include.estate import Estate
 from include.forecast import export, retrain
+from include.forecast.contract import RetrainError
 from include.forecast.registry import Action, Registry
 from include.forecast.traffic_table import TrafficTable, day_start, days_between
 from lab.surge.scenario import DAY, Surge, SurgeError
@@ -64,7 +65,7 @@ def train(table: TrafficTable, storage: Folder, region: str, surge: Surge, profi
     try:
         retrain.judge_data(table, registry, window, last + dt.timedelta(days=1))
         trained = retrain.train(table, registry, window, workshop)
-    except retrain.RetrainError as error:
+    except RetrainError as error:
         return Champion("", "", str(error), count, round(time.monotonic() - begun, 1), {})
     evaluated = retrain.evaluate(table, registry, trained, workshop)
     decision = retrain.promote(registry, evaluated)

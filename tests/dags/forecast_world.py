@@ -63,7 +63,7 @@ class FakeWorkshop:
         self.factor, self.broken = factor, broken
 
     def train(self, series: Any, folder: Path) -> list[Any]:
-        from include.forecast.retrain import Made
+        from include.forecast.contract import Made
 
         if series.name in self.broken:
             raise RuntimeError("the training process died")

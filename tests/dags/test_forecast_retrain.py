@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from include.clients.storage import Folder
+from include.forecast.contract import RetrainError
 from include.forecast.registry import Action, Registry
 from include.forecast.traffic_table import STEP, Day, TrafficTable, day_start
 from tests.dags.forecast_world import AP, EU, US, FakeWorkshop, demand, load, places  # noqa: F401
@@ -142,12 +143,12 @@ def test_old_data_is_refused(world: Path) -> None:
     assert (window.last, window.first, window.stored) == (LAST, LAST - dt.timedelta(days=9), 10)
     today = LAST + dt.timedelta(days=3)
     with pytest.raises(
-        retrain.RetrainError,
+        RetrainError,
         match="too old: the newest day is 2026-11-23, 3 days before 2026-11-26: run traffic_export",
     ):
         retrain.judge_data(table, registry(world, AP), window, today)
     assert actions(world, AP) == ["refused"]
-    with pytest.raises(retrain.RetrainError, match="no whole day of traffic is stored: run traffic_export"):
+    with pytest.raises(RetrainError, match="no whole day of traffic is stored: run traffic_export"):
         retrain.load_window(table, "nowhere")
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from include.estate import EstateError, load_estate
-from include.forecast import retrain
+from include.forecast import contract
+from include.forecast.contract import RetrainError, country_of
 from include.forecast.dataset import Series
 from include.forecast.features import floor_of, windows_of
 from include.forecast.lstm import PROFILES
-from include.forecast.retrain import RetrainError, country_of
 from include.forecast.trees import TreeSettings
 from include.forecast.workshop import ApiWorkshop
 
@@ -70,7 +70,7 @@ def test_a_country_without_a_calendar_is_refused_by_field(monkeypatch: pytest.Mo
     estate = load_estate()
     odd = estate.regions["us-east-1"].model_copy(update={"holidays": "XX"})
     changed = estate.model_copy(update={"regions": {**estate.regions, "us-east-1": odd}})
-    monkeypatch.setattr(retrain, "load_estate", lambda: changed)
+    monkeypatch.setattr(contract, "load_estate", lambda: changed)
     with pytest.raises(EstateError, match=r"regions\.us-east-1\.holidays is XX, which has no calendar"):
         country_of("us-east-1")
 
