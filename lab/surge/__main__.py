@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,29 +66,40 @@ def run(asked: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]
     region = asked.region or estate.canary_region
     pace = paces.pace_of(estate, asked.time_scale)
     surges = chosen(asked, estate)
+    report: dict[str, Any] = {
+        "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"),
+        "region": region,
+        "time_scale": pace.time_scale,
+        "profile": asked.profile,
+        "waits": [wait.shown(pace.time_scale) for wait in paces.waits(estate, pace)],
+        "not_scaled": paces.NOT_SCALED,
+        "surges": [],
+    }
     begun = time.monotonic()
     world = worlds.up([region], boot_options(asked.folder.resolve(), pace))
     try:
         stage = Stage(world, region, pace)
         stage.day_one(start_replicas(stage, surges[0], stage.scaling(use_forecast=False)))
         say("capacity as day 1 leaves it")
-        parts = [drill(stage, surge, asked.profile, say) for surge in surges]
+        for surge in surges:
+            report["surges"].append(drill(stage, surge, asked.profile, say))
+            report["seconds"] = round(time.monotonic() - begun, 1)
+            write(asked, report)  # what is known stays known when the next surge fails
     finally:
         world.down()
-    return {
-        "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"),
-        "region": region,
-        "time_scale": pace.time_scale,
-        "profile": asked.profile,
-        "seconds": round(time.monotonic() - begun, 1),
-        "waits": [wait.shown(pace.time_scale) for wait in paces.waits(estate, pace)],
-        "not_scaled": paces.NOT_SCALED,
-        "surges": parts,
-    }
+    return report
+
+
+def write(asked: argparse.Namespace, report: Mapping[str, Any]) -> None:
+    """Write the report where the command line wants it."""
+    asked.json.parent.mkdir(parents=True, exist_ok=True)
+    asked.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if asked.markdown:
+        asked.markdown.write_text(texts.markdown(report) + "\n", encoding="utf-8")
 
 
 def boot_options(folder: Path, pace: paces.Pace) -> worlds.Options:
-    """A world at the drill's pace; its plant keeps the clock's time until a replay begins."""
+    """A world at the drill's pace, without a history: every replay brings its own."""
     return worlds.Options(
         folder=folder,
         history_days=0,
@@ -113,10 +124,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (BuildError, Crashed, EstateError, RuntimeError, TimeoutError, TraceError, ValueError) as error:
         print(f"surge: {error}", file=sys.stderr)
         return 1
-    asked.json.parent.mkdir(parents=True, exist_ok=True)
-    asked.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if asked.markdown:
-        asked.markdown.write_text(texts.markdown(report) + "\n", encoding="utf-8")
     print(f"\n{texts.text(report)}\n\nreport: {asked.json}")
     return 0
 

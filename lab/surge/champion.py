@@ -5,31 +5,44 @@ from __future__ import annotations
 import datetime as dt
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from include.clients.prometheus import Prometheus
 from include.clients.storage import Folder
 from include.estate import Estate
 from include.forecast import export, retrain
-from include.forecast.contract import RetrainError
+from include.forecast.contract import RetrainError, Workshop
 from include.forecast.registry import Action, Registry
 from include.forecast.traffic_table import TrafficTable, day_start, days_between
-from lab.surge.scenario import DAY, Surge, SurgeError
+from lab.surge.scenario import DAY, NIGHTS, Surge, SurgeError
+
+
+@dataclass(frozen=True)
+class Night:
+    """One night's training: the last day that it knew, what it made, and what became of that."""
+
+    last_day: str
+    model: str
+    action: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Champion:
-    """What became of the training: ``version`` is empty when nothing was promoted, ``reason`` says why (not)."""
+    """Who leads after the last night; ``version`` is empty when no night promoted anything.
+
+    ``reason`` is that of its promotion, or of the last refusal. ``wape15`` is what the last night found on its newest
+    days, of its own candidate, the naives and the champion before it.
+    """
 
     model: str
     version: str
     reason: str
-    days: int
+    nights: tuple[Night, ...]
     seconds: float
     wape15: dict[str, float]
 
 
-def training_days(surge: Surge) -> tuple[dt.date, int]:
+def history_span(surge: Surge) -> tuple[dt.date, int]:
     """The first of the whole days (UTC) before the one of the surge, and how many there are."""
     last = dt.datetime.fromtimestamp(surge.begins, dt.UTC).date() - dt.timedelta(days=1)
     return last - dt.timedelta(days=surge.history_days - 1), surge.history_days
@@ -42,7 +55,7 @@ def read_traffic(
 
     Raises SurgeError when Prometheus lacks more than the odd minute of them.
     """
-    first, count = training_days(surge)
+    first, count = history_span(surge)
     start = day_start(first)
     end = start + count * DAY
     seen = export.observed(prometheus, estate.metrics, region, start + shift, end + shift, time.time())
@@ -56,26 +69,37 @@ def read_traffic(
 
 
 def train(table: TrafficTable, storage: Folder, region: str, surge: Surge, profile: str) -> Champion:
-    """Judge the data, train, evaluate and promote; a refusal is a result, not an error."""
+    """Train on each of the last nights before the surge, oldest first, as forecast_retrain would have.
+
+    A night that promotes nothing leaves the champion of the night before; a refusal is a result, not an error.
+    """
     begun = time.monotonic()
     registry, workshop = Registry(storage, region), retrain.default_workshop(profile)
-    first, count = training_days(surge)
-    last = first + dt.timedelta(days=count - 1)
-    window = retrain.load_window(table, region, last, count)
+    first, count = history_span(surge)
+    nights: list[Night] = []
+    wape15: dict[str, float] = {}
+    for before in reversed(range(NIGHTS)):
+        last = first + dt.timedelta(days=count - 1 - before)
+        night, found = train_night(table, registry, workshop, last)
+        nights.append(night)
+        wape15 = found or wape15
+    pointer = registry.pointer()
+    model = registry.manifest(pointer.version).model if pointer.version else ""
+    reason = pointer.decision.reason if pointer.decision else nights[-1].reason
+    return Champion(model, pointer.version, reason, tuple(nights), round(time.monotonic() - begun, 1), wape15)
+
+
+def train_night(
+    table: TrafficTable, registry: Registry, workshop: Workshop, last: dt.date
+) -> tuple[Night, dict[str, float]]:
+    """Judge the data up to ``last``, train, evaluate and promote; what became of it, and every WAPE at 15 minutes."""
+    window = retrain.load_window(table, registry.region, last)
     try:
         retrain.judge_data(table, registry, window, last + dt.timedelta(days=1))
         trained = retrain.train(table, registry, window, workshop)
     except RetrainError as error:
-        return Champion("", "", str(error), count, round(time.monotonic() - begun, 1), {})
+        return Night(str(last), "", str(Action.REFUSED), str(error)), {}
     evaluated = retrain.evaluate(table, registry, trained, workshop)
     decision = retrain.promote(registry, evaluated)
-    promoted = decision.action is Action.PROMOTED
-    wapes: dict[str, Any] = evaluated["figures"]["wape15"]
-    return Champion(
-        model=str(trained["model"]),
-        version=decision.version if promoted else "",
-        reason=decision.reason,
-        days=count,
-        seconds=round(time.monotonic() - begun, 1),
-        wape15={name: float(value) for name, value in wapes.items()},
-    )
+    wapes = {str(name): float(value) for name, value in evaluated["figures"]["wape15"].items()}
+    return Night(str(last), str(trained["model"]), str(decision.action), decision.reason), wapes

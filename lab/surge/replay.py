@@ -19,7 +19,7 @@ from lab import world as worlds
 from lab.surge import champion as champions
 from lab.surge import seen
 from lab.surge.measures import Outcome, needs, outcome
-from lab.surge.scenario import MINUTE, Surge, SurgeError, demand_by_minute, utc
+from lab.surge.scenario import MINUTE, NIGHTS, Surge, SurgeError, demand_by_minute, utc
 from lab.surge.stage import Stage
 
 SAID_EVERY_MINUTES = 10
@@ -27,9 +27,11 @@ SAID_EVERY_MINUTES = 10
 
 def drill(stage: Stage, surge: Surge, profile: str, say: Callable[[str], None]) -> dict[str, Any]:
     """The report's part on one surge."""
-    say(f"{surge.title}: training on {surge.history_days} days before it, profile {profile}")
+    say(f"{surge.title}: {NIGHTS} nights of training before it, profile {profile}")
     champion = train(stage, surge, profile)
-    say(f"{champion.model or 'nothing'}: {champion.reason} ({champion.seconds:.0f} s)")
+    for night in champion.nights:
+        say(f"{night.last_day} {night.model or 'nothing'}: {night.reason}")
+    say(f"champion {champion.version or 'none'} after {champion.seconds:.0f} s")
     before = replay(stage, surge, False, say)
     after = replay(stage, surge, True, say) if champion.version else None
     return {

@@ -26,6 +26,9 @@ SETUP_MINUTES = 50  # of plant time before the surge: the scaling is set up, and
 SURGE_MINUTES = 30  # over which latency and errors are judged
 AFTER_MINUTES = 10  # replayed after them, for the capacity that is paid
 RISE_MINUTES, MEAN_MINUTES = 15, 5
+WINDOW_DAYS = 30  # of traffic that a night trains on, as forecast_retrain does
+NIGHTS = 4  # before the surge, oldest first
+HISTORY_DAYS = WINDOW_DAYS + NIGHTS - 1
 TRAINING_DAYS = 8  # at least before a burst: as far as the predictor looks back
 STILL_MINUTES = 5  # a value that does not change for so long was not observed
 SYNTHETIC_DAYS = 35
@@ -76,7 +79,7 @@ def _around(name: str, title: str, rises: float, days: int, trace: Path | None =
 def morning() -> Surge:
     """The 09:00 step of the estate's weekday."""
     title = "the 09:00 step of the estate's weekday"
-    return _around("morning", title, MORNING - STEP_MINUTES * MINUTE, 30)
+    return _around("morning", title, MORNING - STEP_MINUTES * MINUTE, HISTORY_DAYS)
 
 
 def burst(estate: Estate, path: Path) -> Surge:
@@ -90,7 +93,7 @@ def burst(estate: Estate, path: Path) -> Surge:
         raise SurgeError(
             f"{path.name} has no rise in its second half and after {TRAINING_DAYS} days: give a longer trace"
         )
-    before = min(30, int((found - trace.start) // DAY))
+    before = min(HISTORY_DAYS, int((found - trace.start) // DAY))
     name = path.name.removesuffix(".gz").removesuffix(".csv")
     return _around("burst", f"the strongest burst of {name} ({utc(found)})", found, before, path)
 

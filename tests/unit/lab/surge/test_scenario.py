@@ -27,7 +27,7 @@ def test_the_morning_is_a_weekdays_step_with_time_to_set_up_before_it() -> None:
     surge = morning()
     moments = [utc(moment) for moment in (surge.begins, surge.rises, surge.ends, surge.until)]
     assert moments == ["2026-11-24T08:00Z", "2026-11-24T08:50Z", "2026-11-24T09:20Z", "2026-11-24T09:30Z"]
-    assert (surge.minutes, surge.history_days, surge.trace) == (90, 30, None)
+    assert (surge.minutes, surge.history_days, surge.trace) == (90, 33, None)
 
 
 def test_the_mornings_demand_is_the_estates() -> None:

@@ -9,7 +9,7 @@ import yaml
 from include.estate import load_estate
 from include.forecast.serving import options
 from lab import telemetry
-from lab.surge.champion import training_days
+from lab.surge.champion import history_span
 from lab.surge.pace import pace_of
 from lab.surge.scenario import morning
 from lab.surge.stage import at_pace, timeline_arguments
@@ -34,5 +34,5 @@ def test_prometheus_scrapes_what_the_drill_reads_every_second() -> None:
 
 
 def test_training_ends_the_day_before_the_surge() -> None:
-    first, days = training_days(morning())
-    assert (first.isoformat(), days) == ("2026-10-25", 30)
+    first, days = history_span(morning())
+    assert (first.isoformat(), days) == ("2026-10-22", 33)  # to 23 November; four nights of 30 days each
