@@ -27,7 +27,9 @@ from typing import Any
 
 import yaml
 
+from include.clients.storage import Folder
 from include.estate import ESTATE_FILE, Estate, EstateError, load_estate
+from include.forecast.registry import Registry
 from include.prices import AwsBook, load_aws_book
 from include.rollout.ledger import WHOLE_RUN, Chain, FolderStore, Ledger, Record, Step, last
 from include.rollout.lever import differences
@@ -200,6 +202,17 @@ def beside_conf(dag: str, regions: Sequence[str]) -> dict[str, Any]:
         # Trees and naives: minutes of networks for each region would be the longest part of the rehearsal.
         return {"regions": list(regions), "days": HISTORY_DAYS, "profile": "none"}
     return {}
+
+
+def without_champion(folder: Path, regions: Sequence[str]) -> dict[str, str]:
+    """The regions whose traffic no model forecasts better than the naives, each with the newest reason."""
+    found = {}
+    for region in regions:
+        registry = Registry(Folder(worlds.models_folder(folder)), region)
+        if not registry.pointer().version:
+            history = registry.history()
+            found[region] = history[-1].reason if history else "nothing was trained"
+    return found
 
 
 def handed_over(scheduler_log: str, dag_id: str, task_id: str, run_id: str) -> bool:
@@ -426,7 +439,10 @@ class Rehearsal:
         """Roll out one day and report it; returns its verdict."""
         specs = {region: reader.specs() for region, reader in lab.items()}
         self._await_prepared(number)
-        run = self._trigger(client, WEEK[number])
+        refused = without_champion(self.settings.folder, self.settings.regions) if number == 2 else {}
+        for region, reason in refused.items():
+            print(f"{region} has no champion, so that day 2 goes without the forecast: {reason}", flush=True)
+        run = self._trigger(client, WEEK[number], {"use_forecast": False} if refused else {})
         started = time.monotonic()
         state = run.follow()
         self.seconds[f"day {number}"] = round(time.monotonic() - started, 1)
@@ -492,12 +508,13 @@ class Rehearsal:
         if number in BEFORE:
             self.seconds[f"waited before day {number}"] = round(time.monotonic() - started, 1)
 
-    def _trigger(self, client: airflows.Client, day: Day) -> Run:
+    def _trigger(self, client: airflows.Client, day: Day, more: Mapping[str, Any]) -> Run:
         assert self.world is not None
         assert self.airflow is not None
         airflow, world = self.airflow, self.world
         client.unpause(day.dag)
-        run_id = client.trigger(day.dag, run_conf(day, self.settings.regions, str(world.state["prometheus"])))
+        conf = run_conf(day, self.settings.regions, str(world.state["prometheus"]))
+        run_id = client.trigger(day.dag, {**conf, **more})
         print(f"\ntriggered {day.dag}: {airflow.url}/dags/{day.dag}/runs/{run_id}", flush=True)
         approvers = self.estate.governance.approvers
 

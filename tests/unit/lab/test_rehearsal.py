@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from include.clients.storage import Folder
 from include.estate import EstateError, load_estate
+from include.forecast.registry import Action, Decision, Registry
 from include.rollout.ledger import FIRST_LINK, Record, Step
 from lab import rehearsal
 from lab.rehearsal import Faults, RehearsalError, Settings, open_window, settings_from, verdict_of
@@ -172,6 +174,24 @@ def test_day_2_is_told_where_prometheus_is() -> None:
     assert rehearsal.run_conf(day, ["us-east-1"], "http://127.0.0.1:9090")["prometheus_endpoint"] == (
         "http://127.0.0.1:9090"
     )
+
+
+def test_a_region_without_champion_is_named_with_the_reason(tmp_path: Path) -> None:
+    storage = Folder(rehearsal.worlds.models_folder(tmp_path))
+    registry = Registry(storage, "us-east-1")
+    registry.record(Decision(Action.KEPT, "1", "", "not promoted: blend ties with now_scaled", "2026-11-27T00:00:00Z"))
+    regions = ["us-east-1", "eu-central-1"]
+    assert rehearsal.without_champion(tmp_path, regions) == {
+        "us-east-1": "not promoted: blend ties with now_scaled",
+        "eu-central-1": "nothing was trained",
+    }
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "candidate.json").write_text("{}")
+    version = registry.add(
+        tmp_path / "made", model="blend", window={"last": "2026-11-27T00:00:00Z"}, metrics={}, code_version="1"
+    )
+    registry.move(registry.pointer(), Decision(Action.PROMOTED, version, "", "better", "2026-11-27T00:00:00Z"))
+    assert rehearsal.without_champion(tmp_path, regions) == {"eu-central-1": "nothing was trained"}
 
 
 def test_what_a_day_builds_on_is_made_for_the_labs_regions_only() -> None:
