@@ -59,6 +59,10 @@ def promote(candidate: str, rivals: Mapping[str, Comparison]) -> Promotion:
     """``candidate`` must beat every rival (the naives, the champion) on the newest data by more than the noise."""
     if not rivals:
         return Promotion(False, f"not promoted: {candidate} was compared with nothing")
+    if candidate in rivals:
+        return Promotion(
+            False, f"not promoted: the chosen forecast is the naive {candidate} itself, which a model must beat"
+        )
     for name, comparison in rivals.items():
         if not comparison.better:
             word = "ties with" if comparison.tie else "is worse than"

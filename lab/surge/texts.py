@@ -137,7 +137,7 @@ def aligned(table: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.rjust(widths[n]) if n else cell.ljust(widths[n]) for n, cell in enumerate(row)).rstrip()
         for row in table
     ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines.insert(1, "  ".join("-" * width for width in widths).rstrip())
     return "\n".join(lines)
 
 
@@ -147,7 +147,7 @@ def markdown(report: Json) -> str:
     for surge in report["surges"]:
         window = f"{surge['surge']['rises']} to {surge['surge']['ends']}"
         parts += [f"### {surge['surge']['title'][:1].upper()}{surge['surge']['title'][1:]}", ""]
-        parts += [f"Judged from {window} of plant time. {champion_text(surge['champion'])}.", ""]
+        parts += [f"Judged from {window} of plant time, {champion_text(surge['champion'])}.", ""]
         parts += [_table(rows(surge)), "", f"**{verdict(surge)}**", ""]
     parts += [f"### Waits at time_scale {report['time_scale']:g}", ""]
     head = ("wait", "production, s", "drill, s", "in plant time, s")

@@ -49,3 +49,9 @@ def test_a_tie_or_worse_is_not_promoted(comparison: Comparison, word: str) -> No
 
 def test_without_rivals_nothing_is_promoted() -> None:
     assert not promote("blend", {}).promoted
+
+
+def test_a_naive_is_not_promoted_over_itself() -> None:
+    found = promote("now", {"now": Comparison(0.0, 0.0), "yesterday": Comparison(-0.5, 0.01)})
+    assert not found.promoted
+    assert found.reason == "not promoted: the chosen forecast is the naive now itself, which a model must beat"
