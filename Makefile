@@ -34,7 +34,7 @@ rehearsal: setup ## days 1, 2 and 5 on real clusters, end to end (REGIONS=, DAYS
 test: setup ## unit, DAG and lab tests
 	@$(BIN)/pytest $(wildcard tests/lab) tests/dags tests/unit -m "not faults" -n 2
 
-surge: setup ## a surge of traffic with and without the forecast, twelve times as fast; 40 minutes (SURGE=morning|burst, TRACE=file.csv)
+surge: setup ## a surge of traffic with and without the forecast, twelve times as fast; 45 minutes (SURGE=morning|burst, TRACE=file.csv)
 	@$(BIN)/python -m lab.surge
 
 test-faults: setup ## kill -9 and fault runs against the lab; takes long

@@ -92,12 +92,24 @@ def test_the_verdict_hides_nothing() -> None:
     assert texts.verdict(surge(mixed)) == ("The forecast made P95 of REST better, errors worse, for +55 node-minutes.")
     same = with_forecast()
     assert texts.verdict(surge(same)) == (
-        "The forecast did not help: latency and errors are the same, for 0 node-minutes."
+        "The forecast did not help: latency and errors differ no more than two replays of the same kind do, "
+        "for 0 node-minutes."
     )
     silent = with_forecast(forecast_minutes=0, paid=WITHOUT["paid"] | {"node_minutes": 604.0})
     assert texts.verdict(surge(silent)) == (
         "The forecast never added anything, so it changed nothing (+4 node-minutes; two runs differ by themselves)."
     )
+
+
+def test_what_two_replays_of_the_same_kind_differ_by_is_a_tie() -> None:
+    near = with_forecast(
+        rest=LATENCY | {"surge_ms": 53.3},
+        grpc=LATENCY | {"surge_ms": 26.7},
+        errors=WITHOUT["errors"] | {"ratio": 0.0123 + 0.0007},
+    )
+    assert "differ no more than" in texts.verdict(surge(near))
+    beyond = {**near, "grpc": LATENCY | {"surge_ms": 26.6}, "errors": WITHOUT["errors"] | {"ratio": 0.0123 + 0.0008}}
+    assert texts.verdict(surge(beyond)) == ("The forecast made P95 of gRPC better, errors worse, for 0 node-minutes.")
 
 
 def test_names_are_listed_as_in_a_sentence() -> None:
