@@ -12,7 +12,8 @@ When new traffic was exported for every region, and at 03:30 UTC in any case: on
 the others from training. A region whose data and code were judged before is skipped.
 
 ## How to re-run
-Clear the failed task, or trigger it: `last` and `days` choose the window, `force` trains although nothing is new.
+Clear the failed task, or trigger it: `regions`, `last` and `days` choose what is trained on, `force` trains although
+nothing is new.
 With `AKIDB_TRAIN_IN_POD=<image>` in the environment of Airflow training runs in a pod
 (docs/forecast_operations.md).
 

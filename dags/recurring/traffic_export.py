@@ -13,7 +13,7 @@ Daily at 00:15 UTC for the day before. Each run also looks at the six days befor
 Clear the task, or run it for the past:
 `airflow backfill create --dag-id traffic_export --from-date 2026-11-01 --to-date 2026-11-30`. Days that are stored
 whole are skipped; a run that was killed goes on where it stopped. `force` reads them again all the same. What
-Prometheus has forgotten meanwhile is not replaced by less, except by `force`.
+Prometheus has forgotten meanwhile is not replaced by less, except by `force`. `regions` reads some regions only.
 
 ## How to undo
 Delete the day's file; the next run writes it again as long as Prometheus keeps the samples.
