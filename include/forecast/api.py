@@ -69,22 +69,10 @@ class Candidate:
         window = np.asarray(values, float)
         if not (np.isfinite(window) & (window >= 0)).all():
             raise CandidateError("every value must be a number of at least zero")
-        series = self.joined(window, timestamps[-1], history)
+        series = joined(self.tail, window, timestamps[-1], history)
         origin = np.array([len(series) - 1], dtype=np.int64)
         p50, p90 = self.forecast(Windows(Past(series), origin, self.floor, self.country))
         return p50[0], p90[0]
-
-    def joined(self, window: Array, end: datetime, history: Series | None) -> Series:
-        """Eight days that end with ``window``: the request above the caller's history above the saved tail."""
-        size = HISTORY_DAYS * self.tail.per_day + self.lookback
-        last = slot_of(end, self.step)
-        grid = np.full(size, np.nan)
-        for part in (self.tail, history):
-            if part is not None and part.step == self.step:
-                place(grid, last - size + 1, part)
-        grid[-len(window) :] = window
-        start = datetime.fromtimestamp((last - size + 1) * self.step * 60, UTC)
-        return Series(self.tail.name, start, self.step, grid)
 
     def save(self, folder: Path) -> None:
         """Write everything that ``load`` needs into ``folder``."""
@@ -114,6 +102,19 @@ class Candidate:
         except Exception as error:
             raise CandidateError(f"{folder.name} holds no usable candidate ({error}): train again") from error
         return cls(model, about["step"], about["floor"], about["country"], np.array(about["p90_above"]), tail)
+
+
+def joined(tail: Series, window: Array, end: datetime, history: Series | None) -> Series:
+    """Eight days that end with ``window``, whose last step holds ``end``; above ``history``, above ``tail``."""
+    step, size = tail.step, HISTORY_DAYS * tail.per_day + len(window)
+    last = slot_of(end, step)
+    grid = np.full(size, np.nan)
+    for part in (tail, history):
+        if part is not None and part.step == step:
+            place(grid, last - size + 1, part)
+    grid[-len(window) :] = window
+    start = datetime.fromtimestamp((last - size + 1) * step * 60, UTC)
+    return Series(tail.name, start, step, grid)
 
 
 def slot_of(moment: datetime, step: int) -> int:

@@ -25,19 +25,25 @@ FLOOR_SHARE = 0.02
 RATIO_LIMITS = (0.1, 10.0)
 LEVELS = (1, 3, 5, 10, 30, 60, 120, 240)
 LAGS = (1, 2, 5, 10, 15, 30, 45)
+# Columns of trees for yesterday and last week: minutes of level, and the minutes around that smooth the shape.
+SHAPES = ((5, (0, 7)), (15, (0, 2, 7, 20)), (60, (0, 7)))
+SEASONS = (("day", DAY), ("week", WEEK))
 
 
 class Past:
-    """A series with its means over any stretch in constant time; short gaps carry the last value on."""
+    """A series with its means over any stretch in constant time; short gaps carry the last value on.
+
+    ``sums``, ``squares`` and ``counts`` hold one entry more than ``values``: what came before each, and the whole.
+    """
 
     def __init__(self, series: Series) -> None:
         self.series = series
         self.values = fill_short_gaps(series.values, SHORT_GAP_MINUTES // series.step)
         observed = np.isfinite(self.values)
         known = np.where(observed, self.values, 0.0)
-        self._sums = np.concatenate([[0.0], np.cumsum(known)])
-        self._squares = np.concatenate([[0.0], np.cumsum(known * known)])
-        self._counts = np.concatenate([[0], np.cumsum(observed)])
+        self.sums = np.concatenate([[0.0], np.cumsum(known)])
+        self.squares = np.concatenate([[0.0], np.cumsum(known * known)])
+        self.counts = np.concatenate([[0], np.cumsum(observed)])
 
     def steps(self, minutes: int) -> int:
         """How many samples ``minutes`` are."""
@@ -46,12 +52,12 @@ class Past:
     def count(self, first: Indices, last: Indices) -> Indices:
         """How many of the samples ``first`` to ``last`` (both included) are there."""
         size = len(self.values)
-        counted: Indices = self._counts[np.clip(last + 1, 0, size)] - self._counts[np.clip(first, 0, size)]
+        counted: Indices = self.counts[np.clip(last + 1, 0, size)] - self.counts[np.clip(first, 0, size)]
         return counted
 
     def mean(self, first: Indices, last: Indices, share: float) -> Array:
         """The mean of the samples ``first`` to ``last`` (both included); NaN when fewer than ``share`` are there."""
-        return self._average(self._sums, first, last, share)
+        return self._average(self.sums, first, last, share)
 
     def level(self, index: Indices, minutes: int) -> Array:
         """The mean of the last ``minutes``; what is missing of them is left out, a quarter must be there."""
@@ -64,8 +70,8 @@ class Past:
     def deviation(self, index: Indices, minutes: int) -> Array:
         """The standard deviation of the last ``minutes``."""
         first = index - max(2, self.steps(minutes)) + 1
-        mean = self._average(self._sums, first, index, 0.5)
-        spread: Array = np.sqrt(np.maximum(self._average(self._squares, first, index, 0.5) - mean * mean, 0.0))
+        mean = self._average(self.sums, first, index, 0.5)
+        spread: Array = np.sqrt(np.maximum(self._average(self.squares, first, index, 0.5) - mean * mean, 0.0))
         return spread
 
     def _average(self, sums: Array, first: Indices, last: Indices, share: float) -> Array:
@@ -212,10 +218,10 @@ def tree_features(windows: Windows, ahead: Indices) -> dict[str, Array]:
 def _seasonal_columns(windows: Windows, ahead: Indices, scale: Array) -> dict[str, Array]:
     past, origins = windows.past, windows.origins
     columns: dict[str, Array] = {}
-    for name, period in (("day", DAY), ("week", WEEK)):
+    for name, period in SEASONS:
         before = origins - past.steps(period)
         shapes = {around: past.around(before + ahead, around) for around in (0, 2, 7, 20)}
-        for minutes, arounds in ((5, (0, 7)), (15, (0, 2, 7, 20)), (60, (0, 7))):
+        for minutes, arounds in SHAPES:
             rise = past.level(origins, minutes) / scale / np.fmax(past.level(before, minutes), windows.floor)
             columns |= {f"{name}_{minutes}_{around}": shapes[around] * rise for around in arounds}
         columns[f"{name}_level"] = past.level(before, 60) / scale

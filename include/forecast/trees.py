@@ -140,8 +140,12 @@ class Trees:
 
 def matrix(windows: Windows, steps: Indices) -> Array:
     """The features of each window for its own step."""
-    columns = {"step": steps.astype(float), **tree_features(windows, steps)}
-    return np.column_stack(list(columns.values()))
+    return np.column_stack(list(columns(windows, steps).values()))
+
+
+def columns(windows: Windows, steps: Indices) -> dict[str, Array]:
+    """The columns of ``matrix`` with their names."""
+    return {"step": steps.astype(float), **tree_features(windows, steps)}
 
 
 def _level(windows: Windows, minutes: int) -> Array:
