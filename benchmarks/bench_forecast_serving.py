@@ -73,7 +73,6 @@ def champion(data: Series) -> Candidate:
     windows = windows_of(data, floor_of(data.values), "US")
     trees = Trees()
     trees.fit(windows, windows)
-    trees.add(windows)
     blend = Blend([Seasonal(WEEK), trees, network()], [0.3, 0.4, 0.3])
     return Candidate(blend, 1, windows.floor, "US", np.full(15, 0.2), data.last_days(8))
 

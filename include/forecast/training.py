@@ -179,11 +179,11 @@ def _train(
     recent[Blend.name] = blended(recent, weights)
     models[Blend.name] = Blend([models[name] for name in weights], list(weights.values()))
     scores = candidate_scores(past, rolling)
-    # The trees learn on from the validation part; how high P90 lies was measured before, on data new to them.
+    # The trees learn again, with the validation part; how high P90 lies was measured before, on data new to them.
     above = {name: p90_above(recent[name], parts.validation.targets(), rolling.floor) for name in models}
     trees = models[Trees.name]
     assert isinstance(trees, Trees)
-    trees.add(parts.until_test)
+    trees.fit(parts.until_test, parts.validation)
     tail = series.last_days(HISTORY_DAYS)
     candidates = {
         name: Candidate(model, series.step, rolling.floor, settings.country, above[name], tail)
@@ -203,7 +203,7 @@ def _train_simple_and_trees(
     past = {name: model.predict(rolling)[:, -1] for name, model in models.items()}
     recent = {name: model.predict(parts.validation) for name, model in models.items()}
     trees, before = Trees(settings.trees), Trees(settings.trees)
-    before.add(parts.before_fold, last_only=True)
+    before.fit_last(parts.before_fold)
     trees.fit(parts.train, parts.validation)
     models[trees.name], recent[trees.name] = trees, trees.predict(parts.validation)
     past[trees.name] = np.concatenate([before.predict_last(parts.fold), recent[trees.name][:, -1]])

@@ -25,8 +25,9 @@ class TreeSettings:
 
     objective: str = "l1"
     bases: tuple[int, ...] = (15, 5)
-    rounds: int = 300
-    learning_rate: float = 0.02
+    # Half the rounds at twice the rate: the same error on data before the test part, half the time of a request.
+    rounds: int = 150
+    learning_rate: float = 0.04
     leaves: int = 31
     min_leaf: int = 200
     threads: int = 1
@@ -63,7 +64,7 @@ class Member:
 
 @dataclass
 class Trees:
-    """Members, averaged: each fit adds one for every base level."""
+    """Members, averaged: one for every base level."""
 
     settings: TreeSettings = field(default_factory=TreeSettings)
     members: list[Member] = field(default_factory=list)
@@ -71,16 +72,16 @@ class Trees:
 
     def fit(self, train: Windows, validation: Windows) -> None:  # noqa: ARG002 - one interface for all candidates
         """Learn from the training part; the number of rounds is fixed, so ``validation`` isn't needed."""
-        self.members = []
-        self.add(train)
+        every, some = np.full(len(train), train.horizon), _earlier_steps(train, self.settings.seed)
+        self.members = [
+            Member(base, self._boost(train, some, base), self._boost(train, every, base))
+            for base in self.settings.bases
+        ]
 
-    def add(self, train: Windows, *, last_only: bool = False) -> None:
-        """More members, learned from ``train``; forecasts are the mean of all of them."""
+    def fit_last(self, train: Windows) -> None:
+        """Learn the last step alone: only ``predict_last`` can be asked then."""
         every = np.full(len(train), train.horizon)
-        some = _earlier_steps(train, self.settings.seed)
-        for base in self.settings.bases:
-            early = None if last_only else self._boost(train, some, base)
-            self.members.append(Member(base, early, self._boost(train, every, base)))
+        self.members = [Member(base, None, self._boost(train, every, base)) for base in self.settings.bases]
 
     def predict(self, windows: Windows) -> Array:
         """[n, horizon] values: the features of all steps are made in one pass, a request has a single window."""
