@@ -179,7 +179,8 @@ def lstm(model: Lstm, minute: Minute) -> Forecast:
         window = inputs.copy()
         window[0, :, 0] = np.clip(recent.window / recent.scale - 1.0, *INPUT_LIMITS)
         change = session.run(None, {"window": window})[0][0].astype(float)
-        return np.maximum(base(recent) + trust * change * recent.scale, 0.0)
+        corrected: Array = np.maximum(base(recent) + trust * change * recent.scale, 0.0)
+        return corrected
 
     return forecast
 
@@ -205,7 +206,8 @@ class OnnxTrees:
                     for session, part in ((self.early, rows[:-1]), (self.last, rows[-1:]))
                 ]
             )
-            return np.maximum(recent.numbers[bases].mean() + recent.scale * changes, 0.0)
+            values: Array = np.maximum(recent.numbers[bases].mean() + recent.scale * changes, 0.0)
+            return values
 
         return forecast
 
@@ -238,7 +240,7 @@ def tree_features_of(minute: Minute) -> Forecast:
     log_level = list(known).index("log_level")
 
     def features(recent: Recent) -> Array:
-        factors = recent.numbers[places] / recent.scale / then_levels
+        factors: Array = recent.numbers[places] / recent.scale / then_levels
         factors[log_level] = np.log(recent.scale)
         return shapes * factors
 

@@ -75,7 +75,6 @@ def trees() -> Trees:
     some = windows.take(np.arange(0, len(windows), 20))
     made = Trees(TreeSettings(rounds=12, min_leaf=10))
     made.fit(some, some)
-    made.add(some)
     return made
 
 
