@@ -190,8 +190,7 @@ class OnnxTrees:
     """``Trees`` in ONNX Runtime: the change of all members is their mean, the levels that they start from differ."""
 
     bases: tuple[int, ...]
-    early: Any
-    last: Any
+    session: Any
 
     def __call__(self, minute: Minute) -> Forecast:
         """The plan of a minute."""
@@ -199,13 +198,7 @@ class OnnxTrees:
         bases = [minute.level(base) for base in self.bases]
 
         def forecast(recent: Recent) -> Array:
-            rows = features(recent)
-            changes = np.concatenate(
-                [
-                    session.run(None, {"features": part})[0][:, 0]
-                    for session, part in ((self.early, rows[:-1]), (self.last, rows[-1:]))
-                ]
-            )
+            changes = self.session.run(None, {"features": features(recent)})[0][:, 0]
             values: Array = np.maximum(recent.numbers[bases].mean() + recent.scale * changes, 0.0)
             return values
 

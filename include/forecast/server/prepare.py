@@ -21,7 +21,7 @@ import numpy as np
 from include.forecast.api import Candidate, CandidateError
 from include.forecast.blend import Blend, Model
 from include.forecast.dataset import Array
-from include.forecast.server.quick import EARLY, LAST, PROBES
+from include.forecast.server.quick import PROBES, TREES
 from include.forecast.trees import Trees
 
 HOURS = 4  # of the saved tail on which the server must agree with the candidate
@@ -50,11 +50,7 @@ def prepare(folder: Path) -> None:
     if candidate.step != 1:
         raise CandidateError(f"it forecasts every {candidate.step} minutes, the server every minute: train on 1 minute")
     for trees in trees_of(candidate.model):
-        for name, boosters in (
-            (EARLY, [member.early for member in trees.members]),
-            (LAST, [member.last for member in trees.members]),
-        ):
-            (folder / name).write_bytes(mean_of_boosters(boosters))
+        (folder / TREES).write_bytes(trees_as_onnx(trees))
     asked = [_asked(candidate, window, end) for window, end in probes(candidate)]
     (folder / PROBES).write_text(json.dumps(asked), encoding="utf-8")
 
@@ -101,8 +97,36 @@ class Nodes:
         return len(self.lists["nodes_treeids"]) - 1
 
 
-def mean_of_boosters(boosters: Sequence[Any]) -> bytes:
-    """LightGBM boosters as one ONNX file whose result is the mean of theirs, in double precision but for the sum."""
+def trees_as_onnx(trees: Trees) -> bytes:
+    """One ONNX file for both boosters of every member: [steps, columns] features in, [steps, 1] mean changes out.
+
+    The last row goes to the boosters of the last step, the rows above it to the others. Double precision but for the
+    sum.
+    """
+    from onnx import TensorProto, helper
+
+    early, last = [member.early for member in trees.members], [member.last for member in trees.members]
+    nodes = [
+        helper.make_node("Slice", ["features", "begin", "last"], ["rows_early"]),
+        helper.make_node("Slice", ["features", "last", "end"], ["rows_last"]),
+        mean_of_boosters(early, "rows_early", "changes_early"),
+        mean_of_boosters(last, "rows_last", "changes_last"),
+        helper.make_node("Concat", ["changes_early", "changes_last"], ["changes"], axis=0),
+    ]
+    places = {"begin": 0, "last": -1, "end": 2**31 - 1}
+    graph = helper.make_graph(
+        nodes,
+        "trees",
+        [helper.make_tensor_value_info("features", TensorProto.DOUBLE, ["n", early[0].num_feature()])],
+        [helper.make_tensor_value_info("changes", TensorProto.FLOAT, ["n", 1])],
+        [helper.make_tensor(name, TensorProto.INT64, [1], [place]) for name, place in places.items()],
+    )
+    opsets = [helper.make_opsetid("ai.onnx.ml", 3), helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString())
+
+
+def mean_of_boosters(boosters: Sequence[Any], rows: str, changes: str) -> Any:
+    """LightGBM boosters as one ONNX node from ``rows`` to ``changes``: the mean of theirs."""
     from onnx import TensorProto, helper
 
     nodes, leaves, tree = Nodes(), Nodes(), 0
@@ -116,17 +140,7 @@ def mean_of_boosters(boosters: Sequence[Any]) -> bytes:
     for name in ("nodes_values", "target_weights"):
         got = attributes.pop(name)
         attributes[f"{name}_as_tensor"] = helper.make_tensor(name, TensorProto.DOUBLE, [len(got)], got)
-    node = helper.make_node(
-        "TreeEnsembleRegressor", ["features"], ["changes"], domain="ai.onnx.ml", n_targets=1, **attributes
-    )
-    graph = helper.make_graph(
-        [node],
-        "trees",
-        [helper.make_tensor_value_info("features", TensorProto.DOUBLE, ["n", boosters[0].num_feature()])],
-        [helper.make_tensor_value_info("changes", TensorProto.FLOAT, ["n", 1])],
-    )
-    opsets = [helper.make_opsetid("ai.onnx.ml", 3), helper.make_opsetid("", 17)]
-    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString())
+    return helper.make_node("TreeEnsembleRegressor", [rows], [changes], domain="ai.onnx.ml", n_targets=1, **attributes)
 
 
 def _add_tree(nodes: Nodes, leaves: Nodes, tree: int, root: dict[str, Any], share: float) -> None:

@@ -34,7 +34,7 @@ from include.forecast.server.minute import (
     week_median,
 )
 
-EARLY, LAST, PROBES = "trees_early.onnx", "trees_last.onnx", "probes.json"
+TREES, PROBES = "trees.onnx", "probes.json"
 TOLERANCE = 1e-5
 
 
@@ -130,7 +130,7 @@ def plan_of(record: dict[str, Any], folder: Path) -> Plan:
     if kind == "Trees":
         # The base level is a part of each file's name.
         bases = tuple(int(path.name.split("_")[2]) for path in sorted(folder.glob("lightgbm_*_last.txt")))
-        return OnnxTrees(bases, *(session((folder / name).read_bytes()) for name in (EARLY, LAST)))
+        return OnnxTrees(bases, session((folder / TREES).read_bytes()))
     plans: dict[str, Callable[[Any, Minute], Forecast]] = {
         "Lstm": lstm,
         "Naive": naive,
