@@ -3,50 +3,32 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from include.clients.aws import AwsError
-from include.clients.kubernetes import CLUSTER_ROLE, DEPLOYMENT, NAMESPACE, PROMETHEUS_RULE, KubernetesError
-from include.clients.prometheus import PrometheusError
-from include.cost.focus import CostError
-from include.levers import objects
-from include.levers.common import Object, node_facts, owner_of, refusals, usd_hour
+from include.clients.kubernetes import CLUSTER_ROLE, DEPLOYMENT, NAMESPACE, PROMETHEUS_RULE
+from include.levers import checks, objects
+from include.levers.common import Object, owner_of
 from include.levers.cost_monitoring import live, plan
 from include.levers.cost_monitoring.live import World
 from include.levers.cost_monitoring.plan import CHARTS, MANAGER, SLOTS
-from include.prices import PriceBookError
-from include.rollout.lever import Check, Refused
-
-REPAIR = "repair what the message names, then start again"
+from include.rollout.lever import Check
 
 
 def run_checks(world: World) -> list[Check]:
     """Every check, in the order in which a person would repair them. Never raises for a failed check."""
-    reached = _guarded("cluster reachable", world, _reachable)
+    reached = checks.guarded("cluster reachable", world, checks.reachable)
     if not reached[0].passed:
         return reached
-    checks = [*reached]
+    found = [*reached]
     for name, check in {
         "installed already": _installed,
         "objects' owners": _owners,
         "manifests accepted": _dry_run,
-        "prices": _prices,
+        "prices": checks.prices,
         "metrics": _metrics,
     }.items():
-        checks += _guarded(name, world, check)
-    return checks
-
-
-def _guarded(name: str, world: World, check: Callable[[World], Iterator[Check]]) -> list[Check]:
-    try:
-        with refusals(world):
-            return list(check(world))
-    except (KubernetesError, AwsError, PrometheusError, Refused, PriceBookError, CostError) as error:
-        return [Check(name, False, str(error), REPAIR)]
-
-
-def _reachable(world: World) -> Iterator[Check]:
-    yield Check("cluster reachable", True, f"{world.cluster.name} answers, {world.cluster.version()}")
+        found += checks.guarded(name, world, check)
+    return found
 
 
 def _installed(world: World) -> Iterator[Check]:
@@ -74,21 +56,9 @@ def _foreign(world: World, name: str, found: Object) -> Check:
 
 
 def _owners(world: World) -> Iterator[Check]:
-    allowed, managed = world.estate.governance.may_change_objects_of, False
-    state = live.read_live(world)
-    for body in live.every_body(world, state):
-        found = objects.read(world, body)
-        owner = owner_of(found) if found and body["kind"] != "Namespace" else None
-        if owner is None:
-            continue
-        managed, what = True, objects.key_of(body)
-        if owner in allowed:
-            yield Check(f"owner of {what}", True, f"{what} is managed by {owner}, which the estate allows to change")
-        else:
-            remedy = f"remove it in {owner}, or add {owner} to governance.may_change_objects_of in estate.yaml"
-            yield Check(f"owner of {what}", False, f"{what} is managed by {owner}, which would undo the change", remedy)
-    if not managed:
-        yield Check("objects' owners", True, "no object to write is managed by Argo CD, Flux, Helm or Terraform")
+    bodies = [body for body in live.every_body(world, live.read_live(world)) if body["kind"] != "Namespace"]
+    things = {objects.key_of(body): objects.read(world, body) for body in bodies}
+    yield from checks.owners(world, things, "undo the change", "remove it")
 
 
 def _dry_run(world: World) -> Iterator[Check]:
@@ -124,29 +94,13 @@ def _in_existing_namespace(world: World, body: Object) -> Object:
     return tried
 
 
-def _prices(world: World) -> Iterator[Check]:
-    nodes = node_facts(world)
-    usd, unknown = usd_hour(world, nodes)
-    if usd is None:
-        remedy = (
-            "add the types to the price book with `python -m lab.derive_prices`, or see that EC2 quotes spot prices"
-        )
-        yield Check("prices", False, f"no price for {', '.join(unknown) or 'any node'}", remedy)
-    else:
-        yield Check("prices", True, f"{len(nodes)} nodes cost {usd:.4f} USD/h by price book and EC2")
-
-
 def _metrics(world: World) -> Iterator[Check]:
     metrics, region = world.estate.metrics, world.target.region
     pods = f'namespace="{world.estate.namespace}",region="{region}"'
-    for field, series in {
+    selectors = {
         "http_requests": f'{metrics.http_requests}{{region="{region}"}}',
         "grpc_requests": f'{metrics.grpc_requests}{{region="{region}"}}',
         "container CPU": f"container_cpu_usage_seconds_total{{{pods}}}",
         "Karpenter": f'up{{job="karpenter",region="{region}"}}',
-    }.items():
-        if world.prometheus.series_exists(series):
-            yield Check(f"metric {field}", True, f"{series} has samples")
-        else:
-            reason = f"Prometheus {world.prometheus.url} has no sample of {series} in the last 5 minutes"
-            yield Check(f"metric {field}", False, reason, "have Prometheus scrape it with the label region")
+    }
+    yield from checks.series_exist(world, selectors)

@@ -2,62 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from include.clients.aws import AwsError
 from include.clients.kubernetes import (
     API_SERVICE,
     DISRUPTION_BUDGET,
     SCALED_OBJECT,
     VERTICAL_AUTOSCALER,
-    KubernetesError,
 )
-from include.clients.prometheus import PrometheusError
-from include.forecast.registry import RegistryError
-from include.levers import objects
-from include.levers.common import Object, condition, deployments, name_of, node_facts, owner_of, refusals, usd_hour
+from include.levers import checks, objects
+from include.levers.common import Object, condition, deployments, name_of, owner_of
 from include.levers.predictive_scaling import live, plan, queries
 from include.levers.predictive_scaling.live import World
 from include.levers.predictive_scaling.plan import MANAGER
-from include.prices import PriceBookError
-from include.rollout.lever import Check, Refused
+from include.rollout.lever import Check
 
-REPAIR = "repair what the message names, then start again"
 EXTERNAL_METRICS = "v1beta1.external.metrics.k8s.io"
 OFF = "Off"
 
 
 def run_checks(world: World) -> list[Check]:
     """Every check, in the order in which a person would repair them. Never raises for a failed check."""
-    reached = _guarded("cluster reachable", world, _reachable)
+    reached = checks.guarded("cluster reachable", world, checks.reachable)
     if not reached[0].passed:
         return reached
-    keda = _guarded("KEDA", world, _keda)
-    checks = [*reached, *keda, *_guarded("workloads", world, _workloads)]
-    if all(check.passed for check in checks):
-        checks += _guarded("autoscalers", world, _autoscalers)
-        checks += _guarded("objects' owners", world, _owners)
-        checks += _guarded("manifests accepted", world, _dry_run)
+    keda = checks.guarded("KEDA", world, _keda)
+    found = [*reached, *keda, *checks.guarded("workloads", world, _workloads)]
+    if all(check.passed for check in found):
+        found += checks.guarded("autoscalers", world, _autoscalers)
+        found += checks.guarded("objects' owners", world, _owners)
+        found += checks.guarded("manifests accepted", world, _dry_run)
     for name, check in {
         "disruption budgets": _budgets,
         "champion": _champion,
-        "prices": _prices,
+        "prices": checks.prices,
         "metrics": _metrics,
     }.items():
-        checks += _guarded(name, world, check)
-    return checks
-
-
-def _guarded(name: str, world: World, check: Callable[[World], Iterator[Check]]) -> list[Check]:
-    try:
-        with refusals(world):
-            return list(check(world))
-    except (KubernetesError, AwsError, PrometheusError, RegistryError, Refused, PriceBookError) as error:
-        return [Check(name, False, str(error), REPAIR)]
-
-
-def _reachable(world: World) -> Iterator[Check]:
-    yield Check("cluster reachable", True, f"{world.cluster.name} answers, {world.cluster.version()}")
+        found += checks.guarded(name, world, check)
+    return found
 
 
 def _keda(world: World) -> Iterator[Check]:
@@ -136,25 +118,9 @@ def _vertical(world: World) -> Iterator[Check]:
 
 
 def _owners(world: World) -> Iterator[Check]:
-    things = {f"Deployment {name}": found for name, found in deployments(world).items()}
-    for body in live.final(world):
-        found = objects.read(world, body)
-        if found is not None:
-            things[objects.key_of(body)] = found
-    allowed, managed = world.estate.governance.may_change_objects_of, False
-    for what, thing in things.items():
-        owner = owner_of(thing)
-        if owner is None:
-            continue
-        managed = True
-        if owner in allowed:
-            yield Check(f"owner of {what}", True, f"{what} is managed by {owner}, which the estate allows to change")
-        else:
-            reason = f"{what} is managed by {owner}, which would set its fields and replicas back"
-            remedy = f"leave them out in {owner}, then add {owner} to governance.may_change_objects_of in estate.yaml"
-            yield Check(f"owner of {what}", False, reason, remedy)
-    if not managed:
-        yield Check("objects' owners", True, "no object is managed by Argo CD, Flux, Helm or Terraform")
+    things: dict[str, Object | None] = {f"Deployment {name}": found for name, found in deployments(world).items()}
+    things |= {objects.key_of(body): objects.read(world, body) for body in live.final(world)}
+    yield from checks.owners(world, things, "set its fields and replicas back", "leave them out")
 
 
 def _dry_run(world: World) -> Iterator[Check]:
@@ -200,35 +166,8 @@ def _champion(world: World) -> Iterator[Check]:
     yield Check("champion", True, f"{manifest.model} {manifest.version}, data up to {manifest.created}: {why}")
 
 
-def _prices(world: World) -> Iterator[Check]:
-    nodes = node_facts(world)
-    usd, unknown = usd_hour(world, nodes)
-    if usd is None:
-        remedy = (
-            "add the types to the price book with `python -m lab.derive_prices`, or see that EC2 quotes spot prices"
-        )
-        yield Check("prices", False, f"no price for {', '.join(unknown) or 'any node'}", remedy)
-    else:
-        yield Check("prices", True, f"{len(nodes)} nodes cost {usd:.4f} USD/h by price book and EC2")
-
-
 def _metrics(world: World) -> Iterator[Check]:
-    metrics, region = world.estate.metrics, f'region="{world.target.region}"'
-    selectors = {
-        "http_requests": f"{metrics.http_requests}{{{region}}}",
-        "http_status_label": f'{metrics.http_requests}{{{region},{metrics.http_status_label}!=""}}',
-        "http_duration": f"{metrics.http_duration}_bucket{{{region}}}",
-        "grpc_requests": f"{metrics.grpc_requests}{{{region}}}",
-        "grpc_status_label": f'{metrics.grpc_requests}{{{region},{metrics.grpc_status_label}!=""}}',
-        "grpc_duration": f"{metrics.grpc_duration}_bucket{{{region}}}",
-    }
-    for field, series in selectors.items():
-        if world.prometheus.series_exists(series):
-            yield Check(f"metric {field}", True, f"{series} has samples")
-        else:
-            reason = f"Prometheus {world.prometheus.url} has no sample of {series} in the last 5 minutes"
-            remedy = f"correct metrics.{field} in estate.yaml, or have Prometheus scrape it with the label region"
-            yield Check(f"metric {field}", False, reason, remedy)
+    yield from checks.series_exist(world, checks.request_series(world))
     yield from _pod_metrics(world)
 
 

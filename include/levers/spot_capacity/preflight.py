@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from include.clients.aws import AwsError
 from include.clients.kubernetes import (
     DISRUPTION_BUDGET,
     EC2_NODE_CLASS,
@@ -12,10 +11,9 @@ from include.clients.kubernetes import (
     NODE_CLAIM,
     NODE_POOL,
     POD,
-    KubernetesError,
 )
-from include.clients.prometheus import PrometheusError
-from include.levers.common import NODE_GROUP_LABEL, Object, cores, deployments, mebibytes, name_of, owner_of, refusals
+from include.levers import checks
+from include.levers.common import NODE_GROUP_LABEL, Object, cores, deployments, mebibytes, name_of
 from include.levers.spot_capacity.live import MANAGER, World, node_group, read_queue
 from include.levers.spot_capacity.plan import (
     NODE_CLASS,
@@ -26,45 +24,37 @@ from include.levers.spot_capacity.plan import (
     spread,
     step_domains,
 )
-from include.prices import PriceBookError, TooFewInstanceTypesError, choose_instance_types, load_aws_book
-from include.rollout.lever import Check, Refused
+from include.prices import choose_instance_types, load_aws_book
+from include.rollout.lever import Check
 
 
 def run_checks(world: World) -> list[Check]:
     """Every check, in the order in which a person would repair them. Never raises for a failed check."""
-    reached = _guarded("cluster reachable", world, _reachable)
+    reached = checks.guarded("cluster reachable", world, checks.reachable)
     if not reached[0].passed:
         return reached
-    served = _guarded("Karpenter's definitions", world, _definitions)
-    checks = [*reached, *served, *_guarded("workloads", world, _workloads)]
-    if all(check.passed for check in checks):
-        checks += _guarded("objects' owners", world, _owners)
-        checks += _guarded("disruption budgets", world, _budgets)
-        types = _guarded("instance types", world, _instance_types)
-        checks += types
-        checks += _guarded("domains", world, _domains)
+    served = checks.guarded("Karpenter's definitions", world, _definitions)
+    found = [*reached, *served, *checks.guarded("workloads", world, _workloads)]
+    if all(check.passed for check in found):
+        found += checks.guarded("objects' owners", world, _owners)
+        found += checks.guarded("disruption budgets", world, _budgets)
+        types = checks.guarded("instance types", world, _instance_types)
+        found += types
+        found += checks.guarded("domains", world, _domains)
         if types[0].passed:
-            checks += _guarded("manifests accepted", world, _dry_run)
-        checks += _guarded("way back", world, _way_back)
-    checks += _guarded("node group", world, _node_group)
-    checks += _guarded("interruption queue", world, _queue)
-    checks += _guarded("commitments", world, _commitments)
-    return [*checks, *_guarded("metrics", world, _metrics), *_guarded("Karpenter running", world, _karpenter)]
-
-
-def _guarded(name: str, world: World, check: Callable[[World], Iterator[Check]]) -> list[Check]:
-    try:
-        with refusals(world):
-            return list(check(world))
-    except (KubernetesError, AwsError, PrometheusError, Refused, PriceBookError, TooFewInstanceTypesError) as error:
-        return [Check(name, False, str(error), "repair what the message names, then start again")]
+            found += checks.guarded("manifests accepted", world, _dry_run)
+        found += checks.guarded("way back", world, _way_back)
+    found += checks.guarded("node group", world, _node_group)
+    found += checks.guarded("interruption queue", world, _queue)
+    found += checks.guarded("commitments", world, _commitments)
+    return [
+        *found,
+        *checks.guarded("metrics", world, _metrics),
+        *checks.guarded("Karpenter running", world, _karpenter),
+    ]
 
 
 # The cluster -----------------------------------------------------------------------------------------------------
-
-
-def _reachable(world: World) -> Iterator[Check]:
-    yield Check("cluster reachable", True, f"{world.cluster.name} answers, {world.cluster.version()}")
 
 
 def _definitions(world: World) -> Iterator[Check]:
@@ -102,18 +92,7 @@ def _owners(world: World) -> Iterator[Check]:
     things: dict[str, Object | None] = {f"Deployment {name}": found for name, found in deployments(world).items()}
     things |= {f"NodePool {name}": world.cluster.get(NODE_POOL, name) for name in POOLS}
     things[f"EC2NodeClass {NODE_CLASS}"] = world.cluster.get(EC2_NODE_CLASS, NODE_CLASS)
-    allowed = world.estate.governance.may_change_objects_of
-    for what, thing in things.items():
-        owner = owner_of(thing) if thing else None
-        if owner is None:
-            continue
-        if owner in allowed:
-            yield Check(f"owner of {what}", True, f"{what} is managed by {owner}, which the estate allows to change")
-        else:
-            remedy = f"make the change in {owner}, or add {owner} to governance.may_change_objects_of in estate.yaml"
-            yield Check(f"owner of {what}", False, f"{what} is managed by {owner}, which would undo the change", remedy)
-    if not any(thing and owner_of(thing) for thing in things.values()):
-        yield Check("objects' owners", True, "no object is managed by Argo CD, Flux, Helm or Terraform")
+    yield from checks.owners(world, things, "undo the change", "make the change")
 
 
 # Disruption budgets ----------------------------------------------------------------------------------------------
@@ -307,24 +286,8 @@ def stranded(world: World, family: str) -> Iterator[str]:
 
 
 def _metrics(world: World) -> Iterator[Check]:
-    metrics = world.estate.metrics
-    region = f'region="{world.target.region}"'
-    selectors = {
-        "http_requests": f"{metrics.http_requests}{{{region}}}",
-        "http_status_label": f'{metrics.http_requests}{{{region},{metrics.http_status_label}!=""}}',
-        "http_duration": f"{metrics.http_duration}_bucket{{{region}}}",
-        "grpc_requests": f"{metrics.grpc_requests}{{{region}}}",
-        "grpc_status_label": f'{metrics.grpc_requests}{{{region},{metrics.grpc_status_label}!=""}}',
-        "grpc_duration": f"{metrics.grpc_duration}_bucket{{{region}}}",
-        "memory": f"{metrics.memory}{{{region}}}",
-    }
-    for field, series in selectors.items():
-        if world.prometheus.series_exists(series):
-            yield Check(f"metric {field}", True, f"{series} has samples")
-        else:
-            reason = f"Prometheus {world.prometheus.url} has no sample of {series} in the last 5 minutes"
-            remedy = f"correct metrics.{field} in estate.yaml, or have Prometheus scrape it with the label region"
-            yield Check(f"metric {field}", False, reason, remedy)
+    memory = f'{world.estate.metrics.memory}{{region="{world.target.region}"}}'
+    yield from checks.series_exist(world, {**checks.request_series(world), "memory": memory})
 
 
 def _karpenter(world: World) -> Iterator[Check]:
