@@ -106,12 +106,19 @@ def series_from_frame(frame: pd.DataFrame, name: str) -> Series:
     value = next((column for column in VALUE_COLUMNS if column in frame), None)
     if "timestamp" not in frame or value is None:
         raise DatasetError(f"{name}: needs the columns timestamp and one of {', '.join(VALUE_COLUMNS)}")
-    try:
-        times = pd.to_datetime(frame["timestamp"], utc=True, format="ISO8601")
-        values = pd.to_numeric(frame[value]).to_numpy(float)
-    except (ValueError, TypeError) as error:
-        raise DatasetError(f"{name}: {error}") from error
-    return regular_grid(name, times.to_numpy("datetime64[s]").astype(np.int64), values)
+    # Numbers are refused: seconds, milliseconds and days of a spreadsheet look alike.
+    written = frame["timestamp"].astype(str) if frame["timestamp"].dtype.kind in "iuf" else frame["timestamp"]
+    times = pd.to_datetime(written, utc=True, format="ISO8601", errors="coerce")
+    values = pd.to_numeric(frame[value], errors="coerce")
+    for column, parsed, remedy in (
+        ("timestamp", times, "use ISO 8601 times such as 2026-11-24T09:00:00Z"),
+        (value, values, "use numbers, and nothing where none was observed"),
+    ):
+        wrong = np.flatnonzero(parsed.isna() & frame[column].notna())
+        if len(wrong):
+            shown = str(frame[column].iloc[wrong[0]])[:40]
+            raise DatasetError(f"{name}: {column} of sample {wrong[0] + 1} is {shown!r}: {remedy}")
+    return regular_grid(name, times.to_numpy("datetime64[s]").astype(np.int64), values.to_numpy(float))
 
 
 def regular_grid(name: str, seconds: NDArray[np.int64], values: Array, step: int | None = None) -> Series:

@@ -24,7 +24,7 @@ from include.forecast.dataset import (
 from tests.unit.forecast.traffic_series import daily
 
 
-def frame(*rows: tuple[str, float | None]) -> pd.DataFrame:
+def frame(*rows: tuple[object, object]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["timestamp", "qps"])
 
 
@@ -78,7 +78,12 @@ def test_every_kind_of_file_gives_the_same_series(tmp_path: Path, suffix: str) -
         (pd.DataFrame({"time": [1]}), "needs the columns timestamp and one of"),
         (frame(("2026-03-02T00:00:00Z", 1)), "1 samples with a time"),
         (frame(("2026-03-02T00:00:00Z", 1), ("2026-03-02T01:00:00Z", 2)), "60 minutes apart; 1 or 5 are supported"),
-        (frame(("yesterday", 1), ("today", 2)), "a: "),
+        (
+            frame(("2026-03-02T00:00:00Z", 1), ("yesterday", 2)),
+            "a: timestamp of sample 2 is 'yesterday': use ISO 8601 times such as",
+        ),
+        (frame((1772323200, 1), (1772323260, 2)), "a: timestamp of sample 1 is '1772323200': use ISO 8601"),
+        (frame(("2026-03-02T00:00:00Z", "many")), "a: qps of sample 1 is 'many': use numbers, and nothing where none"),
     ],
 )
 def test_what_is_no_series_is_refused(table: pd.DataFrame, message: str) -> None:
