@@ -20,6 +20,8 @@ HORIZON_MINUTES = 15
 DAY = MINUTES_PER_DAY
 WEEK = 7 * DAY
 SHORT_GAP_MINUTES = 5
+RECENT_MINUTES = 15  # of level and variation that forecasts are relative to
+LEVEL_SHARE = 0.25  # of a level's minutes must be there
 # A level below this share of the mean counts as this share: ratios stay finite when traffic stops.
 FLOOR_SHARE = 0.02
 RATIO_LIMITS = (0.1, 10.0)
@@ -61,7 +63,7 @@ class Past:
 
     def level(self, index: Indices, minutes: int) -> Array:
         """The mean of the last ``minutes``; what is missing of them is left out, a quarter must be there."""
-        return self.mean(index - max(1, self.steps(minutes)) + 1, index, 0.25)
+        return self.mean(index - max(1, self.steps(minutes)) + 1, index, LEVEL_SHARE)
 
     def around(self, index: Indices, minutes: int) -> Array:
         """The mean of ``minutes`` before and after; half must be there."""
@@ -123,7 +125,7 @@ class Windows:
 
     def scale(self) -> Array:
         """The level of the last 15 minutes, at least the floor: what forecasts are relative to."""
-        return np.fmax(self.past.level(self.origins, 15), self.floor)
+        return np.fmax(self.past.level(self.origins, RECENT_MINUTES), self.floor)
 
 
 def floor_of(values: Array) -> float:
@@ -205,7 +207,7 @@ def tree_features(windows: Windows, ahead: Indices) -> dict[str, Array]:
     scale = windows.scale()
     columns = {f"level_{minutes}": past.level(origins, minutes) / scale for minutes in LEVELS}
     columns |= {f"lag_{minutes}": past.level(origins - past.steps(minutes), 5) / scale for minutes in LAGS}
-    columns["variation"] = past.deviation(origins, 15) / scale
+    columns["variation"] = past.deviation(origins, RECENT_MINUTES) / scale
     columns["log_level"] = np.log(scale)
     columns |= _seasonal_columns(windows, ahead, scale)
     minute = minute_of_week(windows, np.zeros(1, np.int64))[:, 0] + ahead * past.series.step

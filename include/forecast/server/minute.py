@@ -17,8 +17,10 @@ from include.forecast.dataset import Array, Series
 from include.forecast.features import (
     DAY,
     LAGS,
+    LEVEL_SHARE,
     LEVELS,
     RATIO_LIMITS,
+    RECENT_MINUTES,
     SEASONS,
     SHAPES,
     WEEK,
@@ -29,8 +31,6 @@ from include.forecast.features import (
 from include.forecast.lstm import INPUT_LIMITS, Lstm
 from include.forecast.trees import columns
 
-LEVEL_SHARE = 0.25  # of a level's minutes must be there, as in Past.level
-RECENT_MINUTES = 15
 SCALE, VARIATION = -1, -2  # places in Recent.numbers; levels are counted from the front
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from include.forecast.dataset import Array
-from include.forecast.features import DAY, LAGS, LEVELS, WEEK, Past, Windows, floor_of
-from include.forecast.server.minute import RECENT_MINUTES, SCALE, VARIATION, Forecast, Minute, tree_features_of
+from include.forecast.features import DAY, LAGS, LEVELS, RECENT_MINUTES, WEEK, Past, Windows, floor_of
+from include.forecast.server.minute import SCALE, VARIATION, Forecast, Minute, tree_features_of
 from include.forecast.server.quick import Quick
 from include.forecast.trees import matrix
 from tests.unit.forecast.traffic_series import daily
