@@ -11,7 +11,7 @@ import datetime as dt
 import os
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -392,6 +392,17 @@ class Estate(_Model):
     def ordered_regions(self) -> list[str]:
         """The canary first, then the others in the order of the file."""
         return [self.canary_region, *(name for name in self.regions if name != self.canary_region)]
+
+    def region_choice(self) -> dict[str, Any]:
+        """JSON schema of a param that names regions, with the list of them for the trigger form."""
+        names = self.ordered_regions()
+        return {
+            "type": "array",
+            "items": {"type": "string", "enum": names},
+            "examples": names,
+            "minItems": 1,
+            "uniqueItems": True,
+        }
 
     def demand_scale(self) -> float:
         """Factor on the plan's QPS that puts the weekday peak at ``peak_share_of_capacity`` of the start capacity.

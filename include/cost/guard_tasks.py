@@ -27,7 +27,6 @@ def guard_params(estate: Estate | None = None) -> dict[str, Param]:
         estate = estate or load_estate()
     except EstateError:
         return {}
-    names = estate.ordered_regions()
     return {
         "allow_remedy": Param(
             False, type="boolean", description="On a spike ask for an approval to cap the NodePool that drives it"
@@ -48,13 +47,9 @@ def guard_params(estate: Estate | None = None) -> dict[str, Param]:
             description="When the look is taken; empty: the end of the schedule's hour, or now",
         ),
         "regions": Param(
-            names,
-            type="array",
-            items={"type": "string", "enum": names},
-            examples=names,
-            minItems=1,
-            uniqueItems=True,
+            estate.ordered_regions(),
             description="Regions to watch",
+            **estate.region_choice(),
         ),
     }
 

@@ -27,7 +27,6 @@ def validation_params(estate: Estate | None = None) -> dict[str, Param]:
         estate = estate or load_estate()
     except EstateError:
         return {}
-    names = estate.ordered_regions()
     window = estate.windows.validation_window_seconds
     return {
         "validation_window_seconds": Param(
@@ -40,13 +39,9 @@ def validation_params(estate: Estate | None = None) -> dict[str, Param]:
             description="End of the window; empty: the end of the schedule's day, or now when triggered by hand",
         ),
         "regions": Param(
-            names,
-            type="array",
-            items={"type": "string", "enum": names},
-            examples=names,
-            minItems=1,
-            uniqueItems=True,
+            estate.ordered_regions(),
             description="Regions whose nodes are counted and compared with their own baseline",
+            **estate.region_choice(),
         ),
     }
 

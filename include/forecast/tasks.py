@@ -113,19 +113,19 @@ def own_day(context: Mapping[str, Any]) -> dt.date:
     return run_date(context) - dt.timedelta(days=1)
 
 
-def _regions_param() -> Param:
-    return Param(
-        [], type="array", items={"type": "string"}, description="Only these regions; empty: all that the estate has."
-    )
+def _regions_param() -> dict[str, Param]:
+    """The param that names regions; none when the estate can't be read."""
+    try:
+        estate = load_estate()
+    except EstateError:
+        return {}
+    return {"regions": Param(estate.ordered_regions(), description="Only these regions", **estate.region_choice())}
 
 
 def check_wanted(region: str) -> None:
-    """Skip a region that the run was not asked for. Fails for a name that the estate does not have."""
-    asked = get_current_context()["params"].get("regions") or []
-    known = load_estate().ordered_regions()
-    if unknown := sorted(set(asked) - set(known)):
-        raise AirflowFailException(f"regions {', '.join(unknown)} are not in the estate: use {', '.join(known)}")
-    if asked and region not in asked:
+    """Skip a region that the run was not asked for."""
+    asked = get_current_context()["params"].get("regions")
+    if asked is not None and region not in asked:
         raise AirflowSkipException(f"{region}: the run was asked for {', '.join(asked)} only")
 
 
@@ -163,7 +163,7 @@ def failed_regions(states: Mapping[str, str | None], mapped: str, regions: Seque
 def export_params() -> dict[str, Param]:
     """The params of traffic_export."""
     return {
-        "regions": _regions_param(),
+        **_regions_param(),
         "day": Param(None, type=["null", "string"], format="date", description="The last day (UTC); empty: the run's."),
         "days": Param(
             7, type="integer", minimum=1, maximum=60, description="How many days, up to and with the last one."
@@ -206,7 +206,7 @@ def exporter_of(region: str) -> Any:
 def retrain_params() -> dict[str, Param]:
     """The params of forecast_retrain."""
     return {
-        "regions": _regions_param(),
+        **_regions_param(),
         "last": Param(
             None, type=["null", "string"], format="date", description="The last day to train on; empty: the newest."
         ),

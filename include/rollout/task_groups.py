@@ -527,18 +527,11 @@ def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict
     estate, _ = _estate_or_problem(estate)
     if estate is None:
         return arguments
-    names = estate.ordered_regions()
-    choice: dict[str, Any] = {
-        "items": {"type": "string", "enum": names},
-        "examples": names,
-        "minItems": 1,
-        "uniqueItems": True,
-    }
     reason = "Why; needed for an emergency, kept in the ledger"
     which = "Run id, or dag_id/run_id, to undo; empty for the last change that stands"
     arguments["params"] = {
         "lever": Param(EVERYTHING, type="string", enum=[EVERYTHING, *levers.LEVERS], description="What to undo"),
-        "regions": Param(names, type="array", description="Where to undo it", **choice),
+        "regions": Param(estate.ordered_regions(), description="Where to undo it", **estate.region_choice()),
         "run": Param("", type=["string", "null"], maxLength=300, description=which),
         "dry_run": Param(True, type="boolean", description="Only show what would be undone; nothing is written"),
         "emergency": Param(False, type="boolean", description="Skip the approval; the reason is required"),
