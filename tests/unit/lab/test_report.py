@@ -175,7 +175,7 @@ def test_a_failed_gate_shows_only_why() -> None:
 
 
 def test_an_applied_stage_shows_scalars_without_bookkeeping() -> None:
-    figures = {"nodes": 7, "share": 0.33333, "pods": {"spot": 8}, "names": ["a"], "long": "x" * 50}
+    figures = {"nodes": 7, "started_at": 1.8e9, "share": 0.33333, "pods": {"spot": 8}, "names": ["a"], "long": "x" * 50}
     line = report.line_of(
         record(Step.APPLIED, slot="step_1", title="30 % spot", seconds=40.0, soak_until="2026", figures=figures), 9
     )
