@@ -13,7 +13,8 @@ from lab.evidence import Figures
 
 DRILL = "interruption_drill"
 SHOWN = 8  # figures in one line; the ledger holds all of them
-HIDDEN = {"slot", "title", "soak_until", "started_at", "seconds"}  # the line says them in its own words, or the ledger does
+# The line says these in its own words, or the ledger does.
+HIDDEN = {"slot", "title", "soak_until", "started_at", "seconds"}
 # Steps that only mark a beginning: the line that matters is the one at the end.
 SILENT = {Step.PLAN, Step.DECISION}
 

@@ -36,13 +36,14 @@ from include.forecast.server.minute import (
 
 TREES, PROBES = "trees.onnx", "probes.json"
 TOLERANCE = 1e-5
+# Clients that send timestamps ask for different minutes in turn; one is about half a megabyte.
+KEPT_MINUTES = 16
 
 
 @dataclass(frozen=True)
-class Now:
-    """The minute of the newest request: what was computed for it serves the next one too."""
+class Prepared:
+    """A minute that was asked for: what was computed for its first request serves the next ones too."""
 
-    slot: int
     history: Series | None
     read: Callable[[Array], Recent]
     forecast: Forecast
@@ -61,7 +62,7 @@ class Quick:
     country: str | None
     p90_above: Array
     tail: Series
-    _now: Now | None = field(default=None, init=False)
+    _prepared: dict[int, Prepared] = field(default_factory=dict, init=False)
 
     @property
     def lookback(self) -> int:
@@ -75,22 +76,26 @@ class Quick:
         """
         if len(window) != self.lookback:
             raise CandidateError(f"{self.lookback} values are needed, not {len(window)}")
-        now = self._until(end, history)
-        p50 = now.forecast(now.read(window))
+        minute = self._minute(end, history)
+        p50 = minute.forecast(minute.read(window))
         p90 = with_p90(p50, self.p90_above, self.floor)
         if not np.isfinite(p90).all():
             raise CandidateError(f"{self.name} gives no number for this hour: set another champion")
         return p50, p90
 
-    def _until(self, end: datetime, history: Series | None) -> Now:
-        known, slot = self._now, slot_of(end, self.tail.step)
-        if known is None or known.slot != slot or known.history is not history:
+    def _minute(self, end: datetime, history: Series | None) -> Prepared:
+        slot = slot_of(end, self.tail.step)
+        found = self._prepared.get(slot)
+        if found is None or found.history is not history:
             # Whatever the hour holds, it has no gap: ones stand for it.
             series = joined(self.tail, np.ones(self.lookback), end, history)
             minute = Minute(series, self.lookback, self.floor, self.country)
             forecast = self.plan(minute)
-            known = self._now = Now(slot, history, minute.reader(), forecast)
-        return known
+            found = Prepared(history, minute.reader(), forecast)
+            others = [one for one in self._prepared.items() if one[0] != slot]
+            # One assignment: another thread sees the minutes of before or those of now.
+            self._prepared = dict([*others, (slot, found)][-KEPT_MINUTES:])
+        return found
 
 
 def session(network: bytes) -> Any:

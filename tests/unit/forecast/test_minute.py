@@ -11,7 +11,7 @@ import pytest
 from include.forecast.dataset import Array
 from include.forecast.features import DAY, LAGS, LEVELS, RECENT_MINUTES, WEEK, Past, Windows, floor_of
 from include.forecast.server.minute import SCALE, VARIATION, Forecast, Minute, tree_features_of
-from include.forecast.server.quick import Quick
+from include.forecast.server.quick import KEPT_MINUTES, Quick
 from include.forecast.trees import matrix
 from tests.unit.forecast.traffic_series import daily
 
@@ -86,3 +86,22 @@ def test_a_minute_is_computed_for_its_first_request_alone() -> None:
     assert len(made) == 2
     quick.predict(HOUR, end + timedelta(minutes=1), history=SERIES)
     assert len(made) == 3
+    quick.predict(HOUR, end)
+    assert len(made) == 3
+
+
+def test_the_last_minutes_are_kept() -> None:
+    made: list[Minute] = []
+
+    def plan(minute: Minute) -> Forecast:
+        made.append(minute)
+        return lambda recent: np.full(15, recent.scale)
+
+    quick = Quick(plan, "flat", 1.0, None, np.zeros(15), SERIES)
+    end = SERIES.at(len(SERIES) - 1)
+    for minute in [*range(KEPT_MINUTES + 1), *range(1, KEPT_MINUTES + 1)]:
+        quick.predict(HOUR, end + timedelta(minutes=minute))
+    assert len(made) == KEPT_MINUTES + 1
+    for _ in range(2):
+        quick.predict(HOUR, end)
+    assert len(made) == KEPT_MINUTES + 2
