@@ -65,7 +65,7 @@ def check_grid(timestamps: list[datetime]) -> None:
     # Offsets may differ: the differences of times with an offset are right all the same.
     moments = [moment if moment.tzinfo else moment.replace(tzinfo=UTC) for moment in timestamps]
     rising = all(after - before == MINUTE for before, after in pairwise(moments))
-    if rising and EARLIEST <= moments[0] and moments[-1] < LATEST:
+    if rising and moments[0] >= EARLIEST and moments[-1] < LATEST:
         return
     for place, moment in enumerate(moments):
         name, shown = f"timestamps[{place}]", timestamps[place].isoformat()
