@@ -71,37 +71,37 @@ def test_traffic_that_stopped_counts_as_the_floor() -> None:
     assert recent.numbers[VARIATION] == 0.0
 
 
-def test_a_minute_is_computed_for_its_first_request_alone() -> None:
+def counted() -> tuple[Quick, list[Minute]]:
+    """A model that forecasts the recent level, and the minutes that it was prepared for."""
     made: list[Minute] = []
 
     def plan(minute: Minute) -> Forecast:
         made.append(minute)
         return lambda recent: np.full(15, recent.scale)
 
-    quick = Quick(plan, "flat", 1.0, None, np.zeros(15), SERIES)
-    end = SERIES.at(len(SERIES) - 1)
-    first, second = (quick.predict(np.full(LOOKBACK, value), end + timedelta(seconds=value))[0] for value in (7.0, 9.0))
+    return Quick(plan, "flat", 1.0, None, np.zeros(15), SERIES), made
+
+
+END = SERIES.at(len(SERIES) - 1)
+
+
+def test_a_minute_is_computed_for_its_first_request_alone() -> None:
+    quick, made = counted()
+    first, second = (quick.predict(np.full(LOOKBACK, value), END + timedelta(seconds=value))[0] for value in (7.0, 9.0))
     assert (first[0], second[14], len(made)) == (7.0, 9.0, 1)
-    quick.predict(HOUR, end + timedelta(minutes=1))
+    quick.predict(HOUR, END + timedelta(minutes=1))
     assert len(made) == 2
-    quick.predict(HOUR, end + timedelta(minutes=1), history=SERIES)
+    quick.predict(HOUR, END + timedelta(minutes=1), history=SERIES)
     assert len(made) == 3
-    quick.predict(HOUR, end)
+    quick.predict(HOUR, END)
     assert len(made) == 3
 
 
 def test_the_last_minutes_are_kept() -> None:
-    made: list[Minute] = []
-
-    def plan(minute: Minute) -> Forecast:
-        made.append(minute)
-        return lambda recent: np.full(15, recent.scale)
-
-    quick = Quick(plan, "flat", 1.0, None, np.zeros(15), SERIES)
-    end = SERIES.at(len(SERIES) - 1)
+    quick, made = counted()
     for minute in [*range(KEPT_MINUTES + 1), *range(1, KEPT_MINUTES + 1)]:
-        quick.predict(HOUR, end + timedelta(minutes=minute))
+        quick.predict(HOUR, END + timedelta(minutes=minute))
     assert len(made) == KEPT_MINUTES + 1
     for _ in range(2):
-        quick.predict(HOUR, end)
+        quick.predict(HOUR, END)
     assert len(made) == KEPT_MINUTES + 2
