@@ -255,12 +255,8 @@ class Lstm:
 
     @cached_property
     def session(self) -> Any:
-        """ONNX Runtime on one thread: a request must not take every core."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        return onnxruntime.InferenceSession(self.onnx, options, providers=["CPUExecutionProvider"])
+        """The network in ONNX Runtime."""
+        return onnx_session(self.onnx)
 
     def predict(self, windows: Windows) -> Array:
         """[n, horizon] values."""
@@ -297,6 +293,15 @@ class Lstm:
         # A damaged network must show now, not at the first request.
         _ = lstm.session
         return lstm
+
+
+def onnx_session(network: bytes) -> Any:
+    """ONNX Runtime on one thread: a request must not take every core."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
 
 
 def best_trust(base: Array, corrected: Array, validation: Windows) -> float:

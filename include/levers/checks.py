@@ -43,11 +43,11 @@ def reachable(world: World) -> Iterator[Check]:
     yield Check("cluster reachable", True, f"{world.cluster.name} answers, {world.cluster.version()}")
 
 
-def owners(world: World, things: Mapping[str, Object | None], harm: str, instead: str) -> Iterator[Check]:
+def owners(world: World, things: Mapping[str, Object | None], harm: str, first: str) -> Iterator[Check]:
     """Nobody but those whom the estate names may manage what a lever writes.
 
-    ``things`` are by what messages call them, None where absent. ``harm`` is what the owner would do, ``instead`` what
-    to do there.
+    ``things`` are by what messages call them, None where absent. ``harm`` is what the owner would do; ``first`` is what
+    comes before adding it to the estate, or spares that, with ``{owner}`` in it.
     """
     allowed, managed = world.estate.governance.may_change_objects_of, False
     for what, thing in things.items():
@@ -59,7 +59,7 @@ def owners(world: World, things: Mapping[str, Object | None], harm: str, instead
             yield Check(f"owner of {what}", True, f"{what} is managed by {owner}, which the estate allows to change")
         else:
             reason = f"{what} is managed by {owner}, which would {harm}"
-            remedy = f"{instead} in {owner}, or add {owner} to governance.may_change_objects_of in estate.yaml"
+            remedy = f"{first.format(owner=owner)} add {owner} to governance.may_change_objects_of in estate.yaml"
             yield Check(f"owner of {what}", False, reason, remedy)
     if not managed:
         yield Check("objects' owners", True, "no object to write is managed by Argo CD, Flux, Helm or Terraform")

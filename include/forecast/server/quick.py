@@ -20,6 +20,7 @@ import numpy as np
 from include.forecast.api import CandidateError, joined, load_model, slot_of, with_p90
 from include.forecast.dataset import Array, Series
 from include.forecast.features import LOOKBACK_MINUTES
+from include.forecast.lstm import onnx_session
 from include.forecast.server.minute import (
     Forecast,
     Minute,
@@ -98,15 +99,6 @@ class Quick:
         return found
 
 
-def session(network: bytes) -> Any:
-    """ONNX Runtime on one thread: a request must not take every core."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-
-
 def load_quick(folder: Path) -> Quick:
     """The version in ``folder``, which ``prepare`` has been through. Raises CandidateError when it is of no use."""
     try:
@@ -135,7 +127,7 @@ def plan_of(record: dict[str, Any], folder: Path) -> Plan:
     if kind == "Trees":
         # The base level is a part of each file's name.
         bases = tuple(int(path.name.split("_")[2]) for path in sorted(folder.glob("lightgbm_*_last.txt")))
-        return OnnxTrees(bases, session((folder / TREES).read_bytes()))
+        return OnnxTrees(bases, onnx_session((folder / TREES).read_bytes()))
     plans: dict[str, Callable[[Any, Minute], Forecast]] = {
         "Lstm": lstm,
         "Naive": naive,

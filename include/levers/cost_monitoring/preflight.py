@@ -58,7 +58,7 @@ def _foreign(world: World, name: str, found: Object) -> Check:
 def _owners(world: World) -> Iterator[Check]:
     bodies = [body for body in live.every_body(world, live.read_live(world)) if body["kind"] != "Namespace"]
     things = {objects.key_of(body): objects.read(world, body) for body in bodies}
-    yield from checks.owners(world, things, "undo the change", "remove it")
+    yield from checks.owners(world, things, "undo the change", "remove it in {owner}, or")
 
 
 def _dry_run(world: World) -> Iterator[Check]:

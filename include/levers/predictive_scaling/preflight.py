@@ -120,7 +120,7 @@ def _vertical(world: World) -> Iterator[Check]:
 def _owners(world: World) -> Iterator[Check]:
     things: dict[str, Object | None] = {f"Deployment {name}": found for name, found in deployments(world).items()}
     things |= {objects.key_of(body): objects.read(world, body) for body in live.final(world)}
-    yield from checks.owners(world, things, "set its fields and replicas back", "leave them out")
+    yield from checks.owners(world, things, "set its fields and replicas back", "leave them out in {owner}, then")
 
 
 def _dry_run(world: World) -> Iterator[Check]:

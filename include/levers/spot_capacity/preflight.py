@@ -92,7 +92,7 @@ def _owners(world: World) -> Iterator[Check]:
     things: dict[str, Object | None] = {f"Deployment {name}": found for name, found in deployments(world).items()}
     things |= {f"NodePool {name}": world.cluster.get(NODE_POOL, name) for name in POOLS}
     things[f"EC2NodeClass {NODE_CLASS}"] = world.cluster.get(EC2_NODE_CLASS, NODE_CLASS)
-    yield from checks.owners(world, things, "undo the change", "make the change")
+    yield from checks.owners(world, things, "undo the change", "make the change in {owner}, or")
 
 
 # Disruption budgets ----------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ OWN = {"metadata": {"name": "b"}}
 
 def test_objects_of_others_are_refused_unless_the_estate_allows_it() -> None:
     things = {"Deployment a": HELM, "Deployment b": OWN, "Service c": None}
-    assert list(checks.owners(world(), things, "undo the change", "remove it")) == [
+    assert list(checks.owners(world(), things, "undo the change", "remove it in {owner}, or")) == [
         Check(
             "owner of Deployment a",
             False,
@@ -68,12 +68,13 @@ def test_objects_of_others_are_refused_unless_the_estate_allows_it() -> None:
             "remove it in helm, or add helm to governance.may_change_objects_of in estate.yaml",
         )
     ]
-    (allowed,) = checks.owners(world(allowed=("helm",)), things, "undo the change", "remove it")
+    (allowed,) = checks.owners(world(allowed=("helm",)), things, "undo the change", "remove it in {owner}, or")
     assert (allowed.passed, allowed.reason) == (
         True,
         "Deployment a is managed by helm, which the estate allows to change",
     )
-    (none,) = checks.owners(world(), {"Deployment b": OWN, "Service c": None}, "undo the change", "remove it")
+    free = {"Deployment b": OWN, "Service c": None}
+    (none,) = checks.owners(world(), free, "undo the change", "remove it in {owner}, or")
     assert (none.name, none.passed) == ("objects' owners", True)
 
 
