@@ -17,8 +17,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.estate import Estate
-from include.levers.common import SPREAD, NodeFact, Object, cores, mebibytes, node_price, total
+from include.levers.common import SPREAD, NodeFact, Object, node_price, total
 from include.prices import AwsBook, Choice, usd_month
+from include.quantities import cores, mebibytes
 from include.rollout.gates import Comparison, Gate
 from include.rollout.lever import Difference, Plan, Stage, Undo
 
@@ -342,7 +343,8 @@ def pods_per_node(estate: Estate, cpu: float, memory_mib: float) -> int:
     """How many AkiDB pods fit a node with this allocatable, counted with the largest request of the workloads."""
     requests = [w.requests for w in estate.workloads.values()]
     return min(
-        int(cpu // max(cores(r.cpu) for r in requests)), int(memory_mib // max(mebibytes(r.memory) for r in requests))
+        int(Decimal(str(cpu)) // max(cores(r.cpu) for r in requests)),
+        int(Decimal(str(memory_mib)) // max(mebibytes(r.memory) for r in requests)),
     )
 
 
@@ -409,6 +411,16 @@ def _notes(
         f"steps {asked} become {given} of the pods: {settings.domains} domains need at least {settings.domains} nodes",
         f"{group.floor} nodes of {group.name} stay for system pods: they cost money and don't count in the share",
         "adding the spread constraint restarts every AkiDB pod once; a rollback does so again",
+        _expiry(estate.spot.expire_after),
         "the cost after is a forecast: each domain on its cheapest type at the book's spot price",
         *book.assumptions,
+    )
+
+
+def _expiry(expire_after: str) -> str:
+    if expire_after == "Never":
+        return "new nodes don't expire: they are replaced when they drift, as many at once as the pools' budgets allow"
+    return (
+        f"nodes expire {expire_after} after their birth, those of one step within the same hour: pools' budgets don't "
+        "hold expiry back, only PodDisruptionBudgets do; spot.expire_after Never leaves it to drift"
     )
