@@ -9,27 +9,11 @@ from typing import Any
 
 from include.clients.kubernetes import DEPLOYMENT, NODE, NODE_POOL, POD, Cluster
 from include.cost.guard import MANAGER, Situation
+from include.quantities import cores, mebibytes
 
 POOL_LABEL = "karpenter.sh/nodepool"
 LIMIT_PATH = ("f:spec", "f:limits", "f:cpu")
-MIB = Decimal(1024**2)
-UNITS = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4, "k": 10**3, "M": 10**6, "G": 10**9}  # bytes
 Object = dict[str, Any]
-
-
-def cores(quantity: str | float | None) -> Decimal:
-    """A CPU quantity in cores; nothing is 0."""
-    text = str(quantity or 0)
-    return Decimal(text.removesuffix("m")) / 1000 if text.endswith("m") else Decimal(text)
-
-
-def mebibytes(quantity: str | float | None) -> Decimal:
-    """A memory quantity in MiB; nothing is 0."""
-    text = str(quantity or 0)
-    for unit, factor in UNITS.items():
-        if text.endswith(unit):
-            return Decimal(text.removesuffix(unit)) * factor / MIB
-    return Decimal(text) / MIB
 
 
 def read_situation(cluster: Cluster, region: str, pool: str, namespace: str) -> Situation:
@@ -41,7 +25,7 @@ def read_situation(cluster: Cluster, region: str, pool: str, namespace: str) -> 
     limit = live.get("spec", {}).get("limits", {}).get("cpu")
     said = live.get("status", {}).get("resources", {}).get("cpu")
     # Karpenter's own count also holds nodes that are on their way; the larger of the two is never too little.
-    used = max(cores(said), _capacity(nodes))
+    used = max(cores(said or 0), _capacity(nodes))
     waiting = waiting_cpu(cluster.list(DEPLOYMENT, namespace), cluster.list(POD, namespace), nodes)
     owners = {"entries": limit_owners(live)}
     limit_cpu = None if limit is None else cores(limit)
@@ -66,8 +50,8 @@ def waiting_cpu(deployments: Sequence[Object], pods: Sequence[Object], nodes: Se
         placed = sum(1 for pod in mine if pod["spec"].get("nodeName") and not pod["metadata"].get("deletionTimestamp"))
         missing = max(0, spec.get("replicas", 1) - placed)
         requests = [c.get("resources", {}).get("requests", {}) for c in spec["template"]["spec"]["containers"]]
-        cpu += missing * sum((cores(r.get("cpu")) for r in requests), Decimal(0))
-        memory += missing * sum((mebibytes(r.get("memory")) for r in requests), Decimal(0))
+        cpu += missing * sum((cores(r.get("cpu", 0)) for r in requests), Decimal(0))
+        memory += missing * sum((mebibytes(r.get("memory", 0)) for r in requests), Decimal(0))
     if not cpu and not memory:
         return Decimal(0)
     return max(cpu * _per(nodes, cores, "cpu"), memory * _per(nodes, mebibytes, "memory"))

@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from include.clients.kubernetes import NODE_POOL
 from include.cost.guard import MANAGER, floor_of
-from include.cost.guard_live import Object, cores, limit_owners, read_situation
+from include.cost.guard_live import Object, limit_owners, read_situation
 from include.levers import checks
 from include.levers.common import World, refusals
+from include.quantities import cores
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target, Undo
 

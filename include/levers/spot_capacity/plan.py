@@ -17,8 +17,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.estate import Estate
-from include.levers.common import SPREAD, NodeFact, Object, cores, mebibytes, node_price, total
+from include.levers.common import SPREAD, NodeFact, Object, node_price, total
 from include.prices import AwsBook, Choice, usd_month
+from include.quantities import cores, mebibytes
 from include.rollout.gates import Comparison, Gate
 from include.rollout.lever import Difference, Plan, Stage, Undo
 
@@ -314,21 +315,29 @@ def gates(estate: Estate, drill: bool = False) -> tuple[Gate, ...]:
     """The gates of every stage; the drill adds how soon Karpenter reacts."""
     targets = estate.targets
 
-    def gate(name: str, comparison: Comparison, field: str, unit: str, samples: int, threshold: float) -> Gate:
-        return Gate(name, comparison, threshold, unit, samples, f"estate targets.{field}")
+    def gate(
+        name: str,
+        comparison: Comparison,
+        field: str,
+        unit: str,
+        samples: int,
+        threshold: float,
+        *,
+        safety: bool = False,
+    ) -> Gate:
+        return Gate(name, comparison, threshold, unit, samples, f"estate targets.{field}", safety)
 
     below, at_most, at_least = Comparison.BELOW, Comparison.AT_MOST, Comparison.AT_LEAST
     notices, stop = targets.unplanned_notices_per_soak, targets.interruption_stop_rate
+    pending = f"estate targets.pending_seconds {targets.pending_seconds}"
     made = [
         gate("unplanned_notices", at_most, "unplanned_notices_per_soak", "notices", 1, notices),
         gate("interruption_rate_24h", below, "interruption_stop_rate", "ratio", 1, stop),
-        gate("p95_ms", at_most, "p95_ms", "ms", 100, targets.p95_ms),
-        gate("p95_ms_grpc", at_most, "p95_ms", "ms", 100, targets.p95_ms),
-        gate("error_ratio", below, "error_ratio", "ratio", 100, targets.error_ratio),
-        gate("availability", at_least, "availability", "ratio", 3, targets.availability),
-        Gate(
-            "pods_pending_too_long", at_most, 0, "pods", 1, f"estate targets.pending_seconds {targets.pending_seconds}"
-        ),
+        gate("p95_ms", at_most, "p95_ms", "ms", 100, targets.p95_ms, safety=True),
+        gate("p95_ms_grpc", at_most, "p95_ms", "ms", 100, targets.p95_ms, safety=True),
+        gate("error_ratio", below, "error_ratio", "ratio", 100, targets.error_ratio, safety=True),
+        gate("availability", at_least, "availability", "ratio", 3, targets.availability, safety=True),
+        Gate("pods_pending_too_long", at_most, 0, "pods", 1, pending, safety=True),
     ]
     if drill:
         made.append(gate("cordon_seconds", at_most, "cordon_seconds", "s", 1, targets.cordon_seconds))
@@ -342,7 +351,8 @@ def pods_per_node(estate: Estate, cpu: float, memory_mib: float) -> int:
     """How many AkiDB pods fit a node with this allocatable, counted with the largest request of the workloads."""
     requests = [w.requests for w in estate.workloads.values()]
     return min(
-        int(cpu // max(cores(r.cpu) for r in requests)), int(memory_mib // max(mebibytes(r.memory) for r in requests))
+        int(Decimal(str(cpu)) // max(cores(r.cpu) for r in requests)),
+        int(Decimal(str(memory_mib)) // max(mebibytes(r.memory) for r in requests)),
     )
 
 
@@ -409,6 +419,16 @@ def _notes(
         f"steps {asked} become {given} of the pods: {settings.domains} domains need at least {settings.domains} nodes",
         f"{group.floor} nodes of {group.name} stay for system pods: they cost money and don't count in the share",
         "adding the spread constraint restarts every AkiDB pod once; a rollback does so again",
+        _expiry(estate.spot.expire_after),
         "the cost after is a forecast: each domain on its cheapest type at the book's spot price",
         *book.assumptions,
+    )
+
+
+def _expiry(expire_after: str) -> str:
+    if expire_after == "Never":
+        return "new nodes don't expire: they are replaced when they drift, as many at once as the pools' budgets allow"
+    return (
+        f"nodes expire {expire_after} after their birth, those of one step within the same hour: pools' budgets don't "
+        "hold expiry back, only PodDisruptionBudgets do; spot.expire_after Never leaves it to drift"
     )

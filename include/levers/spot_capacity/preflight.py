@@ -13,7 +13,7 @@ from include.clients.kubernetes import (
     POD,
 )
 from include.levers import checks
-from include.levers.common import NODE_GROUP_LABEL, Object, cores, deployments, mebibytes, name_of
+from include.levers.common import NODE_GROUP_LABEL, Object, deployments, name_of
 from include.levers.spot_capacity.live import MANAGER, World, node_group, read_queue
 from include.levers.spot_capacity.plan import (
     NODE_CLASS,
@@ -25,6 +25,7 @@ from include.levers.spot_capacity.plan import (
     step_domains,
 )
 from include.prices import choose_instance_types, load_aws_book
+from include.quantities import cores, mebibytes
 from include.rollout.lever import Check
 
 
@@ -217,7 +218,9 @@ def _way_back(world: World) -> Iterator[Check]:
         yield Check("way back", False, "the node group has no nodes", "start from a node group that carries the pods")
         return
     rooms = [node["status"]["allocatable"] for node in group]
-    each = min(pods_per_node(world.estate, cores(room["cpu"]), mebibytes(room["memory"])) for room in rooms)
+    each = min(
+        pods_per_node(world.estate, float(cores(room["cpu"])), float(mebibytes(room["memory"]))) for room in rooms
+    )
     size = max(len(group), node_group(world)["scalingConfig"]["desiredSize"])
     if each * size < pods:
         reason = f"{size} nodes of the node group hold {each * size} of {pods} pods: a rollback would not fit"

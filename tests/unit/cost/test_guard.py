@@ -34,10 +34,8 @@ from include.cost.guard import (
 )
 from include.cost.guard_live import (
     apply_cap,
-    cores,
     handed_back,
     limit_owners,
-    mebibytes,
     prepare_cap,
     read_situation,
     undo_cap,
@@ -398,16 +396,6 @@ def test_owners_are_who_owned_the_limit() -> None:
     live = {"metadata": {"managedFields": [OWNER, other, mine]}}
     assert limit_owners(live) == [OWNER]
     assert handed_back([other, mine], [OWNER]) == [other]  # an owner that has left gets nothing back
-
-
-@pytest.mark.parametrize(("text", "value"), [("500m", "0.5"), ("2", "2"), (None, "0"), (4, "4")])
-def test_cores(text: str | int | None, value: str) -> None:
-    assert cores(text) == Decimal(value)
-
-
-@pytest.mark.parametrize(("text", "value"), [("2Gi", "2048"), ("512Mi", "512"), ("1048576", "1"), ("2097152k", "2000")])
-def test_mebibytes(text: str, value: str) -> None:
-    assert mebibytes(text) == Decimal(value)
 
 
 # --- One look ---------------------------------------------------------------------------------------------------------

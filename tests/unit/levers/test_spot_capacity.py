@@ -23,10 +23,8 @@ from include.levers.spot_capacity.plan import (
     SPREAD,
     SpotSettings,
     balanced,
-    cores,
     differences,
     domain_cost,
-    mebibytes,
     node_class,
     node_pools,
     pool_of,
@@ -37,6 +35,7 @@ from include.levers.spot_capacity.plan import (
 from include.prices import choose_instance_types, load_aws_book
 from include.rollout.gates import Figure, Outcome, judge_all
 from include.rollout.lever import Check, Difference, NotConverged, Plan, Refused, Stage, Undo
+from tests.unit.levers.fake_cluster import Crashed, crash_at
 from tests.unit.levers.spot_world import NOW, QUEUE_ARN, REGION, World, budget, workload_pod
 
 LEVER = SpotCapacity(now=lambda: NOW)
@@ -118,7 +117,7 @@ def test_the_pools_differ_in_capacity_and_domains_only(world: World) -> None:
     assert requirement(spot, "kubernetes.io/arch") == ["arm64"]
     for pool in pools.values():
         assert pool["spec"]["limits"] == {"cpu": "200", "memory": "400Gi"}
-        assert pool["spec"]["template"]["spec"]["expireAfter"] == "168h"
+        assert pool["spec"]["template"]["spec"]["expireAfter"] == "Never"
         assert pool["spec"]["disruption"]["consolidateAfter"] == "30s"
         # What is not hashed may change without replacing every node: the domains must not be template labels.
         assert "metadata" not in pool["spec"]["template"]
@@ -159,11 +158,6 @@ def test_a_policy_is_compared_by_what_it_says() -> None:
 
 
 # Money -----------------------------------------------------------------------------------------------------------
-
-
-def test_quantities() -> None:
-    assert [cores(q) for q in ("1", "500m", "7910m")] == [1.0, 0.5, 7.91]
-    assert [mebibytes(q) for q in ("2Gi", "512Mi", "1024Ki", "1048576")] == [2048.0, 512.0, 1.0, 1.0]
 
 
 def test_a_missing_price_is_never_zero() -> None:
@@ -211,6 +205,16 @@ def test_the_plan_from_the_start(world: World) -> None:
     assert paths[-2:] == ["NodeGroup minSize", "NodeGroup desiredSize"]
     assert len(paths) == 15
     assert world.writes == []
+
+
+def test_the_plan_says_when_nodes_end(world: World) -> None:
+    assert "new nodes don't expire: they are replaced when they drift" in " ".join(LEVER.plan(world.target).notes)
+    world.with_estate(spot=world.estate.spot.model_copy(update={"expire_after": "168h"}))
+    (said,) = (note for note in LEVER.plan(world.target).notes if "expire" in note)
+    assert said == (
+        "nodes expire 168h after their birth, those of one step within the same hour: pools' budgets don't hold expiry "
+        "back, only PodDisruptionBudgets do; spot.expire_after Never leaves it to drift"
+    )
 
 
 def test_two_plans_of_one_world_agree_and_survive_json(world: World) -> None:
@@ -456,22 +460,9 @@ class Killed(BaseException):
 @pytest.mark.parametrize("write", range(1, 31))
 def test_a_crash_after_any_write_is_undone_completely(world: World, write: int) -> None:
     snapshot = LEVER.snapshot(world.target)
-    record = world.writes.append
-
-    class Dying(list[str]):
-        def append(self, item: str) -> None:
-            record(item)
-            if len(world.writes) == write:
-                raise Killed
-
-    world.aws.writes = world.cluster.writes = Dying()
-    completed = True
-    try:
+    crash_at(world.writes, write)
+    with pytest.raises(Crashed):
         apply_all(world)
-    except Killed:
-        completed = False
-    assert not completed
-    world.aws.writes = world.cluster.writes = world.writes
     LEVER.rollback(world.target, snapshot)
     assert LEVER.verify_restored(world.target, snapshot) == []
 
