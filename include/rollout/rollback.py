@@ -69,8 +69,7 @@ def _describe(run: Run, change: OpenRun) -> str:
     lines = [f"### {chain.region}: {chain.lever} of {chain.dag_id}/{chain.run_id} ({state}, {change.touched_at})", ""]
     acting = _acting(run, chain.lever)
     try:
-        target = acting.target(chain.region, change.snapshot.figures["settings"])
-        found = acting.lever.verify_restored(target, change.snapshot.figures["snapshot"])
+        found = acting.lever.verify_restored(acting.target_of(change.snapshot), change.snapshot.figures["snapshot"])
     except Exception as error:  # noqa: BLE001 - one region that can't be read must not stop the rollback of the others
         return "\n".join([*lines, f"Live state can't be read: {type(error).__name__}: {error}"])
     return "\n".join([*lines, *(f"- set back `{difference}`" for difference in found)])

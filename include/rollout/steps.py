@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from include.estate import Estate
 from include.rollout import flow
 from include.rollout.gates import Outcome, judge_all, overall
 from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Record, Step, last
-from include.rollout.lever import Check, Json, Lever, Plan, Refused, Target
+from include.rollout.lever import Check, Json, Lever, Plan, Refused, Target, within
 from include.rollout.lock import Lock
 from include.rollout.settings import RolloutSettings, build
 
@@ -85,11 +86,26 @@ class Run:
         """The region's lock as this run sees it."""
         return Lock(self.clients(region).leases, region, self.holder, self.clock)
 
-    def target(self, region: str, settings: Mapping[str, Any] | None = None) -> Target:
-        """Where the lever acts; its settings come from the form, or from ``settings`` of an earlier run."""
-        lever_settings = build(self.lever.settings_type, self.params if settings is None else settings, self.estate)
-        fence = self.lock(region).assert_held
-        return Target(region, self.estate, self.run_id, lever_settings, self.clients(region), fence)
+    def begin(self, region: str, step: str) -> Lock:
+        """The region's lock, on which ``step`` alone writes from now on: an older try or step of this run does not."""
+        lock = self.lock(region)
+        lock.begin(f"{step} {uuid.uuid4().hex}")
+        return lock
+
+    def target(self, region: str, lock: Lock | None = None) -> Target:
+        """Where the lever acts, with the settings of the form; ``lock`` is that of a step that writes."""
+        settings = build(self.lever.settings_type, self.params, self.estate)
+        fence = (lock or self.lock(region)).assert_held
+        return Target(region, self.estate, self.run_id, settings, self.clients(region), fence)
+
+    def target_of(self, snapshot: Record, lock: Lock | None = None) -> Target:
+        """Where the lever acts to undo: settings and slice of the estate are those that the snapshot was taken with."""
+        region = snapshot.region
+        kept = snapshot.figures.get("estate")
+        estate = Estate.from_slice(kept, self.estate) if kept else self.estate
+        settings = build(self.lever.settings_type, snapshot.figures["settings"], estate)
+        fence = (lock or self.lock(region)).assert_held
+        return Target(region, estate, self.run_id, settings, self.clients(region), fence)
 
     def seconds_since(self, start: dt.datetime) -> float:
         """Seconds since ``start``, to the tenth."""
@@ -210,6 +226,7 @@ def take_snapshot(run: Run, region: str) -> None:
     run.lock(region).assert_held()
     target = run.target(region)
     figures = {"before": run.lever.evidence(target), "settings": target.settings.model_dump(mode="json")}
+    figures["estate"] = run.estate.slice(region).model_dump(mode="json")
     unfinished = run.ledger.unfinished(run.lever.name, region)
     if unfinished is None:
         links = dict(run.links)
@@ -227,10 +244,10 @@ def apply_stage(run: Run, region: str, slot: str) -> dict[str, str]:
     if stage is None:
         raise NotWanted(f"{slot} is not in the plan of {region}")
     flow.check_may_apply(region, by_region)
-    run.lock(region).assert_held()
+    lock = run.begin(region, slot)
     run.record(region, Step.TOUCH, {"slot": slot, "title": stage.title})
     started = run.clock()
-    figures = run.lever.apply(run.target(region), stage)
+    figures = run.lever.apply(run.target(region, lock), stage)
     soak_until = (run.clock() + dt.timedelta(seconds=run.settings.soak_seconds)).isoformat()
     row = {"slot": slot, "title": stage.title, "seconds": run.seconds_since(started), "soak_until": soak_until}
     run.record(region, Step.APPLIED, row | {"figures": figures})
@@ -310,11 +327,13 @@ def own_snapshot(run: Run, region: str) -> Record:
 
 def undo_changes(run: Run, region: str, snapshot: Record) -> None:
     """Set a region back to a snapshot, of this run or of an earlier one."""
-    run.lock(region).assert_held()
+    # A lease that somebody's rollback of another lever took over and gave back is free: an undo may take it again.
+    run.lock(region).acquire(run.run_ended)
     restores = snapshot.chain.path
     run.record(region, Step.UNDO, {"run": f"{snapshot.dag_id}/{snapshot.run_id}"}, restores=restores)
+    lock = run.begin(region, Step.UNDO)
     started = run.clock()
-    restored = run.lever.rollback(run.target(region, snapshot.figures["settings"]), snapshot.figures["snapshot"])
+    restored = run.lever.rollback(run.target_of(snapshot, lock), snapshot.figures["snapshot"])
     figures = {
         "seconds": run.seconds_since(started),
         "steps": list(restored.steps),
@@ -330,9 +349,9 @@ def verify_restored(run: Run, region: str, snapshot: Record) -> None:
     records = flow.attempt(run.records(region))
     undone = last(records, Step.UNDONE)
     others = undone.figures["paths_of_others"] if undone else []
-    target = run.target(region, snapshot.figures["settings"])
+    target = run.target_of(snapshot)
     found = run.lever.verify_restored(target, snapshot.figures["snapshot"])
-    remaining = [str(difference) for difference in found if difference.path not in others]
+    remaining = [str(difference) for difference in found if not within(difference.path, others)]
     undo = last(records, Step.UNDO)
     figures: dict[str, Json] = {"complete": not remaining, "remaining": remaining, "after": evidence(run, target)}
     if undo is not None:

@@ -101,6 +101,7 @@ class Toy:
     name = "toy"
     slots = ("step_1", "step_2")
     settings_type = ToySettings
+    undo_after: tuple[str, ...] = ()
 
     def preflight(self, target: Target) -> list[Check]:
         broken = target.clients.world.read()["faults"].get("preflight", [])

@@ -63,7 +63,7 @@ def _writes_to_cluster(name: str, arguments: tuple[Any, ...], named: Any) -> boo
     return name in CLUSTER_WRITES and not dry
 
 
-def _writes_to_cloud(name: str, arguments: tuple[Any, ...], named: Any) -> bool:  # noqa: ARG001 - one shape
+def _writes_to_cloud(name: str, arguments: tuple[Any, ...], named: Any) -> bool:
     return name == "call" and not str(arguments[1]).startswith(CLOUD_READS)
 
 

@@ -82,7 +82,7 @@ def _scene(lever: Lever, target: Target) -> Scene:
     return Scene(lever, target, cluster.objects, cluster.cloud, cluster)
 
 
-def spot(folder: Path) -> Scene:  # noqa: ARG001 - every scene is given a folder
+def spot(folder: Path) -> Scene:
     """Five on-demand nodes, thirty pods."""
     return _scene(SpotCapacity(now=lambda: spot_world.NOW), spot_world.World().target)
 
@@ -92,12 +92,12 @@ def scaling(folder: Path) -> Scene:
     return _scene(scaling_world.LEVER, scaling_world.World(folder).target)
 
 
-def monitoring(folder: Path) -> Scene:  # noqa: ARG001 - see above
+def monitoring(folder: Path) -> Scene:
     """A cluster in which nothing of it is installed."""
     return _scene(test_cost_monitoring.LEVER, test_cost_monitoring.World().target)
 
 
-def cap(folder: Path) -> Scene:  # noqa: ARG001 - see above
+def cap(folder: Path) -> Scene:
     """A pool that the spot lever made, with a limit of 200 vCPU."""
     world = test_cost_monitoring.World()
     pool = {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "akidb-spot"}}

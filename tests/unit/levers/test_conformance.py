@@ -7,20 +7,15 @@ needs a real API server is in tests/lab/test_lever_conformance.py.
 from __future__ import annotations
 
 import copy
-import datetime as dt
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from include import levers
-from include.rollout import rollback
 from include.rollout.ledger import Chain, FolderStore, Ledger, Step
 from include.rollout.lever import Difference, Json, Target, within
-from include.rollout.steps import Run
 from tests.conformance.levers.crash import Killed, watched
 from tests.conformance.levers.scenes import OTHER_SETTINGS, SCENES, Scene
 
@@ -271,7 +266,7 @@ class Leases:
     def __init__(self) -> None:
         self.lease: dict[str, Any] | None = None
 
-    def get(self, name: str) -> dict[str, Any] | None:  # noqa: ARG002 - a protocol
+    def get(self, name: str) -> dict[str, Any] | None:
         return copy.deepcopy(self.lease)
 
     def create(self, body: dict[str, Any]) -> None:

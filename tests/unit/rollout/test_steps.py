@@ -197,9 +197,73 @@ def test_a_run_whose_lock_was_taken_over_writes_nothing_more(run: Run, world: Wo
     with pytest.raises(LockHeld, match="rollback/manual__2 has taken the lock over"):
         steps.apply_stage(run, AP, "step_2")
     snapshot = steps.own_snapshot(run, AP)
-    with pytest.raises(LockHeld, match="rollback/manual__2 has taken the lock over"):
+    with pytest.raises(LockHeld, match="rollback/manual__2 holds the lock"):
         steps.undo_changes(run, AP, snapshot)
     assert world.events == [f"apply {AP} step_1"]
+
+
+def test_an_undo_takes_a_lock_back_that_a_rollback_of_another_lever_has_released(
+    run: Run, world: World, clock: Clock
+) -> None:
+    start(run)
+    steps.take_snapshot(run, AP)
+    roll_out(run, AP, clock, "step_1")
+    other = Lock(run.clients(AP).leases, AP, "rollback/manual__2")
+    other.take_over()
+    other.release()
+    with pytest.raises(LockHeld, match="the lock was released"):
+        steps.apply_stage(run, AP, "step_2")
+    steps.undo_changes(run, AP, steps.own_snapshot(run, AP))
+    assert world.sizes()[AP] == 1
+
+
+def test_a_step_that_was_given_up_writes_nothing_after_the_undo_has_begun(run: Run, world: World) -> None:
+    class Paused(Toy):
+        def apply(self, target: Target, stage: Stage) -> dict[str, Any]:
+            steps.undo_changes(run, AP, steps.own_snapshot(run, AP))
+            return super().apply(target, stage)
+
+    start(run)
+    steps.take_snapshot(run, AP)
+    with pytest.raises(LockHeld, match=r"a later step of this run has begun \(undo "):
+        steps.apply_stage(replace(run, lever=Paused()), AP, "step_1")
+    assert world.sizes()[AP] == 1
+
+
+def test_a_try_that_was_given_up_writes_nothing_after_the_next_try(run: Run, world: World) -> None:
+    class Twice(Toy):
+        def apply(self, target: Target, stage: Stage) -> dict[str, Any]:
+            steps.apply_stage(run, AP, "step_1")
+            world.change(lambda w: w["regions"][AP].update(size=7))
+            return super().apply(target, stage)
+
+    start(run)
+    steps.take_snapshot(run, AP)
+    with pytest.raises(LockHeld, match=r"a later step of this run has begun \(step_1 "):
+        steps.apply_stage(replace(run, lever=Twice()), AP, "step_1")
+    assert world.sizes()[AP] == 7
+
+
+def test_the_snapshot_holds_the_slice_of_the_estate_and_an_undo_uses_it(run: Run, world: World) -> None:
+    seen: list[Estate] = []
+
+    class Looks(Toy):
+        def rollback(self, target: Target, snapshot: Mapping[str, Any]) -> Restored:
+            seen.append(target.estate)
+            return super().rollback(target, snapshot)
+
+    start(run)
+    steps.take_snapshot(run, AP)
+    steps.apply_stage(run, AP, "step_1")
+    snapshot = steps.own_snapshot(run, AP)
+    assert snapshot.figures["estate"] == run.estate.slice(AP).model_dump(mode="json")
+    raw = run.estate.model_dump(mode="json")
+    raw["regions"][AP]["connections"]["kubernetes"] = "moved"
+    raw["regions"][AP]["cluster"] = "renamed"
+    steps.undo_changes(replace(run, lever=Looks(), estate=Estate.model_validate(raw)), AP, snapshot)
+    region = seen[0].region(AP)
+    assert list(seen[0].regions) == [AP]
+    assert (region.cluster, region.connections.kubernetes) == ("akidb-ap-northeast-1", "moved")
 
 
 def test_the_fence_stops_an_apply_that_is_under_way(run: Run, world: World) -> None:
