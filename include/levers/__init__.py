@@ -12,6 +12,7 @@ LEVERS: dict[str, str] = {
     "spot_capacity": "include.levers.spot_capacity:SpotCapacity",
     "predictive_scaling": "include.levers.predictive_scaling:PredictiveScaling",
     "cost_monitoring": "include.levers.cost_monitoring:CostMonitoring",
+    "cost_cap": "include.levers.cost_cap:CostCap",
 }
 
 

@@ -65,7 +65,8 @@ class CostCap:
         changed = () if _same(live) == _same(wanted) else (Difference(_path(world), live, wanted),)
         stages = (Stage(SLOT, f"limits.cpu of NodePool {target.settings.pool} is {wanted}", ()),) if changed else ()
         note = "a cap makes nothing cheaper that runs: it keeps more from being bought"
-        return Plan(NAME, target.region, {_path(world): live}, changed, stages, None, None, "none", Undo.INSTANT, (note,))
+        known = {_path(world): live}
+        return Plan(NAME, target.region, known, changed, stages, None, None, "none", Undo.INSTANT, (note,))
 
     def snapshot(self, target: Target) -> dict[str, Json]:
         """See :class:`include.rollout.lever.Lever`."""

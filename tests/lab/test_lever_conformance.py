@@ -147,10 +147,9 @@ def test_its_undo_alone_is_complete_on_an_api_server_although_it_was_killed_half
     snapshot = ledgered(lever.snapshot(target), tmp_path)
     apply(lever, target)
     assert seen(admin, aws) != before
-    dying, writes = watched(target, until=3)
+    dying, _ = watched(target, until=1)
     with pytest.raises(Killed):
         lever.rollback(dying, snapshot)
-        pytest.skip(f"its undo has {len(writes.done)} writes: none of them is half way")
     undo(lever, target, snapshot)
     assert differing(before, seen(admin, aws)) == {}
 
