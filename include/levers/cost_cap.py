@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from include.clients.kubernetes import NODE_POOL
-from include.cost.guard import MANAGER, floor_of
+from include.cost.guard import MANAGER, Situation, floor_of
 from include.cost.guard_live import Object, limit_owners, read_situation
 from include.levers import checks
 from include.levers.common import World, refusals
@@ -33,6 +33,9 @@ class CapSettings(BaseModel):
 
     pool: Annotated[str, Field(min_length=1, description="NodePool to cap")]
     new_cpu: Annotated[str, Field(pattern=r"^\d+$", description="The cap: vCPU that the pool may have")]
+    old_cpu: Annotated[
+        str | None, Field(description="The limit that the approval was given for; empty: there was none")
+    ]
     converge_timeout_seconds: Annotated[int, Field(gt=0, le=600, description="Longest wait for the API server")] = 60
 
 
@@ -84,12 +87,8 @@ class CostCap:
             figures = {"pool": settings.pool, "old_cpu": _text(now.limit_cpu), "new_cpu": settings.new_cpu}
             if now.is_pool and now.limit_cpu == Decimal(settings.new_cpu):
                 return figures
-            if not now.is_pool or floor_of(now) > Decimal(settings.new_cpu):
-                needs = f"needs {floor_of(now):.2f} vCPU by now" if now.is_pool else "is gone"
-                raise Refused(
-                    f"{target.region}: NodePool {settings.pool} {needs}, the cap would be {settings.new_cpu}: nothing "
-                    "was changed; let the guard look again"
-                )
+            if problem := _outdated(now, settings):
+                raise Refused(f"{target.region}: {problem}: nothing was changed; let the guard look again")
             target.fence()
             # Forced: the limit belongs to the rollout that built the pool, and the approval is for taking it over.
             world.cluster.apply(_body(settings.pool, settings.new_cpu), MANAGER, force=True)
@@ -148,6 +147,19 @@ def _capable(world: World) -> Any:
         yield Check("cap", False, f"NodePool {pool} does not exist", "let the guard look again")
     else:
         yield Check("cap", True, f"NodePool {pool} exists")
+
+
+def _outdated(now: Situation, settings: CapSettings) -> str | None:
+    """Why an approved cap must not be applied any more, or None."""
+    if not now.is_pool:
+        return f"NodePool {settings.pool} is gone"
+    if now.limit_cpu != _same(settings.old_cpu):
+        made = f"the approved cap was made for {settings.old_cpu or 'none'}"
+        return f"limits.cpu of NodePool {settings.pool} is {_text(now.limit_cpu) or 'none'} now, {made}"
+    if floor_of(now) > Decimal(settings.new_cpu):
+        needs = f"needs {floor_of(now):.2f} vCPU by now"
+        return f"NodePool {settings.pool} {needs}, more than the cap of {settings.new_cpu}"
+    return None
 
 
 def _pool(world: World) -> Object | None:

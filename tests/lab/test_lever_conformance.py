@@ -80,7 +80,7 @@ def targets(
     def target(name: str) -> Target:
         model = levers.lever(name).settings_type
         if model is CapSettings:
-            settings: Any = CapSettings(pool="of-another-team", new_cpu="120")
+            settings: Any = CapSettings(pool="of-another-team", new_cpu="120", old_cpu="200")
         else:
             settings = build(model, given, estate)
         return Target(REGION, estate, "lab-test", settings, clients)

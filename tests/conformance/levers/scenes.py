@@ -106,7 +106,7 @@ def cap(folder: Path) -> Scene:
     world = test_cost_monitoring.World()
     pool = {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "akidb-spot"}}
     world.cluster.apply({**pool, "spec": {"limits": {"cpu": "200", "memory": "400Gi"}}}, "akidb-rollout")
-    settings = CapSettings(pool="akidb-spot", new_cpu="120")
+    settings = CapSettings(pool="akidb-spot", new_cpu="120", old_cpu="200")
     return _scene(CostCap(now=lambda: spot_world.NOW), replace(world.target, settings=settings))
 
 
@@ -121,5 +121,5 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "spot_capacity": {"steps_percent": (50,)},
     "predictive_scaling": {"use_forecast": False},
     "cost_monitoring": {"known_usd_day": {"s3": "4.00"}, "known_as_of": "2026-11-23"},
-    "cost_cap": {"new_cpu": "150"},
+    "cost_cap": None,
 }
