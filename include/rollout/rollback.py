@@ -255,8 +255,8 @@ def _describe_place(run: Run, changes: Sequence[OpenRun]) -> str:
 # --- Locks --------------------------------------------------------------------------------------------------------
 
 
-def take_locks(run: Run, approval: Mapping[str, Any] | None) -> list[str]:
-    """Take the locks of all selected regions over, from whoever holds them, and return the regions to undo.
+def take_locks(run: Run, approval: Mapping[str, Any] | None) -> None:
+    """Take the locks of all selected regions over, from whoever holds them.
 
     A region whose lock can't be taken does not keep the others: its own undo tries again. Raises Refused without an
     approval of this very plan, or when other changes stand than were approved; an emergency undoes these too.
@@ -286,7 +286,6 @@ def take_locks(run: Run, approval: Mapping[str, Any] | None) -> list[str]:
     run.record(WHOLE_RUN, Step.APPROVAL, figures)
     _look_again(run, plan)
     _close_out_of_reach(run)
-    return list(dict.fromkeys(undoing.region for undoing in found(run)))
 
 
 def check_approval(run: Run, plan: Record, approval: Mapping[str, Any] | None) -> None:
@@ -345,6 +344,16 @@ def found(run: Run) -> list[Undoing]:
     """What find_changes put on record, in order; empty before it has."""
     plan = last(run.records(WHOLE_RUN), Step.PLAN)
     return [Undoing(Chain(**item)) for item in plan.figures["items"]] if plan else []
+
+
+def list_regions(run: Run) -> list[str]:
+    """The regions in which something is to be undone, for one task each."""
+    return list(dict.fromkeys(undoing.region for undoing in found(run)))
+
+
+def anything_to_do(run: Run) -> bool:
+    """Whether something is to be undone, or accepted as it is."""
+    return bool(found(run)) or bool(run.params.get("accept") and _plan(run).figures["out_of_reach"])
 
 
 def _acting(run: Run, lever: str) -> Run:
