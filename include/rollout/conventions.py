@@ -42,3 +42,6 @@ DAG_DEFAULT_ARGS: dict[str, Any] = {
     "execution_timeout": dt.timedelta(hours=1),
     "on_failure_callback": log_failure,
 }
+
+# A step that undoes is tried for at least 15 minutes: an API server or a store that is away comes back.
+UNDO_RETRY_ARGS: dict[str, Any] = {"retries": 30, "retry_delay": dt.timedelta(seconds=30)}

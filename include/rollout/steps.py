@@ -346,18 +346,22 @@ def undo_changes(run: Run, region: str, snapshot: Record) -> None:
 
 def verify_restored(run: Run, region: str, snapshot: Record) -> None:
     """Compare the live fields with the snapshot, put the result on record. Raises OnRecord with what is not back."""
-    records = flow.attempt(run.records(region))
-    undone = last(records, Step.UNDONE)
-    others = undone.figures["paths_of_others"] if undone else []
+    restores = snapshot.chain.path
+    records = [r for r in flow.attempt(run.records(region)) if r.links.get("restores") == restores]
+    undo, undone = last(records, Step.UNDO), last(records, Step.UNDONE)
+    paths = undone.figures["paths_of_others"] if undone else []
+    others = undone.figures["changed_by_others"] if undone else []
     target = run.target_of(snapshot)
     found = run.lever.verify_restored(target, snapshot.figures["snapshot"])
-    remaining = [str(difference) for difference in found if not within(difference.path, others)]
-    undo = last(records, Step.UNDO)
-    figures: dict[str, Json] = {"complete": not remaining, "remaining": remaining, "after": evidence(run, target)}
+    remaining = [str(difference) for difference in found if not within(difference.path, paths)]
+    # Only after an undo: what could not even be tried is not for a tick in a form to close.
+    accepted = bool(run.params.get("accept") and undone and (remaining or others))
+    figures: dict[str, Json] = {"complete": not remaining, "remaining": remaining, "others": others}
+    figures |= {"accepted": accepted, "after": evidence(run, target)}
     if undo is not None:
         figures["seconds"] = run.seconds_since(dt.datetime.fromisoformat(undo.time))
-    run.record(region, Step.RESTORED, figures, restores=snapshot.chain.path)
-    if remaining:
+    run.record(region, Step.RESTORED, figures, restores=restores)
+    if remaining and not accepted:
         command = flow.rollback_command(run.lever.name, [region])
         raise OnRecord(f"{region} is not restored: {'; '.join(remaining)}. Next: {command}")
 

@@ -20,7 +20,8 @@ top. What the engine does for a lever:
 - ``apply``: Refused and NotConverged stop the run, which is then rolled back; anything else is retried twice.
 - ``observe`` may raise or return None while a source is away: the gate waits up to ``gate_wait_seconds`` for it.
 
-With an invalid estate every DAG still loads, with one failing task that shows what is wrong.
+With an invalid estate every DAG still loads: a rollout with one failing task that shows what is wrong, the rollback
+whole, as it can work from the slices of the estate in the ledger's snapshots.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ from include.clients.connections import (
 )
 from include.estate import Estate, EstateError, load_estate
 from include.rollout import flow, rollback, steps
-from include.rollout.conventions import DAG_DEFAULT_ARGS, Tag
+from include.rollout.conventions import DAG_DEFAULT_ARGS, UNDO_RETRY_ARGS, Tag
 from include.rollout.ledger import WHOLE_RUN, Ledger, LedgerError, Step, open_store
 from include.rollout.lever import Lever, NotConverged, Refused
 from include.rollout.lock import Leases
@@ -70,8 +71,9 @@ log = logging.getLogger(__name__)
 
 LEDGER_VARIABLE = "akidb_ledger"
 API_CONNECTION = "airflow_api"
-EVERYTHING = "everything"
 API_TIMEOUT = 10.0  # seconds
+APPROVAL_TIMEOUT = 24 * 3600  # seconds; of a rollback whose estate can't be read
+UNDO_TIMEOUT = dt.timedelta(hours=2)  # the same
 GATE_POLL = 5.0  # seconds between two looks at a gate that still waits
 ClientsFactory = Callable[[str, Estate], Any]
 
@@ -190,9 +192,10 @@ def run_ended(holder: str) -> bool | None:
 class Engine:
     """What the tasks of one DAG share; made at parse, used in tasks."""
 
-    estate: Estate
+    estate: Estate | None  # None in a rollback DAG whose estate can't be read: ``problem`` says why
     lever: Lever | None  # None in the rollback DAG, whose lever is a parameter
     clients: ClientsFactory
+    problem: str = ""
 
     def run(self) -> Run:
         """The run that the current task belongs to."""
@@ -200,18 +203,33 @@ class Engine:
         ti = context["ti"]
         # The trigger form sends null for a text that was left empty.
         params = {name: "" if value is None else value for name, value in context["params"].items()}
-        cached = functools.cache(lambda region: self.clients(region, self.estate))
+        ledger = open_ledger()
+        estate = self.estate or self._estate_on_record(ledger)
+
+        @functools.cache
+        def clients(region: str) -> Any:
+            there = region in estate.regions or self.lever is not None
+            return self.clients(region, estate if there else self._estate_on_record(ledger))
+
         return Run(
             lever=self.lever or cast("Lever", _Named(str(params["lever"]))),
-            estate=self.estate,
+            estate=estate,
             params=params,
             dag_id=ti.dag_id,
             run_id=ti.run_id,
-            ledger=open_ledger(),
-            clients=cached,
+            ledger=ledger,
+            clients=clients,
             run_ended=run_ended,
             links={"log": ti.log_url},
         )
+
+    def _estate_on_record(self, ledger: Ledger) -> Estate:
+        """The estate as the snapshots that stand have it. Raises Refused when they have none."""
+        estate = rollback.estate_on_record(ledger)
+        if estate is None:
+            reason = self.problem or "a region is not in the estate"
+            raise Refused(f"{reason}; and no snapshot that stands holds a slice of the estate to work from")
+        return estate
 
 
 @dataclass(frozen=True)
@@ -446,28 +464,41 @@ def _undo(engine: Engine, region: str) -> tuple[Any, Any]:
 
 
 class PlanApproval(ApprovalOperator):
-    """An approval that leaves its answer in XCom ``answer``, also a Reject: Airflow drops that one's return value."""
+    """An approval that leaves its answer in XCom ``answer``, also a Reject: Airflow drops that one's return value.
+
+    The answer carries the hash of the plan that ``plan_task`` had made and that was shown.
+    """
+
+    def __init__(self, *, plan_task: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.plan_task = plan_task
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         """Keep who answered what (``user`` None: nobody did in time), then skip or go on."""
         if "error" not in event:
             user = event["responded_by_user"]
             answer = {"approved": event["chosen_options"] == [self.APPROVE], "user": user["name"] if user else None}
+            answer["hash"] = context["ti"].xcom_pull(task_ids=self.plan_task)["hash"]
             context["ti"].xcom_push(key="answer", value=answer)
         return super().execute_complete(context, event)
 
 
-def await_approval(estate: Estate, plan_task: str) -> Any:
-    """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject."""
+def await_approval(estate: Estate | None, plan_task: str) -> Any:
+    """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject.
+
+    Without an estate anybody may answer in the form; who may approve is then checked when the locks are taken.
+    """
     plan = f"ti.xcom_pull(task_ids='{plan_task}')"
-    people = [{"id": name, "name": name} for name in estate.governance.approvers]
+    people = [{"id": name, "name": name} for name in estate.governance.approvers] if estate else []
+    timeout = estate.windows.approval_timeout_seconds if estate else APPROVAL_TIMEOUT
     return PlanApproval(
         task_id="await_approval",
         subject=f"{{{{ dag.dag_id }}}}: approve plan {{{{ {plan}['hash'] }}}}?",
         body=f"Plan {{{{ {plan}['hash'] }}}}\n\n{{{{ {plan}['text'] }}}}",
         defaults="Reject",
         assigned_users=cast("Any", people) or None,
-        response_timeout=dt.timedelta(seconds=estate.windows.approval_timeout_seconds),
+        plan_task=plan_task,
+        response_timeout=dt.timedelta(seconds=timeout),
         # The answer is waited for by response_timeout; a person's Reject is an answer, not a failure to retry.
         execution_timeout=None,
         retries=0,
@@ -525,63 +556,93 @@ def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict
         "tags": [Tag.OPERATIONS.value],
     }
     estate, _ = _estate_or_problem(estate)
-    if estate is None:
-        return arguments
+    # Not bound to the estate's regions: what stands in a region that has left the estate must be undone too.
+    regions: dict[str, Any] = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
+    if estate is not None:
+        regions["examples"] = estate.ordered_regions()
     reason = "Why; needed for an emergency, kept in the ledger"
-    which = "Run id, or dag_id/run_id, to undo; empty for the last change that stands"
+    which = "Run id, or dag_id/run_id, to undo; empty for the last change of the lever, or all of everything"
+    accept = "Close what remains, what others have changed and what is out of reach: it no longer counts as standing"
     arguments["params"] = {
-        "lever": Param(EVERYTHING, type="string", enum=[EVERYTHING, *levers.LEVERS], description="What to undo"),
-        "regions": Param(estate.ordered_regions(), description="Where to undo it", **estate.region_choice()),
+        "lever": Param(
+            rollback.EVERYTHING,
+            type="string",
+            enum=[rollback.EVERYTHING, *levers.LEVERS],
+            description="What to undo",
+        ),
+        "regions": Param([], description="Where to undo it; empty is wherever something stands", **regions),
         "run": Param("", type=["string", "null"], maxLength=300, description=which),
         "dry_run": Param(True, type="boolean", description="Only show what would be undone; nothing is written"),
         "emergency": Param(False, type="boolean", description="Skip the approval; the reason is required"),
+        "accept": Param(False, type="boolean", description=accept),
         "reason": Param("", type=["string", "null"], maxLength=500, description=reason),
     }
     return arguments
 
 
 def roll_back(clients: ClientsFactory | None = None, estate: Estate | None = None) -> None:
-    """Wire the rollback into the current DAG. Tests give their own ``clients`` and ``estate``."""
+    """Wire the rollback into the current DAG. Tests give their own ``clients`` and ``estate``.
+
+    Its regions come from the ledger when it runs: the graph is the same for every estate, also for one that can't be
+    read.
+    """
     estate, problem = _estate_or_problem(estate)
-    if estate is None:
-        show_problem(problem)
-        return
-    engine = Engine(estate, None, clients or clients_for)
+    engine = Engine(estate, None, clients or clients_for, problem)
     find = _task(engine, rollback.find_changes)
     choose = _task(engine, choose_path, decorator=task.branch)
     approval = await_approval(estate, "find_changes")
     lock = _task(engine, take_locks_over, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS).as_setup()
+    # A task of its own: what follows a setup directly may not also run after a failure, as verify must.
+    regions = _task(engine, rollback.list_regions)
+    timeout = write_timeout(estate) if estate else UNDO_TIMEOUT
+    undo = _for_each_region(engine, rollback.undo_changes, regions, execution_timeout=timeout)
+    # Also after an undo that failed: what is left behind belongs into the verdict.
+    verify = _for_each_region(engine, rollback.verify_restored, regions, trigger_rule=TriggerRule.NONE_SKIPPED)
     unlock = _task(engine, release_rollback_locks).as_teardown(setups=lock)
     verdict = _task(engine, give_rollback_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
 
     # An emergency goes straight to the lock; everything else needs the approval.
     find >> choose >> [approval, lock]
     approval >> lock
-    for region in estate.ordered_regions():
-        with TaskGroup(group_id(region), tooltip=f"Roll back in {region}"):
-            undo = _task(engine, rollback.undo_changes, region, execution_timeout=write_timeout(estate))
-            verify = _task(engine, rollback.verify_restored, region, trigger_rule=TriggerRule.NONE_SKIPPED)
-        # Every region by itself and at once: one that fails does not keep the others.
-        lock >> undo >> verify >> unlock
-    unlock >> verdict
+    # Every region by itself and at once: one that fails does not keep the others.
+    lock >> regions >> undo >> verify >> unlock >> verdict
+
+
+def _for_each_region(engine: Engine, step: Callable[[Run, str], None], regions: Any, **options: Any) -> Any:
+    """A task mapped over the regions that ``regions`` returns, each shown by its name."""
+
+    @task(
+        task_id=step.__name__,
+        doc_md=inspect.getdoc(step),
+        map_index_template="{{ region }}",
+        **{**UNDO_RETRY_ARGS, **options},
+    )
+    def body(region: str) -> None:
+        get_current_context()["region"] = region  # type: ignore[typeddict-unknown-key]
+        run = engine.run()
+        with recorded(run):
+            step(run, region)
+
+    return body.expand(region=regions)
 
 
 def choose_path(run: Run) -> list[str]:
-    """A dry run stops here; an emergency goes straight to the lock; everything else needs the approval."""
-    if run.params["dry_run"] or not rollback.found(run):
+    """A dry run stops here; an emergency goes straight to the locks, which stop a rollout that is about to write."""
+    if run.params["dry_run"]:
         return []
-    return ["take_locks_over"] if run.params["emergency"] else ["await_approval"]
+    if run.params["emergency"]:
+        return ["take_locks_over"]
+    return ["await_approval"] if rollback.anything_to_do(run) else []
 
 
 def take_locks_over(run: Run) -> None:
-    """Take the locks of the regions to roll back, from whoever holds them: that run writes nothing more."""
-    regions = {undoing.region for undoing in rollback.found(run)}
-    steps.lock_regions(run, sorted(regions), _answer(), take_over=True)
+    """Take the locks of the selected regions from whoever holds them: that run writes nothing more."""
+    rollback.take_locks(run, _answer())
 
 
 def release_rollback_locks(run: Run) -> None:
     """Give up the locks that this run holds."""
-    steps.unlock_regions(run, sorted({undoing.region for undoing in rollback.found(run)}))
+    rollback.release_locks(run)
 
 
 def give_rollback_verdict(run: Run) -> dict[str, Any]:

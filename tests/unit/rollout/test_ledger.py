@@ -63,7 +63,9 @@ def test_records_are_numbered_and_chained(ledger: Ledger, tmp_path: Path) -> Non
     first = ledger.append(CHAIN, Step.PLAN, {"hash": "abc"}, {"log": "http://localhost/1"})
     second = ledger.append(CHAIN, Step.TOUCH, {"slot": "step_30"})
     folder = tmp_path / "spot_capacity" / "us-east-1" / "day1_spot--manual__2026-11-24T10-00-00-00-00-e41bd8591e"
-    assert sorted(path.name for path in folder.iterdir()) == ["000001.json", "000002.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "000001-plan", "000001.json", "000002-touch", "000002.json"
+    ]  # fmt: skip
     assert first.previous == FIRST_LINK
     assert second.previous == digest((folder / "000001.json").read_bytes())
     assert json.loads((folder / "000001.json").read_text()) == {
@@ -114,8 +116,8 @@ def test_a_lost_race_appends_after_the_winner(tmp_path: Path, ledger: Ledger) ->
 
 def test_append_once_keeps_the_first_also_in_a_race(tmp_path: Path, ledger: Ledger) -> None:
     racer = Ledger(RacingStore(tmp_path, ledger), Clock())
-    assert racer.append_once(CHAIN, Step.SNAPSHOT, {"by": "the loser"}).figures == {"by": "the other"}
-    assert racer.append_once(CHAIN, Step.SNAPSHOT, {"by": "a retry"}).figures == {"by": "the other"}
+    assert racer.append_once(CHAIN, Step.SNAPSHOT, {"by": "the loser"}).figures == {"by": "the other", "order": 1}
+    assert racer.append_once(CHAIN, Step.SNAPSHOT, {"by": "a retry"}).figures == {"by": "the other", "order": 1}
     assert len(ledger.records(CHAIN)) == 1
 
 
@@ -312,10 +314,10 @@ def test_a_run_that_resumes_another_stands_for_both(ledger: Ledger) -> None:
     assert standing(ledger) == []
 
 
-def test_touched_regions_come_in_the_order_of_touching(ledger: Ledger) -> None:
+def test_touched_regions_come_in_the_order_that_is_asked_for(ledger: Ledger) -> None:
     for region in ("ap-northeast-1", "eu-central-1", "us-east-1"):
         touch(ledger, run("one", region))
     ledger.append(run("one", "ap-northeast-1"), Step.TOUCH)
     restore(ledger, run("one", "eu-central-1"))
     regions = ["us-east-1", "eu-central-1", "ap-northeast-1"]
-    assert ledger.touched(run("one", "estate"), regions) == ["ap-northeast-1", "us-east-1"]
+    assert ledger.touched(run("one", "estate"), regions) == ["us-east-1", "ap-northeast-1"]

@@ -478,9 +478,9 @@ class TestRollback:
         assert verdict.message == f"rolled back and verified: {AP} toy, {US} toy."
 
     def test_a_named_run_is_undone(self, undo: Run, world: World) -> None:
-        undo = replace(undo, params={**undo.params, "run": "toy_rollout/manual__1", "regions": [US]})
+        undo = replace(undo, params={**undo.params, "run": "toy_rollout/manual__2", "regions": [US]})
         rollback.find_changes(undo)
-        assert [(u.region, u.snapshot.run_id) for u in rollback.found(undo)] == [(US, "manual__1")]
+        assert [(u.region, u.chain.run_id) for u in rollback.found(undo)] == [(US, "manual__2")]
         with pytest.raises(NotWanted, match=f"nothing to undo in {AP}"):
             rollback.undo_changes(undo, AP)
 
