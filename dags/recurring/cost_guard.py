@@ -22,7 +22,7 @@ Trigger `rollback` for the lever `cost_cap`: the limit is set back and belongs t
 somebody else has changed since is reported and left alone.
 
 ## Races
-One run at a time. A cap takes the region's lock like a rollout, and leaves the same records in the ledger; it is refused
+One run at a time. A cap takes the lock of the region like a rollout and leaves the same records; it is refused
 while another run holds the lock, or another cap stands. It takes the limit over from the rollout that built the pool;
 until it is undone a rollout that wants another limit is refused with the owner's name (`akidb-cost-guard`).
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from include.rollout.marks import Mark, Standing, closes, mark_of, standing
+from include.rollout.marks import Mark, Standing, closes, mark_of, short_name, standing
 from include.rollout.marks import Step as Step
 
 log = logging.getLogger(__name__)
@@ -475,6 +475,16 @@ class Ledger:
         # Snapshots of an older release have no order: among these their times are all there is.
         found.sort(key=lambda run: (run.order, run.snapshot.time, run.chain))
         return Survey(tuple(found), bad, frozenset(path.split("/")[1] for path in marked.chains))
+
+    def undone_by(self, chain: Chain) -> Chain | None:
+        """Another run that has undone, or began to undo, what this one wrote; None when there is none."""
+        ours = short_name(chain.path)
+        for path, marks in sorted(self._marked(f"{chain.lever}/{chain.region}").chains.items()):
+            undoing = [mark.number for mark in marks if mark.other == ours and mark.step in {Step.UNDO, Step.RESTORED}]
+            if undoing and path != chain.path:
+                number = undoing[-1]
+                return _parsed(path, number, self._store.read(_record_key(path, number))).chain
+        return None
 
     def audit(self, below: str = "") -> dict[str, str]:
         """Read every record below a folder: path -> what is wrong, for each chain that doesn't add up."""

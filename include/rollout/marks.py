@@ -26,7 +26,8 @@ class Step:
 
     PREFLIGHT = "preflight"
     PLAN = "plan"  # in the estate's chain: offered for approval; in a region's: confirmed before its first write
-    APPROVAL = "approval"
+    ANSWER = "answer"  # what an approver answered to which plan; written by the task that received the answer
+    APPROVAL = "approval"  # the answer was compared with the plan, and the locks are taken
     SNAPSHOT = "snapshot"  # figures.order: its place among the snapshots of its lever and region
     TOUCH = "touch"  # written before a stage is applied
     APPLIED = "applied"
@@ -50,7 +51,7 @@ class Mark:
     """What the name of a mark tells of a record.
 
     ``order`` is a snapshot's (0: an older release gave none), ``other`` the short name of the chain that a snapshot
-    resumes or a restoration closes ("" for none), up to its record ``upto``.
+    resumes, an undo sets back or a restoration closes ("" for none), up to its record ``upto``.
     """
 
     number: int
@@ -84,7 +85,7 @@ def closes(step: str, figures: Mapping[str, Any]) -> bool:
 def mark_of(path: str, number: int, step: str, figures: Mapping[str, Any], links: Mapping[str, str]) -> Mark:
     """The mark of a record of the chain ``path``."""
     order = int(figures.get("order", 0)) if step == Step.SNAPSHOT else 0
-    other = links.get("restores", path) if closes(step, figures) else ""
+    other = links.get("restores", path) if step == Step.UNDO or closes(step, figures) else ""
     if step == Step.SNAPSHOT:
         other = links.get("origin", "")
     if not other:
@@ -113,7 +114,7 @@ def standing(chains: Mapping[str, Sequence[Mark]]) -> list[Standing]:
     for marks in chains.values():
         wrote = any(mark.step == Step.TOUCH for mark in marks)
         for mark in marks:
-            if mark.other and (mark.step == Step.RESTORED or wrote):
+            if mark.step == Step.RESTORED or (mark.step == Step.SNAPSHOT and wrote):
                 closed[mark.other] = max(closed.get(mark.other, 0), mark.upto)
     found = []
     for path, marks in chains.items():
