@@ -40,7 +40,7 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 from include.cost.guard_tasks import change_of, give_verdict, guard_params, is_remedy_wanted, measure_spend
 from include.estate import EstateError, load_estate
 from include.rollout.conventions import DAG_DEFAULT_ARGS, Tag
-from include.rollout.task_groups import await_approval, change_once, show_problem
+from include.rollout.task_groups import change_once, show_problem
 
 
 @dag(
@@ -56,17 +56,18 @@ from include.rollout.task_groups import await_approval, change_once, show_proble
 def cost_guard() -> None:
     """Wire the guard."""
     try:
-        estate = load_estate()
+        load_estate()
     except EstateError as error:
         show_problem(str(error))
         return
     found = measure_spend()
     wanted = is_remedy_wanted(found)
-    cap = change_once("cost_cap", "apply_remedy", change_of, found)
+    approval, cap = change_once("cost_cap", "measure_spend", "apply_remedy", change_of, found)
     verdict = give_verdict()
 
     # Nothing is written before the approval; the verdict comes in any case, also after a Reject.
-    wanted >> await_approval(estate, "measure_spend") >> cap >> verdict
+    wanted >> approval
+    cap >> verdict
     found >> verdict
 
 

@@ -278,6 +278,12 @@ def take_snapshot(run: Run, region: str) -> None:
         raise Refused(f"{region}: its plan was not confirmed; trigger a new run")
     if message := flow.changed_since([approved], [run.lever.plan(target)]):
         raise Refused(message)
+    put_snapshot(run, target)
+
+
+def put_snapshot(run: Run, target: Target) -> None:
+    """Put the snapshot of a region on record, with all that its undo needs; an unfinished run's stays the origin."""
+    region = target.region
     figures = {"before": run.lever.evidence(target), "settings": target.settings.model_dump(mode="json")}
     figures["estate"] = run.estate.slice(region).model_dump(mode="json")
     unfinished = run.ledger.unfinished(run.lever.name, region)

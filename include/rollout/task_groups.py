@@ -58,7 +58,7 @@ from include.clients.connections import (
     storage_at,
 )
 from include.estate import Estate, EstateError, load_estate
-from include.rollout import flow, rollback, steps
+from include.rollout import flow, once, rollback, steps
 from include.rollout.conventions import DAG_DEFAULT_ARGS, UNDO_RETRY_ARGS, Tag
 from include.rollout.ledger import WHOLE_RUN, Ledger, LedgerError, Step, open_store
 from include.rollout.lever import Lever, NotConverged, Refused
@@ -546,6 +546,36 @@ def verify_restored(run: Run, region: str) -> None:
 def give_verdict(run: Run) -> dict[str, Any]:
     """Say how the run ended, what was left behind and what to do next; fails the run unless it may be green."""
     return _announce(steps.conclude(run, steps.answer_on_record(run), _failed_tasks()))
+
+
+# --- A change of a recurring job --------------------------------------------------------------------------------------
+
+
+def change_once(
+    lever: str,
+    plan_task: str,
+    task_id: str,
+    choose: Callable[[dict[str, Any]], tuple[str, dict[str, Any]]],
+    planned: Any,
+) -> tuple[Any, Any]:
+    """Wire a change that a recurring job proposes: its approval, and the task that makes it. Returns both.
+
+    ``planned`` is the XCom of ``plan_task``, with ``hash`` and ``text`` for the approver; ``choose`` gives the region
+    and the lever's settings from it.
+    """
+    estate = load_estate()
+    engine = Engine(estate, levers.lever(lever), lambda region, estate: clients_for(region, estate))
+
+    @task(task_id=task_id, multiple_outputs=False, doc_md=inspect.getdoc(once.change))
+    def make_change(found: dict[str, Any]) -> dict[str, Any]:
+        region, settings = choose(found)
+        run = once.acting(engine.run(), settings)
+        with recorded(run, region):
+            return {"region": region, "figures": once.change(run, region, found["hash"])}
+
+    approval, change = await_approval(engine, plan_task), make_change(planned)
+    approval >> change
+    return approval, change
 
 
 # --- The rollback DAG -------------------------------------------------------------------------------------------------
