@@ -6,10 +6,12 @@ latency and errors from Prometheus.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,24 @@ from include.prices import AwsBook
 from include.rollout.gates import p95_within
 
 NODE_GROUP, POOL = "eks.amazonaws.com/nodegroup", "karpenter.sh/nodepool"
+# What comes and goes by itself: nobody's change, or a part of something that is compared itself.
+PASSING = {
+    *(
+        "pods",
+        "nodes",
+        "events",
+        "leases",
+        "endpoints",
+        "endpointslices",
+        "ipaddresses",
+        "csinodes",
+        "componentstatuses",
+    ),
+    *("replicasets", "controllerrevisions", "nodeclaims"),
+}
+AGGREGATED_DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 COST_NAMESPACES = ("opencost", "kubecost")
+PATIENCE_SECONDS, QUERY_SECONDS = 60.0, 10.0  # for an API server that is away, for an answer of Prometheus
 P95_SECONDS = 60  # time span of the P95: the state at the moment of reading
 
 
@@ -69,6 +88,12 @@ def node_of(raw: Mapping[str, Any]) -> Node:
     )
 
 
+def object_name(raw: Mapping[str, Any]) -> str:
+    """``namespace/name`` of an object, or its name alone."""
+    metadata = raw["metadata"]
+    return "/".join(part for part in (metadata.get("namespace", ""), metadata["name"]) if part)
+
+
 def shares(nodes: list[Node], pods_on: list[str], floor: int) -> tuple[float, float]:
     """Spot share of the pods (by the nodes they run on) and of the vCPU.
 
@@ -107,6 +132,7 @@ class Reader:
     prometheus: Prometheus
     book: AwsBook
     eks: Any
+    served: Callable[[], list[k8s.Kind]]
 
     def figures(self, since_seconds: float) -> Figures:
         """The region now; errors are counted over the last ``since_seconds``."""
@@ -180,17 +206,27 @@ class Reader:
             "monitoring": {
                 item["metadata"]["name"]: item.get("data") for item in self.cluster.list(k8s.CONFIG_MAP, "monitoring")
             },
+            "objects": self._objects(),
+        }
+
+    def _objects(self) -> dict[str, dict[str, str]]:
+        """Every object of the cluster by resource and name, whoever made it: what a lever forgot shows here."""
+        return {
+            f"{kind.plural} {kind.api_version}": {object_name(item): "there" for item in self.cluster.list(kind)}
+            for kind in self.served()
         }
 
     def _specs(self, kind: k8s.Kind, namespace: str | None = None) -> dict[str, Any]:
         return {item["metadata"]["name"]: item["spec"] for item in self.cluster.list(kind, namespace)}
 
 
-def readers(estate: Estate, state: Mapping[str, Any], book: AwsBook, client: Callable[..., Any]) -> dict[str, Reader]:
-    """A reader for each region of the lab; ``client`` makes boto3 clients (``boto3.client``)."""
+def readers(
+    estate: Estate, state: Mapping[str, Any], book: AwsBook, client: Callable[..., Any], stretch: float = 1.0
+) -> dict[str, Reader]:
+    """A reader for each region of the lab; ``client`` makes boto3 clients, ``stretch`` multiplies the time-outs."""
     from lab.workloads import api_client
 
-    prometheus = Prometheus(state["prometheus"])
+    prometheus = Prometheus(state["prometheus"], timeout=QUERY_SECONDS * stretch)
     found = {}
     for region, entry in state["regions"].items():
         eks = client(
@@ -200,6 +236,40 @@ def readers(estate: Estate, state: Mapping[str, Any], book: AwsBook, client: Cal
             aws_access_key_id="lab",
             aws_secret_access_key="lab",
         )
-        cluster = k8s.Cluster(api_client(Path(entry["kubeconfig"])), region)
-        found[region] = Reader(estate, region, cluster, prometheus, book, eks)
+        api = api_client(Path(entry["kubeconfig"]))
+        cluster = k8s.Cluster(api, region, patience=PATIENCE_SECONDS * stretch)
+        found[region] = Reader(estate, region, cluster, prometheus, book, eks, partial(served_kinds, api))
+    return found
+
+
+def served_kinds(api: Any) -> list[k8s.Kind]:
+    """The resources that last of the cluster behind ``api``, a Kubernetes ``ApiClient``, in their preferred version."""
+    found = []
+    for root in ("/api", "/apis"):
+        answer = api.call_api(
+            root,
+            "GET",
+            header_params={"Accept": AGGREGATED_DISCOVERY},
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _request_timeout=k8s.TIMEOUT,
+        )
+        found += lasting_kinds(json.loads(answer.data))
+    return found
+
+
+def lasting_kinds(discovery: Mapping[str, Any]) -> list[k8s.Kind]:
+    """The listable resources of an aggregated discovery document, without metrics and what comes and goes by itself."""
+    found = []
+    for group in discovery["items"]:
+        name = group["metadata"].get("name", "")
+        if name.endswith("metrics.k8s.io") or not group["versions"]:
+            continue
+        preferred = group["versions"][0]
+        version = f"{name}/{preferred['version']}" if name else preferred["version"]
+        found += [
+            k8s.Kind(version, one["responseKind"]["kind"], one["resource"], one["scope"] == "Namespaced")
+            for one in preferred["resources"]
+            if "list" in one["verbs"] and one["resource"] not in PASSING
+        ]
     return found

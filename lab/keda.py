@@ -19,7 +19,7 @@ import yaml
 from kubernetes import client
 from kubernetes.dynamic import DynamicClient
 
-from lab import pki, workloads
+from lab import pki, telemetry, workloads
 from lab.control_plane import ControlPlane
 from lab.processes import Processes
 from lab.programs import find, shared_folder
@@ -134,7 +134,7 @@ def _ready(ports: Ports, files: Path) -> bool:
 
 def _answers(url: str, context: ssl.SSLContext | None = None) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2, context=context) as answer:
+        with urllib.request.urlopen(url, timeout=telemetry.ANSWER_SECONDS, context=context) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

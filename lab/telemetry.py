@@ -15,6 +15,7 @@ from lab.processes import Processes
 from lab.programs import find
 
 SCRAPE_SECONDS = 2
+ANSWER_SECONDS = 10  # of one look at whether a program is up; a busy one must not look dead
 SLOW_SCRAPE_SECONDS = 5  # what changes once a minute, or has a series for each pod
 HOST = "127.0.0.1"
 PREDICTOR = "traffic-predictor"  # the job of the forecast's gauges
@@ -113,7 +114,7 @@ def start(processes: Processes, folder: Path, port: int, text: str) -> str:
 def answers(url: str) -> bool:
     """Whether a GET of ``url`` succeeds."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:
             return bool(answer.status < 400)
     except (urllib.error.URLError, OSError):
         return False

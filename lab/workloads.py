@@ -13,8 +13,10 @@ from kubernetes.dynamic import DynamicClient
 from include.estate import Estate
 from lab.control_plane import MANIFESTS, ControlPlane
 from lab.programs import shared_folder
+from lab.speed import LONGEST_STRETCH
 
 FIELD_MANAGER = "akidb-lab"
+ESTABLISHED_SECONDS = round(30 * LONGEST_STRETCH)
 # What production applies before the first rollout: the rights of Airflow's user, a file per lever.
 ROLES = Path(__file__).parent.parent / "include" / "manifests"
 
@@ -57,13 +59,15 @@ def _wait_established(extensions: client.ApiextensionsV1Api, name: str) -> None:
     from kubernetes import watch
 
     stream = watch.Watch().stream(
-        extensions.list_custom_resource_definition, field_selector=f"metadata.name={name}", timeout_seconds=30
+        extensions.list_custom_resource_definition,
+        field_selector=f"metadata.name={name}",
+        timeout_seconds=ESTABLISHED_SECONDS,
     )
     for event in stream:
         conditions = event["object"].status.conditions or []
         if any(c.type == "Established" and c.status == "True" for c in conditions):
             return
-    raise TimeoutError(f"the CRD {name} was not established within 30 s")
+    raise TimeoutError(f"the CRD {name} was not established within {ESTABLISHED_SECONDS} s")
 
 
 def create_objects(control_plane: ControlPlane, estate: Estate) -> None:

@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from include.clients.prometheus import Prometheus
 from include.estate import Estate, EstateError, load_estate
-from lab import behind, keda, opencost, predictor, telemetry, workloads
+from lab import behind, keda, opencost, predictor, speed, telemetry, workloads
 from lab import control_plane as planes
 from lab.processes import Processes, reserved_ports
 from lab.programs import find
@@ -40,7 +40,8 @@ class Options:
     """How a world is booted. Times in seconds; ``trace`` is a CSV of traffic instead of the estate's pattern.
 
     ``start`` is where plant time begins (``lab/plant.py``); ``plant_arguments`` and ``predictor_arguments`` end the
-    command lines of the plant and of each predictor.
+    command lines of the plant and of each predictor. ``stretch`` multiplies every time-out; without it the machine's
+    speed is measured (``lab/speed.py``).
     """
 
     folder: Path = DEFAULT_FOLDER
@@ -56,6 +57,7 @@ class Options:
     autoscaler_sync_seconds: float = planes.AUTOSCALER_SYNC_SECONDS
     plant_arguments: tuple[str, ...] = ()
     predictor_arguments: tuple[str, ...] = ()
+    stretch: float | None = None
 
 
 @dataclass
@@ -77,6 +79,11 @@ class World:
 def models_folder(folder: Path) -> Path:
     """The models of the lab in ``folder``: they outlive it, and whoever boots anew removes them."""
     return folder / "models"
+
+
+def results_folder(folder: Path) -> Path:
+    """What rehearsals and surges of the lab in ``folder`` measured: no tracked file, those are `make bench`'s."""
+    return folder / "results"
 
 
 def traffic_folder(folder: Path) -> Path:
@@ -102,6 +109,10 @@ def up(regions: Iterable[str] = (), options: Options | None = None, say: Callabl
     take_down(options.folder)  # what a killed run has left
     shutil.rmtree(options.folder / "logs", ignore_errors=True)
     options.folder.mkdir(parents=True, exist_ok=True)
+    if options.stretch is None:
+        measured = speed.measure()
+        say(str(measured))
+        options = replace(options, stretch=measured.stretch)
     boot = _Boot(estate, names, options, say)
     try:
         return boot.run()
@@ -129,7 +140,8 @@ class _Boot:
         self.options = options
         self.say = say
         self.run_folder = options.folder / "run"
-        self.processes = Processes(options.folder)
+        self.stretch = options.stretch or 1.0
+        self.processes = Processes(options.folder, stretch=self.stretch)
         self.seconds: dict[str, float] = {}
         self.started = time.monotonic()
 
@@ -223,6 +235,7 @@ class _Boot:
                 days=self.options.history_days,
                 start=self.options.start,
                 trace=self.options.trace,
+                stretch=self.stretch,
             )
             self._note("history written")
 
