@@ -189,6 +189,15 @@ def test_run_ids_are_unique_and_part_of_the_ledgers_paths_as_they_are() -> None:
     assert run_key(first) == first
 
 
+def test_every_setting_is_exported_by_the_makefile_and_named_in_its_help() -> None:
+    makefile = (rehearsal.worlds.REPOSITORY / "Makefile").read_text()
+    exported = next(line for line in makefile.splitlines() if line.startswith("export "))
+    assert exported == "export REGIONS DAYS FAULT UNDO KEEP TRACE"
+    help_line = next(line for line in makefile.splitlines() if line.startswith("rehearsal: "))
+    assert all(f"{name}=" in help_line for name in exported.split()[1:])
+    assert all(name in str(rehearsal.__doc__) for name in exported.split()[1:])
+
+
 def test_a_long_reason_is_cut_and_says_so() -> None:
     assert run.shown_reason("one\n\n  two") == ["one", "  two"]
     assert run.shown_reason("\n".join("x" * 400 for _ in range(14))) == [

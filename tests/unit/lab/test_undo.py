@@ -63,13 +63,10 @@ def test_a_complete_undo_is_restored_with_the_seconds_of_each_lever() -> None:
 
 
 def test_what_a_restoration_names_remains() -> None:
-    left = {
-        "complete": False,
-        "remaining": ["NodePool/akidb-spot: absent -> there", "akidb-rest spec.replicas: 15 -> 11"],
-    }
-    records = {**RECORDS, (SPOT, OTHER): undone(SPOT, OTHER, 2, 61, **left)}
+    left = ["NodePool/akidb-spot: absent -> there", "akidb-rest spec.replicas: 15 -> 11"]
+    records = {**RECORDS, (SPOT, OTHER): undone(SPOT, OTHER, 2, 61, complete=False, remaining=left)}
     found = undo.judge(90.0, STOOD, records, {(SPOT, OTHER): STOOD[SPOT, OTHER]}, [])
-    assert found.remaining == tuple(Remains(OTHER, SPOT, item) for item in left["remaining"])  # type: ignore[attr-defined]
+    assert found.remaining == tuple(Remains(OTHER, SPOT, item) for item in left)
     assert found.levers[0] == LeverUndo(SPOT, (CANARY, OTHER), (CANARY,), 68.0)
     assert found.to_json()["by_lever"] == {
         SPOT: {"restored": False, "seconds": 68.0},
