@@ -19,6 +19,7 @@ PLAIN = {"AirflowFailException", "AirflowException", "AirflowSensorTimeout"}
 TIMED_OUT = "AirflowTaskTimeout"
 FAILED = "Task failed with exception"
 BAD = {"error", "critical", "fatal"}
+SOURCES, END_OF_GROUP = "::group::Log message source details", "::endgroup::"
 KILLED = "Process terminated by signal"
 # Beginnings of lines in which Airflow talks of itself, and of the callback that names the failed task.
 NOISE = (
@@ -77,7 +78,7 @@ def reason(lines: Sequence[Mapping[str, Any] | str], place: str = "its log") -> 
     The exception with its causes, else the signal that ended the process, else the last error, else that there is no
     trace of a reason, with the last line that says anything.
     """
-    entries = [_entry(line) for line in lines]
+    entries = list(_without_sources([_entry(line) for line in lines]))
     before = takewhile(lambda entry: not entry.event.startswith((FAILED, TRACEBACK)), entries)
     said = [entry for entry in before if not entry.is_noise]
     if errors := _errors(entries):
@@ -87,6 +88,15 @@ def reason(lines: Sequence[Mapping[str, Any] | str], place: str = "its log") -> 
     if bad := [entry.event for entry in said if entry.level in BAD]:
         return bad[-1]
     return f"its process ended without a trace of why: killed, or lost with its machine{_last_line(said)}; see {place}"
+
+
+def _without_sources(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Without the group at the top that names the log's own files."""
+    inside = False
+    for entry in entries:
+        inside = entry.event.startswith(SOURCES) or (inside and not entry.event.startswith(END_OF_GROUP))
+        if not inside:
+            yield entry
 
 
 def _last_line(said: Sequence[Entry]) -> str:

@@ -23,7 +23,7 @@ HANDED_OVER = (
     "TaskInstanceKey(dag_id='{}', task_id='{}', run_id='{}'"
 )
 LONGEST_HAND_OVER_SECONDS = 15.0
-REASON_LINES, REASON_WIDTH = 12, 300  # of a failed task; the log holds all of it
+REASON_LINES, REASON_WIDTH = 12, 800  # of a failed task; the log holds all of it
 FINAL = {"success", "failed"}
 
 

@@ -21,7 +21,8 @@ def error(name: str, value: str, is_cause: bool = False, **more: Any) -> dict[st
 
 # What stands at the top and the end of each task's log.
 START = [
-    {"event": "::group::Log message source details", "sources": ["/lab/airflow/task-logs/attempt=1.log"]},
+    {"event": "::group::Log message source details"},
+    {"event": "/lab/airflow/task-logs/dag_id=rollback/run_id=r/task_id=find_changes/attempt=1.log"},
     {"event": "::endgroup::"},
     line("::group::Pre Execute"),
     line("DAG bundles loaded: dags-folder", logger="airflow.dag_processing.bundles.manager.DagBundlesManager"),

@@ -200,8 +200,8 @@ def test_every_setting_is_exported_by_the_makefile_and_named_in_its_help() -> No
 
 def test_a_long_reason_is_cut_and_says_so() -> None:
     assert run.shown_reason("one\n\n  two") == ["one", "  two"]
-    assert run.shown_reason("\n".join("x" * 400 for _ in range(14))) == [
-        *["x" * 300] * 12,
+    assert run.shown_reason("\n".join("x" * 900 for _ in range(14))) == [
+        *["x" * 800] * 12,
         "and 2 more lines in its log",
     ]
 
