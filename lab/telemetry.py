@@ -61,6 +61,7 @@ def configuration(targets: Targets, rules: Path, scrape_seconds: int = SCRAPE_SE
                     "metrics_path": "/cadvisor",
                     "honor_labels": True,
                     "scrape_interval": slow,
+                    "scrape_timeout": slow,
                     "static_configs": [{"targets": [f"{HOST}:{targets.plant}"]}],
                 },
                 {
@@ -89,6 +90,7 @@ def _cost_job(job: str, targets: Targets, interval: str) -> dict[str, Any]:
         "job_name": job,
         "honor_labels": True,  # OpenCost's own labels namespace, pod, node and instance are what its queries ask for
         "scrape_interval": interval,
+        "scrape_timeout": interval,
         "static_configs": targets.of(job),
         "metric_relabel_configs": [
             {"source_labels": ["__name__"], "regex": "go_.*|promhttp_.*|kubecost_http_.*", "action": "drop"}

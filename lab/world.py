@@ -20,7 +20,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from include.clients.prometheus import Prometheus
+from kubernetes.client import ApiException
+from urllib3.exceptions import HTTPError
+
+from include.clients.prometheus import Prometheus, PrometheusError
 from include.estate import Estate, EstateError, load_estate
 from lab import behind, keda, opencost, predictor, speed, telemetry, workloads
 from lab import control_plane as planes
@@ -311,23 +314,23 @@ class _Boot:
     def _wait_for_estate(self) -> None:
         """Until every workload has its replicas, the plant has opened, Karpenter is healthy and KEDA answers."""
         for plane in self.clusters:
-            self.processes.wait_until(
+            self._wait_until(
                 lambda plane=plane: not workloads.waiting_workloads(plane),  # type: ignore[misc]
                 f"the workloads of {plane.region} being ready",
                 ESTATE_READY_SECONDS,
             )
             health = self.karpenter_ports[plane.region][1]
-            self.processes.wait_until(
+            self._wait_until(
                 lambda health=health: telemetry.answers(f"http://127.0.0.1:{health}/readyz"),  # type: ignore[misc]
                 f"Karpenter of {plane.region} being ready",
                 ESTATE_READY_SECONDS,
             )
-            self.processes.wait_until(
+            self._wait_until(
                 lambda plane=plane: keda.available(plane),  # type: ignore[misc]
                 f"KEDA's metrics adapter of {plane.region} being available",
                 ESTATE_READY_SECONDS,
             )
-        self.processes.wait_until(
+        self._wait_until(
             lambda: telemetry.answers(f"http://127.0.0.1:{self.plant_port}/health"), "the plant answering", 30
         )
         prometheus = Prometheus(self.state["prometheus"])
@@ -336,11 +339,24 @@ class _Boot:
             live = (
                 f'{self.estate.metrics.memory}{{region="{name}"}} and on() up{{job="karpenter",region="{name}"}} == 1'
             )
-            self.processes.wait_until(
+            self._wait_until(
                 lambda live=live: bool(prometheus.query(live)),  # type: ignore[misc]
                 f"Prometheus having scraped the plant and Karpenter of {name}",
                 30,
             )
+
+    def _wait_until(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
+        """``Processes.wait_until`` for a condition that may find nobody to answer yet: then it does not hold."""
+
+        def holds() -> bool:
+            try:
+                return condition()
+            except (PrometheusError, ApiException, HTTPError, OSError) as error:
+                if isinstance(error, ApiException) and not workloads.may_pass(error):
+                    raise
+                return False
+
+        self.processes.wait_until(holds, what, seconds)
 
     def _note(self, what: str) -> None:
         self.seconds[what] = round(time.monotonic() - self.started, 1)

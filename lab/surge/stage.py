@@ -215,7 +215,7 @@ def at_pace(configuration: str, pace: Pace) -> str:
     every = f"{pace.scrape}s"
     wanted["global"] |= {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every}
     wanted["scrape_configs"] = [
-        {key: value for key, value in job.items() if key != "scrape_interval"}
+        {key: value for key, value in job.items() if key not in {"scrape_interval", "scrape_timeout"}}
         for job in wanted["scrape_configs"]
         if job["job_name"] in JOBS
     ]

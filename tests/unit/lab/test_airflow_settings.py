@@ -190,6 +190,7 @@ def limits(stretch: float) -> dict[str, str]:
 def test_every_limit_of_airflow_follows_the_speed_of_the_machine() -> None:
     assert limits(1.0) == {
         "core.dagbag_import_timeout": "30",
+        "api.worker_timeout": "120",
         "execution_api.jwt_expiration_time": "600",
         "scheduler.task_instance_heartbeat_timeout": "30",
         "scheduler.task_queued_timeout": "600",
