@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from include.clients import kubernetes as k8s
 from include.clients.prometheus import Prometheus
 from include.estate import Estate
 from include.prices import AwsBook
 from include.rollout.gates import p95_within
+from lab.again import LONGEST_PAUSE_SECONDS, PROBLEMS, again
+
+T = TypeVar("T")
 
 NODE_GROUP, POOL = "eks.amazonaws.com/nodegroup", "karpenter.sh/nodepool"
 # What comes and goes by itself: nobody's change, or a part of something that is compared itself.
@@ -122,9 +125,18 @@ def usd_hour(nodes: list[Node], book: AwsBook, region: str) -> float | None:
     return float(round(total, 4))
 
 
+class EvidenceError(RuntimeError):
+    """A region can't be read; the message says why. What is not known is not back."""
+
+    def __init__(self, region: str, seconds: float, why: BaseException) -> None:
+        reason = f"{type(why).__name__}: {why}"
+        super().__init__(f"{region} could not be read for {seconds:.0f} s ({reason}): see the log of its API server")
+        self.region = region
+
+
 @dataclass
 class Reader:
-    """Reads one region of the running lab."""
+    """Reads one region of the running lab, for up to ``patience`` seconds where nobody answers."""
 
     estate: Estate
     region: str
@@ -133,9 +145,26 @@ class Reader:
     book: AwsBook
     eks: Any
     served: Callable[[], list[k8s.Kind]]
+    patience: float = PATIENCE_SECONDS
+    longest_pause: float = LONGEST_PAUSE_SECONDS
 
     def figures(self, since_seconds: float) -> Figures:
-        """The region now; errors are counted over the last ``since_seconds``."""
+        """The region now; errors are counted over the last ``since_seconds``. Raises EvidenceError."""
+        return self._patiently(partial(self._figures, since_seconds))
+
+    def specs(self) -> dict[str, Any]:
+        """What a rollback must bring back: pools, node counts by type and capacity type, templates, budgets, rules, and
+        which objects there are at all. Raises EvidenceError.
+        """
+        return self._patiently(self._all_specs)
+
+    def _patiently(self, read: Callable[[], T]) -> T:
+        try:
+            return again(self.patience, self.longest_pause)(read)
+        except PROBLEMS as error:
+            raise EvidenceError(self.region, self.patience, error) from error
+
+    def _figures(self, since_seconds: float) -> Figures:
         nodes = [node_of(raw) for raw in self.cluster.list(k8s.NODE)]
         floor = self.estate.region(self.region).node_group.floor
         pods_on = self._running_pods()
@@ -188,8 +217,7 @@ class Reader:
             return None  # no requests: there is no ratio, and it is not zero
         return round((increase('=~"5.."') or 0.0) / total, 6)
 
-    def specs(self) -> dict[str, Any]:
-        """What a rollback must bring back: pools, node counts by type and capacity type, templates, budgets, rules."""
+    def _all_specs(self) -> dict[str, Any]:
         namespace = self.estate.namespace
         nodes = [node_of(raw) for raw in self.cluster.list(k8s.NODE)]
         where = self.estate.region(self.region)
@@ -238,7 +266,9 @@ def readers(
         )
         api = api_client(Path(entry["kubeconfig"]))
         cluster = k8s.Cluster(api, region, patience=PATIENCE_SECONDS * stretch)
-        found[region] = Reader(estate, region, cluster, prometheus, book, eks, partial(served_kinds, api))
+        served = partial(served_kinds, api)
+        patience = PATIENCE_SECONDS * stretch
+        found[region] = Reader(estate, region, cluster, prometheus, book, eks, served, patience)
     return found
 
 

@@ -42,7 +42,7 @@ from lab import speed as speeds
 from lab import undo
 from lab import world as worlds
 from lab.airflow_api import AirflowError, Client
-from lab.evidence import Figures, Reader, readers
+from lab.evidence import EvidenceError, Figures, Reader, readers
 from lab.faults import Faults
 from lab.history import DAYS as HISTORY_DAYS
 from lab.processes import Crashed, Processes, tail
@@ -349,7 +349,7 @@ class Rehearsal:
             self.airflow.stretch = now.stretch
             for processes in self._processes():
                 processes.stretch = now.stretch
-            print(f"slower than before: {now}", flush=True)
+            print(f"with all that runs now, {now}", flush=True)
 
     def _processes(self) -> tuple[Processes, Processes]:
         assert self.world is not None
@@ -446,7 +446,10 @@ class Rehearsal:
         seconds = time.monotonic() - (run.answered_at or triggered)
         verdict, message = verdict_of(run.records(WHOLE_RUN), state, UNDONE)
         records = {(lever, region): run.records(region, lever) for lever in LEVERS for region in self.settings.regions}
-        evidence = self._changes(start, lab, wait=True)
+        try:
+            evidence = self._changes(start, lab, wait=True)
+        except EvidenceError as error:
+            evidence = [undo.Remains(error.region, undo.NOT_KNOWN, str(error))]
         unfinished = "" if verdict in UNDONE else message
         found = undo.judge(seconds, stood, records, self._standing(), evidence, unfinished)
         self.seconds["undo"] = round(seconds, 1)

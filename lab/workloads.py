@@ -9,17 +9,15 @@ from typing import Any
 import yaml
 from kubernetes import client
 from kubernetes.dynamic import DynamicClient
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
-from urllib3.exceptions import HTTPError
 
 from include.estate import Estate
+from lab.again import LONGEST_PAUSE_SECONDS, again
 from lab.control_plane import MANIFESTS, ControlPlane
 from lab.programs import shared_folder
 from lab.speed import LONGEST_STRETCH
 
 FIELD_MANAGER = "akidb-lab"
 ESTABLISHED_SECONDS = round(30 * LONGEST_STRETCH)
-TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
 APPLY_SECONDS = 15 * LONGEST_STRETCH
 # What production applies before the first rollout: the rights of Airflow's user, a file per lever.
 ROLES = Path(__file__).parent.parent / "include" / "manifests"
@@ -32,23 +30,12 @@ def api_client(kubeconfig: Path) -> client.ApiClient:
     return config.new_client_from_config(config_file=str(kubeconfig))
 
 
-def may_pass(error: BaseException) -> bool:
-    """Whether a request that failed so may succeed when it is repeated: an API server that is busy, or was away."""
-    if isinstance(error, client.ApiException):
-        return not error.status or error.status == TOO_MANY_REQUESTS or error.status >= SERVER_ERROR
-    return isinstance(error, HTTPError | OSError)
-
-
-def apply_all(dynamic: DynamicClient, documents: list[dict[str, Any]], longest_pause: float = 5.0) -> None:
+def apply_all(
+    dynamic: DynamicClient, documents: list[dict[str, Any]], longest_pause: float = LONGEST_PAUSE_SECONDS
+) -> None:
     """Server-side apply of each document, in order; again where that may help, since applying twice changes nothing."""
-    again = Retrying(
-        retry=retry_if_exception(may_pass),
-        stop=stop_after_delay(APPLY_SECONDS),
-        wait=wait_random_exponential(multiplier=0.2, max=longest_pause),
-        reraise=True,
-    )
     for document in documents:
-        again(_apply, dynamic, document)
+        again(APPLY_SECONDS, longest_pause)(_apply, dynamic, document)
 
 
 def _apply(dynamic: DynamicClient, document: dict[str, Any]) -> None:

@@ -20,13 +20,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from kubernetes.client import ApiException
-from urllib3.exceptions import HTTPError
-
 from include.clients.prometheus import Prometheus, PrometheusError
 from include.estate import Estate, EstateError, load_estate
 from lab import behind, keda, opencost, predictor, speed, telemetry, workloads
 from lab import control_plane as planes
+from lab.again import PROBLEMS, may_pass
 from lab.processes import Processes, reserved_ports
 from lab.programs import find
 
@@ -351,10 +349,10 @@ class _Boot:
         def holds() -> bool:
             try:
                 return condition()
-            except (PrometheusError, ApiException, HTTPError, OSError) as error:
-                if isinstance(error, ApiException) and not workloads.may_pass(error):
-                    raise
-                return False
+            except (PrometheusError, *PROBLEMS) as error:
+                if isinstance(error, PrometheusError) or may_pass(error):
+                    return False
+                raise
 
         self.processes.wait_until(holds, what, seconds)
 

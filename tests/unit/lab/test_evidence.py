@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from kubernetes.client import ApiException
+from urllib3.exceptions import ProtocolError
 
 from include.clients import kubernetes as k8s
 from include.prices import AwsBook
-from lab.evidence import Node, lasting_kinds, node_of, object_name, shares, usd_hour
+from lab.evidence import EvidenceError, Node, Reader, lasting_kinds, node_of, object_name, shares, usd_hour
 
 OLD = [Node(f"old{n}", "akidb-on-demand", "c7g.2xlarge", "a", "on-demand", 8, True) for n in range(5)]
 SPOT = [Node(f"spot{n}", "akidb-spot", "c7g.xlarge", "a", "spot", 4, False) for n in range(3)]
@@ -103,3 +106,38 @@ def test_everything_that_lasts_is_listed_in_its_preferred_version_whoever_made_i
 )
 def test_an_object_is_named_with_its_namespace(metadata: dict[str, str], name: str) -> None:
     assert object_name({"metadata": metadata}) == name
+
+
+def reader(served: Any) -> Reader:
+    parts = cast("Any", SimpleNamespace())
+    return Reader(parts, "us-east-1", parts, parts, parts, parts, served, patience=0.0, longest_pause=0.0)
+
+
+def test_a_region_that_nobody_answers_for_is_an_error_that_names_it_and_never_an_empty_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cut_off() -> Any:
+        raise ProtocolError("Connection broken")
+
+    unread = reader(list)
+    monkeypatch.setattr(unread, "_all_specs", cut_off)
+    with pytest.raises(EvidenceError) as error:
+        unread.specs()
+    assert str(error.value) == (
+        "us-east-1 could not be read for 0 s (ProtocolError: Connection broken): see the log of its API server"
+    )
+
+
+def test_a_region_is_read_again_while_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([ProtocolError("Connection broken"), ApiException(503), {"nodes": {}}])
+
+    def read() -> Any:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    slow = reader(list)
+    slow.patience = 60.0
+    monkeypatch.setattr(slow, "_all_specs", read)
+    assert slow.specs() == {"nodes": {}}

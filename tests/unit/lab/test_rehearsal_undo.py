@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,6 +16,7 @@ from include.levers import LEVERS
 from include.rollout.ledger import WHOLE_RUN, Chain, FolderStore, Ledger, Record, Step
 from lab import airflow as airflows
 from lab import rehearsal
+from lab.evidence import EvidenceError
 from lab.processes import Processes
 from lab.rehearsal import Rehearsal, Settings
 from lab.speed import REFERENCE_SECONDS, Speed
@@ -125,6 +127,61 @@ def test_what_the_undo_left_is_in_the_report(rehearsed: FakeRehearsal) -> None:
     ]
 
 
+def test_a_region_that_can_not_be_read_is_not_restored(rehearsed: FakeRehearsal) -> None:
+    def unread() -> Any:
+        raise EvidenceError(REGION, 60.0, TimeoutError("timed out"))
+
+    rehearsed.undoes = undoes_all
+    lab = cast("Any", {REGION: SimpleNamespace(specs=unread)})
+    assert not rehearsed._undo_everything(cast("Any", None), lab, {REGION: START})
+    assert rehearsed.report["undo"]["remaining"] == [
+        {
+            "region": REGION,
+            "lever": "unknown",
+            "what": f"{REGION} could not be read for 60 s (TimeoutError: timed out): see the log of its API server",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("undo_wanted", "verdicts", "restored", "good", "calls"),
+    [
+        (True, ["promoted", "promoted"], True, True, ["day 1", "day 2", "undo"]),
+        (True, ["promoted", "promoted"], False, False, ["day 1", "day 2", "undo"]),
+        (True, ["promoted", "rolled back"], True, False, ["day 1", "day 2", "undo"]),
+        (True, ["unfinished"], True, False, ["day 1", "undo"]),
+        (False, ["promoted", "promoted"], True, True, ["day 1", "day 2"]),
+    ],
+)
+def test_the_undo_comes_after_the_last_day_and_compares_with_what_stood_before_the_first(
+    rehearsed: FakeRehearsal, monkeypatch: pytest.MonkeyPatch, undo_wanted: bool, verdicts: list[str], restored: bool,
+    good: bool, calls: list[str],
+) -> None:  # fmt: skip
+    done: list[str] = []
+    world = {"state": "before day 1"}
+    reader = SimpleNamespace(figures=lambda _: None, specs=lambda: dict(world))
+
+    def one_day(_client: Any, number: int, _lab: Any, _before: Any) -> str:
+        done.append(f"day {number}")
+        world["state"] = f"after day {number}"
+        return verdicts[len(done) - 1]
+
+    def undone(_client: Any, _lab: Any, start: Any) -> bool:
+        done.append("undo")
+        assert start == {REGION: {"state": "before day 1"}}
+        return restored
+
+    rehearsed.settings = replace(rehearsed.settings, days=(1, 2), undo=undo_wanted)
+    rehearsed.airflow.passwords["admin"] = "x"  # type: ignore[union-attr]
+    monkeypatch.setattr(rehearsal, "readers", lambda *_: {REGION: reader})
+    for name, value in {"_boot": None, "_connect": None, "_prepare": None}.items():
+        monkeypatch.setattr(rehearsed, name, lambda value=value: value)
+    monkeypatch.setattr(rehearsed, "_one_day", one_day)
+    monkeypatch.setattr(rehearsed, "_undo_everything", undone)
+    assert rehearsed._rehearse() is good
+    assert done == calls
+
+
 def test_an_undo_that_was_never_begun_leaves_what_stands(rehearsed: FakeRehearsal) -> None:
     rehearsed.undoes = lambda _: "failed"
     restored, report = undo(rehearsed)
@@ -143,7 +200,7 @@ def test_a_slower_machine_than_before_gets_longer_limits_everywhere(
     assert rehearsed.airflow is not None
     stretches = [rehearsed.airflow.stretch, *(processes.stretch for processes in rehearsed._processes())]
     assert stretches == pytest.approx([3.0, 3.0, 3.0])
-    assert capsys.readouterr().out == ("slower than before: this machine: 0.33 of the reference; time-outs x 3.0\n")
+    assert capsys.readouterr().out == ("with all that runs now, this machine: 0.33 of the reference; time-outs x 3.0\n")
     monkeypatch.setattr(rehearsal.speeds, "measure", lambda: Speed(REFERENCE_SECONDS))
     rehearsed._measure_speed()
     assert rehearsed.speed == Speed(3 * REFERENCE_SECONDS)
