@@ -111,15 +111,19 @@ class Run:
                 )
             pause.wait(POLL_SECONDS)
 
-    def _say(self, text: str) -> None:
-        print(f"[{time.monotonic() - self.begun:6.0f} s] {text}", flush=True)
-
-    def _say_new(self) -> None:
-        chains = {
+    def _chains(self) -> dict[Chain, list[Record]]:
+        """Every chain that the run may write, with its records so far."""
+        return {
             Chain(lever, region, self.dag, self.run_id): self.records(region, lever)
             for lever in self.levers
             for region in (WHOLE_RUN, *self.regions)
         }
+
+    def _say(self, text: str) -> None:
+        print(f"[{time.monotonic() - self.begun:6.0f} s] {text}", flush=True)
+
+    def _say_new(self) -> None:
+        chains = self._chains()
         if self.faults is not None:
             self.faults.react({chain.region: records for chain, records in chains.items()})
         fresh = []
@@ -171,5 +175,10 @@ class Run:
         try:
             lines = self.client.log(self.dag, self.run_id, *key)
         except ApiError as error:
-            return str(error)
+            return self._reason_on_record(key[0]) or str(error)
         return reason(lines, str(self.airflow.task_log(self.dag, self.run_id, *key)))
+
+    def _reason_on_record(self, task_id: str) -> str:
+        """Why a task stopped in the ledger's words; empty when it did not get to say so."""
+        stops = [record for records in self._chains().values() if (record := last(records, Step.STOPPED))]
+        return next((str(stop.figures.get("reason")) for stop in stops if stop.figures.get("where") == task_id), "")

@@ -150,7 +150,11 @@ def test_a_failed_task_is_named_once_with_the_reason_from_its_log(
         },
     ]
     client.logs["killed"] = []
+    client.troubled.append({**failed, "task_id": "us_east_1.verify_restored"})
     run = followed(tmp_path, client)
+    stop = {"where": "us_east_1.verify_restored", "reason": "2 objects are not back"}
+    run.ledger.append(Chain("spot_capacity", REGION, "rollback", RUN_ID), Step.STOPPED, stop)
+    run.said[Chain("spot_capacity", REGION, "rollback", RUN_ID)] = 1
     assert run.follow() == "failed"
     log = tmp_path / "airflow/task-logs/dag_id=rollback/run_id=rehearsal_1/task_id=killed/attempt=1.log"
     assert [line[13:] if line.startswith(" ") else line[11:] for line in capsys.readouterr().out.splitlines()] == [
@@ -160,6 +164,8 @@ def test_a_failed_task_is_named_once_with_the_reason_from_its_log(
         f"its process ended without a trace of why: killed, or lost with its machine; see {log}",
         "task verdict failed; it is tried again",
         "Airflow's API refused GET /verdict: 404 not found",
+        "task us_east_1.verify_restored failed; it is tried again",
+        "2 objects are not back",
     ]
 
 
