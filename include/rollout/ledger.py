@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from include.rollout.marks import Mark, Standing, closes, mark_of, standing
+from include.rollout.marks import Mark, Standing, closes, mark_of, short_name, standing
 from include.rollout.marks import Step as Step
 
 log = logging.getLogger(__name__)
@@ -437,6 +437,20 @@ class Ledger:
                 raise LedgerError(marked.bad[path])
         open_paths = {change.path for change in marked.standing()}
         return [region for region, path in ours.items() if path in open_paths]
+
+    def undone_by(self, chain: Chain) -> Chain | None:
+        """The last other run that has undone, or begun to undo, what this run wrote in its region; or None."""
+        ours = short_name(chain.path)
+        found = [
+            (path, mark.number)
+            for path, marks in self._marked(f"{chain.lever}/{chain.region}").chains.items()
+            for mark in marks
+            if path != chain.path and mark.other == ours and mark.step in {Step.UNDO, Step.RESTORED}
+        ]
+        if not found:
+            return None
+        path, number = found[-1]
+        return _parsed(path, number, self._store.read(_record_key(path, number))).chain
 
     def standing(self, lever: str, region: str) -> list[OpenRun]:
         """The runs whose changes stand in the region, the earliest first: a rollback undoes the last.

@@ -50,7 +50,7 @@ class Mark:
     """What the name of a mark tells of a record.
 
     ``order`` is a snapshot's (0: an older release gave none), ``other`` the short name of the chain that a snapshot
-    resumes or a restoration closes ("" for none), up to its record ``upto``.
+    resumes or a restoration closes ("" for none), up to its record ``upto``; or of that which an undo begins with.
     """
 
     number: int
@@ -84,11 +84,13 @@ def closes(step: str, figures: Mapping[str, Any]) -> bool:
 def mark_of(path: str, number: int, step: str, figures: Mapping[str, Any], links: Mapping[str, str]) -> Mark:
     """The mark of a record of the chain ``path``."""
     order = int(figures.get("order", 0)) if step == Step.SNAPSHOT else 0
-    other = links.get("restores", path) if closes(step, figures) else ""
+    other = links.get("restores", path) if step == Step.UNDO or closes(step, figures) else ""
     if step == Step.SNAPSHOT:
         other = links.get("origin", "")
     if not other:
         return Mark(number, step, order)
+    if step == Step.UNDO:
+        return Mark(number, step, other=short_name(other))
     upto = number if other == path else int(figures.get("upto", EVERY_RECORD))
     return Mark(number, step, order, short_name(other), upto)
 
@@ -113,7 +115,7 @@ def standing(chains: Mapping[str, Sequence[Mark]]) -> list[Standing]:
     for marks in chains.values():
         wrote = any(mark.step == Step.TOUCH for mark in marks)
         for mark in marks:
-            if mark.other and (mark.step == Step.RESTORED or wrote):
+            if mark.step == Step.RESTORED or (mark.step == Step.SNAPSHOT and wrote):
                 closed[mark.other] = max(closed.get(mark.other, 0), mark.upto)
     found = []
     for path, marks in chains.items():

@@ -544,3 +544,18 @@ def test_the_orders_of_two_regions_and_levers_are_their_own(ledger: Ledger) -> N
     orders = [record.figures["order"] for c in (run("one"), run("one", "eu-central-1"), run("two"), other)
               if isinstance(record := ledger.snapshot(c), Record)]  # fmt: skip
     assert orders == [1, 1, 2, 1]
+
+
+def test_who_has_undone_a_run_is_answered_by_one_list_and_one_read(counted: CountingStore) -> None:
+    ledger = Ledger(counted, Clock())
+    touch(ledger, run("one"))
+    ledger.append(run("one"), Step.UNDO, {}, {"restores": run("one").path})
+    assert ledger.undone_by(run("one")) is None
+    undo = run("undo", dag_id="rollback")
+    ledger.append(undo, Step.UNDO, {}, {"restores": run("one").path})
+    assert standing(ledger) == [("one", False)]  # begun is not done
+    counted.lists.clear()
+    counted.reads.clear()
+    assert ledger.undone_by(run("one")) == undo
+    assert ledger.undone_by(run("two")) is None
+    assert (len(counted.lists), len(counted.reads)) == (2, 1)

@@ -17,6 +17,7 @@ ONE, TWO = "toy/us-east-1/day--one", "toy/us-east-1/day--two"
         (Mark(2, "snapshot", 7, "0123456789abcdef", 9), "000002-snapshot-n7-0123456789abcdef-9"),
         (Mark(8, "restored", 0, "1234567890123456", 8), "000008-restored-1234567890123456-8"),
         (Mark(8, "restored"), "000008-restored"),
+        (Mark(6, "undo", other="1234567890123456"), "000006-undo-1234567890123456-0"),
     ],
 )
 def test_a_marks_name_tells_all_of_it(mark: Mark, name: str) -> None:
