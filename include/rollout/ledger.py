@@ -439,7 +439,7 @@ class Ledger:
         return [region for region, path in ours.items() if path in open_paths]
 
     def undone_by(self, chain: Chain) -> Chain | None:
-        """The last other run that has undone, or begun to undo, what this run wrote in its region; or None."""
+        """Another run that has undone, or begun to undo, what this run wrote in its region; or None."""
         ours = short_name(chain.path)
         found = [
             (path, mark.number)
