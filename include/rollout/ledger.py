@@ -438,6 +438,20 @@ class Ledger:
         open_paths = {change.path for change in marked.standing()}
         return [region for region, path in ours.items() if path in open_paths]
 
+    def undone_by(self, chain: Chain) -> Chain | None:
+        """Another run that has undone, or begun to undo, what this run wrote in its region; or None."""
+        ours = short_name(chain.path)
+        found = [
+            (path, mark.number)
+            for path, marks in self._marked(f"{chain.lever}/{chain.region}").chains.items()
+            for mark in marks
+            if path != chain.path and mark.other == ours and mark.step in {Step.UNDO, Step.RESTORED}
+        ]
+        if not found:
+            return None
+        path, number = found[-1]
+        return _parsed(path, number, self._store.read(_record_key(path, number))).chain
+
     def standing(self, lever: str, region: str) -> list[OpenRun]:
         """The runs whose changes stand in the region, the earliest first: a rollback undoes the last.
 
@@ -475,16 +489,6 @@ class Ledger:
         # Snapshots of an older release have no order: among these their times are all there is.
         found.sort(key=lambda run: (run.order, run.snapshot.time, run.chain))
         return Survey(tuple(found), bad, frozenset(path.split("/")[1] for path in marked.chains))
-
-    def undone_by(self, chain: Chain) -> Chain | None:
-        """Another run that has undone, or began to undo, what this one wrote; None when there is none."""
-        ours = short_name(chain.path)
-        for path, marks in sorted(self._marked(f"{chain.lever}/{chain.region}").chains.items()):
-            undoing = [mark.number for mark in marks if mark.other == ours and mark.step in {Step.UNDO, Step.RESTORED}]
-            if undoing and path != chain.path:
-                number = undoing[-1]
-                return _parsed(path, number, self._store.read(_record_key(path, number))).chain
-        return None
 
     def audit(self, below: str = "") -> dict[str, str]:
         """Read every record below a folder: path -> what is wrong, for each chain that doesn't add up."""

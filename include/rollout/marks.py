@@ -51,7 +51,7 @@ class Mark:
     """What the name of a mark tells of a record.
 
     ``order`` is a snapshot's (0: an older release gave none), ``other`` the short name of the chain that a snapshot
-    resumes, an undo sets back or a restoration closes ("" for none), up to its record ``upto``.
+    resumes or a restoration closes, up to its record ``upto``, or that an undo begins to set back; "" for none.
     """
 
     number: int
@@ -90,6 +90,8 @@ def mark_of(path: str, number: int, step: str, figures: Mapping[str, Any], links
         other = links.get("origin", "")
     if not other:
         return Mark(number, step, order)
+    if step == Step.UNDO:
+        return Mark(number, step, other=short_name(other))
     upto = number if other == path else int(figures.get("upto", EVERY_RECORD))
     return Mark(number, step, order, short_name(other), upto)
 

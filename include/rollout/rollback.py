@@ -34,7 +34,7 @@ from include.rollout.steps import NotWanted, OnRecord, Run
 log = logging.getLogger(__name__)
 
 EVERYTHING = "everything"
-_AT_ONCE = 16  # regions and levers whose live state is read, or whose lock is taken, at the same time
+_AT_ONCE = 16  # regions and levers whose live state is read at the same time
 
 
 @dataclass(frozen=True)
@@ -266,22 +266,17 @@ def take_locks(run: Run, approval: Mapping[str, Any] | None) -> None:
         steps.check_approval(run, approval)
     before: dict[str, str] = {}
     missed: dict[str, str] = {}
-
-    def take(region: str) -> None:
+    for region in plan.figures["regions"]:
         try:
             before[region] = run.lock(region).take_over() or ""
         except Exception as error:  # noqa: BLE001 - put on record below; an unreachable region must not keep the others
             missed[region] = f"{type(error).__name__}: {error}"
-
-    regions = plan.figures["regions"]
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        list(pool.map(take, regions))
     figures = {
         "approved_by": (approval or {}).get("user"),
         "hash": plan.figures["hash"],
-        "locked": sorted(before),
-        "taken_over_from": {region: holder for region, holder in sorted(before.items()) if holder},
-        "not_locked": dict(sorted(missed.items())),
+        "locked": list(before),
+        "taken_over_from": {region: holder for region, holder in before.items() if holder},
+        "not_locked": missed,
     }
     run.record(WHOLE_RUN, Step.APPROVAL, figures)
     _look_again(run, plan)

@@ -154,6 +154,8 @@ class Toy:
         world.event("rollback", target.region)
         if target.region in world.read()["faults"].get("rollback refused", []):
             raise Refused("the region does not let go; open its door")
+        if world.fault_once(f"rollback crash {target.region}"):
+            raise ConnectionError("the process lost its connection")
         world.change(lambda w: w["regions"][target.region].update(size=snapshot["size"]))
         return Restored((f"size set back to {snapshot['size']}",))
 
