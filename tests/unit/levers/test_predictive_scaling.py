@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import subprocess
 import sys
-import math
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
