@@ -357,7 +357,8 @@ def waits_for_people(own: Records) -> tuple[str, ...]:
 
 def _unknown(facts: Facts, unknown: Sequence[str]) -> Verdict:
     chain = facts.chain
-    call = {"dag_run_id": chain.run_id, "task_ids": list(facts.failed_tasks), "include_downstream": True,
+    tasks = list(facts.failed_tasks) or ["choose_ending"]  # no task fails when a plan can't be made again
+    call = {"dag_run_id": chain.run_id, "task_ids": tasks, "include_downstream": True,
             "only_failed": False, "dry_run": False}  # fmt: skip
     left = tuple(f"{region}: written to, neither promoted nor rolled back" for region in facts.touched)
     lines = [
@@ -365,7 +366,7 @@ def _unknown(facts: Facts, unknown: Sequence[str]) -> Verdict:
         "Nothing was promoted. The change and the locks are kept.",
         "Left behind:",
         *left,
-        f"Next, once the data is there: judge again. Clear {', '.join(facts.failed_tasks)} with everything downstream, "
+        f"Next, once the data is there: judge again. Clear {', '.join(tasks)} with everything downstream, "
         f"in the UI or by POST /api/v2/dags/{chain.dag_id}/clearTaskInstances {json.dumps(call)}",
         f"Or undo: {rollback_command(chain.lever, facts.selected)}",
     ]

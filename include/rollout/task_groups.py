@@ -43,6 +43,7 @@ from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
+    AirflowTaskTimeout,
     TaskAwaitingInput,
 )
 
@@ -63,7 +64,7 @@ from include.rollout.conventions import DAG_DEFAULT_ARGS, UNDO_RETRY_ARGS, Tag
 from include.rollout.ledger import WHOLE_RUN, Ledger, LedgerError, Step, open_store
 from include.rollout.lever import Lever, NotConverged, Refused
 from include.rollout.lock import Leases
-from include.rollout.settings import RolloutSettings, form_fields
+from include.rollout.settings import LONGEST_CONVERGENCE, RolloutSettings, form_fields
 from include.rollout.steps import NotWanted, OnRecord, Run
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ LEDGER_VARIABLE = "akidb_ledger"
 API_CONNECTION = "airflow_api"
 API_TIMEOUT = 10.0  # seconds
 APPROVAL_TIMEOUT = 24 * 3600  # seconds; of a rollback whose estate can't be read
-UNDO_TIMEOUT = dt.timedelta(hours=2)  # the same
 GATE_POLL = 5.0  # seconds between two looks at a gate that still waits
+MOST_WAITS = 4  # so often a lever waits for the world to converge within one write or undo, at most
 ClientsFactory = Callable[[str, Estate], Any]
 
 
@@ -245,14 +246,24 @@ class _Named:
 
 
 @contextlib.contextmanager
-def recorded(run: Run, region: str = WHOLE_RUN) -> Iterator[None]:
-    """Put the reason of a step's end on record; retries only where they can help."""
+def recorded(run: Run, region: str = WHOLE_RUN, *, undoing: bool = False) -> Iterator[None]:
+    """Put the reason of a step's end on record; retries only where they can help.
+
+    A step that ran into its task's limit has waited for hours already: only one that undoes is tried again.
+    """
     context = get_current_context()
     ti = context["ti"]
     try:
         yield
     except AirflowException:
         raise
+    except AirflowTaskTimeout as error:
+        limit = context["task"].execution_timeout
+        reason = f"not done within {limit}, the limit of its task; its log says what it waited for"
+        run.record(region, Step.STOPPED, {"where": ti.task_id, "reason": reason})
+        if undoing:
+            raise
+        raise AirflowFailException(reason) from error
     except NotWanted as unwanted:
         raise AirflowSkipException(str(unwanted)) from None
     except (OnRecord, LedgerError) as error:
@@ -268,16 +279,24 @@ def recorded(run: Run, region: str = WHOLE_RUN) -> Iterator[None]:
         raise
 
 
-def _task(engine: Engine, step: Callable[..., Any], *arguments: Any, region: str = WHOLE_RUN, **options: Any) -> Any:
-    """A task that runs ``step(run, *arguments)`` and keeps what it returns as its XCom."""
+def _task(
+    engine: Engine,
+    step: Callable[..., Any],
+    *arguments: Any,
+    region: str = WHOLE_RUN,
+    undoing: bool = False,
+    **options: Any,
+) -> Any:
+    """A task that runs ``step(run, *arguments)`` and keeps what it returns as its XCom; undoing is tried longer."""
     decorator: Any = options.pop("decorator", task)
+    options |= UNDO_RETRY_ARGS if undoing else {}
 
     @decorator(  # type: ignore[untyped-decorator]
         task_id=options.pop("task_id", step.__name__), doc_md=inspect.getdoc(step), **options
     )
     def body() -> Any:
         run = engine.run()
-        with recorded(run, region):
+        with recorded(run, region, undoing=undoing):
             return step(run, *arguments)
 
     return body()
@@ -410,9 +429,8 @@ def _region(engine: Engine, region: str) -> tuple[Any, Any]:
         for slot in engine.lever.slots:
             with TaskGroup(group_id(slot)):
                 applied = _task(
-                    engine, steps.apply_stage, region, slot,
-                    region=region, trigger_rule=go_on, execution_timeout=write_timeout(engine.estate),
-                )  # fmt: skip
+                    engine, steps.apply_stage, region, slot, region=region, trigger_rule=go_on, **WRITE_LIMIT
+                )
                 target = f"{{{{ ti.xcom_pull(task_ids='{applied.operator.task_id}')['soak_until'] }}}}"
                 # Ends in the triggerer: a soak holds no worker slot, and costs one process start.
                 soak = DateTimeSensorAsync(
@@ -427,9 +445,22 @@ def _region(engine: Engine, region: str) -> tuple[Any, Any]:
     return snapshot, gate
 
 
-def write_timeout(estate: Estate) -> dt.timedelta:
-    """How long a task that writes may take: a write and its undo may each wait twice for the world to converge."""
-    return dt.timedelta(seconds=2 * estate.windows.converge_timeout_seconds + 600)
+def write_timeout(converge_seconds: float) -> dt.timedelta:
+    """How long a task that writes may take when each wait for the world may take ``converge_seconds``."""
+    return dt.timedelta(seconds=MOST_WAITS * converge_seconds + 600)
+
+
+def limit_by_settings(context: Any) -> None:
+    """Let the task's limit follow the run's own converge_timeout_seconds: the DAG's parse does not know it yet."""
+    converge = context["params"].get("converge_timeout_seconds")
+    if converge:
+        context["task"].execution_timeout = write_timeout(float(converge))
+
+
+WRITE_LIMIT: Mapping[str, Any] = {
+    "execution_timeout": write_timeout(LONGEST_CONVERGENCE),
+    "pre_execute": limit_by_settings,
+}
 
 
 def _gate(engine: Engine, region: str, slot: str) -> Any:
@@ -456,10 +487,12 @@ def _undo(engine: Engine, region: str) -> tuple[Any, Any]:
     with TaskGroup(group_id(region)):
         undo = _task(
             engine, undo_changes, region,
-            region=region, trigger_rule=TriggerRule.ALL_DONE, execution_timeout=write_timeout(engine.estate),
+            region=region, undoing=True, trigger_rule=TriggerRule.ALL_DONE, **WRITE_LIMIT,
         )  # fmt: skip
         # Also after a failed undo: what is left behind belongs into the verdict.
-        verify = _task(engine, verify_restored, region, region=region, trigger_rule=TriggerRule.NONE_SKIPPED)
+        verify = _task(
+            engine, verify_restored, region, region=region, undoing=True, trigger_rule=TriggerRule.NONE_SKIPPED
+        )
         undo >> verify
     return undo, verify
 
@@ -629,7 +662,8 @@ def roll_back(clients: ClientsFactory | None = None, estate: Estate | None = Non
     lock = _task(engine, take_locks_over, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS).as_setup()
     # A task of its own: what follows a setup directly may not also run after a failure, as verify must.
     regions = _task(engine, rollback.list_regions)
-    timeout = write_timeout(estate) if estate else UNDO_TIMEOUT
+    # Each change brings the settings of its own run: their upper bound is all that is known at parse.
+    timeout = write_timeout(LONGEST_CONVERGENCE)
     undo = _for_each_region(engine, rollback.undo_changes, regions, execution_timeout=timeout)
     # Also after an undo that failed: what is left behind belongs into the verdict.
     verify = _for_each_region(engine, rollback.verify_restored, regions, trigger_rule=TriggerRule.NONE_SKIPPED)

@@ -22,6 +22,7 @@ from include.prices import AwsBook, Choice, usd_month
 from include.quantities import cores, mebibytes
 from include.rollout.gates import Comparison, Gate
 from include.rollout.lever import Difference, Plan, Stage, Undo
+from include.rollout.settings import LONGEST_CONVERGENCE
 
 NAME = "spot_capacity"
 NODE_CLASS = "akidb"
@@ -59,7 +60,9 @@ class SpotSettings(BaseModel):
         default=False, description="Go on although Reserved Instances or Savings Plans would be paid for and not used."
     )
     converge_timeout_seconds: int = Field(
-        gt=0, description="Longest wait for the cluster to reach the state of a step, in seconds."
+        gt=0,
+        le=LONGEST_CONVERGENCE,
+        description="Longest wait for the cluster to reach the state of a step, in seconds.",
     )
 
     @classmethod
