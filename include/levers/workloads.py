@@ -115,13 +115,12 @@ def rollout_findings(deployment: Object) -> Iterator[Finding]:
         return
     wanted, updated = replicas_of(deployment), int(status.get("updatedReplicas") or 0)
     generation, seen = deployment["metadata"].get("generation", 0), status.get("observedGeneration", 0)
+    total = int(status.get("replicas") or 0)
     told = []
     if seen < generation:
         told.append(f"its controller has seen generation {seen} of {generation}")
-    if updated < wanted:
-        told.append(f"{updated} of {wanted} updated")
-    elif int(status.get("replicas") or 0) > updated:
-        told.append(f"{int(status['replicas']) - updated} old pods have to go")
+    if total > updated:  # without old pods it is no rollout but a change of replicas
+        told.append(f"{updated} of {wanted} updated" if updated < wanted else f"{total - updated} old pods have to go")
     failed = [c["reason"] for c in status.get("conditions") or [] if _has_failed(c)]
     if told or failed:
         reason = f"{name} is in the middle of a rollout ({', '.join([*told, *failed])})"
