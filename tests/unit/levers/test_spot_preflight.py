@@ -320,7 +320,11 @@ def test_a_finished_pod_is_nobodys_loss(world: World) -> None:
     assert failed(world) == []
 
 
-CLAIM = {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data-0"}}]}
+def staying(world: World, *nodes: str) -> None:
+    """These nodes have most pods of others, so that they are the floor."""
+    for node in nodes:
+        for n in range(3):
+            put_pod(world, f"busy-{node}-{n}", node, [owner("busy-1")], "kube-system")
 
 
 def zookeeper(world: World, n: int, node: str, **spec: Any) -> Object:
@@ -353,6 +357,7 @@ def test_a_volume_that_may_be_used_everywhere_ties_nobody(world: World) -> None:
 
 def test_a_volumes_own_zone_is_read_whatever_its_driver_calls_it(world: World) -> None:
     in_zones(world, "abccc")
+    staying(world, "i-1", "i-2")
     zookeeper(world, 0, "i-3")
     claim = {"metadata": {"name": "data-0", "namespace": "data"}, "spec": {"volumeName": "pv-0"}}
     world.cluster.put({"kind": "PersistentVolumeClaim", **claim})
@@ -418,6 +423,7 @@ def test_a_pool_of_others_counts_for_the_pods_that_it_could_take(
     world: World, selector: dict[str, str], without_home: bool
 ) -> None:
     world.cluster.put(pool("default", requirements=[ARM]))
+    staying(world, "i-1", "i-2")
     pod = put_pod(world, "pay", "i-3", [owner("payments-1")], nodeSelector=selector)
     pod["spec"]["containers"] = [spot_world.container("9", "1Gi")]  # no node that is there takes it
     assert homeless(world) is without_home
