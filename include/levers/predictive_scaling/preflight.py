@@ -206,7 +206,7 @@ def _trigger_login(world: World) -> Iterator[Check]:
 
 
 def _metrics(world: World) -> Iterator[Check]:
-    yield from checks.series_exist(world, checks.request_series(world))
+    yield from checks.series_exist(world, checks.request_series(world) | checks.own_series(world))
     yield from _pod_metrics(world)
 
 

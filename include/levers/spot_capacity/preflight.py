@@ -355,7 +355,7 @@ def way_back(crowds: Sequence[Crowd], rooms: Sequence[Room], unusable: Sequence[
     every = len(rooms) + len(unusable)
     held = f"{every} nodes of the node group"
     if unusable:
-        held = f"{len(rooms)} of {every} nodes of the node group ({workloads.listed(unusable)} take no pods)"
+        held = f"{len(rooms)} of {every} nodes of the node group ({workloads.listed(unusable)} cordoned or not ready)"
     wanted, placed = sum(crowd.count for crowd in crowds), nodes.place(crowds, rooms)
     if sum(placed.values()) >= wanted:
         return Check("way back", True, f"{held} hold the {wanted} pods that a rollback brings back")
@@ -505,7 +505,7 @@ def stranded(world: World, family: str) -> Iterator[str]:
 
 
 def _metrics(world: World) -> Iterator[Check]:
-    memory = f'{world.estate.metrics.memory}{{region="{world.target.region}"}}'
+    memory = f"{world.estate.metrics.memory}{{{world.estate.matchers(world.target.region)}}}"
     yield from checks.series_exist(world, {**checks.request_series(world), "memory": memory})
 
 

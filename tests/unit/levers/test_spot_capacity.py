@@ -660,7 +660,9 @@ def test_a_wrong_status_label_is_refused_and_never_reads_as_no_errors(world: Wor
     world.prometheus.labelled = False
     refused = {check.name: check.remedy for check in failed(LEVER.preflight(world.target))}
     assert list(refused) == ["metric http_status_label", "metric grpc_status_label"]
-    assert refused["metric http_status_label"].startswith("correct metrics.http_status_label in estate.yaml")
+    assert refused["metric http_status_label"].startswith(
+        "correct metrics.http_status_label or metrics.matchers in estate.yaml"
+    )
     assert observed(world)["error_ratio"] is None
 
 
@@ -775,8 +777,8 @@ def test_a_workload_with_fewer_replicas_than_domains_is_refused() -> None:
 def test_a_missing_metric_names_the_setting(world: World) -> None:
     world.prometheus.missing = {"akidb_grpc_request_duration_seconds_bucket"}
     check = only_failure(world)
-    assert f'akidb_grpc_request_duration_seconds_bucket{{region="{REGION}"}}' in check.reason
-    assert "correct metrics.grpc_duration in estate.yaml" in check.remedy
+    assert f'akidb_grpc_request_duration_seconds_bucket{{region="{REGION}",namespace="akidb"}}' in check.reason
+    assert "correct metrics.grpc_duration or metrics.matchers in estate.yaml" in check.remedy
 
 
 @pytest.mark.parametrize(("up", "state"), [((), "has no sample"), (((NOW, 0.0),), "is 0")])

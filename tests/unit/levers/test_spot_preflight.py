@@ -252,12 +252,14 @@ def test_without_a_hard_constraint_zones_don_t_matter_on_the_way_back(world: Wor
 def test_a_cordoned_node_does_not_count_for_the_way_back(world: World) -> None:
     world.cluster.objects["Node", "", "i-3"]["spec"]["unschedulable"] = True
     assert only_failure(world).reason == (
-        "4 of 5 nodes of the node group (i-3 take no pods) hold 24 of 30 pods: a rollback would not fit"
+        "4 of 5 nodes of the node group (i-3 cordoned or not ready) hold 24 of 30 pods: a rollback would not fit"
     )
     for name in world.estate.workloads:
         deployment(world, name)["spec"]["replicas"] = 12
         deployment(world, name)["status"] |= dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), 12)
-    assert passed(world, "way back").startswith("4 of 5 nodes of the node group (i-3 take no pods) hold the 24 pods")
+    assert passed(world, "way back").startswith(
+        "4 of 5 nodes of the node group (i-3 cordoned or not ready) hold the 24 pods"
+    )
 
 
 def test_what_daemonsets_and_others_use_is_no_room_on_the_way_back(world: World) -> None:
