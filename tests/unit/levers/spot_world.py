@@ -148,7 +148,9 @@ class FakeCluster(fake_cluster.FakeCluster):
         slots = [name for name in group for _ in range(PODS_PER_NODE)]
         position = 0
         for name, workload in self.estate.workloads.items():
-            live = self.objects["Deployment", self.estate.namespace, name]
+            live = self.objects.get(("Deployment", self.estate.namespace, name))
+            if live is None:
+                continue
             spread = live["spec"]["template"]["spec"].get("topologySpreadConstraints")
             if spread and not domains:
                 continue
