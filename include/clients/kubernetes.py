@@ -93,6 +93,11 @@ POD = Kind("v1", "Pod", "pods")
 NODE = Kind("v1", "Node", "nodes", namespaced=False)
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
+REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
+RESOURCE_QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
+VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+VOLUME = Kind("v1", "PersistentVolume", "persistentvolumes", namespaced=False)
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 NODE_POOL = Kind("karpenter.sh/v1", "NodePool", "nodepools", namespaced=False)
@@ -116,6 +121,11 @@ KINDS = {
         NODE,
         CONFIG_MAP,
         DEPLOYMENT,
+        STATEFUL_SET,
+        REPLICA_SET,
+        RESOURCE_QUOTA,
+        VOLUME_CLAIM,
+        VOLUME,
         DISRUPTION_BUDGET,
         LEASE,
         NODE_POOL,

@@ -471,7 +471,9 @@ def test_a_budget_in_absolute_pods_would_block_every_eviction(world: World) -> N
     assert found["disruption budget of akidb-rest"].startswith(
         "akidb-rest keeps 10 pods available, there may be only 2: no node could go -> set maxUnavailable"
     )
-    assert found["disruption budget of akidb-grpc"].startswith("no PodDisruptionBudget selects app=akidb-grpc")
+    assert found["disruption budget of akidb-grpc"].startswith(
+        "no PodDisruptionBudget selects the pods of Deployment akidb-grpc"
+    )
 
 
 def test_lost_series_are_named(world: World) -> None:
@@ -485,7 +487,7 @@ def test_lost_series_are_named(world: World) -> None:
 def test_more_replicas_than_the_most_are_refused(world: World) -> None:
     target = world.with_settings(max_replicas=14)
     found = failed(LEVER.preflight(target))
-    assert found["workload akidb-rest"] == (
+    assert found["replicas of akidb-rest"] == (
         "akidb-rest has 15 replicas, more than max_replicas 14: some would go at once -> raise max_replicas to 15 or "
         "more"
     )

@@ -655,7 +655,7 @@ def test_a_wrong_status_label_is_refused_and_never_reads_as_no_errors(world: Wor
 def test_a_healthy_world_passes_every_check_and_nothing_is_written(world: World) -> None:
     checks = LEVER.preflight(world.target)
     assert failed(checks) == []
-    assert len(checks) == 23
+    assert len(checks) == 36
     assert world.writes == []
 
 
@@ -783,7 +783,7 @@ def test_a_deployment_tied_to_the_node_group_is_refused(world: World) -> None:
 
 def test_a_node_group_that_could_not_carry_a_rollback_is_refused(world: World) -> None:
     world.cluster.objects["Node", "", "i-1"]["status"]["allocatable"]["memory"] = "10Gi"
-    assert only_failure(world).reason == ("5 nodes of the node group hold 25 of 30 pods: a rollback would not fit")
+    assert only_failure(world).reason == ("5 nodes of the node group hold 29 of 30 pods: a rollback would not fit")
 
 
 def test_the_iam_policy_allows_exactly_what_the_lever_asks_for(world: World) -> None:
