@@ -225,7 +225,7 @@ def prices(world: World) -> Iterator[Check]:
 
 def request_series(world: World) -> dict[str, str]:
     """What AkiDB's requests, errors and latencies are read from, by field of the estate's metrics."""
-    metrics, region = world.estate.metrics, f'region="{world.target.region}"'
+    metrics, region = world.estate.metrics, world.estate.matchers(world.target.region)
     return {
         "http_requests": f"{metrics.http_requests}{{{region}}}",
         "http_status_label": f'{metrics.http_requests}{{{region},{metrics.http_status_label}!=""}}',

@@ -99,8 +99,8 @@ def _metrics(world: World) -> Iterator[Check]:
     metrics, region = world.estate.metrics, world.target.region
     pods = f'namespace="{world.estate.namespace}",region="{region}"'
     selectors = {
-        "http_requests": f'{metrics.http_requests}{{region="{region}"}}',
-        "grpc_requests": f'{metrics.grpc_requests}{{region="{region}"}}',
+        "http_requests": f"{metrics.http_requests}{{{world.estate.matchers(region)}}}",
+        "grpc_requests": f"{metrics.grpc_requests}{{{world.estate.matchers(region)}}}",
         "container CPU": f"container_cpu_usage_seconds_total{{{pods}}}",
         "Karpenter": f'up{{job="karpenter",region="{region}"}}',
     }

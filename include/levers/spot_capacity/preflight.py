@@ -505,7 +505,7 @@ def stranded(world: World, family: str) -> Iterator[str]:
 
 
 def _metrics(world: World) -> Iterator[Check]:
-    memory = f'{world.estate.metrics.memory}{{region="{world.target.region}"}}'
+    memory = f"{world.estate.metrics.memory}{{{world.estate.matchers(world.target.region)}}}"
     yield from checks.series_exist(world, {**checks.request_series(world), "memory": memory})
 
 

@@ -93,10 +93,10 @@ def test_a_series_without_a_sample_says_what_to_do() -> None:
 
 def test_requests_are_read_with_the_estates_names_and_status_labels() -> None:
     assert checks.request_series(world()) == {
-        "http_requests": 'akidb_http_requests_total{region="us-east-1"}',
-        "http_status_label": 'akidb_http_requests_total{region="us-east-1",status!=""}',
-        "http_duration": 'akidb_http_request_duration_seconds_bucket{region="us-east-1"}',
-        "grpc_requests": 'akidb_grpc_requests_total{region="us-east-1"}',
-        "grpc_status_label": 'akidb_grpc_requests_total{region="us-east-1",status!=""}',
-        "grpc_duration": 'akidb_grpc_request_duration_seconds_bucket{region="us-east-1"}',
+        "http_requests": 'akidb_http_requests_total{region="us-east-1",namespace="akidb"}',
+        "http_status_label": 'akidb_http_requests_total{region="us-east-1",namespace="akidb",status!=""}',
+        "http_duration": 'akidb_http_request_duration_seconds_bucket{region="us-east-1",namespace="akidb"}',
+        "grpc_requests": 'akidb_grpc_requests_total{region="us-east-1",namespace="akidb"}',
+        "grpc_status_label": 'akidb_grpc_requests_total{region="us-east-1",namespace="akidb",status!=""}',
+        "grpc_duration": 'akidb_grpc_request_duration_seconds_bucket{region="us-east-1",namespace="akidb"}',
     }

@@ -683,7 +683,7 @@ def test_metric_names_and_job_of_the_dashboard_are_settings() -> None:
     estate = load_estate()
     metrics = estate.metrics.model_copy(update={"http_requests": "other_requests_total"})
     changed = dict(queries(estate.model_copy(update={"metrics": metrics}), "finops"))
-    assert "rate(other_requests_total[5m])" in changed["Cost per million requests"]
+    assert 'rate(other_requests_total{namespace="akidb"}[5m])' in changed["Cost per million requests"]
     assert 'job="finops"' in changed["CPU use"]
 
 

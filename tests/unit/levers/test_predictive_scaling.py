@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,9 +19,12 @@ import yaml
 from pydantic import ValidationError
 
 from include.estate import Estate, EstateError, load_estate
+from include.forecast.export import lost_expression, request_expression
 from include.forecast.registry import Action, Decision, Registry
+from include.forecast.server.live import short_expression
 from include.levers import lever
 from include.levers.common import NodeFact
+from include.levers.cost_monitoring.dashboard import panels
 from include.levers.predictive_scaling import accuracy, queries
 from include.levers.predictive_scaling.plan import (
     DEPLOYMENT_NAME,
@@ -83,9 +87,10 @@ MINE = f'region="{REGION}"'
 PREDICTOR_A = f'{MINE},job="traffic-predictor",instance="a"'
 # 1,200 + 400 requests/s and 10 pods of akidb-rest; the highest forecast of the next minutes is 4,000.
 HEALTHY = {
-    f"akidb_http_requests_total{{{MINE}}}": "0+72000x30",
-    f"akidb_grpc_requests_total{{{MINE}}}": "0+24000x30",
-    'akidb_http_requests_total{region="eu-central-1"}': "0+9000000x30",
+    f'akidb_http_requests_total{{{MINE},namespace="akidb"}}': "0+72000x30",
+    f'akidb_grpc_requests_total{{{MINE},namespace="akidb"}}': "0+24000x30",
+    'akidb_http_requests_total{region="eu-central-1",namespace="akidb"}': "0+9000000x30",
+    f'akidb_http_requests_total{{{MINE},namespace="akidb-staging"}}': "0+9000000x30",
     **{f'{PODS}{{{MINE},namespace="akidb",pod="akidb-rest-5d-{n}",container="c"}}': "0+1x30" for n in range(10)},
     f'{PODS}{{{MINE},namespace="akidb",pod="akidb-rest-5d-0",container="sidecar"}}': "0+1x30",
     f'{PODS}{{{MINE},namespace="akidb",pod="akidb-rest-canary-5d-x",container="c"}}': "0+1x30",
@@ -122,7 +127,7 @@ CASES: dict[str, tuple[dict[str, str], float]] = {
     "the predictor is down": (without("akidb_forecast"), 0),
     "the predictor has just died": (HEALTHY | dict.fromkeys(FORECASTS, "1x10 stale"), 0),
     "no time of birth": (without("akidb_forecast_generated"), 0),
-    "own requests are lost": (without("akidb_http_requests_total"), 0),
+    "own requests are lost, staging's are not": (without("akidb_http_requests_total", 'namespace="akidb"'), 0),
     "the others' requests are lost": (without("akidb_grpc_requests_total"), 0),
     "no requests at all": (changed("akidb_", "0x30", "requests_total"), 0),
     "the number of pods is lost": (without(PODS), 0),
@@ -171,7 +176,52 @@ def test_lead_time_and_freshness_are_settings() -> None:
 def test_a_workload_follows_its_own_counter() -> None:
     estate = load_estate()
     own = queries.own_demand(estate, REGION, "akidb-grpc", 30)
-    assert own == f'sum(rate(akidb_grpc_requests_total{{region="{REGION}"}}[30s]))'
+    assert own == f'sum(rate(akidb_grpc_requests_total{{region="{REGION}",namespace="akidb"}}[30s]))'
+
+
+def test_workloads_that_share_a_counter_count_their_own_requests_by_their_matchers() -> None:
+    estate = load_estate()
+    workloads = {
+        name: workload.model_copy(update={"matchers": f'service="{name}"'})
+        for name, workload in estate.workloads.items()
+    }
+    scaling = estate.predictive_scaling.model_copy(update={"requests": dict.fromkeys(workloads, "http")})
+    shared = estate.model_copy(update={"workloads": workloads, "predictive_scaling": scaling})
+    own = [queries.own_demand(shared, REGION, name, 30) for name in workloads]
+    assert own == [
+        f'sum(rate(akidb_http_requests_total{{region="{REGION}",namespace="akidb",service="{name}"}}[30s]))'
+        for name in workloads
+    ]
+    assert queries.demand(shared, REGION, 30) == " + ".join(own)
+    for name, query in zip(workloads, own, strict=True):
+        body = scaled_object(shared, REGION, settings_of(shared), name, with_forecast=True)
+        reactive, forecast = (trigger["metadata"]["query"] for trigger in body["spec"]["triggers"])
+        window = settings_of(shared).rate_window_seconds
+        assert reactive == query.replace("[30s]", f"[{window}s]")
+        assert f"* ({reactive}) / (" in forecast
+
+
+def test_every_query_of_akidbs_series_takes_the_estates_matchers() -> None:
+    estate = load_estate()
+    theirs = estate.metrics.model_copy(update={"matchers": 'tenant="a"'})
+    estate = estate.model_copy(update={"metrics": theirs})
+    asked = [
+        queries.demand(estate, REGION, 30),
+        request_expression(estate, REGION),
+        lost_expression(estate, REGION),
+        short_expression(estate, REGION, 60),
+        *(
+            query.expression
+            for panel in panels(estate)
+            for query in panel.queries
+            if "requests_total" in query.expression
+        ),
+    ]
+    assert len(asked) == 5
+    for query in asked:
+        selectors = re.findall(r"akidb_\w+_total\{([^}]*)\}", query)
+        assert selectors
+        assert all('tenant="a"' in selector and "namespace" not in selector for selector in selectors)
 
 
 # Settings and estate --------------------------------------------------------------------------------------------------

@@ -763,7 +763,7 @@ def test_a_workload_with_fewer_replicas_than_domains_is_refused() -> None:
 def test_a_missing_metric_names_the_setting(world: World) -> None:
     world.prometheus.missing = {"akidb_grpc_request_duration_seconds_bucket"}
     check = only_failure(world)
-    assert f'akidb_grpc_request_duration_seconds_bucket{{region="{REGION}"}}' in check.reason
+    assert f'akidb_grpc_request_duration_seconds_bucket{{region="{REGION}",namespace="akidb"}}' in check.reason
     assert "correct metrics.grpc_duration in estate.yaml" in check.remedy
 
 
