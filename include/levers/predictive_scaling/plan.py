@@ -53,6 +53,10 @@ class PredictiveSettings(BaseModel):
     prometheus_endpoint: Annotated[
         str, Field(pattern="^https?://", description="Prometheus as KEDA and the predictor reach it in the cluster")
     ] = "http://prometheus-server.monitoring.svc"
+    endpoint_needs_no_login: Annotated[
+        bool,
+        Field(description="prometheus_endpoint answers without the credentials that Airflow's connection sends"),
+    ] = False
     min_replicas: Annotated[int, Field(ge=1, description="Least replicas of each Deployment")]
     max_replicas: Annotated[int, Field(ge=1, description="Most replicas of each Deployment")]
     lead_minutes: Annotated[
@@ -205,6 +209,12 @@ def final(estate: Estate, region: str, settings: PredictiveSettings, models: str
     """All that stands after the last stage."""
     slots = (PREDICTOR, PREDICTIVE) if settings.use_forecast else (REACTIVE,)
     return [body for slot in slots for body in wanted(slot, estate, region, settings, models)]
+
+
+def every_object(estate: Estate, region: str, settings: PredictiveSettings, models: str) -> list[Object]:
+    """All that the lever can write, whatever this run's settings: what a later run of it may add is known before."""
+    scaling = PREDICTIVE if settings.use_forecast else REACTIVE
+    return [body for slot in (PREDICTOR, scaling) for body in wanted(slot, estate, region, settings, models)]
 
 
 def ours(live: Object) -> Object | None:

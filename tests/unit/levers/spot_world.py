@@ -48,6 +48,7 @@ class FakeCluster(fake_cluster.FakeCluster):
         self.api.may_evict, self.api.evicted = self._may_evict, self._evicted  # type: ignore[method-assign]
         for name, workload in estate.workloads.items():
             self.put(deployment(name, estate.namespace, workload.replicas))
+            self.put(replica_set(name, estate.namespace))
             self.put(budget(name, estate.namespace))
         for instance in cloud.instances:
             self.put(group_node(instance))
@@ -148,7 +149,9 @@ class FakeCluster(fake_cluster.FakeCluster):
         slots = [name for name in group for _ in range(PODS_PER_NODE)]
         position = 0
         for name, workload in self.estate.workloads.items():
-            live = self.objects["Deployment", self.estate.namespace, name]
+            live = self.objects.get(("Deployment", self.estate.namespace, name))
+            if live is None:
+                continue
             spread = live["spec"]["template"]["spec"].get("topologySpreadConstraints")
             if spread and not domains:
                 continue
@@ -161,7 +164,8 @@ class FakeCluster(fake_cluster.FakeCluster):
                 elif position < len(slots):
                     where = slots[position]
                 position += 1
-                self.put(workload_pod(f"{name}-{n}", name, self.estate.namespace, where))
+                pod = workload_pod(f"{name}-{n}", name, self.estate.namespace, where)
+                self.put(pod | {"metadata": pod["metadata"] | {"ownerReferences": [owner(hashed(name))]}})
 
 
 def labels_of(thing: Object) -> Object:
@@ -180,9 +184,31 @@ def deployment(name: str, namespace: str, replicas: int) -> Object:
     return {
         "kind": "Deployment",
         "metadata": {"name": name, "namespace": namespace, "generation": 1, "managedFields": []},
-        "spec": {"replicas": replicas, "template": {"metadata": {"labels": {"app": name}}, "spec": {}}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container()]}},
+        },
         "status": status,
     }
+
+
+def container(cpu: str = "1", memory: str = "2Gi") -> Object:
+    return {"name": "akidb", "image": "akidb/akidb:1", "resources": {"requests": {"cpu": cpu, "memory": memory}}}
+
+
+def hashed(name: str) -> str:
+    """The name of a Deployment's ReplicaSet."""
+    return f"{name}-5d7b9"
+
+
+def replica_set(name: str, namespace: str) -> Object:
+    metadata = {"name": hashed(name), "namespace": namespace, "ownerReferences": [owner(name, "Deployment")]}
+    return {"kind": "ReplicaSet", "metadata": metadata, "spec": {}}
+
+
+def owner(name: str, kind: str = "ReplicaSet") -> Object:
+    return {"kind": kind, "name": name, "controller": True}
 
 
 def budget(name: str, namespace: str, **spec: Any) -> Object:
@@ -206,7 +232,7 @@ def workload_pod(name: str, app: str, namespace: str, node: str, created: str = 
 
 def system_pod(name: str, node: str) -> Object:
     pod = workload_pod(name, "coredns", "kube-system", node)
-    pod["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet"}]
+    pod["metadata"]["ownerReferences"] = [owner("coredns-5d7b9")]
     return pod
 
 
@@ -380,6 +406,7 @@ class FakePrometheus:
     """A healthy service by default; each attribute can be set to something else."""
 
     url = "http://prom"
+    credentials = ""
 
     def __init__(self) -> None:
         self.requests: float | None = 1000.0
