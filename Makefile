@@ -22,7 +22,7 @@ BIN := .venv/bin
 SOURCES := $(wildcard dags include lab plugins models jetson_tasks tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearsal surge test test-faults conformance lab-up lab-down airflow lint format bench docs requirements
+.PHONY: help setup rehearsal surge test test-faults lever-conformance conformance lab-up lab-down airflow lint format bench docs requirements
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ surge: setup ## a surge of traffic with and without the forecast, twelve times a
 
 test-faults: setup ## kill -9 and fault runs against the lab; takes long
 	@$(BIN)/pytest $(wildcard tests/lab) -m faults
+
+lever-conformance: setup ## every lever against every property of an undo, on fakes and on a real API server; writes .lab/conformance.json
+	@$(BIN)/python -m tests.conformance.levers
 
 conformance: setup ## a day of each cost source against the public FOCUS 1.2 rule set (needs a Python 3.12)
 	@$(BIN)/python -m tests.conformance.run
