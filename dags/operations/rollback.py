@@ -3,9 +3,9 @@
 Sets regions of the estate back to the snapshots that rollouts left in the ledger: one lever or everything, in one
 region or all. It needs the ledger and the live world only, so it also works when the rollout's DAG is gone, a region
 has left the estate or the estate's file can't be read: each snapshot holds the slice of the estate that it was taken
-with. Steps: find the changes that stand -> show them (a dry run stops here, and is the default) -> approval of this very
-plan -> take the locks of all selected regions over -> one task a region, in parallel: undo, then verify -> release the
-locks -> verdict.
+with. Steps: find the changes that stand -> show them (a dry run stops here, and is the default) -> approval of this
+very plan -> take the locks of all selected regions over -> one task a region, in parallel: undo, then verify -> release
+the locks -> verdict.
 
 `everything` is every change of every run: in a region the levers in their declared order (scalers before the nodes that
 they need), of each lever the newest run first. A lever alone is its last change; an older run is not undone while a

@@ -73,7 +73,7 @@ LEDGER_VARIABLE = "akidb_ledger"
 API_CONNECTION = "airflow_api"
 API_TIMEOUT = 10.0  # seconds
 APPROVAL_TIMEOUT = 24 * 3600  # seconds; of a rollback whose estate can't be read
-UNDO_TIMEOUT = dt.timedelta(hours=2)  # the same
+UNDO_TIMEOUT = dt.timedelta(hours=2)  # of an undo whose estate can't be read
 GATE_POLL = 5.0  # seconds between two looks at a gate that still waits
 ClientsFactory = Callable[[str, Estate], Any]
 
@@ -426,8 +426,10 @@ def _region(engine: Engine, region: str) -> tuple[Any, Any]:
     return snapshot, gate
 
 
-def write_timeout(estate: Estate) -> dt.timedelta:
+def write_timeout(estate: Estate | None) -> dt.timedelta:
     """How long a task that writes may take: a write and its undo may each wait twice for the world to converge."""
+    if estate is None:
+        return UNDO_TIMEOUT
     return dt.timedelta(seconds=2 * estate.windows.converge_timeout_seconds + 600)
 
 
@@ -594,8 +596,7 @@ def roll_back(clients: ClientsFactory | None = None, estate: Estate | None = Non
     lock = _task(engine, take_locks_over, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS).as_setup()
     # A task of its own: what follows a setup directly may not also run after a failure, as verify must.
     regions = _task(engine, rollback.list_regions)
-    timeout = write_timeout(estate) if estate else UNDO_TIMEOUT
-    undo = _for_each_region(engine, rollback.undo_changes, regions, execution_timeout=timeout)
+    undo = _for_each_region(engine, rollback.undo_changes, regions, execution_timeout=write_timeout(estate))
     # Also after an undo that failed: what is left behind belongs into the verdict.
     verify = _for_each_region(engine, rollback.verify_restored, regions, trigger_rule=TriggerRule.NONE_SKIPPED)
     unlock = _task(engine, release_rollback_locks).as_teardown(setups=lock)
