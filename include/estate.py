@@ -499,19 +499,19 @@ class Estate(_Model):
         A slice of another release is read as far as it is understood: what it lacks comes from ``present``, what is no
         longer known is left out. Raises EstateError with what is still wrong then.
         """
-        raw = copy.deepcopy(dict(raw))
-        region = str(raw.get("canary_region"))
+        piece: dict[str, Any] = copy.deepcopy(dict(raw))
+        region = str(piece.get("canary_region"))
         known: dict[str, Any] = {}
         if present is not None:
             stands_in = present.slice(region) if region in present.regions else present
             known = stands_in.model_dump(mode="json")
         if present is not None and region in present.regions:
-            raw["regions"][region]["connections"] = known["regions"][region]["connections"]
+            piece["regions"][region]["connections"] = known["regions"][region]["connections"]
         for _ in range(_REPAIRS):
             try:
-                return cls.model_validate(raw)
+                return cls.model_validate(piece)
             except ValidationError as error:
-                if not all(_repair(raw, problem["type"], problem["loc"], known) for problem in error.errors()):
+                if not all(_repair(piece, problem["type"], problem["loc"], known) for problem in error.errors()):
                     raise EstateError(_explain(Path(f"snapshot of {region}"), error)) from error
         raise EstateError(f"snapshot of {region}: its slice of the estate can't be read by this release")
 
@@ -546,15 +546,17 @@ def _repair(raw: dict[str, Any], problem: str, location: Sequence[int | str], kn
     if not location:
         return False
     *above, field = location
+    holder: Any = raw
+    stands_in: Any = known
     try:
-        holder: Any = raw
         for part in above:
-            holder, known = holder[part], known.get(part, {}) if isinstance(known, Mapping) else {}
+            holder = holder[part]
+            stands_in = stands_in.get(part, {})
         if problem == "extra_forbidden":
             del holder[field]
         else:
-            holder[field] = known[field]
-    except (KeyError, IndexError, TypeError):
+            holder[field] = stands_in[field]
+    except (AttributeError, IndexError, KeyError, TypeError):
         return False
     return True
 

@@ -9,6 +9,7 @@ LIST tells what stands. What concerns a run as a whole (preflight, approval, ver
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -516,6 +517,26 @@ class Ledger:
         # Snapshots of an older release have no order: among these their times are all there is.
         found.sort(key=lambda run: (run.order, run.snapshot.time, run.chain))
         return Survey(tuple(found), bad, frozenset(path.split("/")[1] for path in marked.chains))
+
+    def latest_snapshots(self) -> list[Record]:
+        """The last snapshot of every lever and region, whether its change stands or not: one LIST, one read for each.
+
+        What can't be read is left out.
+        """
+        latest: dict[str, tuple[int, str, int]] = {}
+        for path, marks in self._marked("").chains.items():
+            place = path.rpartition("/")[0]
+            for mark in marks:
+                if mark.step == Step.SNAPSHOT:
+                    latest[place] = max(latest.get(place, (0, "", 0)), (mark.order, path, mark.number))
+
+        def read(place: tuple[int, str, int]) -> Record | None:
+            _, path, number = place
+            with contextlib.suppress(LedgerError, FileNotFoundError):
+                return _parsed(path, number, self._store.read(_record_key(path, number)))
+            return None
+
+        return [record for record in _at_once(read, latest.values()) if record is not None]
 
     def audit(self, below: str = "") -> dict[str, str]:
         """Read every record below a folder: path -> what is wrong, for each chain that doesn't add up."""

@@ -6,6 +6,7 @@ of the estate in the snapshot stands in. What can't be undone at all is named in
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from include import levers
-from include.estate import Estate, EstateError
+from include.estate import Estate, EstateError, Region
 from include.rollout import flow, steps
 from include.rollout.ledger import (
     WHOLE_RUN,
@@ -201,15 +202,18 @@ def _target_estate(run: Run, snapshot: Record) -> Estate:
 
 
 def estate_on_record(ledger: Ledger) -> Estate | None:
-    """An estate made of the slices in the snapshots that stand, the newest of each region; None without any."""
-    slices: dict[str, Estate] = {}
-    for change in ledger.survey().standing:
-        if kept := change.snapshot.figures.get("estate"):
-            slices[change.chain.region] = Estate.from_slice(kept, None)
-    if not slices:
+    """An estate made of the slices in the last snapshot of every lever and region; None without any."""
+    newest: Estate | None = None
+    regions: dict[str, Region] = {}
+    for snapshot in sorted(ledger.latest_snapshots(), key=lambda record: record.time, reverse=True):
+        kept = snapshot.figures.get("estate")
+        if kept and snapshot.region not in regions:
+            with contextlib.suppress(EstateError):  # of a release too old to be understood: the others may do
+                piece = Estate.from_slice(kept, newest)
+                newest = newest or piece
+                regions[snapshot.region] = piece.region(snapshot.region)
+    if newest is None:
         return None
-    newest = list(slices.values())[-1]
-    regions = {name: piece.region(name) for name, piece in slices.items()}
     return newest.model_copy(update={"regions": regions, "canary_region": next(iter(regions))})
 
 

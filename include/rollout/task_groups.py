@@ -230,11 +230,11 @@ class Engine:
         )
 
     def _estate_on_record(self, ledger: Ledger) -> Estate:
-        """The estate as the snapshots that stand have it. Raises Refused when they have none."""
+        """The estate as the snapshots have it. Raises Refused when none has."""
         estate = rollback.estate_on_record(ledger)
         if estate is None:
             reason = self.problem or "a region is not in the estate"
-            raise Refused(f"{reason}; and no snapshot that stands holds a slice of the estate to work from")
+            raise Refused(f"{reason}; and no snapshot in the ledger holds a slice of the estate to work from")
         return estate
 
 

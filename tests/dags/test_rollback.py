@@ -103,10 +103,10 @@ def test_a_region_that_left_the_estate_is_undone(world: World, rollout: Run, run
     assert (AP, [AP]) in asked
 
 
-@pytest.mark.usefixtures("broken_estate")
 def test_an_estate_that_can_not_be_read_leaves_the_form_without_its_regions_and_no_more(
-    world: World, rollout: Run
+    world: World, rollout: Run, request: pytest.FixtureRequest
 ) -> None:
+    request.getfixturevalue("broken_estate")
     broken, whole = rollback_dag(world), rollback_dag(world, rollout.estate)
     assert broken.task_ids == whole.task_ids
     assert {name: broken.params[name] for name in broken.params} == {name: whole.params[name] for name in whole.params}
