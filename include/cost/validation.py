@@ -55,6 +55,18 @@ class Window:
         last = (self.end.astimezone(dt.UTC) - dt.timedelta(microseconds=1)).date()
         return [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
 
+    def part(self, amount: Decimal, start: dt.datetime, end: dt.datetime) -> Decimal:
+        """The part of ``amount`` that the period [start, end) has in the window, by time.
+
+        A period without a length is its whole day (UTC): a purchase belongs to a day, not to a moment.
+        """
+        if end <= start:
+            start = start.astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            end = start + dt.timedelta(days=1)
+        inside = min(end, self.end) - max(start, self.start)
+        # The product first: a share of a third is inexact, three hours' dollars a third of an hour are not.
+        return amount * max(0, int(inside.total_seconds())) / int((end - start).total_seconds())
+
     @property
     def name(self) -> str:
         """Such as ``20261123T000000Z-86400s``."""
