@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from include.cost import exports
-from include.cost.components import check_components, component_sql
+from include.cost.components import UNALLOCATED, check_components, component_sql
 from include.cost.focus import COLUMNS, MONEY, SOURCES, CostError, Role
 from include.cost.hourly import with_machine_hours
 from include.cost.store import CostTable, Facts, facts_of
 from include.estate import Estate
 
-UNALLOCATED = "unallocated"
 BILLS = tuple(source for source, role in SOURCES.items() if role is Role.BILL)
 ALLOCATIONS = tuple(source for source, role in SOURCES.items() if role is Role.ALLOCATION)
 NOWHERE = "no region"

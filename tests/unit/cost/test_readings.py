@@ -47,7 +47,8 @@ def test_the_bill_of_the_window_comes_first(tmp_path: Path) -> None:
     assert line(validation, "jetson").usd_24h == Decimal("0.36")  # 5 x 20 W x 24 h x 0.15
     total = validation.total
     assert total.unknown == ()
-    assert total.usd_24h == sum((one.usd_24h or Decimal(0) for one in validation.lines), Decimal("7.2"))
+    # The volumes beside the nodes, and 1.20 that no component takes.
+    assert total.usd_24h == sum((one.usd_24h or Decimal(0) for one in validation.lines), Decimal("7.2") + Decimal("1.2"))
     assert validation.unallocated == {str(WINDOW): "1.20 USD in 24 rows"}
 
 
