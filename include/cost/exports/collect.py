@@ -211,13 +211,15 @@ class _Run:
         estate = self._estate
         traced = {"x_SourceFile", "x_SourceRow"}
         content = ", ".join(quoted(name) for name in COLUMNS if name not in traced)
-        hourly = "ChargeCategory = 'Usage' AND ChargePeriodEnd - ChargePeriodStart <= INTERVAL 1 HOUR"
+        length = "ChargePeriodEnd - ChargePeriodStart"
+        hourly = f"ChargeCategory = 'Usage' AND {length} > INTERVAL 0 HOUR AND {length} <= INTERVAL 1 HOUR"
+        daily = f"ChargeCategory = 'Usage' AND {length} > INTERVAL 1 HOUR AND {length} <= INTERVAL 25 HOUR"
         hour = "CAST(1 AS UBIGINT) << date_part('hour', ChargePeriodStart)"
         rows = self._connection.execute(
             f"SELECT day, {component_sql(estate)} AS component, count(*), sum(BilledCost), "
             f"bool_and(InvoiceId IS NOT NULL), bit_or(CASE WHEN {hourly} THEN {hour} END), list(DISTINCT file_no), "
-            f"sum(hashed), bit_xor(hashed), max({matches_sql(estate)}) FROM (SELECT *, "
-            f"CAST(hash({content}) AS HUGEINT) AS hashed FROM {kept}) "
+            f"sum(hashed), bit_xor(hashed), count(*) FILTER ({hourly}) - count(*) FILTER ({daily}), "
+            f"max({matches_sql(estate)}) FROM (SELECT *, CAST(hash({content}) AS HUGEINT) AS hashed FROM {kept}) "
             "GROUP BY day, component ORDER BY day, component"
         ).fetchall()
         if any(row[-1] > 1 for row in rows):
@@ -237,6 +239,7 @@ class _Run:
     def _fact(self, day: dt.date, parts: Sequence[Sequence[Any]]) -> Facts:
         files = [self._numbers[number] for number in sorted({number for part in parts for number in part[4]})]
         hours, mixed = 0, 0
+        is_mostly_hourly = sum(int(part[7]) for part in parts) > 0
         for part in parts:
             hours |= int(part[3] or 0)
             mixed ^= int(part[6])
@@ -251,7 +254,8 @@ class _Run:
             received=max(file.received for file in files).astimezone(dt.UTC),
             inputs=tuple(sorted({file.key for file in files})),
             invoiced=all(part[2] for part in parts),
-            missing_hours=self._missing(day, hours, files),
+            # One hourly row, such as a late correction, doesn't make an hourly bill of a daily one.
+            missing_hours=self._missing(day, hours if is_mostly_hourly or hours.bit_count() >= 12 else 0, files),
             content=hashlib.sha256(digest.encode()).hexdigest(),
         )
 
