@@ -1,8 +1,7 @@
 """Fixed contracts as rows of the cost table, one row a contract and day.
 
 ``BilledCost`` is the day's part of what the calendar month is billed: the days of a month add up to it exactly.
-``EffectiveCost`` is the month over 30.4 days, as every target is: what a day is judged by doesn't change with the length
-of its month.
+``EffectiveCost`` is the month over 30.4 days, as every target is: a day is judged alike in a short and a long month.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from include.cost.figures import ALLOCATIONS, BILLS, UNALLOCATED
+from include.cost.components import UNALLOCATED
+from include.cost.figures import ALLOCATIONS, BILLS
 from include.cost.focus import CostError
 from include.cost.gathering import trailing
 from include.cost.measured_requests import kept

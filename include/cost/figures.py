@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from include.cost import exports
-from include.cost.components import UNALLOCATED, check_components, component_sql
+from include.cost.components import check_components, component_sql
 from include.cost.focus import COLUMNS, MONEY, SOURCES, CostError, Role
 from include.cost.hourly import with_machine_hours
 from include.cost.store import CostTable, Facts, facts_of

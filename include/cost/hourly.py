@@ -259,7 +259,9 @@ def with_machine_hours(relation: str) -> str:
     An instance runs no longer than the period: whatever its lines are, they count an hour once.
     """
     capped = f"greatest(0, least(ConsumedQuantity, {_PERIOD} - coalesce({_COUNTED}, 0)))"
-    hours = f"CASE WHEN {_IS_INSTANCE} AND {_PERIOD} > 0 AND ConsumedQuantity > 0 THEN {capped} ELSE ConsumedQuantity END"
+    hours = (
+        f"CASE WHEN {_IS_INSTANCE} AND {_PERIOD} > 0 AND ConsumedQuantity > 0 THEN {capped} ELSE ConsumedQuantity END"
+    )
     return (
         f"SELECT *, CAST({hours} AS {AMOUNT}) AS machine_hours FROM {relation} WHERE {_IS_MACHINE} "
         f"UNION ALL SELECT *, CAST(NULL AS {AMOUNT}) FROM {relation} WHERE NOT coalesce({_IS_MACHINE}, FALSE)"

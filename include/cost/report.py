@@ -14,7 +14,8 @@ from functools import cached_property
 
 from include.cost.allocation import reconcile
 from include.cost.anomalies import HISTORY_DAYS, Anomaly, Finding, judge, same_class, weekend
-from include.cost.figures import ALLOCATIONS, BILLS, NOWHERE, UNALLOCATED, Driver, Figures, opened
+from include.cost.components import UNALLOCATED
+from include.cost.figures import ALLOCATIONS, BILLS, NOWHERE, Driver, Figures, opened
 from include.cost.focus import CostError
 from include.cost.measured_requests import Requests
 from include.cost.store import CostTable, Facts

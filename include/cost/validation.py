@@ -481,10 +481,9 @@ def what_is_missing(record: Mapping[str, Any]) -> str:
     if record["total"]["verdict"] != UNKNOWN:
         return ""
     lines = {line["component"]: line for line in record["lines"]}
-    reasons = [
-        f"{name}: {lines[name]['reason'] or 'its rest is unknown'}" for name in record["total"]["unknown"] if name in lines
-    ]
-    if UNALLOCATED in record["total"]["unknown"]:
+    unknown = [name for name in record["total"]["unknown"] if name != UNALLOCATED]
+    reasons = [f"{name}: {lines[name]['reason'] or 'its rest is unknown'}" for name in unknown]
+    if len(unknown) < len(record["total"]["unknown"]):
         reasons += [f"{UNALLOCATED}: {text}" for text in record["unallocated"].values()]
     reasons += [
         f"{name}: {line['reason']}"
