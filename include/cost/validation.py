@@ -395,8 +395,8 @@ def total_of(lines: Sequence[Line], rest: Line | None = None) -> Total:
         verdict=verdict,
         settling=min(words, key=_WEAKEST_FIRST.index, default=FINAL),
         unknown=unknown,
-        unallocated_usd_24h=rest and rest.usd_24h,
-        unallocated_usd_month=rest and rest.usd_month,
+        unallocated_usd_24h=rest.usd_24h if rest else None,
+        unallocated_usd_month=rest.usd_month if rest else None,
     )
 
 

@@ -274,8 +274,8 @@ def test_one_address_behind_two_connections_is_refused_whatever_it_answers(
         partition(allocators, tmp_path / "day.parquet")
     assert str(caught.value) == (
         f"connections kubecost_eu_central_1 and kubecost_us_east_1 have the same address {one}, and the same cost "
-        "would count twice: give each the address of the allocator in its own cluster (akidb-eu-central-1, akidb-us-east-1), "
-        "or remove one"
+        "would count twice: give each the address of the allocator in its own cluster (akidb-eu-central-1, "
+        "akidb-us-east-1), or remove one"
     )
     assert allocators["us-east-1"].asked == []
 
