@@ -293,8 +293,10 @@ def _split(name: str, charges: Sequence[Charge], inputs: Inputs, window: Window)
     if name != CENTRAL_DC or inputs.estate.cost.components[name].baseline_usd_month is not None:
         return sum_in(charges, window), Decimal(0)
     here = [c for c in charges if not c.region or c.region in inputs.regions]
+    # No selection of regions would ever take what runs outside of the estate, and it is billed all the same.
+    outside = [c for c in charges if c.region and c.region not in inputs.estate.regions]
     machines = [c for c in here if c.machine]
-    return sum_in(machines, window), sum_in((c for c in here if not c.machine), window)
+    return sum_in(machines, window), sum_in((*outside, *(c for c in here if not c.machine)), window)
 
 
 def _settling(source: str, day: dt.date, inputs: Inputs) -> str:

@@ -357,6 +357,18 @@ def test_the_total_holds_what_no_component_takes_and_the_verdict_follows(tmp_pat
     assert after.unallocated == {str(WINDOW): "1,001.20 USD in 25 rows"}
 
 
+def test_machines_outside_of_the_estates_regions_are_in_the_total_beside_its_own(tmp_path: Path) -> None:
+    world, machine = Table(tmp_path), ("p5.48xlarge", "on_demand")
+    abroad = row("Amazon Elastic Compute Cloud", "1000", at(MONDAY), 24, "sa-east-1", machine)
+    world.put(MONDAY, estate_day(MONDAY))
+    before = validated(world, prometheus=live_nodes())
+    world.put(MONDAY, [*estate_day(MONDAY), abroad])
+    after = validated(world, prometheus=live_nodes())
+    assert line(after, "central_dc").usd_24h == line(before, "central_dc").usd_24h
+    assert line(after, "central_dc").beside_usd_month == Decimal("1007.2") * Decimal("30.4")
+    assert (before.total.usd_24h or 0) + 1000 == after.total.usd_24h
+
+
 def test_a_year_that_no_component_takes_counts_by_day(tmp_path: Path) -> None:
     world, first = Table(tmp_path), dt.date(2026, 1, 1)
     world.put(MONDAY, estate_day(MONDAY))
