@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from include.clients.opencost import IDLE, SPECIAL, Allocation, AllocationSet, OpenCost
+from include.clients.opencost import AGGREGATE, IDLE, SPECIAL, Allocation, AllocationSet, OpenCost
 from include.cost.focus import SOURCES, CostError, Role
 from include.cost.partition import HOUR, billing_period, day_start, tags, write_partition
 from include.cost.store import Facts
@@ -179,7 +179,7 @@ def _address(url: str) -> tuple[Any, ...]:
 
 def _check_clusters(sets: Sequence[AllocationSet], region: str, source: str, estate: Estate) -> None:
     """A region's allocator must answer for its own cluster alone, by the estate's name for it or by the region's."""
-    named = {allocation.cluster for one in sets for allocation in one.allocations if allocation.cluster}
+    named = {name for one in sets for allocation in one.allocations if (name := _cluster_of(allocation))}
     own = estate.region(region).cluster
     foreign = sorted(named - {own, region} - DEFAULT_CLUSTERS - SPECIAL)
     if foreign:
@@ -188,6 +188,12 @@ def _check_clusters(sets: Sequence[AllocationSet], region: str, source: str, est
             f"the same cost could count twice. Give connection {connection_of(source, region)} the address of the one "
             f"in {own}; if it is the one, set its CLUSTER_ID to {own}"
         )
+
+
+def _cluster_of(allocation: Allocation) -> str | None:
+    # Some versions leave the property out, and name the cluster in the allocation's name alone.
+    parts = allocation.name.split("/")
+    return allocation.cluster or (parts[0] if len(parts) == len(AGGREGATE) else None)
 
 
 def _check_windows(sets: Sequence[AllocationSet], region: str, day: dt.date) -> None:

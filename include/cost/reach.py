@@ -53,7 +53,7 @@ def last_day(path: Path) -> dt.date | None:
 
     try:
         with pq.ParquetFile(path) as file:
-            end = pc.max(file.read(["ChargePeriodEnd"]).column(0)).as_py()
+            end = pc.max(file.read(["ChargePeriodEnd"]).column("ChargePeriodEnd")).as_py()
     except (ArrowException, OSError, KeyError) as error:
         raise CostError(f"{path.name} is no partition of the cost table ({error}): ingest its day again") from error
     # A period ends before its end: midnight belongs to the day before.

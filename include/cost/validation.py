@@ -510,6 +510,7 @@ def to_markdown(record: Mapping[str, Any]) -> str:
         "| component | verdict | 24 h | month | baseline | target | book | coverage | source |",
         "|---|---|---:|---:|---:|---:|---|---:|---|",
         *(_row(line) for line in record["lines"]),
+        *_rest_row(total),
         f"| total | {total['verdict']} | {usd(total['usd_24h'])} | {usd(total['usd_month'])} | | "
         f"{usd(total['target_usd_month'])} | | | |\n",
         "## How each figure was made\n",
@@ -533,6 +534,14 @@ def _total_text(total: Mapping[str, Any]) -> str:
         f"**Total {total['verdict']}**: {usd(total['usd_month'])} a month against {usd(total['target_usd_month'])} "
         f"(the plan's own figure: {usd(total['plan_usd_month'])}).\n"
     )
+
+
+def _rest_row(total: Mapping[str, Any]) -> list[str]:
+    # Older records don't have it in their total.
+    if total.get("unallocated_usd_month") is None:
+        return []
+    day, month = usd(total["unallocated_usd_24h"]), usd(total["unallocated_usd_month"])
+    return [f"| {UNALLOCATED} | | {day} | {month} | | | | | |"]
 
 
 def _row(line: Mapping[str, Any]) -> str:

@@ -251,6 +251,16 @@ def test_an_answer_for_other_clusters_only_is_refused(tmp_path: Path, names: tup
         partition({"us-east-1": allocator_of(*names)}, tmp_path / "day.parquet")
 
 
+def test_a_cluster_that_only_the_allocations_name_tells_is_told(tmp_path: Path) -> None:
+    def answering(cluster: str) -> Allocator:
+        names = (f"{cluster}/akidb/deployment/akidb-rest", "akidb/__unallocated__", "__idle__")
+        return Allocator(one_set(0, 24, *names))
+
+    assert partition({"us-east-1": answering("akidb-us-east-1")}, tmp_path / "day.parquet").rows == 3
+    with pytest.raises(CostError, match="answers for cluster akidb-eu-central-1, and only akidb-us-east-1 is its own"):
+        partition({"us-east-1": answering("akidb-eu-central-1")}, tmp_path / "other.parquet")
+
+
 @pytest.mark.parametrize("name", ["akidb-us-east-1", "us-east-1", "cluster-one", "default-cluster", "", None])
 def test_its_own_name_the_regions_an_installations_default_and_none_are_its_own(
     tmp_path: Path, name: str | None

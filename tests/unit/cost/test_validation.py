@@ -353,6 +353,17 @@ def validation() -> Validation:
     return Validation(day_of(), ("us-east-1",), 3, lines, total_of(lines), (gap,), {"the day": "1.00 USD"}, ("aws x",))
 
 
+def test_the_page_shows_what_no_component_takes_as_a_part_of_the_total() -> None:
+    lines = (result("s3", "3"),)
+    total = total_of(lines, line_of(reading("unallocated", "1"), NO_TARGET, {}))
+    made = dataclasses.replace(validation(), lines=lines, total=total)
+    page = to_markdown(made.to_json())
+    assert "| unallocated | | 1.00 | 30.40 | | | | | |\n| total | fail | 4.00 | 121.60 | | 120.00 |" in page
+    older = made.to_json()
+    del older["total"]["unallocated_usd_month"]  # a record from before it was in the total
+    assert "| unallocated |" not in to_markdown(older)
+
+
 def test_equal_inputs_give_equal_bytes() -> None:
     one, two = encode(validation().to_json()), encode(validation().to_json())
     assert one == two
