@@ -77,7 +77,7 @@ def read_unused(table: CostTable, start: dt.datetime, end: dt.datetime) -> list[
     from include.cost.validation import Window
 
     days = [(start + dt.timedelta(days=n)).date() for n in range((end - start).days)]
-    with table.files(table.with_reaching("aws", days), ["aws"]) as files:
+    with table.files(table.with_lasting("aws", days), ["aws"]) as files:
         return [Unused(*row) for row in unused_commitments(files, Window(start, end))]
 
 

@@ -49,7 +49,7 @@ def due_again(table: CostTable, day: dt.date, estate: Estate) -> list[dt.date]:
 
 def fingerprint(table: CostTable, day: dt.date, estate: Estate) -> str:
     """SHA-256 over everything that the report of ``day`` is made of: equal inputs make an equal report."""
-    wanted = [(source, at) for source in BILLS for at in table.with_reaching(source, reads(day))]
+    wanted = [(source, at) for source in BILLS for at in table.with_lasting(source, reads(day))]
     wanted += [(source, day) for source in ALLOCATIONS]
     facts = (table.facts(source, at) for source, at in wanted)
     requests = kept(table.storage, day)

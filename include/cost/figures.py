@@ -200,7 +200,7 @@ def _load(
     connection: Any, table: CostTable, days: Sequence[dt.date], day: dt.date, estate: Estate
 ) -> dict[tuple[str, dt.date], Facts]:
     facts: dict[tuple[str, dt.date], Facts] = {}
-    wanted = {source: table.with_reaching(source, days) for source in BILLS}
+    wanted = {source: table.with_lasting(source, days) for source in BILLS}
     wanted |= {source: [day] for source in ALLOCATIONS}
     parts = []
     with ExitStack() as stack:

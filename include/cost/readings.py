@@ -108,7 +108,7 @@ def read_bill(table: CostTable, estate: Estate, days: Sequence[dt.date]) -> Bill
     charges: list[Charge] = []
     with hourly.connect() as connection:
         for source in bill_sources():
-            read = table.with_reaching(source, days)
+            read = table.with_lasting(source, days)
             facts |= {(source, day): found for day in read if (found := table.facts(source, day)) is not None}
             with table.files(read, [source]) as files:
                 if files:

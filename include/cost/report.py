@@ -101,7 +101,7 @@ def reads(day: dt.date) -> list[dt.date]:
     """The days whose partitions the report of ``day`` is made of: its window, from the first day of a month on.
 
     A fee for a month is a row of the day that it begins on, and a part of the cost of every day of the month. Longer
-    charges lie in earlier partitions: see ``CostTable.with_reaching``.
+    charges lie in earlier partitions: see ``CostTable.with_lasting``.
     """
     first = window(day)[0].replace(day=1)
     return [first + dt.timedelta(days=n) for n in range((day - first).days + 1)]

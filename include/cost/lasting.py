@@ -1,7 +1,7 @@
 """Which earlier partitions a day still costs something of: a long charge lies where it begins and counts on each day.
 
-    reach/source=aws/day=2026-01-01/until=2026-12-31  a charge of that partition lasts until that day
-    reach/source=aws/looked                           partitions older than these marks have been looked at
+    lasting/source=aws/day=2026-01-01/until=2026-12-31  a charge of that partition lasts until that day
+    lasting/source=aws/looked                           partitions older than these marks have been looked at
 
 A mark is written before its partition, and stays when the partition is replaced: it may name a partition too many,
 never one too few. So one LIST says what a report has to read beside its own days.
@@ -24,13 +24,13 @@ _MARK = re.compile(r"day=(\d{4}-\d{2}-\d{2})/until=(\d{4}-\d{2}-\d{2})$")
 
 
 def mark(storage: Storage, source: str, day: dt.date, path: Path) -> None:
-    """Put on record how far the charges of the partition in ``path`` reach; nothing when none outlasts ``day``."""
+    """Put on record how long the charges of the partition in ``path`` last; nothing when none outlasts ``day``."""
     until = last_day(path)
     if until is not None and until > day:
         storage.put(f"{_root(source)}day={day}/until={until}", b"")
 
 
-def reaching(table: CostTable, source: str, first: dt.date) -> list[dt.date]:
+def lasting(table: CostTable, source: str, first: dt.date) -> list[dt.date]:
     """The days before ``first`` whose partition has a charge that lasts until ``first`` or longer, in order."""
     looked = f"{_root(source)}looked"
     keys = table.storage.keys(_root(source))
@@ -68,4 +68,4 @@ def _look_at_all(table: CostTable, source: str) -> None:
 
 
 def _root(source: str) -> str:
-    return f"reach/source={source}/"
+    return f"lasting/source={source}/"
