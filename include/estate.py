@@ -366,7 +366,7 @@ class Export(_Model):
 
 
 class Contract(_Model):
-    """A fixed monthly price, spread evenly over the hours of the 30.4-day month."""
+    """A fixed monthly price: billed by the calendar month, compared with targets over 30.4 days."""
 
     name: str
     provider: str

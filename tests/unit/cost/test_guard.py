@@ -299,6 +299,8 @@ def test_a_quiet_hour(tmp_path: Path) -> None:
     found = look_at(tmp_path, prometheus)
     assert (found.spend.history.verdict, found.why, found.remedy) == (NORMAL, "no spike", None)
     assert found.spend.rates["central_dc"] == 5 * Decimal("1.0034") + Decimal("0.3")
+    assert found.spend.rates["unallocated"] == Decimal("0.05")  # 1.20 of the bill's day that no component takes
+    assert found.spend.total == sum(rate for rate in found.spend.rates.values() if rate is not None)
     assert found.spend.unknown == ()
     assert found.spend.over_budget is True  # week 13's nodes against week 14's targets
     assert "over it" in found.text
