@@ -267,7 +267,7 @@ def take_locks(run: Run, approval: Mapping[str, Any] | None) -> None:
     """
     plan = _plan(run)
     if not run.params["emergency"]:
-        check_approval(run, plan, approval)
+        steps.check_approval(run, approval)
     before: dict[str, str] = {}
     missed: dict[str, str] = {}
     for region in plan.figures["regions"]:
@@ -285,18 +285,6 @@ def take_locks(run: Run, approval: Mapping[str, Any] | None) -> None:
     run.record(WHOLE_RUN, Step.APPROVAL, figures)
     _look_again(run, plan)
     _close_out_of_reach(run)
-
-
-def check_approval(run: Run, plan: Record, approval: Mapping[str, Any] | None) -> None:
-    """Raise Refused unless a person who may has approved this very plan in the form."""
-    again = "nothing was changed; trigger a new run and have its plan approved in the form"
-    if not approval or not approval.get("approved"):
-        raise Refused(f"no approval of the plan is on record (a task that was marked by hand is none); {again}")
-    if approval.get("hash") != plan.figures["hash"]:
-        raise Refused(f"plan {approval.get('hash')} was approved, not {plan.figures['hash']}; {again}")
-    approvers = run.estate.governance.approvers
-    if approvers and approval.get("user") not in approvers:
-        raise Refused(f"{approval.get('user')} is none of governance.approvers ({', '.join(approvers)}); {again}")
 
 
 def _look_again(run: Run, plan: Record) -> None:

@@ -8,10 +8,12 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from include.estate import Estate
+from include.rollout.gates import MINIMUM_COVERAGE
 from include.rollout.lever import Refused
 
 Model = TypeVar("Model", bound=BaseModel)
 WEEK = 7 * 24 * 3600
+LONGEST_CONVERGENCE = 4 * 3600  # upper bound of a lever's converge_timeout_seconds: a task's limit follows from it
 
 
 class RolloutSettings(BaseModel):
@@ -29,6 +31,14 @@ class RolloutSettings(BaseModel):
     gate_wait_seconds: Annotated[
         int, Field(ge=0, le=3600, description="How long a gate without data waits for it before it is unknown")
     ] = 300
+    minimum_coverage: Annotated[
+        float, Field(ge=0, le=1, description="Share of a gate's window that must have samples, or it is unknown")
+    ] = MINIMUM_COVERAGE
+
+    def judging(self) -> dict[str, float]:
+        """How gates are judged: an approver agrees to it together with the gates."""
+        names = ("soak_seconds", "gate_window_seconds", "gate_wait_seconds", "minimum_coverage")
+        return {name: getattr(self, name) for name in names}
 
     def check_against(self, estate: Estate) -> None:
         """Raise Refused for a region that the estate doesn't have, or several regions without the canary."""

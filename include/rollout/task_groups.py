@@ -39,7 +39,13 @@ from urllib.parse import quote
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
 from airflow.sdk import Param, TaskGroup, TriggerRule, get_current_context, task
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    TaskAwaitingInput,
+)
 
 from include import levers
 from include.clients.connections import (
@@ -58,7 +64,7 @@ from include.rollout.conventions import DAG_DEFAULT_ARGS, UNDO_RETRY_ARGS, Tag
 from include.rollout.ledger import WHOLE_RUN, Ledger, LedgerError, Step, open_store
 from include.rollout.lever import Lever, NotConverged, Refused
 from include.rollout.lock import Leases
-from include.rollout.settings import RolloutSettings, form_fields
+from include.rollout.settings import LONGEST_CONVERGENCE, RolloutSettings, form_fields
 from include.rollout.steps import NotWanted, OnRecord, Run
 
 if TYPE_CHECKING:
@@ -73,8 +79,8 @@ LEDGER_VARIABLE = "akidb_ledger"
 API_CONNECTION = "airflow_api"
 API_TIMEOUT = 10.0  # seconds
 APPROVAL_TIMEOUT = 24 * 3600  # seconds; of a rollback whose estate can't be read
-UNDO_TIMEOUT = dt.timedelta(hours=2)  # of an undo whose estate can't be read
 GATE_POLL = 5.0  # seconds between two looks at a gate that still waits
+MOST_WAITS = 4  # so often a lever waits for the world to converge within one write or undo, at most
 ClientsFactory = Callable[[str, Estate], Any]
 
 
@@ -240,14 +246,24 @@ class _Named:
 
 
 @contextlib.contextmanager
-def recorded(run: Run, region: str = WHOLE_RUN) -> Iterator[None]:
-    """Put the reason of a step's end on record; retries only where they can help."""
+def recorded(run: Run, region: str = WHOLE_RUN, *, undoing: bool = False) -> Iterator[None]:
+    """Put the reason of a step's end on record; retries only where they can help.
+
+    A step that ran into its task's limit has waited for hours already: only one that undoes is tried again.
+    """
     context = get_current_context()
     ti = context["ti"]
     try:
         yield
     except AirflowException:
         raise
+    except AirflowTaskTimeout as error:
+        limit = context["task"].execution_timeout
+        reason = f"not done within {limit}, the limit of its task; its log says what it waited for"
+        run.record(region, Step.STOPPED, {"where": ti.task_id, "reason": reason})
+        if undoing:
+            raise
+        raise AirflowFailException(reason) from error
     except NotWanted as unwanted:
         raise AirflowSkipException(str(unwanted)) from None
     except (OnRecord, LedgerError) as error:
@@ -263,16 +279,24 @@ def recorded(run: Run, region: str = WHOLE_RUN) -> Iterator[None]:
         raise
 
 
-def _task(engine: Engine, step: Callable[..., Any], *arguments: Any, region: str = WHOLE_RUN, **options: Any) -> Any:
-    """A task that runs ``step(run, *arguments)`` and keeps what it returns as its XCom."""
+def _task(
+    engine: Engine,
+    step: Callable[..., Any],
+    *arguments: Any,
+    region: str = WHOLE_RUN,
+    undoing: bool = False,
+    **options: Any,
+) -> Any:
+    """A task that runs ``step(run, *arguments)`` and keeps what it returns as its XCom; undoing is tried longer."""
     decorator: Any = options.pop("decorator", task)
+    options |= UNDO_RETRY_ARGS if undoing else {}
 
     @decorator(  # type: ignore[untyped-decorator]
         task_id=options.pop("task_id", step.__name__), doc_md=inspect.getdoc(step), **options
     )
     def body() -> Any:
         run = engine.run()
-        with recorded(run, region):
+        with recorded(run, region, undoing=undoing):
             return step(run, *arguments)
 
     return body()
@@ -281,10 +305,6 @@ def _task(engine: Engine, step: Callable[..., Any], *arguments: Any, region: str
 def group_id(name: str) -> str:
     """A region or slot as part of a task id."""
     return name.replace("-", "_")
-
-
-def _answer() -> Any:
-    return get_current_context()["ti"].xcom_pull(task_ids="await_approval", key="answer")
 
 
 def _failed_tasks() -> list[str]:
@@ -366,12 +386,12 @@ def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | 
     preflight = _task(engine, steps.check_preflight)
     plan = _task(engine, steps.make_plan)
     real = _task(engine, is_real_run, decorator=task.short_circuit, ignore_downstream_trigger_rules=False)
-    approval = await_approval(estate, "make_plan")
+    approval = await_approval(engine, "make_plan")
     lock = _task(engine, take_locks).as_setup()
     confirm = _task(engine, steps.confirm_unchanged)
     decide = _task(engine, choose_ending, decorator=task.branch, trigger_rule=TriggerRule.ALL_DONE)
     promote = _task(engine, steps.promote)
-    unlock = _task(engine, release_locks).as_teardown(setups=lock)
+    unlock = _task(engine, steps.release_locks).as_teardown(setups=lock)
     verdict = _task(engine, give_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
 
     # Nothing is written before the approval, and nothing but what was approved after it.
@@ -409,9 +429,8 @@ def _region(engine: Engine, region: str) -> tuple[Any, Any]:
         for slot in engine.lever.slots:
             with TaskGroup(group_id(slot)):
                 applied = _task(
-                    engine, steps.apply_stage, region, slot,
-                    region=region, trigger_rule=go_on, execution_timeout=write_timeout(engine.estate),
-                )  # fmt: skip
+                    engine, steps.apply_stage, region, slot, region=region, trigger_rule=go_on, **WRITE_LIMIT
+                )
                 target = f"{{{{ ti.xcom_pull(task_ids='{applied.operator.task_id}')['soak_until'] }}}}"
                 # Ends in the triggerer: a soak holds no worker slot, and costs one process start.
                 soak = DateTimeSensorAsync(
@@ -426,11 +445,22 @@ def _region(engine: Engine, region: str) -> tuple[Any, Any]:
     return snapshot, gate
 
 
-def write_timeout(estate: Estate | None) -> dt.timedelta:
-    """How long a task that writes may take: a write and its undo may each wait twice for the world to converge."""
-    if estate is None:
-        return UNDO_TIMEOUT
-    return dt.timedelta(seconds=2 * estate.windows.converge_timeout_seconds + 600)
+def write_timeout(converge_seconds: float) -> dt.timedelta:
+    """How long a task that writes may take when each wait for the world may take ``converge_seconds``."""
+    return dt.timedelta(seconds=MOST_WAITS * converge_seconds + 600)
+
+
+def limit_by_settings(context: Any) -> None:
+    """Let the task's limit follow the run's own converge_timeout_seconds: the DAG's parse does not know it yet."""
+    converge = context["params"].get("converge_timeout_seconds")
+    if converge:
+        context["task"].execution_timeout = write_timeout(float(converge))
+
+
+WRITE_LIMIT: Mapping[str, Any] = {
+    "execution_timeout": write_timeout(LONGEST_CONVERGENCE),
+    "pre_execute": limit_by_settings,
+}
 
 
 def _gate(engine: Engine, region: str, slot: str) -> Any:
@@ -457,49 +487,63 @@ def _undo(engine: Engine, region: str) -> tuple[Any, Any]:
     with TaskGroup(group_id(region)):
         undo = _task(
             engine, undo_changes, region,
-            region=region, trigger_rule=TriggerRule.ALL_DONE, execution_timeout=write_timeout(engine.estate),
+            region=region, undoing=True, trigger_rule=TriggerRule.ALL_DONE, **WRITE_LIMIT,
         )  # fmt: skip
         # Also after a failed undo: what is left behind belongs into the verdict.
-        verify = _task(engine, verify_restored, region, region=region, trigger_rule=TriggerRule.NONE_SKIPPED)
+        verify = _task(
+            engine, verify_restored, region, region=region, undoing=True, trigger_rule=TriggerRule.NONE_SKIPPED
+        )
         undo >> verify
     return undo, verify
 
 
 class PlanApproval(ApprovalOperator):
-    """An approval that leaves its answer in XCom ``answer``, also a Reject: Airflow drops that one's return value.
+    """An approval whose answer goes into the ledger, with the hash of the plan that was shown.
 
-    The answer carries the hash of the plan that ``plan_task`` had made and that was shown.
+    Neither a state that somebody sets by hand nor an XCom that somebody writes is an answer: this task alone receives
+    what a respondent chose, and the ledger takes it from here.
     """
 
-    def __init__(self, *, plan_task: str, **options: Any) -> None:
-        super().__init__(**options)
-        self.plan_task = plan_task
+    def __init__(self, *, engine: Engine, plan_task: str, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._engine = engine
+        self._plan_task = plan_task
 
-    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+    def execute(self, context: Any) -> Any:
+        """Ask, and remember what was shown: the plan may be made again while somebody reads it."""
+        shown = context["ti"].xcom_pull(task_ids=self._plan_task)["hash"]
+        try:
+            return super().execute(context)
+        except TaskAwaitingInput as parked:
+            parked.kwargs = {**(parked.kwargs or {}), "shown": shown}
+            raise
+
+    def execute_complete(self, context: Any, event: dict[str, Any], shown: str = "") -> Any:
         """Keep who answered what (``user`` None: nobody did in time), then skip or go on."""
         if "error" not in event:
-            user = event["responded_by_user"]
-            answer = {"approved": event["chosen_options"] == [self.APPROVE], "user": user["name"] if user else None}
-            answer["hash"] = context["ti"].xcom_pull(task_ids=self.plan_task)["hash"]
-            context["ti"].xcom_push(key="answer", value=answer)
+            user = event["responded_by_user"] or {}
+            answer = {"approved": event["chosen_options"] == [self.APPROVE], "hash": shown}
+            steps.record_answer(self._engine.run(), answer | {"user": user.get("name"), "user_id": user.get("id")})
         return super().execute_complete(context, event)
 
 
-def await_approval(estate: Estate | None, plan_task: str) -> Any:
+def await_approval(engine: Engine, plan_task: str) -> Any:
     """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject.
 
     Without an estate anybody may answer in the form; who may approve is then checked when the locks are taken.
     """
+    estate = engine.estate
     plan = f"ti.xcom_pull(task_ids='{plan_task}')"
     people = [{"id": name, "name": name} for name in estate.governance.approvers] if estate else []
     timeout = estate.windows.approval_timeout_seconds if estate else APPROVAL_TIMEOUT
     return PlanApproval(
+        engine=engine,
+        plan_task=plan_task,
         task_id="await_approval",
         subject=f"{{{{ dag.dag_id }}}}: approve plan {{{{ {plan}['hash'] }}}}?",
         body=f"Plan {{{{ {plan}['hash'] }}}}\n\n{{{{ {plan}['text'] }}}}",
         defaults="Reject",
         assigned_users=cast("Any", people) or None,
-        plan_task=plan_task,
         response_timeout=dt.timedelta(seconds=timeout),
         # The answer is waited for by response_timeout; a person's Reject is an answer, not a failure to retry.
         execution_timeout=None,
@@ -514,12 +558,7 @@ def is_real_run(run: Run) -> bool:
 
 def take_locks(run: Run) -> None:
     """Take the locks of all selected regions, or of none."""
-    steps.lock_regions(run, run.regions, _answer(), take_over=False)
-
-
-def release_locks(run: Run) -> None:
-    """Give up the locks that this run holds."""
-    steps.unlock_regions(run, run.regions)
+    steps.lock_regions(run, run.regions, steps.answer_on_record(run), take_over=False)
 
 
 def choose_ending(run: Run) -> list[str]:
@@ -542,7 +581,7 @@ def verify_restored(run: Run, region: str) -> None:
 
 def give_verdict(run: Run) -> dict[str, Any]:
     """Say how the run ended, what was left behind and what to do next; fails the run unless it may be green."""
-    return _announce(steps.conclude(run, _answer(), _failed_tasks()))
+    return _announce(steps.conclude(run, steps.answer_on_record(run), _failed_tasks()))
 
 
 # --- The rollback DAG -------------------------------------------------------------------------------------------------
@@ -592,11 +631,13 @@ def roll_back(clients: ClientsFactory | None = None, estate: Estate | None = Non
     engine = Engine(estate, None, clients or clients_for, problem)
     find = _task(engine, rollback.find_changes)
     choose = _task(engine, choose_path, decorator=task.branch)
-    approval = await_approval(estate, "find_changes")
+    approval = await_approval(engine, "find_changes")
     lock = _task(engine, take_locks_over, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS).as_setup()
     # A task of its own: what follows a setup directly may not also run after a failure, as verify must.
     regions = _task(engine, rollback.list_regions)
-    undo = _for_each_region(engine, rollback.undo_changes, regions, execution_timeout=write_timeout(estate))
+    undo = _for_each_region(
+        engine, rollback.undo_changes, regions, execution_timeout=write_timeout(LONGEST_CONVERGENCE)
+    )
     # Also after an undo that failed: what is left behind belongs into the verdict.
     verify = _for_each_region(engine, rollback.verify_restored, regions, trigger_rule=TriggerRule.NONE_SKIPPED)
     unlock = _task(engine, release_rollback_locks).as_teardown(setups=lock)
@@ -621,7 +662,7 @@ def _for_each_region(engine: Engine, step: Callable[[Run, str], None], regions: 
     def body(region: str) -> None:
         get_current_context()["region"] = region  # type: ignore[typeddict-unknown-key]
         run = engine.run()
-        with recorded(run):
+        with recorded(run, undoing=True):
             step(run, region)
 
     return body.expand(region=regions)
@@ -638,7 +679,7 @@ def choose_path(run: Run) -> list[str]:
 
 def take_locks_over(run: Run) -> None:
     """Take the locks of the selected regions from whoever holds them: that run writes nothing more."""
-    rollback.take_locks(run, _answer())
+    rollback.take_locks(run, steps.answer_on_record(run))
 
 
 def release_rollback_locks(run: Run) -> None:
@@ -648,4 +689,4 @@ def release_rollback_locks(run: Run) -> None:
 
 def give_rollback_verdict(run: Run) -> dict[str, Any]:
     """Say what was restored, what was left behind and what to do next; fails the run unless everything is back."""
-    return _announce(rollback.conclude(run, _answer(), _failed_tasks()))
+    return _announce(rollback.conclude(run, steps.answer_on_record(run), _failed_tasks()))

@@ -22,6 +22,7 @@ from include.levers.predictive_scaling import queries
 from include.prices import AwsBook, usd_month
 from include.rollout.gates import Comparison, Gate
 from include.rollout.lever import Difference, Plan, Stage, Undo, differences
+from include.rollout.settings import LONGEST_CONVERGENCE
 
 NAME = "predictive_scaling"
 PREDICTOR, REACTIVE, PREDICTIVE = SLOTS = ("predictor", "reactive", "predictive")
@@ -72,7 +73,8 @@ class PredictiveSettings(BaseModel):
         int, Field(ge=1, le=1800, description="The replicas may at most halve in so many seconds")
     ] = 60
     converge_timeout_seconds: Annotated[
-        int, Field(gt=0, description="Longest wait for the predictor, KEDA or the pods, in seconds")
+        int,
+        Field(gt=0, le=LONGEST_CONVERGENCE, description="Longest wait for the predictor, KEDA or the pods, in seconds"),
     ]
 
     @classmethod
@@ -273,9 +275,9 @@ def gates(slot: str, estate: Estate, settings: PredictiveSettings) -> tuple[Gate
         Gate("autoscalers_unhealthy", at_most, 0, "workloads", 1, "every HPA must scale"),
         Gate("fallback_active", at_most, 0, "workloads", 1, "metrics must arrive"),
         Gate("replicas_below_need", at_most, 0, "workloads", 1, "requests decide the least"),
-        Gate("p95_ms", at_most, targets.p95_ms, "ms", 100, "estate targets.p95_ms"),
-        Gate("p95_ms_grpc", at_most, targets.p95_ms, "ms", 100, "estate targets.p95_ms"),
-        Gate("error_ratio", below, targets.error_ratio, "ratio", 100, "estate targets.error_ratio"),
+        Gate("p95_ms", at_most, targets.p95_ms, "ms", 100, "estate targets.p95_ms", safety=True),
+        Gate("p95_ms_grpc", at_most, targets.p95_ms, "ms", 100, "estate targets.p95_ms", safety=True),
+        Gate("error_ratio", below, targets.error_ratio, "ratio", 100, "estate targets.error_ratio", safety=True),
     )
     if slot == REACTIVE:
         return served

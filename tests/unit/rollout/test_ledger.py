@@ -167,12 +167,40 @@ def test_half_a_record_is_named(ledger: Ledger, tmp_path: Path) -> None:
         ({"SecretAccessKey": "x"}, "SecretAccessKey"),
         ({"header": "Bearer abcdefghijklmnop1234"}, "header"),
         ({"note": "key AKIAIOSFODNN7EXAMPLE leaked"}, "note"),
+        ({"note": "Authorization: Basic YWRtaW46c2VjcmV0cGFzc3dvcmQ="}, "note"),
+        ({"note": "curl -H 'authorization: bearer 5f2c7e0a9b8d4c61'"}, "note"),
+        ({"note": "bearer 123e4567-e89b-12d3-a456-426614174000"}, "note"),
+        ({"note": "it is eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"}, "note"),
+        ({"note": "REGISTRY_PASSWORD=hunter2-hunter2"}, "note"),
+        ({"note": "AWS_SECRET_ACCESS_KEY = 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY'"}, "note"),
+        ({"note": "pull with ghp_16C7e42F292c6912E7710c838347Ae178B4a"}, "note"),
+        ({"note": "postgresql://airflow:s3cr3t@db:5432/airflow"}, "note"),
+        ({"note": "-----BEGIN RSA PRIVATE KEY-----"}, "note"),
     ],
 )
 def test_secrets_are_refused_by_name_and_not_shown(figures: dict[str, Any], place: str) -> None:
     with pytest.raises(SecretRefusedError, match=re.escape(place)) as caught:
         refuse_secrets(figures)
     assert "AKIA" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "basic configuration-change of the pools",
+        "Basic availability-and-latency checks passed, see CHG-2026-11-28",
+        "bearer authentication-of-the-ingress moves to IRSA",
+        "bearer misconfiguration-in-eu-central-1 fixed by platform-lead",
+        "basic m7g.2xlarge-and-c7g.xlarge instances, price book 2026-11-01",
+        "asiapacificnortheast moves after the canary",
+        "rotated the token=expired one, secret=akidb/prod and password=unchanged stay",
+        "see https://wiki.example.org/rollouts/2026-11-28 and s3://ledger@bucket/prefix",
+        "postgresql://airflow:***@db:5432/airflow is the metadata database",
+        "image sha256:0123456789abcdef0123456789abcdef of the predictor",
+    ],
+)
+def test_an_honest_reason_is_no_secret(reason: str) -> None:
+    refuse_secrets({"reason": reason})
 
 
 def test_settings_that_only_sound_like_secrets_pass() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from include.estate import Estate, load_estate
 from include.rollout import flow, steps
-from include.rollout.gates import Figure
-from include.rollout.lever import Difference, Lever, Refused, Restored, Stage, Target
+from include.rollout.gates import Comparison, Figure
+from include.rollout.lever import Difference, Lever, Plan, Refused, Restored, Stage, Target
 from include.rollout.lock import Lock, LockHeld
 from include.rollout.steps import NotWanted, OnRecord, Run
 from tests.dags.toy import Toy, World
@@ -28,7 +28,9 @@ def test_the_plan_that_an_approver_reads(run: Run) -> None:
     assert plan["text"] == (
         "**Reason:** cheaper\n\n### ap-northeast-1: toy\n\n- `toy size: 1 -> 3`\n\n"
         "1. size 2 (gates: health >= 0.99 ratio)\n2. size 3 (gates: health >= 0.99 ratio)\n\n"
-        "Extra cost: $2.00 a month (20%), from $10.00 to $12.00 (price book plan).\nUndo: instant."
+        "Extra cost: $2.00 a month (20%), from $10.00 to $12.00 (price book plan).\nUndo: instant.\n\n"
+        "Gates are judged 60 s after each step, over at most 1800 s of which 90% must have samples; "
+        "without data they wait 30 s."
     )
     assert len(plan["hash"]) == 12
 
@@ -74,6 +76,7 @@ def test_preflight_shows_a_lever_that_raises_as_a_failed_check(run: Run) -> None
 
 
 def test_locks_are_taken_for_all_regions_or_none(run: Run) -> None:
+    steps.make_plan(run)
     Lock(run.clients(US).leases, US, "other/run").take_over()
     with pytest.raises(LockHeld, match="other/run holds the lock"):
         steps.lock_regions(run, run.regions, APPROVED, take_over=False)
@@ -262,6 +265,343 @@ def test_an_unreachable_source_is_named_with_the_unknown_gate(run: Run, clock: C
     clock.move(200)
     with pytest.raises(OnRecord, match=r"unknown: health: no data \(ConnectionError: Prometheus is away\)"):
         steps.judge_gates(run, AP, "step_1")
+
+
+class Sensed(Toy):
+    """The toy with one gate that the service's safety hangs on."""
+
+    def plan(self, target: Target) -> Plan:
+        plan = super().plan(target)
+        stages = (replace(s, gates=tuple(replace(g, safety=True) for g in s.gates)) for s in plan.stages)
+        return replace(plan, stages=tuple(stages))
+
+
+def without_data(world: World, *keys: str) -> None:
+    world.change(lambda w: w["faults"].update({"no data": list(keys)}))
+
+
+def judge_after_the_wait(run: Run, region: str, slot: str, clock: Clock) -> None:
+    """Apply a stage and judge it once the wait for its data is over."""
+    steps.apply_stage(run, region, slot)
+    clock.move(91)
+    steps.judge_gates(run, region, slot)
+
+
+def test_an_unknown_gate_for_the_services_safety_is_undone(run: Run, world: World, clock: Clock) -> None:
+    run = replace(run, lever=Sensed())
+    start(run)
+    steps.take_snapshot(run, AP)
+    without_data(world, f"{AP} step_1")
+    with pytest.raises(OnRecord, match="unknown: health: no data; the touched regions are rolled back"):
+        judge_after_the_wait(run, AP, "step_1", clock)
+    without_data(world)
+    with pytest.raises(OnRecord, match="unknown: health: no data; that is final for this run"):
+        steps.judge_gates(run, AP, "step_1")
+    decision = steps.decide(run)
+    assert (decision["promote"], decision["touched"], "unknown" in decision) == (False, [AP], False)
+    assert steps.own_snapshot(run, AP).figures["snapshot"] == {"size": 1}
+
+
+def test_any_other_unknown_gate_is_left_to_people(run: Run, world: World, clock: Clock) -> None:
+    start(run)
+    steps.take_snapshot(run, AP)
+    without_data(world, f"{AP} step_1")
+    with pytest.raises(OnRecord, match="unknown: health: no data; nothing is promoted and nothing undone"):
+        judge_after_the_wait(run, AP, "step_1", clock)
+    decision = steps.decide(run)
+    line = f"{AP}: gate of size 2 is unknown: health: no data"
+    assert decision == {"promote": False, "reasons": [], "touched": [AP], "unknown": [line]}
+    with pytest.raises(NotWanted, match="gate of size 2 is unknown"):
+        steps.own_snapshot(run, AP)
+    verdict = steps.conclude(run, APPROVED, ["ap_northeast_1.step_1.judge_gates"])
+    assert (verdict.name, verdict.green) == ("unknown", False)
+    assert verdict.left_behind == (f"{AP}: written to, neither promoted nor rolled back",)
+
+    # The locks outlive the run: another rollout is refused although Airflow says that this one has ended.
+    steps.release_locks(run)
+    other = replace(run, run_id="manual__2", run_ended=lambda _: True)
+    steps.make_plan(other)
+    for region in (AP, US):
+        with pytest.raises(LockHeld, match="its gates are unknown: judge them again or undo it"):
+            steps.lock_regions(other, [region], APPROVED, take_over=False)
+
+    # Judged again with data: everything goes on, and the locks go with the promotion.
+    without_data(world)
+    steps.lock_regions(run, run.regions, APPROVED, take_over=False)
+    assert steps.judge_gates(run, AP, "step_1") == {
+        "outcome": "pass", "reasons": ["health: 1 ratio is >= 0.99 ratio (toy; 100 samples)"],
+    }  # fmt: skip
+    roll_out(run, AP, clock, "step_2")
+    steps.take_snapshot(run, US)
+    roll_out(run, US, clock, "step_1", "step_2")
+    assert steps.decide(run) == {"promote": True, "reasons": [], "touched": [AP, US]}
+    steps.promote(run)
+    assert steps.conclude(run, APPROVED, []).name == "promoted"
+    steps.release_locks(run)
+    with pytest.raises(LockHeld, match="released"):
+        run.lock(AP).assert_held()
+
+
+def test_a_gate_that_is_judged_again_and_fails_is_undone(run: Run, world: World, clock: Clock) -> None:
+    start(run)
+    steps.take_snapshot(run, AP)
+    without_data(world, f"{AP} step_1")
+    with pytest.raises(OnRecord):
+        judge_after_the_wait(run, AP, "step_1", clock)
+    steps.decide(run)
+    without_data(world)
+    world.change(lambda w: w["faults"].update({"unhealthy": [f"{AP} step_1"]}))
+    with pytest.raises(OnRecord, match="is fail"):
+        steps.judge_gates(run, AP, "step_1")
+    # Even when choose_ending dies: what is on record of the decision before is not the last word.
+    assert steps.own_snapshot(run, AP).figures["snapshot"] == {"size": 1}
+
+
+def test_nothing_more_is_written_while_a_gate_is_unknown(run: Run, world: World, clock: Clock) -> None:
+    start(run)
+    for region in (AP, US):
+        steps.take_snapshot(run, region)
+    without_data(world, f"{AP} step_1")
+    with pytest.raises(OnRecord):
+        judge_after_the_wait(run, AP, "step_1", clock)
+    for region, slot in ((AP, "step_2"), (US, "step_1")):
+        with pytest.raises(OnRecord, match=f"{region}: nothing more is written while a gate is unknown: {AP}: gate"):
+            steps.apply_stage(run, region, slot)
+    assert world.events == [f"apply {AP} step_1"]
+    assert steps.decide(run)["reasons"] == []  # a region that waits has not failed
+
+
+def test_what_failed_elsewhere_undoes_an_unknown_region_too(run: Run, world: World, clock: Clock) -> None:
+    start(run)
+    for region in (AP, US):
+        steps.take_snapshot(run, region)
+        steps.apply_stage(run, region, "step_1")
+    world.change(lambda w: w["faults"].update({"no data": [f"{AP} step_1"], "unhealthy": [f"{US} step_1"]}))
+    clock.move(91)
+    for region in (AP, US):
+        with pytest.raises(OnRecord):
+            steps.judge_gates(run, region, "step_1")
+    decision = steps.decide(run)
+    assert (decision["promote"], decision["touched"], "unknown" in decision) == (False, [AP, US], False)
+
+
+def test_a_failed_gate_is_final_whoever_marks_its_task(run: Run, world: World, clock: Clock) -> None:
+    start(run)
+    for region in (AP, US):
+        steps.take_snapshot(run, region)
+        roll_out(run, region, clock, "step_1")
+    world.change(lambda w: w["faults"].update({"unhealthy": [f"{US} step_2"]}))
+    with pytest.raises(OnRecord, match="is fail"):
+        roll_out(run, US, clock, "step_2")
+    world.change(lambda w: w["faults"].clear())
+    with pytest.raises(OnRecord, match=r"is not >= 0.99 ratio .* that is final for this run"):
+        steps.judge_gates(run, US, "step_2")
+    with pytest.raises(Refused, match=f"{US}: nothing more is written there: {US}: gate of size 3 is fail"):
+        steps.apply_stage(run, US, "step_2")
+    decision = steps.decide(run)
+    assert decision["promote"] is False
+    assert decision["reasons"][0].startswith(f"{US}: gate of size 3 is fail: health: 0.5 ratio is not >= 0.99 ratio")
+
+
+def test_a_stage_that_is_written_again_must_be_judged_again(run: Run, clock: Clock) -> None:
+    run = replace(run, params={**run.params, "regions": [AP]})
+    start(run)
+    steps.take_snapshot(run, AP)
+    roll_out(run, AP, clock, "step_1", "step_2")
+    steps.apply_stage(run, AP, "step_2")
+    assert steps.decide(run)["reasons"] == [f"{AP}: size 3 was not reached"]
+
+
+def test_a_gate_looks_back_to_the_first_write_of_its_stage(run: Run, world: World, clock: Clock) -> None:
+    seen: list[float] = []
+
+    class Looking(Toy):
+        def observe(
+            self, target: Target, stage: Stage, window_seconds: int, applied: Mapping[str, Any]
+        ) -> dict[str, Figure | None]:
+            seen.append(applied["started_at"])
+            return super().observe(target, stage, window_seconds, applied)
+
+    run = replace(run, lever=Looking())
+    start(run)
+    steps.take_snapshot(run, AP)
+    world.change(lambda w: w["faults"].update({f"crash {AP} step_1": True}))
+    began = clock.now.timestamp()
+    with pytest.raises(ConnectionError):
+        steps.apply_stage(run, AP, "step_1")
+    clock.move(600)
+    roll_out(run, AP, clock, "step_1")
+    assert seen == [pytest.approx(began, abs=1)]
+
+
+def test_a_gate_without_samples_for_its_window_waits_and_is_unknown(run: Run, clock: Clock) -> None:
+    class Sparse(Toy):
+        def observe(
+            self, target: Target, stage: Stage, window_seconds: int, applied: Mapping[str, Any]
+        ) -> dict[str, Figure | None]:
+            return {"health": Figure(1.0, "ratio", 100, "toy", coverage=0.5)}
+
+    strict = replace(run, lever=Sparse())
+    start(strict)
+    steps.take_snapshot(strict, AP)
+    steps.apply_stage(strict, AP, "step_1")
+    clock.move(61)
+    assert steps.judge_gates(strict, AP, "step_1") is None
+    clock.move(30)
+    with pytest.raises(OnRecord, match=r"health: samples for 50.0% of its window; it needs 90%"):
+        steps.judge_gates(strict, AP, "step_1")
+    assert strict.records(AP)[-1].figures["results"][0]["coverage"] == 0.5
+    patient = replace(strict, params={**run.params, "minimum_coverage": 0.5})
+    judged = steps.judge_gates(patient, AP, "step_1")
+    assert judged is not None
+    assert judged["outcome"] == "pass"
+
+
+# Approvals -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (None, "no approver's answer is on record: a task that was marked by hand approves nothing"),
+        ({"approved": False, "user": "platform-lead"}, "the plan was rejected by platform-lead"),
+        ({"approved": False, "user": None}, "the plan was rejected: nobody answered in time"),
+        ({"approved": True, "user": "somebody"}, "somebody may not approve: governance.approvers in the estate are"),
+        ({"approved": True, "user": "platform-lead", "user_id": "7"}, "platform-lead may not approve"),
+        ({"approved": True, "user": None}, "None may not approve"),
+        (APPROVED | {"hash": "0123456789ab"}, "platform-lead approved plan 0123456789ab, but the plan on record is"),
+    ],
+)
+def test_what_is_no_approval_of_the_plan_lets_nothing_be_written(
+    run: Run, world: World, answer: dict[str, Any] | None, problem: str
+) -> None:
+    steps.make_plan(run)
+    with pytest.raises(Refused, match=problem):
+        steps.lock_regions(run, run.regions, answer, take_over=False)
+    assert world.read()["leases"] == {}
+    with pytest.raises(Refused, match="but no plan was approved"):
+        steps.confirm_unchanged(run)
+
+
+def test_an_approval_of_the_plan_before_is_refused(run: Run, world: World) -> None:
+    """make_plan was cleared alone: the plan on record is not the one that somebody read."""
+    shown = steps.make_plan(run)["hash"]
+    steps.lock_regions(run, run.regions, APPROVED | {"hash": shown}, take_over=False)
+    world.change(lambda w: w["regions"][AP].update(size=2))
+    now = steps.make_plan(run)["hash"]
+    for answer in (APPROVED, APPROVED | {"hash": shown}):
+        with pytest.raises(Refused, match=f"but the plan on record is {now}; clear await_approval"):
+            steps.lock_regions(run, run.regions, answer, take_over=False)
+    with pytest.raises(Refused, match=f"plan {now} is on record, but {shown} was approved; trigger a new run"):
+        steps.confirm_unchanged(run)
+
+
+def test_only_the_rollback_knows_emergencies(run: Run) -> None:
+    steps.make_plan(run)
+    run = replace(run, params={**run.params, "emergency": True})
+    with pytest.raises(Refused, match="no approver's answer"):
+        steps.lock_regions(run, run.regions, None, take_over=False)
+    steps.lock_regions(run, run.regions, None, take_over=True)
+
+
+def test_gates_and_how_they_are_judged_are_part_of_what_is_approved(run: Run) -> None:
+    plan = run.lever.plan(run.target(AP))
+    stage = plan.stages[0]
+    for change in ({"threshold": 0.5}, {"comparison": Comparison.ABOVE}, {"safety": True}, {"min_samples": 1}):
+        gates = tuple(replace(gate, **change) for gate in stage.gates)
+        assert replace(plan, stages=(replace(stage, gates=gates), *plan.stages[1:])).hash() != plan.hash(), change
+    assert replace(plan, stages=(replace(stage, gates=()), *plan.stages[1:])).hash() != plan.hash()
+    judging = run.settings.judging()
+    for name in ("soak_seconds", "gate_window_seconds", "gate_wait_seconds", "minimum_coverage"):
+        assert flow.plans_hash([plan], judging | {name: 0}) != flow.plans_hash([plan], judging), name
+
+
+# The change is not this run's any more -------------------------------------------------------------------------------
+
+
+def undo_by_another(run: Run, region: str) -> None:
+    """What an emergency rollback of one region leaves: the change undone, the lock free again."""
+    other = replace(run, dag_id="rollback", run_id="undo")
+    snapshot = run.ledger.snapshot(run.chain(region))
+    assert snapshot is not None
+    other.lock(region).take_over()
+    steps.undo_changes(other, region, snapshot)
+    steps.verify_restored(other, region, snapshot)
+    steps.unlock_regions(other, [region])
+
+
+def test_a_run_whose_change_was_undone_goes_no_further_anywhere(run: Run, world: World, clock: Clock) -> None:
+    start(run)
+    for region in (AP, US):
+        steps.take_snapshot(run, region)
+        roll_out(run, region, clock, "step_1")
+    steps.apply_stage(run, US, "step_2")
+    undo_by_another(run, AP)
+    clock.move(61)
+    undone = f"{AP}: rollback/undo has undone this run's change"
+    with pytest.raises(LockHeld, match=r"the lock was released.*rollback/undo has undone its change"):
+        steps.apply_stage(run, AP, "step_2")
+    with pytest.raises(Refused, match=undone):
+        steps.judge_gates(run, US, "step_2")  # the lock of US is still this run's
+    with pytest.raises(LockHeld, match="rollback/undo has undone its change"):
+        steps.promote(run)
+    with pytest.raises(Refused, match=f"{undone}; trigger a new run"):
+        steps.lock_regions(run, run.regions, APPROVED, take_over=False)
+    decision = steps.decide(run)
+    assert (decision["promote"], decision["touched"]) == (False, [US])
+    steps.undo_changes(run, US, steps.own_snapshot(run, US))
+    steps.verify_restored(run, US, steps.own_snapshot(run, US))
+    verdict = steps.conclude(run, APPROVED, [])
+    assert verdict.name == "rolled back"
+    assert verdict.message.splitlines()[-2:] == [
+        f"{AP}: undone by rollback/undo.", "Left behind: nothing. Next: remove the reason and trigger a new run.",
+    ]  # fmt: skip
+    assert world.sizes() == {US: 1, EU: 1, AP: 1}
+
+
+def test_every_gate_passed_but_the_change_was_undone_before_the_promotion(run: Run, clock: Clock) -> None:
+    run = replace(run, params={**run.params, "regions": [AP]})
+    start(run)
+    steps.take_snapshot(run, AP)
+    roll_out(run, AP, clock, "step_1", "step_2")
+    undo_by_another(run, AP)
+    decision = steps.decide(run)
+    assert (decision["promote"], decision["touched"]) == (False, [])
+    assert "rollback/undo has undone its change" in decision["reasons"][0]
+    verdict = steps.conclude(run, APPROVED, [])
+    assert (verdict.name, verdict.green) == ("rolled back", False)
+    assert f"{AP}: undone by rollback/undo." in verdict.message
+
+
+def test_a_region_is_planned_again_right_before_its_snapshot(run: Run, world: World, clock: Clock) -> None:
+    start(run)
+    steps.take_snapshot(run, AP)
+    roll_out(run, AP, clock, "step_1", "step_2")
+    clock.move(3 * 3600)
+    world.change(lambda w: w["regions"][US].update(size=9))
+    with pytest.raises(Refused) as caught:
+        steps.take_snapshot(run, US)
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith(f"nothing was changed in {US}; trigger a new run and approve its plan:")
+    assert lines[1] == f"{US} live.size: 1 -> 9"
+    assert recorded(run, US) == ["plan"]
+
+
+def test_a_plan_that_can_not_be_made_again_is_neither_promoted_nor_undone(run: Run, clock: Clock) -> None:
+    class Unreadable(Toy):
+        def plan(self, target: Target) -> Plan:
+            raise ConnectionError("no route to host")
+
+    run = replace(run, params={**run.params, "regions": [AP]})
+    start(run)
+    steps.take_snapshot(run, AP)
+    roll_out(run, AP, clock, "step_1", "step_2")
+    decision = steps.decide(replace(run, lever=Unreadable()))
+    assert (decision["promote"], decision["reasons"]) == (False, [])
+    assert decision["unknown"] == [f"{AP}: the plan can't be made again (ConnectionError: no route to host)"]
+    verdict = steps.conclude(run, APPROVED, [])
+    assert verdict.name == "unknown"
+    assert "judge again. Clear choose_ending with everything downstream" in verdict.message
 
 
 def test_the_other_regions_stop_when_one_has_failed(run: Run, world: World, clock: Clock) -> None:
