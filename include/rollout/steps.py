@@ -20,7 +20,7 @@ from include.rollout.gates import Outcome, judge_all, overall
 from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Record, Step, last
 from include.rollout.lever import Check, Json, Lever, Plan, Refused, Target, within
 from include.rollout.lock import Lock, LockHeld
-from include.rollout.settings import RolloutSettings, build
+from include.rollout.settings import RolloutSettings, build, build_on_record
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -103,7 +103,7 @@ class Run:
         region = snapshot.region
         kept = snapshot.figures.get("estate")
         estate = Estate.from_slice(kept, self.estate) if kept else self.estate
-        settings = build(self.lever.settings_type, snapshot.figures["settings"], estate)
+        settings = build_on_record(self.lever.settings_type, snapshot.figures["settings"], estate)
         fence = (lock or self.lock(region)).assert_held
         return Target(region, estate, self.run_id, settings, self.clients(region), fence)
 
