@@ -277,7 +277,7 @@ def test_other_changes_than_were_approved_are_refused_and_the_locks_given_back(r
     promoted(run, "manual__2", 3)
     with pytest.raises(Refused, match="other changes stand now than when the plan was approved; nothing was changed"):
         rollback.take_locks(undo, ANSWER | {"hash": plan["hash"]})
-    assert {region: holder_of(lease) for region, lease in world.read()["leases"].items()} == {AP: "", US: "", EU: ""}
+    assert {region: holder_of(lease) for region, lease in world.read()["leases"].items()} == {AP: "", US: ""}
 
 
 def test_an_emergency_undoes_also_what_a_rollout_wrote_since(run: Run, world: World) -> None:
@@ -292,6 +292,14 @@ def test_an_emergency_undoes_also_what_a_rollout_wrote_since(run: Run, world: Wo
     rollback.release_locks(undo)
     assert rollback.conclude(undo, None, []).green
     assert world.sizes() == {US: 1, EU: 1, AP: 1}
+
+
+def test_a_rollback_leaves_the_locks_of_regions_alone_where_it_has_nothing_to_do(run: Run) -> None:
+    promoted(run, "manual__1", 2, regions=[AP])
+    undo = undoing(run)
+    assert roll_back(undo).green
+    approval = [record for record in undo.records("estate") if record.step == Step.APPROVAL][-1]
+    assert approval.figures["locked"] == [AP]
 
 
 @pytest.mark.parametrize("regions", [[], [AP, US]])
