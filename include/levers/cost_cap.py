@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from include.clients.kubernetes import NODE_POOL, NotServedError
+from include.clients.kubernetes import NODE_POOL, ConflictError, NotServedError
 from include.cost.guard import MANAGER, Situation, floor_of
 from include.cost.guard_live import Object, limit_owners, read_situation
 from include.levers import checks
@@ -24,6 +24,7 @@ from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restor
 
 NAME = "cost_cap"
 SLOT = "cap"
+ATTEMPTS = 5  # to hand the limit back while Karpenter writes to the same pool
 
 
 class CapSettings(BaseModel):
@@ -122,8 +123,7 @@ class CostCap:
                 return Restored((f"limits.cpu of NodePool {snapshot['pool']} left alone",), others)
             if not _owns(live):
                 return Restored(("nothing was written, nothing is to be undone",))
-            target.fence()
-            _hand_back(world, live, snapshot)
+            _hand_back(world, snapshot)
         return Restored((f"NodePool {snapshot['pool']} has limits.cpu {snapshot['cpu'] or 'none'} again",))
 
     def verify_restored(self, target: Target, snapshot: Mapping[str, Json]) -> list[Difference]:
@@ -202,20 +202,26 @@ def _changed_by_others(world: World, live: Object, snapshot: Mapping[str, Json])
     return (Difference(_path(world), kept(snapshot, "cpu"), limit),)
 
 
-def _hand_back(world: World, live: Object, snapshot: Mapping[str, Json]) -> None:
-    # Giving a field up in server-side apply neither brings its old value back nor its owner.
-    if _same(_limit_of(live)) != _same(kept(snapshot, "cpu")):
-        live = world.cluster.apply(_body(kept(snapshot, "pool"), kept(snapshot, "cpu")), MANAGER, force=True)
-    entries = live["metadata"].get("managedFields") or []
-    # A stale version is refused: what was written in between would lose its owner.
-    test = {"op": "test", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]}
-    replace = {
-        "op": "replace",
-        "path": "/metadata/managedFields",
-        "value": handed_back(entries, kept(snapshot, "owners")),
-    }
-    world.target.fence()
-    world.cluster.patch(NODE_POOL, kept(snapshot, "pool"), [test, replace])
+def _hand_back(world: World, snapshot: Mapping[str, Json]) -> None:
+    # Giving a field up in server-side apply brings back neither its old value nor its owner.
+    pool, cpu = kept(snapshot, "pool"), kept(snapshot, "cpu")
+    for last in (*[False] * (ATTEMPTS - 1), True):
+        live = _pool(world)
+        if live is None:
+            return
+        world.target.fence()
+        if _same(_limit_of(live)) != _same(cpu):
+            live = world.cluster.apply(_body(pool, cpu), MANAGER, force=True)
+        entries = handed_back(live["metadata"].get("managedFields") or [], kept(snapshot, "owners"))
+        # With its version in it a patch is refused when somebody was faster, such as Karpenter with the pool's status.
+        version = live["metadata"]["resourceVersion"]
+        try:
+            world.cluster.patch(NODE_POOL, pool, {"metadata": {"resourceVersion": version, "managedFields": entries}})
+        except ConflictError:
+            if last:
+                raise
+        else:
+            return
 
 
 def handed_back(entries: Sequence[Object], owners: Sequence[Object]) -> list[Object]:

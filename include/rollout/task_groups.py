@@ -532,7 +532,10 @@ class PlanApproval(ApprovalOperator):
 
 
 def await_approval(engine: Engine, plan_task: str) -> Any:
-    """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject."""
+    """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject.
+
+    Without an estate anybody may answer in the form; who may approve is then checked when the locks are taken.
+    """
     estate = engine.estate
     plan = f"ti.xcom_pull(task_ids='{plan_task}')"
     people = [{"id": name, "name": name} for name in estate.governance.approvers] if estate else []
@@ -693,7 +696,7 @@ def _for_each_region(engine: Engine, step: Callable[[Run, str], None], regions: 
     def body(region: str) -> None:
         get_current_context()["region"] = region  # type: ignore[typeddict-unknown-key]
         run = engine.run()
-        with recorded(run):
+        with recorded(run, undoing=True):
             step(run, region)
 
     return body.expand(region=regions)
@@ -709,9 +712,8 @@ def choose_path(run: Run) -> list[str]:
 
 
 def take_locks_over(run: Run) -> None:
-    """Take the locks of the regions to roll back, from whoever holds them: that run writes nothing more."""
-    regions = {undoing.region for undoing in rollback.found(run)}
-    steps.lock_regions(run, sorted(regions), steps.answer_on_record(run), take_over=True)
+    """Take the locks of the selected regions from whoever holds them: that run writes nothing more."""
+    rollback.take_locks(run, steps.answer_on_record(run))
 
 
 def release_rollback_locks(run: Run) -> None:
