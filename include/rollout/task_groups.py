@@ -224,6 +224,10 @@ class Engine:
             links={"log": ti.log_url},
         )
 
+    def keep_answer(self, answer: Mapping[str, Any]) -> None:
+        """Put an approval's answer on record."""
+        steps.record_answer(self.run(), answer)
+
 
 @dataclass(frozen=True)
 class _Named:
@@ -373,7 +377,7 @@ def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | 
     preflight = _task(engine, steps.check_preflight)
     plan = _task(engine, steps.make_plan)
     real = _task(engine, is_real_run, decorator=task.short_circuit, ignore_downstream_trigger_rules=False)
-    approval = await_approval(engine, "make_plan")
+    approval = await_approval(estate, "make_plan", engine.keep_answer)
     lock = _task(engine, take_locks).as_setup()
     confirm = _task(engine, steps.confirm_unchanged)
     decide = _task(engine, choose_ending, decorator=task.branch, trigger_rule=TriggerRule.ALL_DONE)
@@ -485,15 +489,15 @@ def _undo(engine: Engine, region: str) -> tuple[Any, Any]:
 
 
 class PlanApproval(ApprovalOperator):
-    """An approval whose answer goes into the ledger, with the hash of the plan that was shown.
+    """An approval that hands its answer, with the hash of the plan that was shown, to ``keep``.
 
     Neither a state that somebody sets by hand nor an XCom that somebody writes is an answer: this task alone receives
-    what a respondent chose, and the ledger takes it from here.
+    what a respondent chose, and whoever writes afterwards reads what was kept.
     """
 
-    def __init__(self, *, engine: Engine, plan_task: str, **arguments: Any) -> None:
+    def __init__(self, *, plan_task: str, keep: Callable[[Mapping[str, Any]], None], **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._engine = engine
+        self._keep = keep
         self._plan_task = plan_task
 
     def execute(self, context: Any) -> Any:
@@ -510,18 +514,20 @@ class PlanApproval(ApprovalOperator):
         if "error" not in event:
             user = event["responded_by_user"] or {}
             answer = {"approved": event["chosen_options"] == [self.APPROVE], "hash": shown}
-            steps.record_answer(self._engine.run(), answer | {"user": user.get("name"), "user_id": user.get("id")})
+            self._keep(answer | {"user": user.get("name"), "user_id": user.get("id")})
         return super().execute_complete(context, event)
 
 
-def await_approval(engine: Engine, plan_task: str) -> Any:
-    """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject."""
-    estate = engine.estate
+def await_approval(estate: Estate, plan_task: str, keep: Callable[[Mapping[str, Any]], None]) -> Any:
+    """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject.
+
+    ``keep`` is given the answer: ``approved``, ``hash`` of the plan that was shown, ``user`` and ``user_id``.
+    """
     plan = f"ti.xcom_pull(task_ids='{plan_task}')"
     people = [{"id": name, "name": name} for name in estate.governance.approvers]
     return PlanApproval(
-        engine=engine,
         plan_task=plan_task,
+        keep=keep,
         task_id="await_approval",
         subject=f"{{{{ dag.dag_id }}}}: approve plan {{{{ {plan}['hash'] }}}}?",
         body=f"Plan {{{{ {plan}['hash'] }}}}\n\n{{{{ {plan}['text'] }}}}",
@@ -545,10 +551,12 @@ def take_locks(run: Run) -> None:
 
 
 def choose_ending(run: Run) -> list[str]:
-    """Promote, or roll back the touched regions."""
+    """Promote, roll back the touched regions, or leave everything as it is while a gate is unknown."""
     decision = steps.decide(run)
     if decision["promote"]:
         return ["promote"]
+    if decision.get("unknown"):
+        return []
     return [f"rollback.{group_id(region)}.undo_changes" for region in decision["touched"]]
 
 
@@ -604,7 +612,7 @@ def roll_back(clients: ClientsFactory | None = None, estate: Estate | None = Non
     engine = Engine(estate, None, clients or clients_for)
     find = _task(engine, rollback.find_changes)
     choose = _task(engine, choose_path, decorator=task.branch)
-    approval = await_approval(engine, "find_changes")
+    approval = await_approval(estate, "find_changes", engine.keep_answer)
     lock = _task(engine, take_locks_over, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS).as_setup()
     unlock = _task(engine, release_rollback_locks).as_teardown(setups=lock)
     verdict = _task(engine, give_rollback_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
