@@ -19,7 +19,7 @@ def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
     others: list[Difference] = []
     deleted: list[str] = []
 
-    objects = by_key(snapshot["objects"])
+    objects = by_key(snapshot.get("objects", ()))
 
     def held(found: Object) -> list[str]:
         return held_by_others(world, MANAGER, name_of(found), objects) if found["kind"] == "Namespace" else []
@@ -38,4 +38,4 @@ def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
 
 def verify(world: World, snapshot: Mapping[str, Any]) -> list[Difference]:
     """What would still have to be set back, from live to snapshot."""
-    return unrestored(world, MANAGER, by_key(snapshot["objects"]))
+    return unrestored(world, MANAGER, by_key(snapshot.get("objects", ())))

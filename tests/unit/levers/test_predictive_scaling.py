@@ -953,6 +953,34 @@ def test_a_crash_after_any_write_of_apply_and_of_the_rollback_is_undone(world: W
     assert LEVER.verify_restored(world.target, snapshot) == []
 
 
+def test_a_snapshot_of_another_release_lacks_and_has_keys(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    newer = {**snapshot, "of_a_newer_release": 1, "objects": [*snapshot["objects"], {"key": "Gizmo a/b", "was": None}]}
+    restored = LEVER.rollback(world.target, newer)
+    assert [str(d) for d in restored.changed_by_others] == [
+        "Gizmo a/b: as before the rollout -> of a kind that this release does not know: undo it with the release that "
+        "wrote it"
+    ]
+    assert [d.path for d in LEVER.verify_restored(world.target, newer)] == ["Gizmo a/b"]
+    assert LEVER.verify_restored(world.target, snapshot) == []
+    LEVER.rollback(world.target, {})
+    assert LEVER.verify_restored(world.target, {}) == []
+
+
+def test_triggers_that_others_took_over_do_not_stop_the_rollback(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    theirs = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject"}
+    theirs |= {"metadata": {"name": "akidb-rest", "namespace": "akidb"}, "spec": {"triggers": [{"type": "cron"}]}}
+    world.cluster.apply(theirs, "argocd-controller", force=True)
+    restored = LEVER.rollback(world.target, snapshot)
+    assert [str(d) for d in restored.changed_by_others] == [
+        "ScaledObject akidb/akidb-rest content: absent -> changed by argocd-controller"
+    ]
+    assert world.replicas() == {"akidb-rest": 15, "akidb-grpc": 15}
+
+
 def test_a_foreign_entry_of_env_reaches_neither_plan_nor_snapshot(world: World) -> None:
     world.apply_all()
     live = world.cluster.objects["Deployment", "akidb", DEPLOYMENT_NAME]
