@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from include.clients.access import Access
 from include.clients.kubernetes import (
     API_SERVICE,
     DISRUPTION_BUDGET,
@@ -191,18 +192,27 @@ def _champion(world: World) -> Iterator[Check]:
 
 def _trigger_login(world: World) -> Iterator[Check]:
     """KEDA's trigger has no credentials: the lever makes no TriggerAuthentication."""
-    endpoint, sent = world.chosen.prometheus_endpoint, world.prometheus.credentials
-    if not sent:
+    endpoint, access = world.chosen.prometheus_endpoint, world.prometheus.access
+    if not access.asks_who:
         yield Check("Prometheus for KEDA", True, f"{world.prometheus.url} answers without credentials")
     elif world.chosen.endpoint_needs_no_login:
         yield Check("Prometheus for KEDA", True, f"{endpoint} needs none of them (endpoint_needs_no_login)")
     else:
-        reason = f"{world.prometheus.url} is asked with {sent}, which KEDA's triggers and the predictor don't have"
+        reason = (
+            f"{world.prometheus.url} is asked with {_sent(access)}, which KEDA's triggers and the predictor don't have"
+        )
         remedy = (
             f"let prometheus_endpoint (now {endpoint}) name an address that answers without them, and set "
             "endpoint_needs_no_login"
         )
         yield Check("Prometheus for KEDA", False, reason, remedy)
+
+
+def _sent(access: Access) -> str:
+    """What a server is shown, without any value that may be secret."""
+    headers = f"the headers {', '.join(sorted(access.headers))}" if access.headers else ""
+    shown = ("a login" if access.auth else "", headers, "a client certificate" if access.cert else "")
+    return " and ".join(part for part in shown if part)
 
 
 def _metrics(world: World) -> Iterator[Check]:

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from include.clients.access import Access
 from include.estate import Estate, EstateError, load_estate
 from include.forecast.export import lost_expression, request_expression
 from include.forecast.registry import Action, Decision, Registry
@@ -572,10 +573,23 @@ def test_a_quota_below_the_most_replicas_is_refused(world: World) -> None:
     }
 
 
-def test_a_prometheus_that_asks_for_credentials_is_refused_unless_keda_needs_none(world: World) -> None:
-    world.prometheus.credentials = "a login"
+@pytest.mark.parametrize(
+    ("access", "sent"),
+    [
+        (Access("", auth=("user", "secret")), "a login"),
+        (Access("", headers={"X-Scope-OrgID": "prod"}), "the headers X-Scope-OrgID"),
+        (
+            Access("", headers={"Authorization": "Bearer x"}, cert="c"),
+            "the headers Authorization and a client certificate",
+        ),
+    ],
+)
+def test_a_prometheus_that_asks_who_is_refused_unless_keda_needs_nothing(
+    world: World, access: Access, sent: str
+) -> None:
+    world.prometheus.access = access
     assert failed(LEVER.preflight(world.target)) == {
-        "Prometheus for KEDA": "http://prom is asked with a login, which KEDA's triggers and the predictor don't have "
+        "Prometheus for KEDA": f"http://prom is asked with {sent}, which KEDA's triggers and the predictor don't have "
         "-> let prometheus_endpoint (now http://prometheus-server.monitoring.svc) name an address that answers without "
         "them, and set endpoint_needs_no_login"
     }
