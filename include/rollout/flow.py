@@ -156,11 +156,13 @@ def results_json(results: Iterable[GateResult]) -> list[dict[str, Any]]:
         gate, figure = result.gate, result.figure
         row: dict[str, Any] = {"gate": gate.name, "outcome": result.outcome.value, "reason": result.reason}
         row |= {"comparison": gate.comparison.value, "threshold": gate.threshold, "unit": gate.unit}
-        row |= {"threshold_source": gate.threshold_source}
+        row |= {"threshold_source": gate.threshold_source, "safety": gate.safety}
         if figure is not None:
             # JSON has no NaN: what is not a number is written as its name.
             value = figure.value if abs(figure.value) < float("inf") else str(figure.value)
             row |= {"value": value, "samples": figure.samples, "source": figure.source, "note": figure.note}
+            if figure.coverage is not None:
+                row["coverage"] = figure.coverage
         rows.append(row)
     return rows
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 QUANTILE = 0.95
+MINIMUM_COVERAGE = 0.9  # share of a gate's window that must have samples, unless a run's settings say otherwise
 
 
 class Outcome(enum.StrEnum):
@@ -46,18 +47,27 @@ _OPERATORS: dict[Comparison, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One observed number with its unit, the samples behind it, and where it came from (query or check)."""
+    """One observed number with its unit, the samples behind it, and where it came from (query or check).
+
+    ``coverage`` is the share (0..1) of the gate's window that has samples, None where it has no meaning: for a number
+    that was read from the live world at one moment, such as a count of pods.
+    """
 
     value: float
     unit: str
     samples: int
     source: str
     note: str = ""
+    coverage: float | None = None
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One condition. ``threshold_source`` says who set the threshold, e.g. ``estate targets.p95_ms``."""
+    """One condition. ``threshold_source`` says who set the threshold, e.g. ``estate targets.p95_ms``.
+
+    A ``safety`` gate says whether the service is well (P95, errors, availability, pending pods): while it stays unknown
+    the change can't be left in place. Any other gate that stays unknown stops the run and leaves the choice to people.
+    """
 
     name: str
     comparison: Comparison
@@ -65,6 +75,7 @@ class Gate:
     unit: str
     min_samples: int
     threshold_source: str
+    safety: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,8 +88,11 @@ class GateResult:
     reason: str
 
 
-def judge(gate: Gate, figure: Figure | None) -> GateResult:
-    """Judge one gate: unknown without a figure, with too few samples, or when the figure is not a finite number.
+def judge(gate: Gate, figure: Figure | None, minimum_coverage: float = MINIMUM_COVERAGE) -> GateResult:
+    """Judge one gate.
+
+    Unknown without a figure, with too few samples, with samples for less than ``minimum_coverage`` of the window, or
+    when the figure is not a finite number.
 
     Raises ValueError when figure and gate have different units: that is a mistake in the lever, not evidence.
     """
@@ -88,6 +102,9 @@ def judge(gate: Gate, figure: Figure | None) -> GateResult:
         raise ValueError(f"gate {gate.name} is in {gate.unit!r} but its figure is in {figure.unit!r}")
     if figure.samples < gate.min_samples:
         reason = f"{gate.name}: {figure.samples} of the {gate.min_samples} samples that it needs"
+        return GateResult(gate, Outcome.UNKNOWN, figure, _with_note(reason, figure))
+    if figure.coverage is not None and figure.coverage < minimum_coverage:
+        reason = f"{gate.name}: samples for {figure.coverage:.1%} of its window; it needs {minimum_coverage:.0%}"
         return GateResult(gate, Outcome.UNKNOWN, figure, _with_note(reason, figure))
     if not math.isfinite(figure.value):
         reason = f"{gate.name}: {figure.value} is not a finite number"
@@ -106,9 +123,11 @@ def _with_note(reason: str, figure: Figure) -> str:
     return f"{reason}; {figure.note}" if figure.note else reason
 
 
-def judge_all(gates: Sequence[Gate], figures: Mapping[str, Figure | None]) -> list[GateResult]:
+def judge_all(
+    gates: Sequence[Gate], figures: Mapping[str, Figure | None], minimum_coverage: float = MINIMUM_COVERAGE
+) -> list[GateResult]:
     """Judge every gate with the figure of its name; a name that is missing counts as no data."""
-    return [judge(gate, figures.get(gate.name)) for gate in gates]
+    return [judge(gate, figures.get(gate.name), minimum_coverage) for gate in gates]
 
 
 def overall(results: Sequence[GateResult]) -> Outcome:

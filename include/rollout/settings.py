@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from include.estate import Estate
+from include.rollout.gates import MINIMUM_COVERAGE
 from include.rollout.lever import Refused
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -29,6 +30,9 @@ class RolloutSettings(BaseModel):
     gate_wait_seconds: Annotated[
         int, Field(ge=0, le=3600, description="How long a gate without data waits for it before it is unknown")
     ] = 300
+    minimum_coverage: Annotated[
+        float, Field(ge=0, le=1, description="Share of a gate's window that must have samples, or it is unknown")
+    ] = MINIMUM_COVERAGE
 
     def check_against(self, estate: Estate) -> None:
         """Raise Refused for a region that the estate doesn't have, or several regions without the canary."""

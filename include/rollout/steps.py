@@ -259,7 +259,7 @@ def judge_gates(run: Run, region: str, slot: str) -> dict[str, Any] | None:
     except Exception as error:  # noqa: BLE001 - an unreachable source is missing evidence, and that never passes
         problem = f"{type(error).__name__}: {error}"
         log.warning("%s: no evidence for %s: %s", region, stage.title, problem)
-    results = judge_all(stage.gates, figures)
+    results = judge_all(stage.gates, figures, settings.minimum_coverage)
     for result in results:
         log.info("%s: %s: %s", region, result.outcome.value, result.reason)
     outcome = overall(results)

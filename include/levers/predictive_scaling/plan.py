@@ -273,9 +273,9 @@ def gates(slot: str, estate: Estate, settings: PredictiveSettings) -> tuple[Gate
         Gate("autoscalers_unhealthy", at_most, 0, "workloads", 1, "every HPA must scale"),
         Gate("fallback_active", at_most, 0, "workloads", 1, "metrics must arrive"),
         Gate("replicas_below_need", at_most, 0, "workloads", 1, "requests decide the least"),
-        Gate("p95_ms", at_most, targets.p95_ms, "ms", 100, "estate targets.p95_ms"),
-        Gate("p95_ms_grpc", at_most, targets.p95_ms, "ms", 100, "estate targets.p95_ms"),
-        Gate("error_ratio", below, targets.error_ratio, "ratio", 100, "estate targets.error_ratio"),
+        Gate("p95_ms", at_most, targets.p95_ms, "ms", 100, "estate targets.p95_ms", safety=True),
+        Gate("p95_ms_grpc", at_most, targets.p95_ms, "ms", 100, "estate targets.p95_ms", safety=True),
+        Gate("error_ratio", below, targets.error_ratio, "ratio", 100, "estate targets.error_ratio", safety=True),
     )
     if slot == REACTIVE:
         return served

@@ -315,21 +315,29 @@ def gates(estate: Estate, drill: bool = False) -> tuple[Gate, ...]:
     """The gates of every stage; the drill adds how soon Karpenter reacts."""
     targets = estate.targets
 
-    def gate(name: str, comparison: Comparison, field: str, unit: str, samples: int, threshold: float) -> Gate:
-        return Gate(name, comparison, threshold, unit, samples, f"estate targets.{field}")
+    def gate(
+        name: str,
+        comparison: Comparison,
+        field: str,
+        unit: str,
+        samples: int,
+        threshold: float,
+        *,
+        safety: bool = False,
+    ) -> Gate:
+        return Gate(name, comparison, threshold, unit, samples, f"estate targets.{field}", safety)
 
     below, at_most, at_least = Comparison.BELOW, Comparison.AT_MOST, Comparison.AT_LEAST
     notices, stop = targets.unplanned_notices_per_soak, targets.interruption_stop_rate
+    pending = f"estate targets.pending_seconds {targets.pending_seconds}"
     made = [
         gate("unplanned_notices", at_most, "unplanned_notices_per_soak", "notices", 1, notices),
         gate("interruption_rate_24h", below, "interruption_stop_rate", "ratio", 1, stop),
-        gate("p95_ms", at_most, "p95_ms", "ms", 100, targets.p95_ms),
-        gate("p95_ms_grpc", at_most, "p95_ms", "ms", 100, targets.p95_ms),
-        gate("error_ratio", below, "error_ratio", "ratio", 100, targets.error_ratio),
-        gate("availability", at_least, "availability", "ratio", 3, targets.availability),
-        Gate(
-            "pods_pending_too_long", at_most, 0, "pods", 1, f"estate targets.pending_seconds {targets.pending_seconds}"
-        ),
+        gate("p95_ms", at_most, "p95_ms", "ms", 100, targets.p95_ms, safety=True),
+        gate("p95_ms_grpc", at_most, "p95_ms", "ms", 100, targets.p95_ms, safety=True),
+        gate("error_ratio", below, "error_ratio", "ratio", 100, targets.error_ratio, safety=True),
+        gate("availability", at_least, "availability", "ratio", 3, targets.availability, safety=True),
+        Gate("pods_pending_too_long", at_most, 0, "pods", 1, pending, safety=True),
     ]
     if drill:
         made.append(gate("cordon_seconds", at_most, "cordon_seconds", "s", 1, targets.cordon_seconds))

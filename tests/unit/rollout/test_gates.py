@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -54,6 +55,23 @@ def test_too_few_samples_are_unknown() -> None:
     result = judge(P95, Figure(10, "ms", 99, "query"))
     assert (result.outcome, result.reason) == (Outcome.UNKNOWN, "p95: 99 of the 100 samples that it needs")
     assert judge(P95, Figure(10, "ms", 100, "query")).outcome is Outcome.PASS
+
+
+def test_samples_for_too_little_of_the_window_are_unknown() -> None:
+    """Three good minutes of thirty say nothing about the other twenty-seven."""
+    sparse = Figure(10, "ms", 5000, "query", "a note", coverage=0.1)
+    result = judge(P95, sparse)
+    reason = "p95: samples for 10.0% of its window; it needs 90%; a note"
+    assert (result.outcome, result.reason) == (Outcome.UNKNOWN, reason)
+    assert judge(P95, replace(sparse, coverage=0.9)).outcome is Outcome.PASS
+    assert judge(P95, replace(sparse, coverage=0.8999)).outcome is Outcome.UNKNOWN
+    assert judge_all([P95], {"p95": sparse}, minimum_coverage=0.1)[0].outcome is Outcome.PASS
+    # Nor does a breach: it may be the one bad scrape. The safety gates roll back once the wait is over.
+    assert judge(P95, replace(sparse, value=99.0)).outcome is Outcome.UNKNOWN
+
+
+def test_a_figure_of_one_moment_has_no_window_to_cover() -> None:
+    assert judge(P95, Figure(10, "ms", 100, "query", coverage=None), minimum_coverage=1.0).outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
