@@ -173,12 +173,15 @@ class Cluster:
     def list(
         self, kind: Kind, namespace: str | None = None, labels: str = "", fields: str = ""
     ) -> builtins.list[Object]:
-        """All objects that match the label and field selectors, in every namespace when none is given."""
+        """All objects that match the label and field selectors, in every namespace when none is given.
+
+        Each says its apiVersion and kind as one of ``get`` does; in a list of the API server they stand once, outside.
+        """
         items: builtins.list[Object] = []
         query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
         while True:
             page = self._call("GET", kind.path(namespace), kind=kind, query=query)
-            items += page["items"]
+            items += [{"apiVersion": kind.api_version, "kind": kind.name} | item for item in page["items"]]
             token = page["metadata"].get("continue")
             if not token:
                 return items

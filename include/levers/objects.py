@@ -10,6 +10,7 @@ from include.clients.kubernetes import KINDS, ConflictError
 from include.levers.common import Object, World
 from include.rollout.lever import Difference, Json, differences
 
+MADE_IN_ORDER = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Deployment")
 # Managers that write to every object of their kind: nobody's change of mind.
 CONTROLLERS = {"kube-controller-manager", "kube-scheduler", "kubelet", "kwok", "keda", "keda-operator"}
 
@@ -102,6 +103,32 @@ def read(world: World, body: Object) -> Object | None:
 def read_key(world: World, key: str) -> Object | None:
     """The live object that ``key`` names."""
     return read(world, identity(key))
+
+
+# A snapshot's objects --------------------------------------------------------------------------------------------
+
+
+def listed(objects: Mapping[str, Object | None]) -> list[Object]:
+    """The objects of a snapshot as it is kept: ``{"key": ..., "was": ...}`` in the order in which they are made.
+
+    A list, because the ledger sorts the keys of a mapping, and what is deleted first depends on that order.
+    """
+    return [{"key": key, "was": was} for key, was in objects.items()]
+
+
+def by_key(snapshot: Sequence[Object] | Mapping[str, Object | None]) -> dict[str, Object | None]:
+    """The objects of a snapshot by key, in the order in which they are made.
+
+    A mapping is a snapshot of an older release, sorted by the ledger: it is brought into an order that is safe.
+    """
+    if isinstance(snapshot, Mapping):
+        return {key: snapshot[key] for key in sorted(snapshot, key=_rank)}
+    return {entry["key"]: entry["was"] for entry in snapshot}
+
+
+def _rank(key: str) -> tuple[int, str]:
+    kind = split(key)[0]
+    return (MADE_IN_ORDER.index(kind) if kind in MADE_IN_ORDER else len(MADE_IN_ORDER), key)
 
 
 # Back to a snapshot ----------------------------------------------------------------------------------------------

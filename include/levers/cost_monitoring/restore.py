@@ -10,7 +10,7 @@ from include.levers.common import Object, name_of, refusals
 from include.levers.cost_monitoring import plan
 from include.levers.cost_monitoring.live import World
 from include.levers.cost_monitoring.plan import MANAGER
-from include.levers.objects import await_gone, restore_object, unrestored
+from include.levers.objects import await_gone, by_key, restore_object, unrestored
 from include.rollout.lever import Difference, Restored
 
 OF_EVERY_NAMESPACE = {"kube-root-ca.crt"}  # the ConfigMap that Kubernetes puts into each one
@@ -26,9 +26,9 @@ def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
         return holds(world, name_of(found)) if found["kind"] == "Namespace" else []
 
     with refusals(world):
-        for key in reversed(list(snapshot["objects"])):
+        for key, was in reversed(by_key(snapshot["objects"]).items()):
             world.target.fence()
-            done = restore_object(world, MANAGER, key, snapshot["objects"][key], others, held)
+            done = restore_object(world, MANAGER, key, was, others, held)
             if done:
                 steps.append(f"{key} {done}")
             if done == "deleted":
@@ -50,4 +50,4 @@ def holds(world: World, namespace: str) -> list[str]:
 
 def verify(world: World, snapshot: Mapping[str, Any]) -> list[Difference]:
     """What would still have to be set back, from live to snapshot."""
-    return unrestored(world, MANAGER, snapshot["objects"])
+    return unrestored(world, MANAGER, by_key(snapshot["objects"]))

@@ -10,7 +10,7 @@ from include.clients.kubernetes import AUTOSCALER, SCALED_OBJECT
 from include.forecast.registry import Registry
 from include.levers import common
 from include.levers.common import Object, deployments, name_of
-from include.levers.objects import key_of, projection, read
+from include.levers.objects import key_of, listed, projection, read
 from include.levers.predictive_scaling import plan
 from include.levers.predictive_scaling.plan import MODELS_VARIABLE, PredictiveSettings
 
@@ -57,7 +57,7 @@ def read_live(world: World) -> Object:
     scaled = {name: our_scaled_object(world, name) is not None for name in world.estate.workloads}
     replicas = {name: None if scaled[name] else replicas_of(found) for name, found in deployments(world).items()}
     return {
-        "objects": {key_of(body): _entry(read(world, body), body) for body in final(world)},
+        "objects": listed({key_of(body): _entry(read(world, body), body) for body in final(world)}),
         "replicas": replicas,
     }
 

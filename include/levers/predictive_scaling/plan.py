@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.estate import Estate
 from include.levers.common import NodeFact, Object, node_price, total
-from include.levers.objects import applied_by, key_of
+from include.levers.objects import applied_by, by_key, key_of
 from include.levers.predictive_scaling import queries
 from include.prices import AwsBook, usd_month
 from include.rollout.gates import Comparison, Gate
@@ -234,9 +234,10 @@ def scaled_key(estate: Estate, workload: str) -> str:
 def found_differences(live: Mapping[str, Any], bodies: Sequence[Object]) -> tuple[Difference, ...]:
     """Every wanted field that is another one in the live state; an object that is absent is one difference."""
     found: list[Difference] = []
+    objects = by_key(live["objects"])
     for body in bodies:
         key = key_of(body)
-        entry = live["objects"].get(key)
+        entry = objects.get(key)
         found += [Difference(key, None, "created")] if entry is None else differences(entry["fields"], body, key)
     return tuple(found)
 
@@ -250,7 +251,7 @@ def stages(estate: Estate, settings: PredictiveSettings, live: Mapping[str, Any]
         REACTIVE: f"{names}: {span} each by requests, {estate.qps_per_replica():g} a second and replica",
         PREDICTIVE: f"{names}: the forecast of the next {settings.lead_minutes} min may add replicas",
     }
-    entries = [live["objects"].get(scaled_key(estate, name)) for name in estate.workloads]
+    entries = [by_key(live["objects"]).get(scaled_key(estate, name)) for name in estate.workloads]
     stands = all(entry is not None and has_forecast(entry["ours"]) for entry in entries)
     chosen = [REACTIVE] if not settings.use_forecast else [s for s in SLOTS if not (stands and s == REACTIVE)]
     return tuple(Stage(slot, titles[slot], gates(slot, estate, settings)) for slot in chosen)

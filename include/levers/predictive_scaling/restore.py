@@ -7,7 +7,7 @@ from typing import Any
 
 from include.clients.kubernetes import DEPLOYMENT
 from include.levers.common import deployments, refusals
-from include.levers.objects import await_gone, restore_object, split, unrestored
+from include.levers.objects import await_gone, by_key, restore_object, split, unrestored
 from include.levers.predictive_scaling import live, plan
 from include.levers.predictive_scaling.apply import available_missing
 from include.levers.predictive_scaling.live import World
@@ -20,7 +20,7 @@ Report = list[Difference]
 def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
     """Set back every object and the replicas; what others made or changed since is reported."""
     others: Report = []
-    objects = snapshot["objects"]
+    objects = by_key(snapshot["objects"])
     scaled = {key: was for key, was in objects.items() if split(key)[0] == live.OWNER}
     rest = {key: was for key, was in objects.items() if key not in scaled}
     with refusals(world):
@@ -96,7 +96,7 @@ def _restore_replicas(world: World, replicas: Mapping[str, int | None]) -> list[
 
 def verify(world: World, snapshot: Mapping[str, Any]) -> list[Difference]:
     """What would still have to be set back, from live to snapshot."""
-    found = unrestored(world, MANAGER, snapshot["objects"])
+    found = unrestored(world, MANAGER, by_key(snapshot["objects"]))
     now = live.all_replicas(world)
     for name, was in snapshot["replicas"].items():
         if was is None:

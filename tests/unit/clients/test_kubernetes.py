@@ -101,10 +101,16 @@ def test_paths_of_core_group_and_cluster_wide_kinds() -> None:
 
 
 def test_list_reads_every_page() -> None:
-    client, api, _ = cluster(page("a", token="t"), page("b"))
-    assert client.list(NODE, labels="x=y") == ["a", "b"]
+    client, api, _ = cluster(page({"metadata": {"name": "a"}}, token="t"), page({"metadata": {"name": "b"}}))
+    assert [node["metadata"]["name"] for node in client.list(NODE, labels="x=y")] == ["a", "b"]
     assert api.query(0) == {"limit": "500", "labelSelector": "x=y"}
     assert api.query(1) == {"limit": "500", "labelSelector": "x=y", "continue": "t"}
+
+
+def test_an_item_of_a_list_says_what_it_is_as_the_object_itself_does() -> None:
+    client, _, _ = cluster(page({"metadata": {"name": "a"}}))
+    (found,) = client.list(DEPLOYMENT, "akidb")
+    assert found == {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}}
 
 
 def test_an_absent_object_is_none_but_an_absent_definition_is_an_error() -> None:
@@ -218,8 +224,8 @@ def test_delete_of_what_is_gone_is_false() -> None:
 
 
 def test_an_outage_shorter_than_the_patience_costs_time_only() -> None:
-    client, api, clock = cluster(*[DOWN] * 12, refusal(503, {"message": "starting"}), page("a"))
-    assert client.list(NODE) == ["a"]
+    client, api, clock = cluster(*[DOWN] * 12, refusal(503, {"message": "starting"}), page({"metadata": {"name": "a"}}))
+    assert [node["metadata"]["name"] for node in client.list(NODE)] == ["a"]
     assert len(api.requests) == 14
     assert 15 < clock.now < 35
 

@@ -35,7 +35,7 @@ from include.levers.cost_monitoring.plan import (
     installed,
 )
 from include.levers.cost_monitoring.rules import Scrape, constants, groups, of_estate, text
-from include.levers.objects import owned, projection
+from include.levers.objects import by_key, owned, projection
 from include.prices import load_aws_book
 from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import Check, NotConverged, Refused, Stage, Target, Undo
@@ -306,6 +306,34 @@ def test_projection_keeps_the_wanted_fields_only() -> None:
     live = {"a": 1, "b": [{"c": 2, "default": 3}], "more": 4}
     assert projection(live, {"a": 0, "b": [{"c": 0}], "missing": 0}) == {"a": 1, "b": [{"c": 2}]}
     assert projection([1, 2], [1]) == [1, 2]
+
+
+def test_a_snapshot_keeps_its_order_through_the_ledger_and_an_older_one_is_brought_into_a_safe_order(
+    world: World,
+) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    order = list(by_key(snapshot["objects"]))
+    through = json.loads(json.dumps(snapshot, sort_keys=True))
+    assert list(by_key(through["objects"])) == order
+    assert order[:2] == ["Namespace opencost", "ServiceAccount opencost/opencost"]
+    older = list(by_key(dict.fromkeys(sorted(order))))
+    assert older[:3] == ["Namespace kubecost", "Namespace monitoring", "Namespace opencost"]
+    assert [key for key in older if key.startswith("Deployment")] == older[-4:-2]
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["this release", "a mapping, as an older release kept it"])
+def test_a_rollback_from_the_ledger_deletes_what_stands_in_a_namespace_before_it(world: World, older: bool) -> None:
+    before = world.cluster.state()
+    snapshot = LEVER.snapshot(world.target)
+    if older:
+        snapshot = {**snapshot, "objects": {entry["key"]: entry["was"] for entry in snapshot["objects"]}}
+    world.apply_all()
+    world.writes.clear()
+    restored = LEVER.rollback(world.target, json.loads(json.dumps(snapshot, sort_keys=True)))
+    assert restored.changed_by_others == ()
+    assert world.cluster.state() == before
+    for name in (OPENCOST, KUBECOST):
+        assert world.writes.index(f"delete Deployment/{name}") < world.writes.index(f"delete Namespace/{name}")
 
 
 # Plan -----------------------------------------------------------------------------------------------------------------
