@@ -90,6 +90,13 @@ POD = Kind("v1", "Pod", "pods")
 NODE = Kind("v1", "Node", "nodes", namespaced=False)
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
+STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
+DAEMON_SET = Kind("apps/v1", "DaemonSet", "daemonsets")
+JOB = Kind("batch/v1", "Job", "jobs")
+CRON_JOB = Kind("batch/v1", "CronJob", "cronjobs")
+VOLUME = Kind("v1", "PersistentVolume", "persistentvolumes", namespaced=False)
+VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 NODE_POOL = Kind("karpenter.sh/v1", "NodePool", "nodepools", namespaced=False)
@@ -113,6 +120,13 @@ KINDS = {
         NODE,
         CONFIG_MAP,
         DEPLOYMENT,
+        REPLICA_SET,
+        STATEFUL_SET,
+        DAEMON_SET,
+        JOB,
+        CRON_JOB,
+        VOLUME,
+        VOLUME_CLAIM,
         DISRUPTION_BUDGET,
         LEASE,
         NODE_POOL,

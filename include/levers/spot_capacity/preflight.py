@@ -14,6 +14,7 @@ from include.clients.kubernetes import (
 )
 from include.levers import checks
 from include.levers.common import NODE_GROUP_LABEL, Object, deployments, name_of
+from include.levers.spot_capacity.apply import write_placement
 from include.levers.spot_capacity.live import MANAGER, World, node_group, read_queue
 from include.levers.spot_capacity.plan import (
     NODE_CLASS,
@@ -21,7 +22,6 @@ from include.levers.spot_capacity.plan import (
     node_class,
     node_pools,
     pods_per_node,
-    spread,
     step_domains,
 )
 from include.prices import choose_instance_types, load_aws_book
@@ -203,11 +203,13 @@ def _dry_run(world: World) -> Iterator[Check]:
     bodies = [
         node_class(world.estate, world.target.region),
         *node_pools(world.estate, world.settings, first, types).values(),
-        *(spread(world.estate, name, world.settings.domains) for name in world.estate.workloads),
     ]
     for body in bodies:
         world.cluster.apply(body, MANAGER, dry_run=True)
-    names = ", ".join(f"{body['kind']} {name_of(body)}" for body in bodies)
+    found = deployments(world)
+    for name, deployment in found.items():
+        write_placement(world, name, deployment, world.settings.domains, dry_run=True)
+    names = ", ".join([*(f"{body['kind']} {name_of(body)}" for body in bodies), *(f"Deployment {name}" for name in found)])
     yield Check("manifests accepted", True, f"the API server's dry run accepts {names}")
 
 
