@@ -15,7 +15,6 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from include.clients.kubernetes import ConflictError, Kind
 from include.clients.prometheus import Rule, Sample, Series
 from include.estate import Estate, load_estate
 from include.levers import lever
@@ -42,6 +41,7 @@ from include.rollout.lever import Check, NotConverged, Refused, Stage, Target, U
 from include.rollout.settings import build, form_fields
 from lab.programs import BuildError, find
 from tests.unit.levers import spot_world
+from tests.unit.levers.fake_cluster import Writes
 from tests.unit.levers.spot_world import NOW, Object
 
 US, CANARY = "us-east-1", "ap-northeast-1"
@@ -49,97 +49,21 @@ LEVER = CostMonitoring(now=lambda: NOW)
 SCRAPE = Scrape("opencost", {}, "")
 
 
-# A cluster with server-side apply -------------------------------------------------------------------------------------
-
-
-def leaves(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Each field by its path; lists are one field."""
-    if isinstance(value, Mapping) and value:
-        return {p: v for key, inner in value.items() for p, v in leaves(inner, (*path, key)).items()}
-    return {path: value}
-
-
-def fields_v1(paths: Any) -> Object:
-    tree: Object = {}
-    for path in paths:
-        place = tree
-        for key in path:
-            place = place.setdefault(f"f:{key}", {})
-    return tree
-
-
-def paths_of(fields: Object, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
-    if not fields:
-        return {path}
-    return {p for key, inner in fields.items() for p in paths_of(inner, (*path, key[2:]))}
-
-
-IDENTITY = {("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")}
+# A world -------------------------------------------------------------------------------------
 
 
 class Cluster(spot_world.FakeCluster):
-    """Server-side apply by field, Namespaces that take what they hold with them, Deployments that become ready."""
+    """OpenCost's and Kubecost's Deployments become ready."""
 
     becomes_ready = True
-
-    def apply(self, body: Object, manager: str, dry_run: bool = False, force: bool = False) -> Object:
-        space = body["metadata"].get("namespace", "")
-        if space and ("Namespace", "", space) not in self.objects and space != self.estate.namespace:
-            raise AssertionError(f"namespace {space} does not exist")
-        key = (body["kind"], space, body["metadata"]["name"])
-        live = self.objects.get(key) or {"metadata": {"managedFields": []}}
-        wanted = {path: value for path, value in leaves(body).items() if path not in IDENTITY}
-        entries = live["metadata"]["managedFields"]
-        held = {e["manager"]: paths_of(e["fieldsV1"]) for e in entries}
-        present = leaves(live)
-        owners = {
-            ".".join(path): name
-            for name, paths in held.items()
-            for path in paths & set(wanted)
-            if name != manager and present.get(path) != wanted[path]
-        }
-        if owners:
-            raise ConflictError(f"{key}: {owners}", owners)
-        if dry_run:
-            return body
-        self.writes.append(f"apply {' '.join(filter(None, key))}")
-        others = {path for name, paths in held.items() if name != manager for path in paths}
-        for path in held.get(manager, set()) - set(wanted) - others:
-            drop(live, path)
-        for path, value in {**wanted, **{p: v for p, v in leaves(body).items() if p in IDENTITY}}.items():
-            put(live, path, copy.deepcopy(value))
-        mine = {"manager": manager, "operation": "Apply", "fieldsV1": fields_v1(wanted)}
-        live["metadata"]["managedFields"] = [e for e in entries if e["manager"] != manager] + ([mine] if wanted else [])
-        self.objects[key] = live
-        return live
-
-    def delete(self, kind: Kind, name: str, namespace: str | None = None) -> bool:
-        if kind.name == "Namespace":
-            for key in [key for key in self.objects if key[1] == name]:
-                del self.objects[key]
-        return super().delete(kind, name, namespace)
 
     def settle(self) -> None:
         super().settle()
         for (kind, _, name), thing in self.objects.items():
             if kind == "Deployment" and name in (OPENCOST, KUBECOST) and self.becomes_ready:
+                seen = thing["metadata"].get("generation", 0)
                 conditions = [spot_world.condition("Available")]
-                thing["status"] = {"observedGeneration": 0, "updatedReplicas": 1, "conditions": conditions}
-
-    def state(self) -> Object:
-        return copy.deepcopy({key: o for key, o in self.objects.items() if key[0] not in ("Node", "Pod")})
-
-
-def put(thing: Object, path: tuple[str, ...], value: Any) -> None:
-    for key in path[:-1]:
-        thing = thing.setdefault(key, {})
-    thing[path[-1]] = value
-
-
-def drop(thing: Object, path: tuple[str, ...]) -> None:
-    for key in path[:-1]:
-        thing = thing.get(key, {})
-    thing.pop(path[-1], None)
+                thing["status"] = {"observedGeneration": seen, "updatedReplicas": 1, "conditions": conditions}
 
 
 class Prometheus:
@@ -189,7 +113,7 @@ class Prometheus:
 class World:
     def __init__(self, region: str = US, estate: Estate | None = None, **chosen: Any) -> None:
         self.estate = estate or load_estate()
-        self.writes: list[str] = []
+        self.writes = Writes()
         self.cluster = Cluster(self.estate, self.writes, spot_world.FakeAws(self.writes))
         self.cluster.unserved = {"prometheusrules"}
         self.prometheus = Prometheus(self.cluster, self.estate, region)
@@ -372,12 +296,12 @@ def test_each_stage_writes_its_objects_in_order_and_once(world: World) -> None:
     figures = world.apply_all()
     assert {slot: f["objects"] for slot, f in figures.items()} == {OPENCOST: 6, KUBECOST: 6, DASHBOARD: 3}
     assert world.writes[:6] == [
-        "apply Namespace opencost",
-        "apply ServiceAccount opencost opencost",
-        "apply ClusterRole opencost",
-        "apply ClusterRoleBinding opencost",
-        "apply Deployment opencost opencost",
-        "apply Service opencost opencost",
+        "apply Namespace/opencost",
+        "apply ServiceAccount/opencost",
+        "apply ClusterRole/opencost",
+        "apply ClusterRoleBinding/opencost",
+        "apply Deployment/opencost",
+        "apply Service/opencost",
     ]
     assert len(world.fences) == len(world.writes) == 15
     before = world.cluster.state()

@@ -363,7 +363,7 @@ def test_with_use_forecast_off_only_its_trigger_goes(world: World) -> None:
     snapshot = LEVER.snapshot(target)
     world.writes.clear()
     world.apply_all(target)
-    assert world.writes == ["apply ScaledObject akidb akidb-rest", "apply ScaledObject akidb akidb-grpc"]
+    assert world.writes == ["apply ScaledObject/akidb-rest", "apply ScaledObject/akidb-grpc"]
     assert world.triggers("akidb-rest") == ["requests"]
     assert ("HorizontalPodAutoscaler", "akidb", "keda-hpa-akidb-rest") in world.cluster.objects
     LEVER.rollback(target, snapshot)
@@ -706,8 +706,8 @@ def test_a_rollback_takes_the_forecast_out_first_and_sets_everything_back(world:
     world.writes.clear()
     restored = LEVER.rollback(world.target, snapshot)
     assert world.writes[:4] == [
-        "apply ScaledObject akidb akidb-rest",
-        "apply ScaledObject akidb akidb-grpc",
+        "apply ScaledObject/akidb-rest",
+        "apply ScaledObject/akidb-grpc",
         "delete ScaledObject/akidb-grpc",
         "delete ScaledObject/akidb-rest",
     ]

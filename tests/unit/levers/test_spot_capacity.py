@@ -35,6 +35,7 @@ from include.levers.spot_capacity.plan import (
 from include.prices import choose_instance_types, load_aws_book
 from include.rollout.gates import Figure, Outcome, judge_all
 from include.rollout.lever import Check, Difference, NotConverged, Plan, Refused, Stage, Undo
+from tests.unit.levers.fake_cluster import Crashed, crash_at
 from tests.unit.levers.spot_world import NOW, QUEUE_ARN, REGION, World, budget, workload_pod
 
 LEVER = SpotCapacity(now=lambda: NOW)
@@ -459,22 +460,9 @@ class Killed(BaseException):
 @pytest.mark.parametrize("write", range(1, 31))
 def test_a_crash_after_any_write_is_undone_completely(world: World, write: int) -> None:
     snapshot = LEVER.snapshot(world.target)
-    record = world.writes.append
-
-    class Dying(list[str]):
-        def append(self, item: str) -> None:
-            record(item)
-            if len(world.writes) == write:
-                raise Killed
-
-    world.aws.writes = world.cluster.writes = Dying()
-    completed = True
-    try:
+    crash_at(world.writes, write)
+    with pytest.raises(Crashed):
         apply_all(world)
-    except Killed:
-        completed = False
-    assert not completed
-    world.aws.writes = world.cluster.writes = world.writes
     LEVER.rollback(world.target, snapshot)
     assert LEVER.verify_restored(world.target, snapshot) == []
 
