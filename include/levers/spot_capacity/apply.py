@@ -15,7 +15,6 @@ from include.levers.spot_capacity.dependents import origin_of, waits
 from include.levers.spot_capacity.live import (
     MANAGER,
     World,
-    group_nodes,
     our_claims,
     pods_of,
     queue_url,

@@ -7,10 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.levers.common import NODE_GROUP_LABEL, SPREAD, Object, name_of
-from include.levers.spot_capacity.placement import controller_of
-from include.levers.spot_capacity.plan import POOL_LABEL, POOLS, TAINT, ZONE, tolerates
-from include.levers.spot_capacity.room import OVER, Room, free_room, requested
+from include.levers.nodes import (
+    ZONE,
+    Room,
+    affinity_terms,
+    by_node,
+    hard_skews,
+    holds,
+    pod_requests,
+    room_of,
+    takes_pods,
+    tolerates,
+    wants,
+)
+from include.levers.spot_capacity.placement import OVER, controller_of
+from include.levers.spot_capacity.plan import POOL_LABEL, POOLS, TAINT, TAINTS
 
+EBS_ZONE = "topology.ebs.csi.aws.com/zone"
 KEEPS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 # What makes pods, and who makes it in turn: only the topmost is somebody's to change.
 TEMPLATES = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob")
@@ -64,11 +77,12 @@ def needs_pools(kind: str, spec: Mapping[str, Any]) -> str:
     for key, value in (spec.get("nodeSelector") or {}).items():
         if key == SPREAD or (key == POOL_LABEL and value in POOLS):
             return f"nodeSelector {key}"
-    affinity = spec.get("affinity") or {}
-    terms = _required_terms(affinity.get("nodeAffinity"))
-    if terms and all(any(map(_asks_for_pools, term.get("matchExpressions") or [])) for term in terms):
+    terms = affinity_terms(spec)
+    if terms and all(any(map(_asks_for_pools, term)) for term in terms):
         return "node affinity to the pools"
-    near = (affinity.get("podAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution") or []
+    near = ((spec.get("affinity") or {}).get("podAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ) or []
     if any(term["topologyKey"] == SPREAD for term in near):
         return f"pod affinity over {SPREAD}"
     named = any(toleration.get("key") == TAINT for toleration in spec.get("tolerations") or [])
@@ -82,17 +96,12 @@ def _asks_for_pools(expression: Mapping[str, Any]) -> bool:
     return key == POOL_LABEL and operator == "In" and set(values) <= set(POOLS)
 
 
-def _required_terms(node_affinity: Mapping[str, Any] | None) -> list[Any]:
-    required = (node_affinity or {}).get("requiredDuringSchedulingIgnoredDuringExecution") or {}
-    return list(required.get("nodeSelectorTerms") or [])
-
-
 def shut_out(daemon_sets: Iterable[Object]) -> list[str]:
     """``namespace/name`` of the DaemonSets that will not run on the pools' nodes, for they don't tolerate the taint."""
     found = []
     for thing in daemon_sets:
         spec = thing["spec"]["template"]["spec"]
-        if not tolerates(spec.get("tolerations") or []) and not _tied(spec):
+        if not tolerates(spec, TAINTS) and not _tied(spec):
             found.append(f"{thing['metadata']['namespace']}/{name_of(thing)}")
     return sorted(found)
 
@@ -143,32 +152,42 @@ def evicted_by_drain(
     ``pods`` are all of the cluster but AkiDB's own, ``nodes`` all nodes. ``volumes`` has the node selector terms of
     each claim's volume by namespace and claim. ``launches``: Karpenter has pools of others, which make room.
     """
-    staying = [n for n in nodes if name_of(n) not in going and not n["spec"].get("unschedulable")]
-    rooms = {name_of(node): free_room(node, pods) for node in staying}
-    zones = {name_of(node): _zone(node) for node in nodes}
+    there = by_node(pod for pod in pods if pod.get("status", {}).get("phase") not in OVER)
+    staying = [room_of(n, there.get(name_of(n), [])) for n in nodes if name_of(n) not in going and takes_pods(n)]
+    zones = {name_of(node): (node["metadata"].get("labels") or {}).get(ZONE, "") for node in nodes}
     moved = [pod for pod in pods if pod["spec"].get("nodeName") in going and evictable(pod)]
     found = []
-    for pod in sorted(moved, key=lambda pod: requested(pod["spec"]).memory, reverse=True):
+    for pod in sorted(moved, key=lambda pod: pod_requests(pod["spec"]).get("memory", 0), reverse=True):
         terms = [volumes[key] for key in _claims(pod) if volumes.get(key)]
-        admitting = [n for n in staying if admits(pod["spec"], n) and all(matches(t, n) for t in terms)]
-        problem = asks_to_stay(pod) or _homeless(pod, admitting, rooms, bool(terms), launches)
-        if not problem and _spreads_hard(pod["spec"]) and (_tied(pod["spec"]) or terms or not launches):
-            zone = zones.get(pod["spec"]["nodeName"], "")
-            if zone not in {_zone(node) for node in admitting}:
-                problem = f"it spreads hard over zones, and no node that stays is in {zone}"
+        admitting = [room for room in staying if _admits(room, pod["spec"], terms)]
+        bound = bool(terms) or _tied(pod["spec"])
+        problem = asks_to_stay(pod) or _homeless(
+            pod, admitting, "its volume" if terms else "the node group", bound, launches
+        )
+        zone = zones.get(pod["spec"]["nodeName"], "")
+        lost_zone = ZONE in hard_skews(pod["spec"]) and zone not in {room.labels.get(ZONE, "") for room in admitting}
+        if not problem and lost_zone and (bound or not launches):
+            problem = f"it spreads hard over zones, and no node that stays is in {zone}"
         found.append(Evicted(pod["metadata"]["namespace"], name_of(pod), _controller(pod), problem, origin_of(pod)))
     return sorted(found, key=lambda evicted: (evicted.namespace, evicted.name))
 
 
-def _homeless(pod: Object, admitting: Sequence[Object], rooms: dict[str, Room], bound: bool, launches: bool) -> str:
+def _admits(room: Room, spec: Mapping[str, Any], volumes: Sequence[Sequence[Mapping[str, Any]]]) -> bool:
+    """Whether a pod may be scheduled on a node as far as labels, taints and its volumes decide it."""
+    # Volumes name the zone by the label of their driver, which a node has only where the driver runs.
+    labels = {EBS_ZONE: room.labels.get(ZONE, ""), **room.labels}
+    reached = all(any(all(holds(e, labels) for e in term) for term in terms) for terms in volumes)
+    return reached and wants(spec, room.labels) and tolerates(spec, room.taints)
+
+
+def _homeless(pod: Object, admitting: Sequence[Room], tie: str, bound: bool, launches: bool) -> str:
     """Take room for the pod on a node that admits it; why that is not possible, if so."""
-    need = requested(pod["spec"])
-    place = next((name_of(node) for node in admitting if rooms[name_of(node)].holds(need)), None)
+    need = pod_requests(pod["spec"])
+    place = next((room for room in admitting if room.fits(need)), None)
     if place is not None:
-        rooms[place] = rooms[place].without(need)
+        place.take(need)
         return ""
-    if bound or _tied(pod["spec"]):
-        tie = "its volume" if bound else "the node group"
+    if bound:
         return f"it is tied to {tie}, and no node that stays {'has room' if admitting else 'is one of those'}"
     return "" if launches else "no node that stays has room for it, and no other NodePool launches one"
 
@@ -178,32 +197,24 @@ def _controller(pod: Object) -> str:
     return "" if maker is None else f"{maker['kind']} {maker['name']}"
 
 
-def _zone(node: Object) -> str:
-    return str((node["metadata"].get("labels") or {}).get(ZONE, ""))
-
-
 def _claims(pod: Object) -> list[tuple[str, str]]:
     claims = [v["persistentVolumeClaim"] for v in pod["spec"].get("volumes") or [] if "persistentVolumeClaim" in v]
     return [(pod["metadata"]["namespace"], claim["claimName"]) for claim in claims]
 
 
-def _spreads_hard(spec: Mapping[str, Any]) -> bool:
-    constraints = spec.get("topologySpreadConstraints") or []
-    return any(c["topologyKey"] == ZONE and c["whenUnsatisfiable"] == "DoNotSchedule" for c in constraints)
-
-
 def _tied(spec: Mapping[str, Any]) -> bool:
     """Whether the spec names a node group that its pods must run on."""
-    terms = _required_terms((spec.get("affinity") or {}).get("nodeAffinity"))
-    keys = [{e["key"] for e in term.get("matchExpressions") or []} for term in terms]
-    return NODE_GROUP_LABEL in (spec.get("nodeSelector") or {}) or bool(keys and all(NODE_GROUP_LABEL in k for k in keys))
+    terms = affinity_terms(spec)
+    by_affinity = bool(terms) and all(any(e["key"] == NODE_GROUP_LABEL for e in term) for term in terms or [])
+    return NODE_GROUP_LABEL in (spec.get("nodeSelector") or {}) or by_affinity
 
 
 def volume_terms(claims: Iterable[Object], volumes: Iterable[Object]) -> dict[tuple[str, str], list[Any]]:
     """The node selector terms of the volume behind each claim, by namespace and claim; without terms any node does."""
+    required = {name_of(v): (v["spec"].get("nodeAffinity") or {}).get("required") or {} for v in volumes}
     terms = {
-        name_of(volume): ((volume["spec"].get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms")
-        for volume in volumes
+        name: [term.get("matchExpressions") or [] for term in found.get("nodeSelectorTerms") or []]
+        for name, found in required.items()
     }
     return {
         (claim["metadata"]["namespace"], name_of(claim)): terms.get(claim["spec"].get("volumeName", "")) or []
@@ -220,41 +231,3 @@ def waits(pod: Object) -> bool:
     """Whether a pod has no node yet."""
     ending, over = pod["metadata"].get("deletionTimestamp"), pod.get("status", {}).get("phase") in OVER
     return not (pod["spec"].get("nodeName") or ending or over)
-
-
-# Where a pod may run ---------------------------------------------------------------------------------------------
-
-
-def admits(spec: Mapping[str, Any], node: Object) -> bool:
-    """Whether a node's labels and taints let a pod of this spec be scheduled there, as far as the spec decides it."""
-    labels = node["metadata"].get("labels") or {}
-    if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
-        return False
-    terms = _required_terms((spec.get("affinity") or {}).get("nodeAffinity"))
-    if terms and not matches(terms, node):
-        return False
-    taints = [t for t in node["spec"].get("taints") or [] if t["effect"] in ("NoSchedule", "NoExecute")]
-    return all(tolerates(spec.get("tolerations") or [], taint) for taint in taints)
-
-
-def matches(terms: Sequence[Any], node: Object) -> bool:
-    """Whether a node fulfils one of the node selector terms."""
-    return any(all(_holds(e, node) for e in term.get("matchExpressions") or []) for term in terms)
-
-
-def _holds(expression: Mapping[str, Any], node: Object) -> bool:
-    labels = node["metadata"].get("labels") or {}
-    key, operator, values = expression["key"], expression["operator"], expression.get("values") or []
-    # Volumes name the zone by the label of their driver, which is on a node only where the driver runs.
-    value = labels.get(key, labels.get(ZONE) if key.endswith("/zone") else None)
-    if operator in ("Gt", "Lt"):
-        if value is None or not value.isdigit():
-            return False
-        return int(value) > int(values[0]) if operator == "Gt" else int(value) < int(values[0])
-    holds: bool = {
-        "In": value in values,
-        "NotIn": value not in values,
-        "Exists": value is not None,
-        "DoesNotExist": value is None,
-    }[operator]
-    return holds

@@ -27,12 +27,12 @@ from include.levers.common import (
     NODE_GROUP_LABEL,
     NodeFact,
     Object,
-    condition,
     deployments,
     name_of,
     node_facts,
     workload_pods,
 )
+from include.levers.nodes import takes_pods
 from include.levers.spot_capacity.dependents import Evicted, evictable, evicted_by_drain, shut_out, volume_terms
 from include.levers.spot_capacity.dependents import asks_to_stay as stays
 from include.levers.spot_capacity.placement import choose_surplus, own_pods, pods_by_zone
@@ -97,7 +97,7 @@ def read_live(world: World, found: Mapping[str, Object] | None = None) -> Object
 def read_snapshot(world: World) -> Object:
     """``read_live``, and what a way back has to know besides: the floor, nodes out of use, who owns tolerations."""
     owners = {name: toleration_owners(deployment) for name, deployment in deployments(world).items()}
-    idle = [name_of(node) for node in group_nodes(world) if not in_use(node)]
+    idle = [name_of(node) for node in group_nodes(world) if not takes_pods(node)]
     floor = world.region.node_group.floor
     return {**read_live(world), "floor": floor, "out_of_use": sorted(idle), "toleration_owners": owners}
 
@@ -211,11 +211,6 @@ def group_nodes(world: World) -> list[Object]:
     return world.cluster.list(NODE, labels=f"{NODE_GROUP_LABEL}={world.region.node_group.name}")
 
 
-def in_use(node: Object) -> bool:
-    """Whether a node is Ready and takes pods."""
-    return condition(node, "Ready") == "True" and not node["spec"].get("unschedulable")
-
-
 def pods_of(world: World) -> list[Object]:
     """The pods that the workloads' Deployments have made, those that are ending included."""
     return own_pods(workload_pods(world), world.estate.workloads)
@@ -239,7 +234,9 @@ def surroundings(world: World) -> Surroundings:
 def surplus_and_evicted(world: World, floor: int) -> tuple[list[Object], list[Evicted]]:
     """The nodes of the group beyond its floor, and the pods of others that their drain would evict."""
     nodes, pods = world.cluster.list(NODE), world.cluster.list(POD)
-    group = [n for n in nodes if (n["metadata"].get("labels") or {}).get(NODE_GROUP_LABEL) == world.region.node_group.name]
+    group = [
+        n for n in nodes if (n["metadata"].get("labels") or {}).get(NODE_GROUP_LABEL) == world.region.node_group.name
+    ]
     names = list(world.estate.workloads)
     ours = {name_of(pod) for pod in own_pods(_in_space(pods, world.estate.namespace), names)}
     others = [p for p in pods if not (p["metadata"].get("namespace") == world.estate.namespace and name_of(p) in ours)]

@@ -9,7 +9,8 @@ from typing import Any
 
 from include.levers.common import NodeFact, Object
 from include.levers.spot_capacity.plan import domain_names, pool_of
-from include.levers.spot_capacity.room import OVER
+
+OVER = ("Succeeded", "Failed")  # phases of a pod that needs no node any more
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
@@ -76,7 +77,9 @@ def misplaced(
         for pod in own_pods(pods, [name]):
             node = nodes.get(pod["spec"].get("nodeName", ""))
             domain = node.domain if node is not None and node.domain in domain_names(domains) else None
-            if not is_ending(pod) and (domain is None or node is None or node.node_pool != pool_of(domain, spot_domains)):
+            if not is_ending(pod) and (
+                domain is None or node is None or node.node_pool != pool_of(domain, spot_domains)
+            ):
                 wrong += 1
         if wrong:
             missing.append(f"{wrong} pods of {name} are not on the pool of their domain")

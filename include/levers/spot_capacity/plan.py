@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.estate import Estate
 from include.levers.common import SPREAD, NodeFact, Object, node_price, total
+from include.levers.nodes import ZONE, tolerates
 from include.prices import AwsBook, Choice, usd_month
 from include.quantities import cores, mebibytes
 from include.rollout.gates import Comparison, Gate
@@ -30,8 +31,8 @@ SPOT_POOL = "akidb-spot"
 ON_DEMAND_POOL = "akidb-on-demand"
 POOLS = (SPOT_POOL, ON_DEMAND_POOL)
 POOL_LABEL = "karpenter.sh/nodepool"
-ZONE = "topology.kubernetes.io/zone"
 TAINT = "akidb.io/dedicated"  # on every node of the pools; AkiDB's pods tolerate it
+TAINTS = ({"key": TAINT, "effect": "NoSchedule"},)
 ZONES = "zones"  # how many zones the pods stood in before: a stage's setting, and the gate that looks at it
 STRANDED = "evicted_pods_pending"
 STEPS = ("step_1", "step_2", "step_3")
@@ -176,7 +177,7 @@ def placed(estate: Estate, workload: str, domains: int, live: Object) -> Object:
     if any(constraint != zone for constraint in zones_of(live) or []):
         spec["topologySpreadConstraints"].remove(zone)
     theirs = [t for t in tolerations_of(live) or [] if t not in spec["tolerations"]]
-    if tolerates(theirs):
+    if tolerates({"tolerations": theirs}, TAINTS):
         del spec["tolerations"]
     else:
         spec["tolerations"] = [*theirs, *spec["tolerations"]]
@@ -212,19 +213,6 @@ def toleration(estate: Estate, workload: str) -> Object:
     """The toleration that the lever writes."""
     (ours,) = tolerations_of(spread(estate, workload, 0)) or []
     return ours
-
-
-_POOLS_TAINT = {"key": TAINT, "effect": "NoSchedule"}
-
-
-def tolerates(tolerations: Sequence[Mapping[str, Any]], taint: Mapping[str, Any] = _POOLS_TAINT) -> bool:
-    """Whether one of the tolerations is for the taint, by default the pools'."""
-    return any(
-        toleration.get("effect") in (None, "", taint["effect"])
-        and (toleration.get("key") or taint["key"]) == taint["key"]
-        and (toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.get("value", ""))
-        for toleration in tolerations
-    )
 
 
 def queue_attributes(queue_arn: str, cluster: str) -> dict[str, str]:
@@ -525,9 +513,7 @@ def build_plan(
     )
 
 
-def _notes(
-    estate: Estate, region: str, settings: SpotSettings, counts: Sequence[int]
-) -> tuple[str, ...]:
+def _notes(estate: Estate, region: str, settings: SpotSettings, counts: Sequence[int]) -> tuple[str, ...]:
     asked = ", ".join(f"{p} %" for p in settings.steps_percent)
     given = ", ".join(f"{count / settings.domains:.0%}" for count in counts)
     group = estate.region(region).node_group

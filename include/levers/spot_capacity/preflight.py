@@ -209,7 +209,9 @@ def _dry_run(world: World) -> Iterator[Check]:
     found = deployments(world)
     for name, deployment in found.items():
         write_placement(world, name, deployment, world.settings.domains, dry_run=True)
-    names = ", ".join([*(f"{body['kind']} {name_of(body)}" for body in bodies), *(f"Deployment {name}" for name in found)])
+    names = ", ".join(
+        [*(f"{body['kind']} {name_of(body)}" for body in bodies), *(f"Deployment {name}" for name in found)]
+    )
     yield Check("manifests accepted", True, f"the API server's dry run accepts {names}")
 
 

@@ -28,6 +28,7 @@ from include.clients.kubernetes import (
     Kind,
 )
 from include.levers.common import Object, name_of, node_fact, refusals
+from include.levers.nodes import takes_pods
 from include.levers.spot_capacity.apply import write_rule
 from include.levers.spot_capacity.capacity import Need, need_now
 from include.levers.spot_capacity.dependents import needs_pools, pod_specs
@@ -37,7 +38,6 @@ from include.levers.spot_capacity.live import (
     World,
     find,
     group_nodes,
-    in_use,
     moving,
     node_group,
     our_claims,
@@ -163,9 +163,7 @@ def _lacking(undo: Undo) -> list[str]:
     return [f"{need.more} more nodes of the node group must be ready: {need.ready} are, {need.idle} take no pods"]
 
 
-def _sizes(
-    undo: Undo, was: Mapping[str, int], live: Mapping[str, int], need: Need
-) -> tuple[dict[str, int], Report]:
+def _sizes(undo: Undo, was: Mapping[str, int], live: Mapping[str, int], need: Need) -> tuple[dict[str, int], Report]:
     """The sizes to set, and those that are left to others: capacity is the snapshot's or the need's, never less."""
     wanted: dict[str, int] = {}
     reported = []
@@ -187,14 +185,15 @@ def _sizes(
     return wanted, reported
 
 
-
 # Who needs the pools ---------------------------------------------------------------------------------------------
 
 
 def _look_for_dependents(undo: Undo) -> None:
     """Who would need the pools once the workloads are set back: then the pools stay, and nothing of theirs is closed."""
     back = {
-        (DEPLOYMENT.name, undo.world.estate.namespace, name): way_back(undo.world.estate, name, live, undo.snapshot).after
+        (DEPLOYMENT.name, undo.world.estate.namespace, name): way_back(
+            undo.world.estate, name, live, undo.snapshot
+        ).after
         for name, live in undo.deployments().items()
     }
     undo.kept = dependents(undo.world, back) if undo.created else []
@@ -286,7 +285,9 @@ def _smaller(undo: Undo) -> list[str]:
     if SIZE in undo.moved:
         return []
     wanted, group = node_group(undo.world)["scalingConfig"]["desiredSize"], group_nodes(undo.world)
-    coming = [n for n in group if not in_use(n) and not n["spec"].get("unschedulable") and name_of(n) not in undo.idle]
+    coming = [
+        n for n in group if not takes_pods(n) and not n["spec"].get("unschedulable") and name_of(n) not in undo.idle
+    ]
     there = len(group) - len(coming)
     return [] if there >= wanted else [f"{there} of {wanted} nodes of the node group ready"]
 

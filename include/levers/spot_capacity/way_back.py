@@ -139,7 +139,7 @@ def _is_ours(entry: Mapping[str, Any]) -> bool:
 
 
 def handed_back(entries: Sequence[Object], owners: Sequence[Sequence[str]]) -> list[Object]:
-    """managedFields in which the tolerations belong to ``owners`` again, as far as they have an entry, and not to us."""
+    """managedFields in which the tolerations belong to ``owners`` again, where they have an entry, not to us."""
     handed = []
     for entry in copy.deepcopy(list(entries)):
         fields = entry.get("fieldsV1") or {}

@@ -161,7 +161,7 @@ class FakeCluster(fake_cluster.FakeCluster):
                 elif position < len(slots):
                     where = slots[position]
                 position += 1
-                self.put(workload_pod(f"{name}-{n}", name, self.estate.namespace, where))
+                self.put(own_pod(f"{name}-{n}", name, self.estate.namespace, where))
 
 
 def labels_of(thing: Object) -> Object:
@@ -180,9 +180,26 @@ def deployment(name: str, namespace: str, replicas: int) -> Object:
     return {
         "kind": "Deployment",
         "metadata": {"name": name, "namespace": namespace, "generation": 1, "managedFields": []},
-        "spec": {"replicas": replicas, "template": {"metadata": {"labels": {"app": name}}, "spec": {}}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container()]}},
+        },
         "status": status,
     }
+
+
+def container(cpu: str = "1", memory: str = "2Gi") -> Object:
+    return {"name": "akidb", "image": "akidb/akidb:1", "resources": {"requests": {"cpu": cpu, "memory": memory}}}
+
+
+def hashed(name: str) -> str:
+    """The name of a Deployment's ReplicaSet."""
+    return f"{name}-5d7b9"
+
+
+def owner(name: str, kind: str = "ReplicaSet") -> Object:
+    return {"kind": kind, "name": name, "controller": True}
 
 
 def budget(name: str, namespace: str, **spec: Any) -> Object:
@@ -196,18 +213,24 @@ def budget(name: str, namespace: str, **spec: Any) -> Object:
 
 def workload_pod(name: str, app: str, namespace: str, node: str, created: str = STAMP) -> Object:
     placed = "True" if node else "False"
+    metadata = {"name": name, "namespace": namespace, "labels": {"app": app}, "creationTimestamp": created}
     return {
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, "labels": {"app": app}, "creationTimestamp": created},
+        "metadata": metadata | {"ownerReferences": [owner(hashed(app))]},
         "spec": {"nodeName": node} if node else {},
         "status": {"phase": "Running", "conditions": [condition("PodScheduled", placed), condition("Ready", placed)]},
     }
 
 
-def system_pod(name: str, node: str) -> Object:
-    pod = workload_pod(name, "coredns", "kube-system", node)
-    pod["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet"}]
+def own_pod(name: str, app: str, namespace: str, node: str) -> Object:
+    """A workload's pod with its requests."""
+    pod = workload_pod(name, app, namespace, node)
+    pod["spec"]["containers"] = [container()]
     return pod
+
+
+def system_pod(name: str, node: str) -> Object:
+    return workload_pod(name, "coredns", "kube-system", node)
 
 
 def node(name: str, labels: Object, cpu: str = "8") -> Object:
