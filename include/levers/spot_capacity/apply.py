@@ -109,8 +109,8 @@ def check_zones(world: World) -> None:
     used = {node.zone for node in node_facts(world) if node.node_group == world.region.node_group.name and node.zone}
     if offered and not used <= offered:
         raise Refused(
-            f"{world.target.region}: no subnet of {', '.join(sorted(used - offered))} has the tag karpenter.sh/discovery "
-            f"{world.region.discovery_tag}: the pods would leave the zone; tag its subnets"
+            f"{world.target.region}: no subnet in {', '.join(sorted(used - offered))} has the tag "
+            f"karpenter.sh/discovery {world.region.discovery_tag}: the pods would leave the zone; tag its subnets"
         )
 
 
@@ -376,7 +376,7 @@ def shrink_node_group(world: World, stage: Stage) -> dict[str, Any]:
     stuck = [f"{pod}: {pod.problem}" for pod in evicted if pod.problem]
     if stuck and not world.settings.accept_unmovable_pods:
         raise Refused(
-            f"{world.target.region}: draining node group {world.region.node_group.name} would evict {'; '.join(stuck)}. "
+            f"{world.target.region}: draining {world.region.node_group.name} would evict {'; '.join(stuck)}. "
             "Move these pods or let them end, raise node_group.floor in estate.yaml, or set accept_unmovable_pods"
         )
     # A drain that was cut short has evicted pods that are on none of the nodes now: those that wait are among them.

@@ -159,20 +159,12 @@ def evicted_by_drain(
     found = []
     for pod in sorted(moved, key=lambda pod: pod_requests(pod["spec"]).get("memory", 0), reverse=True):
         terms = [volumes[key] for key in _claims(pod) if volumes.get(key)]
-        admitting = [room for room in staying if _admits(room, pod["spec"], terms)]
-        bound = bool(terms) or _tied(pod["spec"])
-        problem = asks_to_stay(pod) or _homeless(
-            pod, admitting, "its volume" if terms else "the node group", bound, launches
-        )
-        zone = zones.get(pod["spec"]["nodeName"], "")
-        lost_zone = ZONE in hard_skews(pod["spec"]) and zone not in {room.labels.get(ZONE, "") for room in admitting}
-        if not problem and lost_zone and (bound or not launches):
-            problem = f"it spreads hard over zones, and no node that stays is in {zone}"
+        problem = asks_to_stay(pod) or _homeless(pod, staying, terms, zones[pod["spec"]["nodeName"]], launches)
         found.append(Evicted(pod["metadata"]["namespace"], name_of(pod), _controller(pod), problem, origin_of(pod)))
     return sorted(found, key=lambda evicted: (evicted.namespace, evicted.name))
 
 
-def _admits(room: Room, spec: Mapping[str, Any], volumes: Sequence[Sequence[Mapping[str, Any]]]) -> bool:
+def _admits(room: Room, spec: Mapping[str, Any], volumes: Sequence[Any]) -> bool:
     """Whether a pod may be scheduled on a node as far as labels, taints and its volumes decide it."""
     # Volumes name the zone by the label of their driver, which a node has only where the driver runs.
     labels = {EBS_ZONE: room.labels.get(ZONE, ""), **room.labels}
@@ -180,16 +172,22 @@ def _admits(room: Room, spec: Mapping[str, Any], volumes: Sequence[Sequence[Mapp
     return reached and wants(spec, room.labels) and tolerates(spec, room.taints)
 
 
-def _homeless(pod: Object, admitting: Sequence[Room], tie: str, bound: bool, launches: bool) -> str:
-    """Take room for the pod on a node that admits it; why that is not possible, if so."""
-    need = pod_requests(pod["spec"])
+def _homeless(pod: Object, staying: Sequence[Room], volumes: Sequence[Any], zone: str, launches: bool) -> str:
+    """Take room for the pod on a node that stays; why that is not possible, if so."""
+    spec, need = pod["spec"], pod_requests(pod["spec"])
+    admitting = [room for room in staying if _admits(room, spec, volumes)]
+    bound = bool(volumes) or _tied(spec)
+    elsewhere = launches and not bound
+    if ZONE in hard_skews(spec) and zone not in {room.labels.get(ZONE) for room in admitting} and not elsewhere:
+        return f"it spreads hard over zones, and no node that stays is in {zone}"
     place = next((room for room in admitting if room.fits(need)), None)
     if place is not None:
         place.take(need)
         return ""
     if bound:
+        tie = "its volume" if volumes else "the node group"
         return f"it is tied to {tie}, and no node that stays {'has room' if admitting else 'is one of those'}"
-    return "" if launches else "no node that stays has room for it, and no other NodePool launches one"
+    return "" if elsewhere else "no node that stays has room for it, and no other NodePool launches one"
 
 
 def _controller(pod: Object) -> str:

@@ -256,4 +256,7 @@ def _count(pods: Iterable[Object]) -> dict[str, int]:
 
 
 def _has_pools_of_others(world: World) -> bool:
-    return any(name_of(pool) not in POOLS for pool in world.cluster.list(NODE_POOL))
+    try:
+        return any(name_of(pool) not in POOLS for pool in world.cluster.list(NODE_POOL))
+    except NotServedError:
+        return False

@@ -523,8 +523,8 @@ def _notes(estate: Estate, region: str, settings: SpotSettings, counts: Sequence
         "adding the spread constraint restarts every AkiDB pod once; a rollback does so again",
         _expiry(estate.spot.expire_after),
         "the cost after is a forecast: each domain on its cheapest type at the book's spot price",
-        "pods are spread over zones too, where a Deployment has no zone constraint of its own: any constraint turns the "
-        "scheduler's own spreading off; a zone without capacity costs balance and no pod",
+        "pods are spread over zones too, where a Deployment has no zone constraint of its own: any constraint turns "
+        "the scheduler's own spreading off; a zone without capacity costs balance and no pod",
         f"the pools' nodes carry the taint {TAINT}: AkiDB's pods alone run there, all others on the nodes that stay",
     )
 

@@ -189,14 +189,12 @@ def _sizes(undo: Undo, was: Mapping[str, int], live: Mapping[str, int], need: Ne
 
 
 def _look_for_dependents(undo: Undo) -> None:
-    """Who would need the pools once the workloads are set back: then the pools stay, and nothing of theirs is closed."""
-    back = {
-        (DEPLOYMENT.name, undo.world.estate.namespace, name): way_back(
-            undo.world.estate, name, live, undo.snapshot
-        ).after
-        for name, live in undo.deployments().items()
-    }
-    undo.kept = dependents(undo.world, back) if undo.created else []
+    """Who will need the pools when the workloads are set back: then the pools stay, and what feeds them."""
+    world = undo.world
+    if any(find(world, NODE_POOL, name) for name in undo.created):
+        found, space = undo.deployments(), world.estate.namespace
+        back = {name: way_back(world.estate, name, live, undo.snapshot).after for name, live in found.items()}
+        undo.kept = dependents(world, {(DEPLOYMENT.name, space, name): after for name, after in back.items()})
 
 
 def dependents(world: World, back: Mapping[tuple[str, str, str], Object] | None = None) -> list[str]:
@@ -430,12 +428,12 @@ def _restore_queue(undo: Undo, live: Mapping[str, str | None] | None, wrote: Map
         return
     back: dict[str, str] = {}
     for name, value in wrote.items():
-        if name not in was or live.get(name) == was[name]:
+        if name in was and live.get(name) == was[name]:
             continue
-        if live.get(name) == value and not undo.kept:
+        if name in was and live.get(name) == value and not undo.kept:
             back[name] = was[name] or ""  # an empty policy is none
         else:
-            undo.report(_path("queue", name), was[name], live.get(name))
+            undo.report(_path("queue", name), was.get(name, "not in the snapshot"), live.get(name))
     if back:
         world.aws.call("sqs", "set_queue_attributes", QueueUrl=queue_url(world), Attributes=back)
 

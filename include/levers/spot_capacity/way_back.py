@@ -43,7 +43,7 @@ class Back:
 
 def way_back(estate: Estate, name: str, live: Object, snapshot: Mapping[str, Any]) -> Back:
     """What sets a live Deployment back."""
-    now = {"constraints": constraint_of(live), "zones": zones_of(live), "tolerations": tolerations_of(live)}
+    now: dict[str, Any] = {"constraints": constraint_of(live), "zones": zones_of(live), "tolerations": tolerations_of(live)}
     was = {part: value_before(estate, name, part, now[part], snapshot) for part in PARTS}
     domain = now["constraints"]
     ours = constraint_of(spread(estate, name, (domain or {}).get("minDomains", 0)))
