@@ -120,11 +120,7 @@ class FakeCluster(fake_cluster.FakeCluster):
         return [node for node in found if domain in ("", labels_of(node)[SPREAD])]
 
     def _spread(self) -> bool:
-        return any(
-            o["spec"]["template"]["spec"].get("topologySpreadConstraints")
-            for (k, *_), o in self.objects.items()
-            if k == "Deployment"
-        )
+        return any(is_spread(o) for (k, *_), o in self.objects.items() if k == "Deployment")
 
     def _follow_cloud(self) -> None:
         for node in self.group_nodes():
@@ -150,7 +146,7 @@ class FakeCluster(fake_cluster.FakeCluster):
         slots = [name for name in group for _ in range(PODS_PER_NODE)]
         for name in self.hosted:
             live = self.objects.get(("Deployment", self.estate.namespace, name))
-            spread = live and live["spec"]["template"]["spec"].get("topologySpreadConstraints")
+            spread = live is not None and is_spread(live)
             if not live:
                 self._remove_beyond(name, 0)
             if live and not (spread and not domains):
@@ -177,6 +173,12 @@ class FakeCluster(fake_cluster.FakeCluster):
         for key in mine:
             if int(key[2].rpartition("-")[2]) >= replicas:
                 del self.objects[key]
+
+
+def is_spread(live: Object) -> bool:
+    """Whether a Deployment's pods run on nodes with a capacity domain only."""
+    constraints = live["spec"]["template"]["spec"].get("topologySpreadConstraints") or []
+    return any(c["topologyKey"] == SPREAD and c["whenUnsatisfiable"] == "DoNotSchedule" for c in constraints)
 
 
 def is_numbered(pod: str, name: str) -> bool:
