@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from include.clients.access import Access
 from include.clients.kubernetes import (
@@ -30,27 +30,10 @@ def run_checks(world: World) -> list[Check]:
     reached = checks.guarded("cluster reachable", world, checks.reachable)
     if not reached[0].passed:
         return reached
-    keda = checks.guarded("KEDA", world, _keda)
-    found = [*reached, *keda, *checks.guarded("workloads", world, checks.deployed)]
+    found = [*reached, *checks.several(world, {"KEDA": _keda, "workloads": checks.deployed})]
     if all(check.passed for check in found):
-        for name, check in {
-            "replicas": _replicas,
-            "rollout": checks.rollouts,
-            "quota": _quotas,
-            "autoscalers": _autoscalers,
-            "objects' owners": _owners,
-            "manifests accepted": _dry_run,
-            "disruption budget": _budgets,
-        }.items():
-            found += checks.guarded(name, world, check)
-    for name, check in {
-        "champion": _champion,
-        "prices": checks.prices,
-        "metrics": _metrics,
-        "Prometheus for KEDA": _trigger_login,
-    }.items():
-        found += checks.guarded(name, world, check)
-    return found
+        found += checks.several(world, OF_THE_WORKLOADS)
+    return [*found, *checks.several(world, OF_WHAT_IT_RESTS_ON)]
 
 
 def _keda(world: World) -> Iterator[Check]:
@@ -230,3 +213,20 @@ def _pod_metrics(world: World) -> Iterator[Check]:
         else:
             remedy = "have Prometheus scrape the kubelets' cAdvisor with the labels region, namespace and pod"
             yield Check(f"metric pods of {name}", False, f"{query} has no sample", remedy)
+
+
+OF_THE_WORKLOADS: dict[str, Callable[[World], Iterator[Check]]] = {
+    "replicas": _replicas,
+    "rollout": checks.rollouts,
+    "quota": _quotas,
+    "autoscalers": _autoscalers,
+    "objects' owners": _owners,
+    "manifests accepted": _dry_run,
+    "disruption budget": _budgets,
+}
+OF_WHAT_IT_RESTS_ON: dict[str, Callable[[World], Iterator[Check]]] = {
+    "champion": _champion,
+    "prices": checks.prices,
+    "metrics": _metrics,
+    "Prometheus for KEDA": _trigger_login,
+}

@@ -23,14 +23,14 @@ from include.levers.nodes import (
     tolerates,
     wants,
 )
-from include.levers.spot_capacity.placement import OVER, controller_of
 from include.levers.spot_capacity.plan import POOL_LABEL, POOLS, TAINT, TAINTS
+from include.levers.workloads import DO_NOT_DISRUPT, DO_NOT_EVICT, controller_of, is_finished
 
 EBS_ZONE = "topology.ebs.csi.aws.com/zone"
 # What a node of any pool carries, whatever its pool says of it.
 WELL_KNOWN = ("kubernetes.io/", "node.kubernetes.io/", "topology.kubernetes.io/", "karpenter.sh/", "karpenter.k8s.aws/")
 Mark = tuple[str, str, str]  # whose, topology key, its value
-KEEPS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+KEEPS = {DO_NOT_EVICT: "false", DO_NOT_DISRUPT: "true"}
 # What makes pods, and who makes it in turn: only the topmost is somebody's to change.
 TEMPLATES = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob")
 MADE_FROM = {"ReplicaSet": ("Deployment",), "Job": ("CronJob",), "Pod": (*TEMPLATES, "Node")}
@@ -66,7 +66,7 @@ def pod_specs(things: Iterable[Object]) -> list[tuple[str, Object]]:
 def _has_finished(thing: Object) -> bool:
     status = thing.get("status") or {}
     if thing["kind"] == "Pod":
-        return status.get("phase") in OVER
+        return is_finished(thing)
     done = [c for c in status.get("conditions") or [] if c["type"] in ("Complete", "Failed") and c["status"] == "True"]
     return thing["kind"] == "Job" and bool(done)
 
@@ -135,7 +135,7 @@ def evictable(pod: Object) -> bool:
     metadata = pod["metadata"]
     daemon = any(owner["kind"] == "DaemonSet" for owner in metadata.get("ownerReferences") or [])
     mirror = "kubernetes.io/config.mirror" in (metadata.get("annotations") or {})
-    return not (daemon or mirror or pod.get("status", {}).get("phase") in OVER)
+    return not (daemon or mirror or is_finished(pod))
 
 
 def asks_to_stay(pod: Object) -> str:
@@ -159,7 +159,7 @@ def evicted_by_drain(
     each claim's volume by namespace and claim: one that is not known is taken to be in the zone that its pod is in.
     ``pools`` are the NodePools of others, which make room for what they may take.
     """
-    there = by_node(pod for pod in pods if pod.get("status", {}).get("phase") not in OVER)
+    there = by_node(pod for pod in pods if not is_finished(pod))
     labels = {name_of(node): node["metadata"].get("labels") or {} for node in nodes}
     staying = [
         room_of(n, there.get(name_of(n), []))
@@ -290,5 +290,4 @@ def origin_of(pod: Object) -> str:
 
 def waits(pod: Object) -> bool:
     """Whether a pod has no node yet."""
-    ending, over = pod["metadata"].get("deletionTimestamp"), pod.get("status", {}).get("phase") in OVER
-    return not (pod["spec"].get("nodeName") or ending or over)
+    return not (pod["spec"].get("nodeName") or pod["metadata"].get("deletionTimestamp") or is_finished(pod))

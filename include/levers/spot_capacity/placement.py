@@ -9,8 +9,7 @@ from typing import Any
 
 from include.levers.common import NodeFact, Object
 from include.levers.spot_capacity.plan import domain_names, pool_of
-
-OVER = ("Succeeded", "Failed")  # phases of a pod that needs no node any more
+from include.levers.workloads import controller_of, is_finished
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
@@ -25,12 +24,6 @@ def is_ending(thing: Mapping[str, Any]) -> bool:
     return bool(thing["metadata"].get("deletionTimestamp"))
 
 
-def controller_of(thing: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The owner reference of what made an object and would make it again; None when nothing would."""
-    owners: list[dict[str, Any]] = thing["metadata"].get("ownerReferences") or []
-    return next((owner for owner in owners if owner.get("controller")), None)
-
-
 def is_of(pod: Mapping[str, Any], deployment: str) -> bool:
     """Whether a pod is a Deployment's own, whatever its labels say: one of its ReplicaSets made it."""
     maker = controller_of(pod)
@@ -40,11 +33,7 @@ def is_of(pod: Mapping[str, Any], deployment: str) -> bool:
 def own_pods(pods: Iterable[Object], deployments: Iterable[str]) -> list[Object]:
     """The Deployments' own pods that run, wait or end; what is left of evicted or finished ones doesn't count."""
     names = list(deployments)
-    return [
-        pod
-        for pod in pods
-        if pod.get("status", {}).get("phase") not in OVER and any(is_of(pod, name) for name in names)
-    ]
+    return [pod for pod in pods if not is_finished(pod) and any(is_of(pod, name) for name in names)]
 
 
 def incomplete(deployments: Mapping[str, Object]) -> list[str]:

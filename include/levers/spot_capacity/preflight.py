@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from include.clients.kubernetes import (
@@ -57,52 +57,16 @@ def run_checks(world: World) -> list[Check]:
     reached = checks.guarded("cluster reachable", world, checks.reachable)
     if not reached[0].passed:
         return reached
-    served = checks.guarded("Karpenter's definitions", world, _definitions)
-    found = [*reached, *served, *checks.guarded("workloads", world, checks.deployed)]
+    served = checks.several(world, {"Karpenter's definitions": _definitions, "workloads": checks.deployed})
+    found = [*reached, *served]
     if all(check.passed for check in found):
-        found += _of_the_workloads(world)
-    for name, check in {
-        "node group": _node_group,
-        "interruption queue": _queue,
-        "Karpenter's queue": _karpenter_queue,
-        "commitments": _commitments,
-        "metrics": _metrics,
-        "Karpenter running": _karpenter,
-    }.items():
-        found += checks.guarded(name, world, check)
-    return found
-
-
-def _of_the_workloads(world: World) -> list[Check]:
-    types = checks.guarded("instance types", world, _instance_types)
-    found = []
-    for name, check in {
-        "objects' owners": _owners,
-        "rollout": checks.rollouts,
-        "strategy": _strategies,
-        "pace": _pace,
-        "pending pods": _pending,
-        "requests": _requests,
-        "architecture": _architecture,
-        "do-not-disrupt": _disruption,
-        "volumes": _volumes,
-        "quota": _quotas,
-        "disruption budget": lambda world: checks.budgets_exist(world, world.cluster.list(DISRUPTION_BUDGET)),
-        "disruption budgets": _budgets,
-    }.items():
-        found += checks.guarded(name, world, check)
-    found += types
-    if types[0].passed:
-        found += checks.guarded("placement", world, _placement)
-        found += checks.guarded("manifests accepted", world, _dry_run)
-    for name, check in {
-        "domains": _domains,
-        "pool limits": _limits,
-        "way back": _way_back,
-        "evictions": _evictions,
-    }.items():
-        found += checks.guarded(name, world, check)
-    return found
+        found += checks.several(world, OF_THE_WORKLOADS)
+        types = checks.guarded("instance types", world, _instance_types)
+        found += types
+        if types[0].passed:
+            found += checks.several(world, {"placement": _placement, "manifests accepted": _dry_run})
+        found += checks.several(world, OF_THE_ROOM)
+    return [*found, *checks.several(world, OF_THE_CLOUD)]
 
 
 # The cluster -----------------------------------------------------------------------------------------------------
@@ -500,3 +464,33 @@ def _karpenter(world: World) -> Iterator[Check]:
         state = "has no sample" if up is None else f"is {up:g}"
         remedy = "start Karpenter, and scrape it as job karpenter: its interruption counter is a gate"
         yield Check("Karpenter running", False, f"{series} {state}", remedy)
+
+
+OF_THE_WORKLOADS: dict[str, Callable[[World], Iterator[Check]]] = {
+    "objects' owners": _owners,
+    "rollout": checks.rollouts,
+    "strategy": _strategies,
+    "pace": _pace,
+    "pending pods": _pending,
+    "requests": _requests,
+    "architecture": _architecture,
+    "do-not-disrupt": _disruption,
+    "volumes": _volumes,
+    "quota": _quotas,
+    "disruption budget": lambda world: checks.budgets_exist(world, world.cluster.list(DISRUPTION_BUDGET)),
+    "disruption budgets": _budgets,
+}
+OF_THE_ROOM: dict[str, Callable[[World], Iterator[Check]]] = {
+    "domains": _domains,
+    "pool limits": _limits,
+    "way back": _way_back,
+    "evictions": _evictions,
+}
+OF_THE_CLOUD: dict[str, Callable[[World], Iterator[Check]]] = {
+    "node group": _node_group,
+    "interruption queue": _queue,
+    "Karpenter's queue": _karpenter_queue,
+    "commitments": _commitments,
+    "metrics": _metrics,
+    "Karpenter running": _karpenter,
+}
