@@ -73,16 +73,17 @@ def samples(estate: Estate, demand: Demand, region: str, times: range, shift: fl
     """OpenMetrics lines of one region; ``shift`` is plant time less clock time, in seconds."""
     workloads = {name: w for name, w in estate.workloads.items() if name in PROTOCOLS}
     total = sum(workload.replicas for workload in workloads.values())
+    labels = f'region="{region}",namespace="{estate.namespace}"'
     offered = [demand.qps(region, moment - 30 + shift) for moment in times]
     for name, workload in workloads.items():
         share = workload.replicas / total
         rates = [load_of(qps * share, workload.replicas, estate.traffic.replica_qps).accepted_qps for qps in offered]
-        yield from _counter(PROTOCOLS[name], region, times, rates)
-        yield from _histogram(PROTOCOLS[name], region, times, rates, workload.replicas, estate.traffic.replica_qps)
+        yield from _counter(PROTOCOLS[name], labels, times, rates)
+        yield from _histogram(PROTOCOLS[name], labels, times, rates, workload.replicas, estate.traffic.replica_qps)
 
 
-def _counter(protocol: str, region: str, times: range, rates: Sequence[float]) -> Iterator[str]:
-    series = f'akidb_{protocol}_requests_total{{region="{region}",status="{OK}",job="akidb",instance="akidb"}}'
+def _counter(protocol: str, labels: str, times: range, rates: Sequence[float]) -> Iterator[str]:
+    series = f'akidb_{protocol}_requests_total{{{labels},status="{OK}",job="akidb",instance="akidb"}}'
     count = 0.0
     for moment, rate in zip(times, rates, strict=True):
         count += rate * 60
@@ -90,7 +91,7 @@ def _counter(protocol: str, region: str, times: range, rates: Sequence[float]) -
 
 
 def _histogram(
-    protocol: str, region: str, times: range, rates: Sequence[float], replicas: int, replica_qps: float
+    protocol: str, labels: str, times: range, rates: Sequence[float], replicas: int, replica_qps: float
 ) -> Iterator[str]:
     """Cumulated buckets, sum and count, series by series."""
     step = MINUTES_PER_HISTOGRAM
@@ -98,7 +99,7 @@ def _histogram(
     steps = [sum(rates[n * step : (n + 1) * step]) / step for n in range(len(sampled))]
     loads = [load_of(rate, replicas, replica_qps) for rate in steps]
     counts = [load.accepted_qps * step * 60 for load in loads]
-    name, labels = f"akidb_{protocol}_request_duration_seconds", f'region="{region}",job="akidb",instance="akidb"'
+    name, labels = f"akidb_{protocol}_request_duration_seconds", f'{labels},job="akidb",instance="akidb"'
     columns = {
         f'{name}_bucket{{{labels},le="{edge}"}}': [
             count * load.share_within(edge) for count, load in zip(counts, loads, strict=True)

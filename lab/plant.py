@@ -256,7 +256,8 @@ class Plant:
             lines.append("# TYPE akidb_memory_usage_bytes gauge")
             for name, region in self._regions.items():
                 if region.is_open:
-                    lines.append(f'akidb_memory_usage_bytes{{region="{name}"}} {region.memory_bytes:.0f}')
+                    labels = f'region="{name}",namespace="{self._estate.namespace}"'
+                    lines.append(f"akidb_memory_usage_bytes{{{labels}}} {region.memory_bytes:.0f}")
             if self._plant_time is not None:
                 lines += devices.series(self._estate, self._plant_time)
         return "\n".join(lines) + "\n"
@@ -276,23 +277,23 @@ class Plant:
 
     def _series(self, protocol: str) -> Iterator[str]:
         services = [
-            (name, service)
+            (f'region="{name}",namespace="{self._estate.namespace}"', service)
             for name, region in self._regions.items()
             for service in region.services.values()
             if service.protocol == protocol and region.is_open
         ]
         yield f"# TYPE akidb_{protocol}_requests_total counter"
-        for name, service in services:
+        for labels, service in services:
             for status, count in service.requests.items():
-                yield f'akidb_{protocol}_requests_total{{region="{name}",status="{status}"}} {count:.6f}'
+                yield f'akidb_{protocol}_requests_total{{{labels},status="{status}"}} {count:.6f}'
         duration = f"akidb_{protocol}_request_duration_seconds"
         yield f"# TYPE {duration} histogram"
-        for name, service in services:
+        for labels, service in services:
             for edge, count in zip(service.edges, service.buckets, strict=True):
-                yield f'{duration}_bucket{{region="{name}",le="{edge:g}"}} {count:.6f}'
-            yield f'{duration}_bucket{{region="{name}",le="+Inf"}} {service.duration_count:.6f}'
-            yield f'{duration}_sum{{region="{name}"}} {service.duration_sum:.6f}'
-            yield f'{duration}_count{{region="{name}"}} {service.duration_count:.6f}'
+                yield f'{duration}_bucket{{{labels},le="{edge:g}"}} {count:.6f}'
+            yield f'{duration}_bucket{{{labels},le="+Inf"}} {service.duration_count:.6f}'
+            yield f"{duration}_sum{{{labels}}} {service.duration_sum:.6f}"
+            yield f"{duration}_count{{{labels}}} {service.duration_count:.6f}"
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether every region is open, and the state of each region."""

@@ -97,6 +97,7 @@ JOB = Kind("batch/v1", "Job", "jobs")
 CRON_JOB = Kind("batch/v1", "CronJob", "cronjobs")
 VOLUME = Kind("v1", "PersistentVolume", "persistentvolumes", namespaced=False)
 VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+RESOURCE_QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 NODE_POOL = Kind("karpenter.sh/v1", "NodePool", "nodepools", namespaced=False)
@@ -127,6 +128,7 @@ KINDS = {
         CRON_JOB,
         VOLUME,
         VOLUME_CLAIM,
+        RESOURCE_QUOTA,
         DISRUPTION_BUDGET,
         LEASE,
         NODE_POOL,

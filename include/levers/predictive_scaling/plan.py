@@ -52,6 +52,10 @@ class PredictiveSettings(BaseModel):
     prometheus_endpoint: Annotated[
         str, Field(pattern="^https?://", description="Prometheus as KEDA and the predictor reach it in the cluster")
     ] = "http://prometheus-server.monitoring.svc"
+    endpoint_needs_no_login: Annotated[
+        bool,
+        Field(description="prometheus_endpoint answers without the credentials that Airflow's connection sends"),
+    ] = False
     min_replicas: Annotated[int, Field(ge=1, description="Least replicas of each Deployment")]
     max_replicas: Annotated[int, Field(ge=1, description="Most replicas of each Deployment")]
     lead_minutes: Annotated[

@@ -22,9 +22,9 @@ from include.levers.nodes import (
     tolerates,
     wants,
 )
-from include.levers.spot_capacity.dependents import evictable
 from include.levers.spot_capacity.live import World, group_nodes
-from include.levers.spot_capacity.placement import OVER, own_pods
+from include.levers.spot_capacity.placement import evictable, own_pods
+from include.levers.workloads import is_finished
 from include.prices import PriceBookError, load_aws_book
 from include.rollout.lever import NotConverged
 
@@ -53,7 +53,7 @@ def group_need(
     ``idle`` names the nodes that were out of use before the rollout; nodes that others have cordoned are idle too. A
     node that is not Ready and isn't idle is on its way. ``typical``: a new node when the group has none to go by.
     """
-    there = by_node(pod for pod in pods if pod.get("status", {}).get("phase") not in OVER)
+    there = by_node(pod for pod in pods if not is_finished(pod))
     out = [n for n in group if n["spec"].get("unschedulable") or (name_of(n) in idle and not takes_pods(n))]
     ready = [n for n in group if takes_pods(n)]
     rooms = [room_of(node, there.get(name_of(node), [])) for node in ready]

@@ -1,30 +1,15 @@
-"""Who depends on nodes that are about to go: on the pools before a rollback, on the old nodes before a drain. Pure."""
+"""Who depends on nodes: which pod templates need the pools, and whom a drain has left without a node. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from include.levers.common import NODE_GROUP_LABEL, SPREAD, Object, name_of
-from include.levers.nodes import (
-    ZONE,
-    Room,
-    affinity_terms,
-    by_node,
-    hard_skews,
-    holds,
-    pod_requests,
-    room_of,
-    takes_pods,
-    tolerates,
-    wants,
-)
-from include.levers.spot_capacity.placement import OVER, controller_of
+from include.levers.nodes import affinity_terms, tolerates
 from include.levers.spot_capacity.plan import POOL_LABEL, POOLS, TAINT, TAINTS
+from include.levers.workloads import controller_of, is_finished
 
-EBS_ZONE = "topology.ebs.csi.aws.com/zone"
-KEEPS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 # What makes pods, and who makes it in turn: only the topmost is somebody's to change.
 TEMPLATES = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob")
 MADE_FROM = {"ReplicaSet": ("Deployment",), "Job": ("CronJob",), "Pod": (*TEMPLATES, "Node")}
@@ -60,7 +45,7 @@ def pod_specs(things: Iterable[Object]) -> list[tuple[str, Object]]:
 def _has_finished(thing: Object) -> bool:
     status = thing.get("status") or {}
     if thing["kind"] == "Pod":
-        return status.get("phase") in OVER
+        return is_finished(thing)
     done = [c for c in status.get("conditions") or [] if c["type"] in ("Complete", "Failed") and c["status"] == "True"]
     return thing["kind"] == "Job" and bool(done)
 
@@ -106,100 +91,6 @@ def shut_out(daemon_sets: Iterable[Object]) -> list[str]:
     return sorted(found)
 
 
-# The old nodes ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Evicted:
-    """A pod that a drain evicts. ``controller`` is such as ``StatefulSet zookeeper``, empty for a bare pod;
-    ``problem`` says why it must not be, empty when another node takes it."""
-
-    namespace: str
-    name: str
-    controller: str
-    problem: str
-    origin: str  # see origin_of
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name} ({self.controller or 'no controller'})"
-
-
-def evictable(pod: Object) -> bool:
-    """Whether a drain has to move the pod: not a DaemonSet's, not the kubelet's own, not finished."""
-    metadata = pod["metadata"]
-    daemon = any(owner["kind"] == "DaemonSet" for owner in metadata.get("ownerReferences") or [])
-    mirror = "kubernetes.io/config.mirror" in (metadata.get("annotations") or {})
-    return not (daemon or mirror or pod.get("status", {}).get("phase") in OVER)
-
-
-def asks_to_stay(pod: Object) -> str:
-    """Why a pod must not be evicted wherever it could go: nothing recreates it, or it says so itself."""
-    if controller_of(pod) is None:
-        return "nothing recreates it"
-    annotations = pod["metadata"].get("annotations") or {}
-    return next((f"{key} is {value}" for key, value in KEEPS.items() if annotations.get(key) == value), "")
-
-
-def evicted_by_drain(
-    pods: Sequence[Object],
-    nodes: Sequence[Object],
-    going: frozenset[str],
-    volumes: Mapping[tuple[str, str], Sequence[Any]],
-    launches: bool,
-) -> list[Evicted]:
-    """The pods that a drain of the nodes ``going`` evicts, by name, each with what stands against it.
-
-    ``pods`` are all of the cluster but AkiDB's own, ``nodes`` all nodes. ``volumes`` has the node selector terms of
-    each claim's volume by namespace and claim. ``launches``: Karpenter has pools of others, which make room.
-    """
-    there = by_node(pod for pod in pods if pod.get("status", {}).get("phase") not in OVER)
-    staying = [room_of(n, there.get(name_of(n), [])) for n in nodes if name_of(n) not in going and takes_pods(n)]
-    zones = {name_of(node): (node["metadata"].get("labels") or {}).get(ZONE, "") for node in nodes}
-    moved = [pod for pod in pods if pod["spec"].get("nodeName") in going and evictable(pod)]
-    found = []
-    for pod in sorted(moved, key=lambda pod: pod_requests(pod["spec"]).get("memory", 0), reverse=True):
-        terms = [volumes[key] for key in _claims(pod) if volumes.get(key)]
-        problem = asks_to_stay(pod) or _homeless(pod, staying, terms, zones[pod["spec"]["nodeName"]], launches)
-        found.append(Evicted(pod["metadata"]["namespace"], name_of(pod), _controller(pod), problem, origin_of(pod)))
-    return sorted(found, key=lambda evicted: (evicted.namespace, evicted.name))
-
-
-def _admits(room: Room, spec: Mapping[str, Any], volumes: Sequence[Any]) -> bool:
-    """Whether a pod may be scheduled on a node as far as labels, taints and its volumes decide it."""
-    # Volumes name the zone by the label of their driver, which a node has only where the driver runs.
-    labels = {EBS_ZONE: room.labels.get(ZONE, ""), **room.labels}
-    reached = all(any(all(holds(e, labels) for e in term) for term in terms) for terms in volumes)
-    return reached and wants(spec, room.labels) and tolerates(spec, room.taints)
-
-
-def _homeless(pod: Object, staying: Sequence[Room], volumes: Sequence[Any], zone: str, launches: bool) -> str:
-    """Take room for the pod on a node that stays; why that is not possible, if so."""
-    spec, need = pod["spec"], pod_requests(pod["spec"])
-    admitting = [room for room in staying if _admits(room, spec, volumes)]
-    bound = bool(volumes) or _tied(spec)
-    elsewhere = launches and not bound
-    if ZONE in hard_skews(spec) and zone not in {room.labels.get(ZONE) for room in admitting} and not elsewhere:
-        return f"it spreads hard over zones, and no node that stays is in {zone}"
-    place = next((room for room in admitting if room.fits(need)), None)
-    if place is not None:
-        place.take(need)
-        return ""
-    if bound:
-        tie = "its volume" if volumes else "the node group"
-        return f"it is tied to {tie}, and no node that stays {'has room' if admitting else 'is one of those'}"
-    return "" if elsewhere else "no node that stays has room for it, and no other NodePool launches one"
-
-
-def _controller(pod: Object) -> str:
-    maker = controller_of(pod)
-    return "" if maker is None else f"{maker['kind']} {maker['name']}"
-
-
-def _claims(pod: Object) -> list[tuple[str, str]]:
-    claims = [v["persistentVolumeClaim"] for v in pod["spec"].get("volumes") or [] if "persistentVolumeClaim" in v]
-    return [(pod["metadata"]["namespace"], claim["claimName"]) for claim in claims]
-
-
 def _tied(spec: Mapping[str, Any]) -> bool:
     """Whether the spec names a node group that its pods must run on."""
     terms = affinity_terms(spec)
@@ -207,25 +98,20 @@ def _tied(spec: Mapping[str, Any]) -> bool:
     return NODE_GROUP_LABEL in (spec.get("nodeSelector") or {}) or by_affinity
 
 
-def volume_terms(claims: Iterable[Object], volumes: Iterable[Object]) -> dict[tuple[str, str], list[Any]]:
-    """The node selector terms of the volume behind each claim, by namespace and claim; without terms any node does."""
-    required = {name_of(v): (v["spec"].get("nodeAffinity") or {}).get("required") or {} for v in volumes}
-    terms = {
-        name: [term.get("matchExpressions") or [] for term in found.get("nodeSelectorTerms") or []]
-        for name, found in required.items()
-    }
-    return {
-        (claim["metadata"]["namespace"], name_of(claim)): terms.get(claim["spec"].get("volumeName", "")) or []
-        for claim in claims
-    }
+# Pods that a drain moves -------------------------------------------------------------------------------------------
 
 
 def origin_of(pod: Object) -> str:
     """What an evicted pod and the one that follows it have in common: their maker, or the pod itself without one."""
-    return f"{pod['metadata']['namespace']}/{_controller(pod) or f'Pod {name_of(pod)}'}"
+    return f"{pod['metadata']['namespace']}/{made_by(pod) or f'Pod {name_of(pod)}'}"
+
+
+def made_by(pod: Object) -> str:
+    """The controller of a pod, such as ``StatefulSet zookeeper``; empty without one."""
+    maker = controller_of(pod)
+    return "" if maker is None else f"{maker['kind']} {maker['name']}"
 
 
 def waits(pod: Object) -> bool:
     """Whether a pod has no node yet."""
-    ending, over = pod["metadata"].get("deletionTimestamp"), pod.get("status", {}).get("phase") in OVER
-    return not (pod["spec"].get("nodeName") or ending or over)
+    return not (pod["spec"].get("nodeName") or pod["metadata"].get("deletionTimestamp") or is_finished(pod))

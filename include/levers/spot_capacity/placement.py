@@ -9,8 +9,7 @@ from typing import Any
 
 from include.levers.common import NodeFact, Object
 from include.levers.spot_capacity.plan import domain_names, pool_of
-
-OVER = ("Succeeded", "Failed")  # phases of a pod that needs no node any more
+from include.levers.workloads import controller_of, is_finished
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
@@ -25,10 +24,12 @@ def is_ending(thing: Mapping[str, Any]) -> bool:
     return bool(thing["metadata"].get("deletionTimestamp"))
 
 
-def controller_of(thing: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The owner reference of what made an object and would make it again; None when nothing would."""
-    owners: list[dict[str, Any]] = thing["metadata"].get("ownerReferences") or []
-    return next((owner for owner in owners if owner.get("controller")), None)
+def evictable(pod: Object) -> bool:
+    """Whether a drain has to move the pod: not a DaemonSet's, not the kubelet's own, not finished."""
+    metadata = pod["metadata"]
+    daemon = any(owner["kind"] == "DaemonSet" for owner in metadata.get("ownerReferences") or [])
+    mirror = "kubernetes.io/config.mirror" in (metadata.get("annotations") or {})
+    return not (daemon or mirror or is_finished(pod))
 
 
 def is_of(pod: Mapping[str, Any], deployment: str) -> bool:
@@ -40,11 +41,7 @@ def is_of(pod: Mapping[str, Any], deployment: str) -> bool:
 def own_pods(pods: Iterable[Object], deployments: Iterable[str]) -> list[Object]:
     """The Deployments' own pods that run, wait or end; what is left of evicted or finished ones doesn't count."""
     names = list(deployments)
-    return [
-        pod
-        for pod in pods
-        if pod.get("status", {}).get("phase") not in OVER and any(is_of(pod, name) for name in names)
-    ]
+    return [pod for pod in pods if not is_finished(pod) and any(is_of(pod, name) for name in names)]
 
 
 def incomplete(deployments: Mapping[str, Object]) -> list[str]:
@@ -151,17 +148,12 @@ def choose_victim(nodes: Iterable[NodeFact], pods: Sequence[Object], unusable: f
     return min(spot, key=lambda n: (-counts[n.name], n.name), default=None)
 
 
-def choose_surplus(
-    group_nodes: Sequence[Object], system_pods: Mapping[str, int], floor: int, stuck: Mapping[str, int] | None = None
-) -> list[Object]:
-    """Node-group nodes beyond the floor: those already cordoned first, then those with fewest other pods.
+def choose_surplus(group_nodes: Sequence[Object], system_pods: Mapping[str, int], floor: int) -> list[Object]:
+    """Node-group nodes beyond the floor: those already cordoned first, then those with fewest other pods."""
 
-    Nodes with ``stuck`` pods, which a drain must not evict, are kept before all others.
-    """
-
-    def order(node: Object) -> tuple[bool, int, int, str]:
+    def order(node: Object) -> tuple[bool, int, str]:
         name = str(node["metadata"]["name"])
-        return not node["spec"].get("unschedulable", False), (stuck or {}).get(name, 0), system_pods.get(name, 0), name
+        return not node["spec"].get("unschedulable", False), system_pods.get(name, 0), name
 
     return sorted(group_nodes, key=order)[: max(0, len(group_nodes) - floor)]
 

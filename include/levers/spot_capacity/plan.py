@@ -65,10 +65,16 @@ class SpotSettings(BaseModel):
     accept_stranded_commitments: bool = Field(
         default=False, description="Go on although Reserved Instances or Savings Plans would be paid for and not used."
     )
-    accept_unmovable_pods: bool = Field(
-        default=False,
-        description="Drain the old node group although it evicts pods that would be lost or find no node: the plan "
-        "names them.",
+    accept_do_not_disrupt: bool = Field(
+        default=False, description="Go on although pods ask Karpenter not to disrupt them: they keep drifted nodes."
+    )
+    accept_evictions: tuple[str, ...] = Field(
+        default=(),
+        description="Pods that may be evicted from the old nodes although they are lost, ask not to be evicted or find "
+        "no other node: namespace/name, * for any part.",
+    )
+    multi_arch_images: bool = Field(
+        default=False, description="The workloads' images run on spot.architecture too, whatever their nodes are now."
     )
     converge_timeout_seconds: int = Field(
         gt=0, description="Longest wait for the cluster to reach the state of a step, in seconds."

@@ -56,10 +56,11 @@ from include.levers.spot_capacity.plan import (
     POOLS,
     SIZE,
     TITLES,
+    constraint_of,
     queue_attributes,
     rules,
 )
-from include.levers.spot_capacity.way_back import PARTS, handed_back, value_before, way_back
+from include.levers.spot_capacity.way_back import PARTS, handed_back, is_hard, value_before, way_back
 from include.rollout.lever import Difference, NotConverged, Restored
 
 Report = list[Difference]
@@ -110,6 +111,11 @@ class Undo:
         """Those of the workloads whose Deployment exists."""
         return standing(self.world, self.names)
 
+    def after(self) -> dict[str, Object]:
+        """The Deployments as they are once what is the lever's in them is set back."""
+        estate, found = self.world.estate, self.deployments()
+        return {name: way_back(estate, name, live, self.snapshot).after for name, live in found.items()}
+
 
 def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
     """Set back every field of the snapshot that still has the value that the lever wrote; report the others."""
@@ -153,7 +159,9 @@ def _restore_capacity(undo: Undo) -> None:
 
 
 def _need(undo: Undo) -> Need:
-    return need_now(undo.world, undo.deployments(), undo.idle, undo.created)
+    after = undo.after()
+    leaving = {name: deployment for name, deployment in after.items() if not is_hard(constraint_of(deployment))}
+    return need_now(undo.world, leaving, undo.idle, undo.created)
 
 
 def _lacking(undo: Undo) -> list[str]:
@@ -192,9 +200,8 @@ def _look_for_dependents(undo: Undo) -> None:
     """Who will need the pools when the workloads are set back: then the pools stay, and what feeds them."""
     world = undo.world
     if any(find(world, NODE_POOL, name) for name in undo.created):
-        found, space = undo.deployments(), world.estate.namespace
-        back = {name: way_back(world.estate, name, live, undo.snapshot).after for name, live in found.items()}
-        undo.kept = dependents(world, {(DEPLOYMENT.name, space, name): after for name, after in back.items()})
+        space = world.estate.namespace
+        undo.kept = dependents(world, {(DEPLOYMENT.name, space, name): after for name, after in undo.after().items()})
 
 
 def dependents(world: World, back: Mapping[tuple[str, str, str], Object] | None = None) -> list[str]:
@@ -401,12 +408,17 @@ def _restore_rule(undo: Undo, name: str, wrote: Object | None) -> None:
     was, live = undo.snapshot["rules"].get(name), read_rule(undo.world, name)
     if live == was:
         return
-    if live is None or live != wrote or undo.kept:
+    if live is None or not _is_written(live, wrote) or undo.kept:
         undo.report(_path("rules", name), was, live)
     elif was is None:
         _delete_rule(undo.world, name)
     else:
         write_rule(undo.world, name, was)
+
+
+def _is_written(live: Object, wrote: Object | None) -> bool:
+    """Whether a rule is as the lever writes it, its targets perhaps not yet or no more: they are written apart."""
+    return wrote is not None and live["pattern"] == wrote["pattern"] and set(live["targets"]) <= set(wrote["targets"])
 
 
 def _delete_rule(world: World, name: str) -> None:

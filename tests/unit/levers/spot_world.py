@@ -49,6 +49,7 @@ class FakeCluster(fake_cluster.FakeCluster):
         self.api.may_evict, self.api.evicted = self._may_evict, self._evicted  # type: ignore[method-assign]
         for name, workload in estate.workloads.items():
             self.put(deployment(name, estate.namespace, workload.replicas))
+            self.put(replica_set(name, estate.namespace))
             self.put(budget(name, estate.namespace))
         for instance in cloud.instances:
             self.put(group_node(instance))
@@ -220,6 +221,11 @@ def hashed(name: str) -> str:
     return f"{name}-5d7b9"
 
 
+def replica_set(name: str, namespace: str) -> Object:
+    metadata = {"name": hashed(name), "namespace": namespace, "ownerReferences": [owner(name, "Deployment")]}
+    return {"kind": "ReplicaSet", "metadata": metadata, "spec": {}}
+
+
 def owner(name: str, kind: str = "ReplicaSet") -> Object:
     return {"kind": kind, "name": name, "controller": True}
 
@@ -245,9 +251,8 @@ def workload_pod(name: str, app: str, namespace: str, node: str, created: str = 
 
 
 def own_pod(name: str, app: str, namespace: str, node: str) -> Object:
-    """A workload's pod with its requests."""
+    """A workload's pod, waiting where no node takes it."""
     pod = workload_pod(name, app, namespace, node)
-    pod["spec"]["containers"] = [container()]
     if not node:
         pod["status"]["phase"] = "Pending"
         pod["status"]["conditions"][0]["message"] = "0/5 nodes are available: 5 Insufficient memory."
@@ -428,6 +433,7 @@ class FakePrometheus:
     """A healthy service by default; each attribute can be set to something else."""
 
     url = "http://prom"
+    credentials = ""
 
     def __init__(self) -> None:
         self.requests: float | None = 1000.0

@@ -467,7 +467,9 @@ def test_a_budget_in_absolute_pods_would_block_every_eviction(world: World) -> N
     assert found["disruption budget of akidb-rest"].startswith(
         "akidb-rest keeps 10 pods available, there may be only 2: no node could go -> set maxUnavailable"
     )
-    assert found["disruption budget of akidb-grpc"].startswith("no PodDisruptionBudget selects app=akidb-grpc")
+    assert found["disruption budget of akidb-grpc"].startswith(
+        "no PodDisruptionBudget selects the pods of Deployment akidb-grpc"
+    )
 
 
 def test_lost_series_are_named(world: World) -> None:
@@ -481,10 +483,49 @@ def test_lost_series_are_named(world: World) -> None:
 def test_more_replicas_than_the_most_are_refused(world: World) -> None:
     target = world.with_settings(max_replicas=14)
     found = failed(LEVER.preflight(target))
-    assert found["workload akidb-rest"] == (
+    assert found["replicas of akidb-rest"] == (
         "akidb-rest has 15 replicas, more than max_replicas 14: some would go at once -> raise max_replicas to 15 or "
         "more"
     )
+
+
+def test_a_paused_or_unfinished_deployment_is_refused_by_day_2_too(world: World) -> None:
+    world.cluster.objects["Deployment", "akidb", "akidb-rest"]["spec"]["paused"] = True
+    world.cluster.objects["Deployment", "akidb", "akidb-grpc"]["status"] |= {"replicas": 19, "updatedReplicas": 4}
+    found = failed(LEVER.preflight(world.target))
+    assert found["rollout of akidb-rest"].startswith("Deployment akidb-rest is paused: a change of its template would")
+    assert found["rollout of akidb-grpc"].startswith("Deployment akidb-grpc is in the middle of a rollout (4 of 15")
+    assert set(found) == {"rollout of akidb-rest", "rollout of akidb-grpc"}
+    assert world.writes == []
+
+
+def test_a_budget_counts_by_whatever_label_it_selects(world: World) -> None:
+    world.cluster.objects["Deployment", "akidb", "akidb-rest"]["spec"]["template"]["metadata"]["labels"]["tier"] = "a"
+    for name, selector in {
+        "akidb-rest": {"matchLabels": {"tier": "a"}},
+        "akidb-grpc": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["akidb-grpc"]}]},
+    }.items():
+        world.cluster.objects["PodDisruptionBudget", "akidb", name]["spec"]["selector"] = selector
+    assert failed(LEVER.preflight(world.target)) == {}
+
+
+def test_a_quota_below_the_most_replicas_is_refused(world: World) -> None:
+    quota = {"kind": "ResourceQuota", "metadata": {"name": "team", "namespace": "akidb"}}
+    world.cluster.put(quota | {"spec": {"hard": {"cpu": "36"}}, "status": {"used": {"cpu": "30"}}})
+    assert failed(LEVER.preflight(world.target)) == {
+        "quota of team": "ResourceQuota team leaves 6 of cpu, max_replicas 20 of each workload needs 10 -> raise the "
+        "quota for the rollout"
+    }
+
+
+def test_a_prometheus_that_asks_for_credentials_is_refused_unless_keda_needs_none(world: World) -> None:
+    world.prometheus.credentials = "a login"
+    assert failed(LEVER.preflight(world.target)) == {
+        "Prometheus for KEDA": "http://prom is asked with a login, which KEDA's triggers and the predictor don't have "
+        "-> let prometheus_endpoint (now http://prometheus-server.monitoring.svc) name an address that answers without "
+        "them, and set endpoint_needs_no_login"
+    }
+    assert failed(LEVER.preflight(world.with_settings(endpoint_needs_no_login=True))) == {}
 
 
 # Apply ----------------------------------------------------------------------------------------------------------------

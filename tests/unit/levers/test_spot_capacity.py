@@ -653,14 +653,16 @@ def test_a_wrong_status_label_is_refused_and_never_reads_as_no_errors(world: Wor
     world.prometheus.labelled = False
     refused = {check.name: check.remedy for check in failed(LEVER.preflight(world.target))}
     assert list(refused) == ["metric http_status_label", "metric grpc_status_label"]
-    assert refused["metric http_status_label"].startswith("correct metrics.http_status_label in estate.yaml")
+    assert refused["metric http_status_label"].startswith(
+        "correct metrics.http_status_label or metrics.matchers in estate.yaml"
+    )
     assert observed(world)["error_ratio"] is None
 
 
 def test_a_healthy_world_passes_every_check_and_nothing_is_written(world: World) -> None:
     checks = LEVER.preflight(world.target)
     assert failed(checks) == []
-    assert len(checks) == 23
+    assert len(checks) == 36
     assert world.writes == []
 
 
@@ -768,8 +770,8 @@ def test_a_workload_with_fewer_replicas_than_domains_is_refused() -> None:
 def test_a_missing_metric_names_the_setting(world: World) -> None:
     world.prometheus.missing = {"akidb_grpc_request_duration_seconds_bucket"}
     check = only_failure(world)
-    assert f'akidb_grpc_request_duration_seconds_bucket{{region="{REGION}"}}' in check.reason
-    assert "correct metrics.grpc_duration in estate.yaml" in check.remedy
+    assert f'akidb_grpc_request_duration_seconds_bucket{{region="{REGION}",namespace="akidb"}}' in check.reason
+    assert "correct metrics.grpc_duration or metrics.matchers in estate.yaml" in check.remedy
 
 
 @pytest.mark.parametrize(("up", "state"), [((), "has no sample"), (((NOW, 0.0),), "is 0")])
@@ -788,7 +790,7 @@ def test_a_deployment_tied_to_the_node_group_is_refused(world: World) -> None:
 
 def test_a_node_group_that_could_not_carry_a_rollback_is_refused(world: World) -> None:
     world.cluster.objects["Node", "", "i-1"]["status"]["allocatable"]["memory"] = "10Gi"
-    assert only_failure(world).reason == ("5 nodes of the node group hold 25 of 30 pods: a rollback would not fit")
+    assert only_failure(world).reason == ("5 nodes of the node group hold 29 of 30 pods: a rollback would not fit")
 
 
 def test_the_iam_policy_allows_exactly_what_the_lever_asks_for(world: World) -> None:
