@@ -154,15 +154,21 @@ def handed_back(entries: Sequence[Object], owners: Sequence[Sequence[str]]) -> l
     for entry in filter(_is_ours, handed):
         _drop(entry["fieldsV1"], TOLERATIONS)
     for manager, operation in owners:
-        entry = next((e for e in handed if (e["manager"], e["operation"]) == (manager, operation)), None)
-        if entry is None:  # it owned nothing else, and went when the tolerations were taken over
-            entry = {"manager": manager, "operation": operation, "apiVersion": DEPLOYMENT.api_version}
-            entry |= {"fieldsType": "FieldsV1", "fieldsV1": {}}
-            handed.append(entry)
+        entry = _entry_of(handed, manager, operation)
         fields = entry["fieldsV1"]
         for step in TOLERATIONS:
             fields = fields.setdefault(step, {})
     return [entry for entry in handed if entry.get("fieldsV1")]
+
+
+def _entry_of(entries: list[Object], manager: str, operation: str) -> Object:
+    """A manager's entry; a new one where it owned nothing but what was taken over, and went with that."""
+    for entry in entries:
+        if (entry["manager"], entry["operation"]) == (manager, operation):
+            return entry
+    made = {"manager": manager, "operation": operation, "apiVersion": DEPLOYMENT.api_version}
+    entries.append({**made, "fieldsType": "FieldsV1", "fieldsV1": {}})
+    return entries[-1]
 
 
 def _drop(fields: dict[str, Any], path: Sequence[str]) -> None:
