@@ -235,11 +235,12 @@ def surroundings(world: World) -> Surroundings:
     """What the plan says of things that the lever doesn't own."""
     zones = pods_by_zone(pods_of(world), node_facts(world))
     planned = read_drain(world, world.region.node_group.floor)
+    agents = checks.readable(lambda: world.cluster.list(DAEMON_SET))
     return Surroundings(
         zones=len(zones) or None,
         evicted=tuple(f"{drain.title(pod)} ({made_by(pod) or 'no controller'})" for pod in planned.moved),
         unmovable=tuple(finding.reason for finding in drain_findings(world, planned)),
-        shut_out=tuple(shut_out(world.cluster.list(DAEMON_SET))),
+        shut_out=None if agents is None else tuple(shut_out(agents)),
     )
 
 

@@ -46,7 +46,17 @@ from include.prices import choose_instance_types, load_aws_book
 from include.rollout.gates import Figure, Outcome, judge_all
 from include.rollout.lever import Check, Difference, NotConverged, Plan, Refused, Stage, Undo
 from tests.unit.levers.fake_cluster import Crashed, crash_at
-from tests.unit.levers.spot_world import NOW, QUEUE_ARN, REGION, World, budget, deployment, owner, workload_pod
+from tests.unit.levers.spot_world import (
+    NOW,
+    QUEUE_ARN,
+    REGION,
+    World,
+    budget,
+    deployment,
+    owner,
+    system_pod,
+    workload_pod,
+)
 
 LEVER = SpotCapacity(now=lambda: NOW)
 
@@ -997,7 +1007,14 @@ def spread_out(world: World) -> None:
         LEVER.apply(world.target, stage_of(world, slot))
 
 
+def keep_two(world: World) -> None:
+    """Have most pods of others on i-1 and i-2, so that these are the floor."""
+    for n in range(4):
+        world.cluster.put(system_pod(f"more-{n}", f"i-{1 + n % 2}"))
+
+
 def test_everything_that_the_drain_evicts_is_named_in_the_plan_with_its_maker(world: World) -> None:
+    keep_two(world)
     world.cluster.put(workload_pod("batch-x", "batch", "data", "i-3"))
     bare = workload_pod("import-once", "import", "data", "i-4")
     del bare["metadata"]["ownerReferences"]
@@ -1018,7 +1035,7 @@ def test_the_stage_refuses_before_its_first_cordon_to_end_a_pod_for_good(world: 
         world.cluster.put(bare)
     world.writes.clear()
     stage = stage_of(world, "old_node_group")
-    with pytest.raises(Refused, match="no controller would replace .*data/import-3.*or name them in accept_evictions"):
+    with pytest.raises(Refused, match=r"no controller would replace .*data/import-3.*or name them in accept_evictions"):
         LEVER.apply(world.target, stage)
     assert world.writes == []
     accepted = world.target.settings.model_copy(update={"accept_evictions": ("data/import-*",)})
@@ -1028,6 +1045,7 @@ def test_the_stage_refuses_before_its_first_cordon_to_end_a_pod_for_good(world: 
 
 def drained(world: World, *pods: dict[str, Any]) -> tuple[Stage, dict[str, Any]]:
     spread_out(world)
+    keep_two(world)
     for pod in pods:
         world.cluster.put(pod)
     stage = stage_of(world, "old_node_group")
