@@ -465,10 +465,12 @@ class Estate(_Model):
     def matchers(self, region: str, workload: str = "") -> str:
         """PromQL label matchers of AkiDB's series in ``region``, without braces.
 
-        Such as ``region="us-east-1",namespace="akidb"``; with ``workload`` those of its own requests only.
+        Such as ``region="us-east-1",namespace="akidb"``; with ``workload`` those of its own requests only. An empty
+        ``region`` is all of them.
         """
         own = self.metrics.matchers
-        parts = [f'region="{region}"', f'namespace="{self.namespace}"' if own is None else own]
+        parts = [f'region="{region}"'] if region else []
+        parts += [f'namespace="{self.namespace}"' if own is None else own]
         parts += [self.workloads[workload].matchers] if workload else []
         return ",".join(part for part in parts if part)
 

@@ -136,7 +136,7 @@ class Reader:
     def _p95_ms(self) -> float | None:
         slowest: list[float] = []
         for histogram in (self.estate.metrics.http_duration, self.estate.metrics.grpc_duration):
-            buckets = self.prometheus.bucket_increases(histogram, f'region="{self.region}"', P95_SECONDS)
+            buckets = self.prometheus.bucket_increases(histogram, self.estate.matchers(self.region), P95_SECONDS)
             if not buckets:
                 return None
             p95 = p95_within(buckets, self.estate.targets.p95_ms).p95_ms
@@ -150,7 +150,7 @@ class Reader:
 
         def increase(status: str) -> float | None:
             parts = [
-                f'sum(increase({name}{{region="{self.region}",{label}{status}}}[{window}s]))'
+                f"sum(increase({name}{{{self.estate.matchers(self.region)},{label}{status}}}[{window}s]))"
                 for name, label in self.estate.metrics.requests()
             ]
             values = [self.prometheus.value(part) for part in parts]

@@ -73,7 +73,7 @@ def samples(estate: Estate, demand: Demand, region: str, times: range, shift: fl
     """OpenMetrics lines of one region; ``shift`` is plant time less clock time, in seconds."""
     workloads = {name: w for name, w in estate.workloads.items() if name in PROTOCOLS}
     total = sum(workload.replicas for workload in workloads.values())
-    labels = f'region="{region}",namespace="{estate.namespace}"'
+    labels = f'region="{region}",namespace="{estate.namespace}",job="akidb",instance="akidb"'
     offered = [demand.qps(region, moment - 30 + shift) for moment in times]
     for name, workload in workloads.items():
         share = workload.replicas / total
@@ -83,7 +83,7 @@ def samples(estate: Estate, demand: Demand, region: str, times: range, shift: fl
 
 
 def _counter(protocol: str, labels: str, times: range, rates: Sequence[float]) -> Iterator[str]:
-    series = f'akidb_{protocol}_requests_total{{{labels},status="{OK}",job="akidb",instance="akidb"}}'
+    series = f'akidb_{protocol}_requests_total{{{labels},status="{OK}"}}'
     count = 0.0
     for moment, rate in zip(times, rates, strict=True):
         count += rate * 60
@@ -99,7 +99,7 @@ def _histogram(
     steps = [sum(rates[n * step : (n + 1) * step]) / step for n in range(len(sampled))]
     loads = [load_of(rate, replicas, replica_qps) for rate in steps]
     counts = [load.accepted_qps * step * 60 for load in loads]
-    name, labels = f"akidb_{protocol}_request_duration_seconds", f'{labels},job="akidb",instance="akidb"'
+    name = f"akidb_{protocol}_request_duration_seconds"
     columns = {
         f'{name}_bucket{{{labels},le="{edge}"}}': [
             count * load.share_within(edge) for count, load in zip(counts, loads, strict=True)

@@ -256,8 +256,7 @@ class Plant:
             lines.append("# TYPE akidb_memory_usage_bytes gauge")
             for name, region in self._regions.items():
                 if region.is_open:
-                    labels = f'region="{name}",namespace="{self._estate.namespace}"'
-                    lines.append(f"akidb_memory_usage_bytes{{{labels}}} {region.memory_bytes:.0f}")
+                    lines.append(f"akidb_memory_usage_bytes{{{self._labels(name)}}} {region.memory_bytes:.0f}")
             if self._plant_time is not None:
                 lines += devices.series(self._estate, self._plant_time)
         return "\n".join(lines) + "\n"
@@ -275,25 +274,28 @@ class Plant:
                     memory.append(f"container_memory_working_set_bytes{{{labels}}} {usage.memory_bytes:.0f}")
         return "\n".join([*cpu, *memory]) + "\n"
 
+    def _labels(self, region: str) -> str:
+        return f'region="{region}",namespace="{self._estate.namespace}"'
+
     def _series(self, protocol: str) -> Iterator[str]:
         services = [
-            (f'region="{name}",namespace="{self._estate.namespace}"', service)
+            (name, service)
             for name, region in self._regions.items()
             for service in region.services.values()
             if service.protocol == protocol and region.is_open
         ]
         yield f"# TYPE akidb_{protocol}_requests_total counter"
-        for labels, service in services:
+        for name, service in services:
             for status, count in service.requests.items():
-                yield f'akidb_{protocol}_requests_total{{{labels},status="{status}"}} {count:.6f}'
+                yield f'akidb_{protocol}_requests_total{{{self._labels(name)},status="{status}"}} {count:.6f}'
         duration = f"akidb_{protocol}_request_duration_seconds"
         yield f"# TYPE {duration} histogram"
-        for labels, service in services:
+        for name, service in services:
             for edge, count in zip(service.edges, service.buckets, strict=True):
-                yield f'{duration}_bucket{{{labels},le="{edge:g}"}} {count:.6f}'
-            yield f'{duration}_bucket{{{labels},le="+Inf"}} {service.duration_count:.6f}'
-            yield f"{duration}_sum{{{labels}}} {service.duration_sum:.6f}"
-            yield f"{duration}_count{{{labels}}} {service.duration_count:.6f}"
+                yield f'{duration}_bucket{{{self._labels(name)},le="{edge:g}"}} {count:.6f}'
+            yield f'{duration}_bucket{{{self._labels(name)},le="+Inf"}} {service.duration_count:.6f}'
+            yield f"{duration}_sum{{{self._labels(name)}}} {service.duration_sum:.6f}"
+            yield f"{duration}_count{{{self._labels(name)}}} {service.duration_count:.6f}"
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether every region is open, and the state of each region."""

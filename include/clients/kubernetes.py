@@ -17,6 +17,9 @@ from typing import Any
 
 Object = dict[str, Any]
 PAGE = 500  # objects in one answer to a list request
+LIST_ATTEMPTS = 3  # at a list whose version is forgotten before its last page
+METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 STARTING_SECONDS = 20.0  # how long after an outage a refusal may still be the API server starting
 TIMEOUT = (5.0, 30.0)  # seconds to connect, seconds between two bytes
 
@@ -186,22 +189,69 @@ class Cluster:
         except NotFoundError:
             return None
 
+    def namespaced_kinds(self) -> builtins.list[Kind]:
+        """Every kind whose objects stand in a Namespace and go with it, in the preferred version of its group.
+
+        Raises UnreachableError for a group whose server does not answer now: what it keeps is not known.
+        """
+        return [kind for root in ("/api", "/apis") for kind in self._discovered(root)]
+
+    def _discovered(self, root: str) -> builtins.list[Kind]:
+        groups = self._call("GET", root, accept=DISCOVERY)
+        if groups.get("kind") != "APIGroupDiscoveryList":
+            raise KubernetesError(
+                f"cluster {self.name} has no aggregated discovery: Kubernetes 1.27 or newer is needed"
+            )
+        found: dict[tuple[str, str], Kind] = {}
+        for group in groups["items"]:
+            name = group["metadata"].get("name", "")
+            for version in group["versions"]:
+                if version.get("freshness") == "Stale":
+                    raise UnreachableError(
+                        f"cluster {self.name}: the server of the API group {name} does not answer: see kubectl get "
+                        "apiservices"
+                    )
+                for kind in _that_go_with_a_namespace(name, version):
+                    found.setdefault((name, kind.plural), kind)
+        return [*found.values()]
+
     def list(
-        self, kind: Kind, namespace: str | None = None, labels: str = "", fields: str = ""
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
     ) -> builtins.list[Object]:
         """All objects that match the label and field selectors, in every namespace when none is given.
 
         Each says its apiVersion and kind as one of ``get`` does; in a list of the API server they stand once, outside.
+        With ``metadata_only`` nothing but their metadata is sent: no content of a Secret, for one.
         """
-        items: builtins.list[Object] = []
+        identity = {"apiVersion": kind.api_version, "kind": kind.name}
+        accept = METADATA if metadata_only else "application/json"
+        return [
+            item | identity for page in self._pages(kind, namespace, labels, fields, accept) for item in page["items"]
+        ]
+
+    def _pages(
+        self, kind: Kind, namespace: str | None, labels: str, fields: str, accept: str = "application/json"
+    ) -> builtins.list[Object]:
+        """Every page of a list as of one version; read anew when that version is forgotten before the last page."""
         query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
-        while True:
-            page = self._call("GET", kind.path(namespace), kind=kind, query=query)
-            items += [{"apiVersion": kind.api_version, "kind": kind.name} | item for item in page["items"]]
-            token = page["metadata"].get("continue")
-            if not token:
-                return items
-            query["continue"] = token
+        for _ in range(LIST_ATTEMPTS):
+            pages: builtins.list[Object] = []
+            token = ""
+            try:
+                while token or not pages:
+                    page = self._call("GET", kind.path(namespace), kind, query | {"continue": token}, accept=accept)
+                    pages.append(page)
+                    token = page["metadata"].get("continue") or ""
+            except _ExpiredError:
+                continue
+            return pages
+        # As of no version at all, but in one answer.
+        return [self._call("GET", kind.path(namespace), kind, query | {"limit": ""}, accept=accept)]
 
     def create(self, body: Object) -> Object:
         """Create the object. Raises ConflictError when it exists."""
@@ -349,9 +399,10 @@ class Cluster:
         body: Any = None,
         media: str | None = None,
         patience: float | None = None,
+        accept: str = "application/json",
     ) -> Object:
         wait = self._patience if patience is None else patience
-        response = self._send(method, path, kind, query or {}, body, media, wait, TIMEOUT)
+        response = self._send(method, path, kind, query or {}, body, media, wait, TIMEOUT, accept)
         answer: Object = json.loads(response.data)
         return answer
 
@@ -365,11 +416,12 @@ class Cluster:
         media: str | None,
         patience: float,
         timeout: tuple[float, float],
+        accept: str = "application/json",
     ) -> Any:
         start, attempt = self._clock(), 0
         while True:
             try:
-                return self._once(method, path, kind, query, body, media, timeout)
+                return self._once(method, path, kind, query, body, media, timeout, accept)
             except UnreachableError:
                 self._away_at = self._clock()
                 if self._clock() - start >= patience:
@@ -390,11 +442,12 @@ class Cluster:
         body: Any,
         media: str | None,
         timeout: tuple[float, float],
+        accept: str,
     ) -> Any:
         from kubernetes.client.exceptions import ApiException  # a second to import: not at a DAG's parse
         from urllib3.exceptions import HTTPError
 
-        headers = {"Accept": "application/json", "Content-Type": media or "application/json"}
+        headers = {"Accept": accept, "Content-Type": media or "application/json"}
         try:
             return self._api.call_api(
                 path,
@@ -456,6 +509,16 @@ class _BlockedError(KubernetesError):
 
 class _ExpiredError(KubernetesError):
     """The resource version of a watch is too old (410)."""
+
+
+def _that_go_with_a_namespace(group: str, version: Mapping[str, Any]) -> builtins.list[Kind]:
+    """The kinds of one version of a group that the deletion of a Namespace lists and deletes."""
+    api_version = "/".join(part for part in (group, version["version"]) if part)
+    return [
+        Kind(api_version, resource["responseKind"]["kind"], resource["resource"])
+        for resource in version.get("resources", [])
+        if resource["scope"] == "Namespaced" and {"list", "delete"} <= set(resource["verbs"])
+    ]
 
 
 def _identity(body: Object) -> tuple[Kind, str | None, str]:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.clients.connections import SettingMissingError, base_url, connection, prometheus_of, s3_client, storage_at
+from include.clients.connections import (
+    SettingMissingError,
+    connection,
+    http_access,
+    prometheus_of,
+    s3_client,
+    storage_at,
+)
 from include.estate import Estate, load_estate
 
 if TYPE_CHECKING:
@@ -135,8 +142,10 @@ def _allocators(estate: Estate) -> dict[str, dict[str, OpenCost]]:
     found: dict[str, dict[str, OpenCost]] = {flavour: {} for flavour in FLAVOURS}
     for flavour, clients in found.items():
         for region in estate.regions:
-            with contextlib.suppress(SettingMissingError):
+            try:
                 conn = connection(f"{flavour}_{region.replace('-', '_')}", f"the {flavour} of {region}")
-                auth = (conn.login, conn.password or "") if conn.login else None
-                clients[region] = OpenCost(base_url(conn), flavour, auth=auth)
+            except SettingMissingError:
+                continue
+            access = http_access(conn)
+            clients[region] = OpenCost(access.url, flavour, access=access)
     return {flavour: clients for flavour, clients in found.items() if clients}

@@ -6,6 +6,7 @@ They see plans and ledger records only; reading, writing and Airflow are the cal
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,12 +34,13 @@ def failed_checks(checks: Mapping[str, Sequence[Check]]) -> str | None:
     return f"preflight refused, {len(lines)} check(s) failed and nothing was changed:\n" + "\n".join(lines)
 
 
-def plans_hash(plans: Sequence[Plan]) -> str:
-    """12 hex digits over the plans of all regions: what an approval is bound to."""
-    return hashlib.sha256(" ".join(plan.hash() for plan in plans).encode()).hexdigest()[:12]
+def plans_hash(plans: Sequence[Plan], judging: Mapping[str, float]) -> str:
+    """12 hex digits over the plans of all regions and how their gates are judged: what an approval is bound to."""
+    agreed = [*(plan.hash() for plan in plans), json.dumps(judging, sort_keys=True)]
+    return hashlib.sha256(" ".join(agreed).encode()).hexdigest()[:12]
 
 
-def plan_text(plans: Sequence[Plan], resumed: Mapping[str, OpenRun], reason: str) -> str:
+def plan_text(plans: Sequence[Plan], resumed: Mapping[str, OpenRun], reason: str, judging: Mapping[str, float]) -> str:
     """The plan as Markdown: per region what changes, in which steps, what it saves and how it is undone."""
     lines = [f"**Reason:** {reason}", ""] if reason else []
     for plan in plans:
@@ -53,7 +55,36 @@ def plan_text(plans: Sequence[Plan], resumed: Mapping[str, OpenRun], reason: str
         lines += ["", *(f"{number}. {_stage_line(stage)}" for number, stage in enumerate(plan.stages, start=1)), ""]
         lines += [_saving_line(plan), f"Undo: {plan.undo.value}."]
         lines += [*(f"Note: {note}" for note in plan.notes), ""]
+    lines.append(
+        "Gates are judged {soak_seconds} s after each step, over at most {gate_window_seconds} s of which "
+        "{minimum_coverage:.0%} must have samples; without data they wait {gate_wait_seconds} s.".format(**judging)
+    )
     return "\n".join(lines).strip()
+
+
+def approval_problem(answer: Mapping[str, Any] | None, offered: Sequence[str], approvers: Sequence[str]) -> str | None:
+    """Why nothing may be written on an answer, or None when it approves the plan on record.
+
+    ``answer`` is None when nobody's is on record, ``offered`` the hashes of this run's plans, the last one standing.
+    An answer without a hash can only mean the one plan that there ever was.
+    """
+    if answer is None:
+        return (
+            "no approver's answer is on record: a task that was marked by hand approves nothing; clear await_approval "
+            "and have the plan approved"
+        )
+    user = answer.get("user")
+    if not answer["approved"]:
+        return f"the plan was rejected by {user}" if user else "the plan was rejected: nobody answered in time"
+    if approvers and answer.get("user_id", user) not in approvers:
+        return f"{user} may not approve: governance.approvers in the estate are {', '.join(approvers)}"
+    given = answer.get("hash") or (offered[0] if len(set(offered)) == 1 else "without a hash")
+    if not offered or given != offered[-1]:
+        return (
+            f"{user} approved plan {given}, but the plan on record is {offered[-1] if offered else 'none'}; "
+            "clear await_approval and have it approved"
+        )
+    return None
 
 
 def _stage_line(stage: Stage) -> str:
@@ -75,7 +106,7 @@ def _saving_line(plan: Plan) -> str:
 
 def changed_since(approved: Sequence[Plan], now: Sequence[Plan]) -> str | None:
     """The differences between the approved plans and the plans made again, or None when the hashes are equal."""
-    if plans_hash(approved) == plans_hash(now):
+    if [plan.hash() for plan in approved] == [plan.hash() for plan in now]:
         return None
     lines = []
     for old, new in zip(approved, now, strict=True):
@@ -83,9 +114,10 @@ def changed_since(approved: Sequence[Plan], now: Sequence[Plan]) -> str | None:
         for part in ("live", "differences", "stages"):
             found = differences(_comparable(before[part]), _comparable(after[part]), f"{new.region} {part}")
             lines += [str(difference) for difference in found]
+    places = ", ".join(plan.region for plan in now)
     return (
-        "the plan changed between the approval and now, nothing was changed; trigger a new run and approve its plan:\n"
-        + "\n".join(lines)
+        f"the plan changed between the approval and now, nothing was changed in {places}; trigger a new run and "
+        "approve its plan:\n" + "\n".join(lines)
     )
 
 
@@ -106,10 +138,15 @@ def confirmed_plan(records: Records) -> Plan | None:
     return None if record is None else Plan.from_json(record.figures["plan"])
 
 
+def confirmed_stages(records: Records) -> tuple[Stage, ...]:
+    """The confirmed plan's stages, in order; none without a plan."""
+    plan = confirmed_plan(records)
+    return () if plan is None else plan.stages
+
+
 def stage_in(records: Records, slot: str) -> Stage | None:
     """The confirmed plan's stage of a slot, or None when the slot is not in the plan."""
-    plan = confirmed_plan(records)
-    return None if plan is None else next((stage for stage in plan.stages if stage.slot == slot), None)
+    return next((stage for stage in confirmed_stages(records) if stage.slot == slot), None)
 
 
 def last_of_slot(records: Records, step: str, slot: str) -> Record | None:
@@ -118,32 +155,77 @@ def last_of_slot(records: Records, step: str, slot: str) -> Record | None:
 
 
 def failure(records: Records) -> str | None:
-    """Why a region can't go on (a gate that did not pass, or a step that stopped), or None."""
-    for record in reversed(attempt(records)):
+    """Why a region can't go on, or None: a gate that failed at any time in this attempt, or a step that stopped.
+
+    A failed gate is final, whoever marks or clears its task: the plan has to be approved and tried again. A step that
+    stopped counts until it was done after all.
+    """
+    records = attempt(records)
+    if gate := next((record for record in records if record.step == Step.GATE and is_final(record)), None):
+        return _gate_line(gate)
+    for record in reversed(records):
         if record.step == Step.STOPPED:
             return f"{record.region}: {record.figures['where']}: {record.figures['reason']}"
-        if record.step == Step.GATE:
-            return None if record.figures["outcome"] == Outcome.PASS else _gate_failure(record)
-        if record.step == Step.APPLIED:
+        if record.step in {Step.GATE, Step.APPLIED}:
             return None
     return None
 
 
-def _gate_failure(record: Record) -> str:
+def is_final(gate: Record) -> bool:
+    """Whether a judged stage has to be undone: a gate failed, or one that the service's safety hangs on is unknown.
+
+    A stage without gates can never be known; results of an older release don't say which gates are for safety.
+    """
+    results = gate.figures["results"]
+    unknown = [result for result in results if result["outcome"] == Outcome.UNKNOWN]
+    failed = gate.figures["outcome"] == Outcome.FAIL
+    return failed or not results or any(result.get("safety", True) for result in unknown)
+
+
+def undecided(records: Records) -> list[str]:
+    """The stages of a region whose gates are unknown and may be judged again, with the reasons."""
+    records = attempt(records)
+    slots = dict.fromkeys(record.figures["slot"] for record in records if record.step == Step.GATE)
+    gates = [gate for slot in slots if (gate := standing_gate(records, slot)) is not None]
+    return [_gate_line(g) for g in gates if g.figures["outcome"] == Outcome.UNKNOWN and not is_final(g)]
+
+
+def standing_gate(records: Records, slot: str) -> Record | None:
+    """The last judgement of a slot, unless the slot was written again since."""
+    ours = [record for record in records if record.figures.get("slot") == slot]
+    judged = [record for record in ours if record.step in {Step.TOUCH, Step.GATE}]
+    return judged[-1] if judged and judged[-1].step == Step.GATE else None
+
+
+def has_passed(records: Records, slot: str) -> bool:
+    """Whether the gates of a slot passed after its last write."""
+    gate = standing_gate(records, slot)
+    return gate is not None and gate.figures["outcome"] == Outcome.PASS
+
+
+def _gate_line(record: Record) -> str:
     reasons = [r["reason"] for r in record.figures["results"] if r["outcome"] != Outcome.PASS] or ["it has no gate"]
     return f"{record.region}: gate of {record.figures['title']} is {record.figures['outcome']}: {'; '.join(reasons)}"
 
 
-def check_may_apply(region: str, by_region: Mapping[str, Records]) -> None:
-    """Raise Refused when the run must not write to ``region``: no snapshot, rolled back already, or stopped elsewhere.
+def check_may_apply(region: str, slot: str, by_region: Mapping[str, Records]) -> None:
+    """Raise Refused when the run must not write to ``region``.
 
-    The graph's edges say the same; this holds when somebody clears or marks tasks by hand.
+    That is: no snapshot, rolled back already, a stage before that did not pass its gates, or stopped elsewhere. The
+    graph's edges say the same; this holds when somebody clears or marks tasks by hand.
     """
     own = attempt(by_region[region])
     if last(own, Step.SNAPSHOT) is None:
         raise Refused(f"{region}: this run has no snapshot there; trigger a new run")
     if last(own, Step.UNDO) is not None:
         raise Refused(f"{region}: this run was rolled back there; trigger a new run")
+    if gate := next((record for record in own if record.step == Step.GATE and is_final(record)), None):
+        raise Refused(f"{region}: nothing more is written there: {_gate_line(gate)}")
+    for stage in itertools.takewhile(lambda stage: stage.slot != slot, confirmed_stages(own)):
+        if not has_passed(own, stage.slot):
+            raise Refused(
+                f"{region}: {stage.title} has not passed its gates: a task that was marked by hand passes none"
+            )
     for other, records in by_region.items():
         if other != region and (reason := failure(records)):
             raise Refused(f"{region}: stopped before its next step because of {reason}")
@@ -169,27 +251,38 @@ def results_json(results: Iterable[GateResult]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Decision:
-    """Promote, or undo the touched regions; ``reasons`` say why a promotion is off."""
+    """Promote; undo the touched regions because of ``reasons``; or leave it to people because of ``unknown``."""
 
-    promote: bool
-    reasons: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def promote(self) -> bool:
+        """Whether nothing speaks against a promotion."""
+        return not self.reasons and not self.unknown
 
 
 def decide(selected: Sequence[str], by_region: Mapping[str, Records]) -> Decision:
-    """Promote only when every stage of every selected region's confirmed plan has a gate that passed."""
-    reasons = [reason for region in selected if (reason := failure(by_region[region]))]
-    for region in selected:
-        records = attempt(by_region[region])
-        plan = confirmed_plan(records)
-        if plan is None:
-            reasons.append(f"{region}: its plan was not confirmed")
-            continue
-        for stage in plan.stages:
-            gate = last_of_slot(records, Step.GATE, stage.slot)
-            if gate is None and not failure(records):
-                reasons.append(f"{region}: {stage.title} was not reached")
-                break
-    return Decision(promote=not reasons, reasons=tuple(reasons))
+    """Promote only when every stage of every selected region's confirmed plan has passed its gates.
+
+    What failed anywhere is undone everywhere. A stage that was not reached is undone too, unless it waits for a gate
+    that may be judged again.
+    """
+    failed = [reason for region in selected if (reason := failure(by_region[region]))]
+    unknown = [line for region in selected for line in undecided(by_region[region])]
+    if unknown and not failed:
+        return Decision(unknown=tuple(unknown))
+    ahead = [line for region in selected if (line := _not_reached(region, attempt(by_region[region])))]
+    return Decision((*failed, *ahead))
+
+
+def _not_reached(region: str, records: Records) -> str | None:
+    if failure(records):
+        return None  # said already
+    if confirmed_plan(records) is None:
+        return f"{region}: its plan was not confirmed"
+    ahead = (stage for stage in confirmed_stages(records) if not has_passed(records, stage.slot))
+    return next((f"{region}: {stage.title} was not reached" for stage in ahead), None)
 
 
 class Ending:
@@ -198,6 +291,7 @@ class Ending:
     PROMOTED = "promoted"
     DRY_RUN = "dry run"
     ROLLED_BACK = "rolled back"
+    UNKNOWN = "unknown"
     REJECTED = "rejected"
     REFUSED = "refused"
     UNFINISHED = "unfinished"
@@ -216,7 +310,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a verdict is made from. ``touched`` are the regions where the run's changes still stand."""
+    """What a verdict is made from. ``touched`` are the regions where the run's changes still stand.
+
+    ``undone_by`` names the other run (``dag_id/run_id``) that has undone this one's change, by region.
+    """
 
     chain: Chain
     dry_run: bool
@@ -225,6 +322,7 @@ class Facts:
     by_region: Mapping[str, Records]  # with the run's own chain under WHOLE_RUN
     approval: Mapping[str, Any] | None = None
     failed_tasks: Sequence[str] = field(default_factory=tuple)
+    undone_by: Mapping[str, str] = field(default_factory=dict)
 
 
 def verdict(facts: Facts) -> Verdict:
@@ -234,13 +332,44 @@ def verdict(facts: Facts) -> Verdict:
     if facts.dry_run and not stops and not facts.failed_tasks and last(own, Step.PLAN):
         message = "dry run: checked and planned, nothing was changed. Next: trigger again with dry_run off."
         return Verdict(Ending.DRY_RUN, green=True, message=message)
-    if facts.selected and _all(facts, Step.PROMOTED) and not stops:
+    if facts.selected and _all(facts, Step.PROMOTED) and not _stops_after_decision(own):
         done = ", ".join(facts.selected)
         return Verdict(Ending.PROMOTED, green=True, message=f"promoted in {done}: every gate of every stage passed.")
     undone = [r for r in facts.selected if last(attempt(facts.by_region[r]), Step.UNDO)]
-    if not undone and not facts.touched:
+    if not undone and not facts.touched and not facts.undone_by:
         return _nothing_written(facts, stops)
+    if facts.touched and not undone and (unknown := waits_for_people(own)):
+        return _unknown(facts, unknown)
     return _undone(facts, undone, stops)
+
+
+def _stops_after_decision(own: Records) -> bool:
+    """Whether a step of the run as a whole stopped since its last decision: what was before is settled by it."""
+    later = itertools.takewhile(lambda record: record.step != Step.DECISION, reversed(own))
+    return any(record.step == Step.STOPPED for record in later)
+
+
+def waits_for_people(own: Records) -> tuple[str, ...]:
+    """What is unknown when the run's last decision was to leave the choice to people, else nothing."""
+    decision = last(own, Step.DECISION)
+    return tuple(decision.figures.get("unknown", ())) if decision else ()
+
+
+def _unknown(facts: Facts, unknown: Sequence[str]) -> Verdict:
+    chain = facts.chain
+    call = {"dag_run_id": chain.run_id, "task_ids": list(facts.failed_tasks), "include_downstream": True,
+            "only_failed": False, "dry_run": False}  # fmt: skip
+    left = tuple(f"{region}: written to, neither promoted nor rolled back" for region in facts.touched)
+    lines = [
+        f"{Ending.UNKNOWN}: " + "\n".join(unknown),
+        "Nothing was promoted. The change and the locks are kept.",
+        "Left behind:",
+        *left,
+        f"Next, once the data is there: judge again. Clear {', '.join(facts.failed_tasks)} with everything downstream, "
+        f"in the UI or by POST /api/v2/dags/{chain.dag_id}/clearTaskInstances {json.dumps(call)}",
+        f"Or undo: {rollback_command(chain.lever, facts.selected)}",
+    ]
+    return Verdict(Ending.UNKNOWN, green=False, message="\n".join(lines), left_behind=left)
 
 
 def _all(facts: Facts, step: str) -> bool:
@@ -272,12 +401,16 @@ def _without_reason(facts: Facts) -> str:
 
 def _undone(facts: Facts, undone: Sequence[str], stops: Sequence[str]) -> Verdict:
     reasons = [line for region in facts.selected if (line := _first_failure(facts.by_region[region]))]
+    decision = last(facts.by_region[WHOLE_RUN], Step.DECISION)
+    # Every gate may have passed, and the live world have spoken against a promotion.
+    reasons = reasons or list(decision.figures["reasons"] if decision else ())
     left = left_behind(facts)
     restored = [region for region in undone if region not in facts.touched]
     name = Ending.UNFINISHED if facts.touched else Ending.ROLLED_BACK
     parts = [f"{name}: " + ("\n".join([*reasons, *stops]) or _without_reason(facts))]
     if restored:
         parts.append(f"Restored: {', '.join(restored)}.")
+    parts += [f"{region}: undone by {run}." for region, run in facts.undone_by.items()]
     parts += [line for region in undone if (line := _others_line(facts.by_region[region]))]
     if left:
         parts += ["Left behind:", *left]

@@ -31,7 +31,8 @@ class Step:
 
     PREFLIGHT = "preflight"
     PLAN = "plan"  # in the estate's chain: offered for approval; in a region's: confirmed before its first write
-    APPROVAL = "approval"
+    ANSWER = "answer"  # what an approver answered to which plan; written by the task that received the answer
+    APPROVAL = "approval"  # the answer was compared with the plan, and the locks are taken
     SNAPSHOT = "snapshot"
     TOUCH = "touch"  # written before a stage is applied
     APPLIED = "applied"

@@ -122,7 +122,7 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     def hash(self) -> str:
-        """12 hex digits over everything an approver agreed to: live state, differences and stages.
+        """12 hex digits over everything an approver agreed to: live state, differences, stages and their gates.
 
         Predicted dollars are left out: a spot price that moves while somebody reads must not void the approval.
         """
@@ -131,7 +131,7 @@ class Plan:
             "region": self.region,
             "live": self.live,
             "differences": [asdict(d) for d in self.differences],
-            "stages": [[s.slot, s.title, dict(s.settings)] for s in self.stages],
+            "stages": [[s.slot, s.title, dict(s.settings), [asdict(gate) for gate in s.gates]] for s in self.stages],
         }
         return hashlib.sha256(json.dumps(agreed, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
@@ -215,9 +215,11 @@ class Lever(Protocol):
     def observe(
         self, target: Target, stage: Stage, window_seconds: int, applied: Mapping[str, Json]
     ) -> dict[str, Figure | None]:
-        """Evidence for the stage's gates by gate name, over the last ``window_seconds``; None where there is no data.
+        """Evidence for the stage's gates by gate name; None where there is no data.
 
-        ``applied`` is what ``apply`` returned for this stage.
+        It looks back at most ``window_seconds``, and never to before the stage's first write. ``applied`` is what
+        ``apply`` returned for this stage, with that time as ``started_at`` (Unix seconds): what went wrong before a
+        crash and its retry counts too. Figures over a time span say with ``coverage`` how much of it has samples.
         """
 
     def evidence(self, target: Target) -> dict[str, Json]:

@@ -1,7 +1,8 @@
 """The lock: one coordination.k8s.io Lease per cluster, held by the run that may change the cluster.
 
 Decisions are pure; the API is reached through :class:`Leases`, which the caller makes. A lease is stale only when
-Airflow says that its holder's run has ended, never because time has passed.
+Airflow says that its holder's run has ended, never because time has passed. A run that ends undecided keeps its locks:
+such a lease does not become stale.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 from include.rollout.lever import Refused
 
 LEASE = "akidb-rollout"
+KEPT = "akidb.io/kept"  # annotation: held beyond the end of its run
 _ATTEMPTS = 5
 Lease = Mapping[str, Any]
 
@@ -57,6 +59,11 @@ def holder_of(lease: Lease | None) -> str:
     return str((lease or {}).get("spec", {}).get("holderIdentity") or "")
 
 
+def is_kept(lease: Lease | None) -> bool:
+    """Whether the holder keeps the lease beyond the end of its run."""
+    return KEPT in ((lease or {}).get("metadata", {}).get("annotations") or {})
+
+
 def classify(lease: Lease | None, ours: str, run_ended: Callable[[str], bool | None]) -> State:
     """Whose the lease is. ``run_ended`` answers None when it can't tell, and then the lease is not stale."""
     holder = holder_of(lease)
@@ -64,13 +71,13 @@ def classify(lease: Lease | None, ours: str, run_ended: Callable[[str], bool | N
         return State.FREE
     if holder == ours:
         return State.OURS
-    return State.STALE if run_ended(holder) is True else State.HELD
+    return State.STALE if not is_kept(lease) and run_ended(holder) is True else State.HELD
 
 
-def lease_body(lease: Lease | None, holder: str | None, now: dt.datetime) -> dict[str, Any]:
+def lease_body(lease: Lease | None, holder: str | None, now: dt.datetime, *, kept: bool = False) -> dict[str, Any]:
     """The lease with a new holder (None releases it), bound to the resourceVersion that was read."""
     time = now.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    metadata: dict[str, Any] = {"name": LEASE}
+    metadata: dict[str, Any] = {"name": LEASE} | ({"annotations": {KEPT: "true"}} if kept else {})
     transitions = 0
     if lease is not None:
         metadata["resourceVersion"] = lease["metadata"]["resourceVersion"]
@@ -114,22 +121,29 @@ class Lock:
 
     def release(self) -> bool:
         """Give the lock up if this run holds it; returns whether it did. Somebody else's lock is left alone."""
+        return self._rewrite(None, kept=False)
+
+    def keep(self) -> bool:
+        """Hold the lock beyond the end of this run, until it goes on or a rollback takes it; whether it was ours."""
+        return self._rewrite(self._holder, kept=True)
+
+    def _rewrite(self, holder: str | None, *, kept: bool) -> bool:
         for _ in range(_ATTEMPTS):
             lease = self._leases.get(LEASE)
             if holder_of(lease) != self._holder:
                 return False
             try:
-                self._leases.replace(lease_body(lease, None, self._clock()))
+                self._leases.replace(lease_body(lease, holder, self._clock(), kept=kept))
             except LeaseConflictError:
                 continue
             return True
-        raise LockHeld(f"{self._region}: the lease {LEASE} changes faster than it can be released", self._holder)
+        raise LockHeld(f"{self._region}: the lease {LEASE} changes faster than it can be written", self._holder)
 
     def _take(self, check: Callable[[Lease | None], None]) -> str | None:
         for _ in range(_ATTEMPTS):
             lease = self._leases.get(LEASE)
             holder = holder_of(lease)
-            if holder == self._holder:
+            if holder == self._holder and not is_kept(lease):
                 return None
             check(lease)
             body = lease_body(lease, self._holder, self._clock())
@@ -140,14 +154,15 @@ class Lock:
                     self._leases.replace(body)
             except LeaseConflictError:
                 continue  # somebody was faster: read again who holds it now
-            return holder or None
+            return holder if holder and holder != self._holder else None
         raise LockHeld(f"{self._region}: the lease {LEASE} changes faster than it can be taken; try again", "")
 
     def _refuse_held(self, lease: Lease | None, run_ended: Callable[[str], bool | None]) -> None:
         if classify(lease, self._holder, run_ended) is State.HELD:
             holder = holder_of(lease)
+            remedy = "wait for that run to end, or end it, and trigger again"
+            if is_kept(lease):
+                remedy = "its gates are unknown: judge them again or undo it, as its verdict says, and trigger again"
             raise LockHeld(
-                f"{self._region}: {holder} holds the lock; wait for that run to end, or end it, and trigger again "
-                "(the rollback DAG may take the lock over)",
-                holder,
+                f"{self._region}: {holder} holds the lock; {remedy} (the rollback DAG may take the lock over)", holder
             )

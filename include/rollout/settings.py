@@ -13,6 +13,7 @@ from include.rollout.lever import Refused
 
 Model = TypeVar("Model", bound=BaseModel)
 WEEK = 7 * 24 * 3600
+LONGEST_CONVERGENCE = 4 * 3600  # upper bound of a lever's converge_timeout_seconds: a task's limit follows from it
 
 
 class RolloutSettings(BaseModel):
@@ -33,6 +34,11 @@ class RolloutSettings(BaseModel):
     minimum_coverage: Annotated[
         float, Field(ge=0, le=1, description="Share of a gate's window that must have samples, or it is unknown")
     ] = MINIMUM_COVERAGE
+
+    def judging(self) -> dict[str, float]:
+        """How gates are judged: an approver agrees to it together with the gates."""
+        names = ("soak_seconds", "gate_window_seconds", "gate_wait_seconds", "minimum_coverage")
+        return {name: getattr(self, name) for name in names}
 
     def check_against(self, estate: Estate) -> None:
         """Raise Refused for a region that the estate doesn't have, or several regions without the canary."""

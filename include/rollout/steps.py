@@ -18,7 +18,7 @@ from include.rollout import flow
 from include.rollout.gates import Outcome, judge_all, overall
 from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Record, Step, last
 from include.rollout.lever import Check, Json, Lever, Plan, Refused, Target
-from include.rollout.lock import Lock
+from include.rollout.lock import Lock, LockHeld
 from include.rollout.settings import RolloutSettings, build
 
 log = logging.getLogger(__name__)
@@ -144,20 +144,48 @@ def _lever_checks(run: Run, region: str) -> list[Check]:
 
 def make_plan(run: Run) -> dict[str, str]:
     """Plan every selected region; put the plans on record. Returns the hash and the text that an approver reads."""
-    plans = each_region(run, run.lever.plan)
+    plans, judging = each_region(run, run.lever.plan), run.settings.judging()
     unfinished = {region: run.ledger.unfinished(run.lever.name, region) for region in run.regions}
     resumed = {region: other for region, other in unfinished.items() if other is not None}
-    text = flow.plan_text(plans, resumed, run.settings.reason)
-    plan_hash = flow.plans_hash(plans)
+    text = flow.plan_text(plans, resumed, run.settings.reason, judging)
+    plan_hash = flow.plans_hash(plans, judging)
     log.info("plan %s\n%s", plan_hash, text)
     figures = {"hash": plan_hash, "dry_run": run.settings.dry_run, "reason": run.settings.reason}
     run.record(WHOLE_RUN, Step.PLAN, figures | {"plans": {plan.region: plan.to_json() for plan in plans}})
     return {"hash": plan_hash, "text": text}
 
 
+def record_answer(run: Run, answer: Mapping[str, Any]) -> None:
+    """Put on record who answered what to which plan: ``approved``, ``user``, ``user_id``, ``hash``."""
+    run.record(WHOLE_RUN, Step.ANSWER, answer)
+
+
+def answer_on_record(run: Run) -> Mapping[str, Any] | None:
+    """The last answer to this run's plan; None when nobody has answered, whatever state the task shows."""
+    record = last(run.records(WHOLE_RUN), Step.ANSWER)
+    return None if record is None else record.figures
+
+
+def _check_approval(run: Run, approval: Mapping[str, Any] | None) -> None:
+    offered = [record.figures["hash"] for record in run.records(WHOLE_RUN) if record.step == Step.PLAN]
+    if problem := flow.approval_problem(approval, offered, run.estate.governance.approvers):
+        raise Refused(f"{problem}. Nothing is written without an approval of the plan")
+
+
 def lock_regions(run: Run, regions: Sequence[str], approval: Mapping[str, Any] | None, *, take_over: bool) -> None:
-    """Take the locks of all regions, in one order for all runs, or of none. Raises LockHeld with the holder."""
+    """Take the locks of all regions, in one order for all runs, or of none.
+
+    Raises Refused unless ``approval`` approves the plan on record (only an emergency rollback needs none), and LockHeld
+    with the holder.
+    """
+    # A rollout's parameters may hold any name: only a rollback, which takes over, knows emergencies.
+    if not (take_over and run.params.get("emergency")):
+        _check_approval(run, approval)
+    for region in regions if not take_over else ():
+        if (other := undone_by(run, region)) is not None:
+            raise Refused(f"{region}: {other} has undone this run's change; trigger a new run")
     ours = []
+    stands = run.ledger.touched(run.chain(), regions) if not take_over else []
     previous = {}
     try:
         for region in sorted(regions):
@@ -166,11 +194,23 @@ def lock_regions(run: Run, regions: Sequence[str], approval: Mapping[str, Any] |
             ours.append(region)
     except Exception:
         for region in ours:
-            run.lock(region).release()
+            if region not in stands:  # a run that is judged again has held that lock all the time
+                run.lock(region).release()
         raise
     taken_over = {region: holder for region, holder in previous.items() if holder}
     by = (approval or {}).get("user")
-    run.record(WHOLE_RUN, Step.APPROVAL, {"approved_by": by, "locked": ours, "taken_over_from": taken_over})
+    figures = {"approved_by": by, "locked": ours, "taken_over_from": taken_over}
+    plan = last(run.records(WHOLE_RUN), Step.PLAN)
+    run.record(WHOLE_RUN, Step.APPROVAL, figures | ({"hash": plan.figures["hash"]} if plan else {}))
+
+
+def release_locks(run: Run) -> None:
+    """Give up the locks of this run; a run that waits for people keeps them all, beyond its end."""
+    if flow.waits_for_people(run.records(WHOLE_RUN)) and run.ledger.touched(run.chain(), run.regions):
+        for region in run.regions:
+            run.lock(region).keep()
+    else:
+        unlock_regions(run, run.regions)
 
 
 def unlock_regions(run: Run, regions: Sequence[str]) -> None:
@@ -197,6 +237,12 @@ def confirm_unchanged(run: Run) -> None:
     plans = each_region(run, run.lever.plan)
     if message := flow.changed_since(approved, plans):
         raise Refused(message)
+    approval = last(run.records(WHOLE_RUN), Step.APPROVAL)
+    agreed = approval.figures.get("hash") if approval else None
+    if agreed != flow.plans_hash(plans, run.settings.judging()):
+        raise Refused(
+            f"plan {offered.figures['hash']} is on record, but {agreed or 'no plan'} was approved; trigger a new run"
+        )
     for plan in plans:
         run.record(plan.region, Step.PLAN, {"hash": plan.hash(), "plan": plan.to_json()})
 
@@ -207,8 +253,14 @@ def take_snapshot(run: Run, region: str) -> None:
         raise NotWanted(f"{region} is not selected")
     if run.ledger.snapshot(run.chain(region)) is not None:
         return
-    run.lock(region).assert_held()
+    check_ours(run, region)
     target = run.target(region)
+    # Hours may lie between the confirmation and this region's turn: the canary soaked first.
+    approved = flow.confirmed_plan(run.records(region))
+    if approved is None:
+        raise Refused(f"{region}: its plan was not confirmed; trigger a new run")
+    if message := flow.changed_since([approved], [run.lever.plan(target)]):
+        raise Refused(message)
     figures = {"before": run.lever.evidence(target), "settings": target.settings.model_dump(mode="json")}
     unfinished = run.ledger.unfinished(run.lever.name, region)
     if unfinished is None:
@@ -226,8 +278,10 @@ def apply_stage(run: Run, region: str, slot: str) -> dict[str, str]:
     stage = flow.stage_in(by_region[region], slot)
     if stage is None:
         raise NotWanted(f"{slot} is not in the plan of {region}")
-    flow.check_may_apply(region, by_region)
-    run.lock(region).assert_held()
+    if waiting := [line for records in by_region.values() for line in flow.undecided(records)]:
+        raise OnRecord(f"{region}: nothing more is written while a gate is unknown: {'; '.join(waiting)}")
+    flow.check_may_apply(region, slot, by_region)
+    check_ours(run, region)
     run.record(region, Step.TOUCH, {"slot": slot, "title": stage.title})
     started = run.clock()
     figures = run.lever.apply(run.target(region), stage)
@@ -241,21 +295,26 @@ def apply_stage(run: Run, region: str, slot: str) -> dict[str, str]:
 def judge_gates(run: Run, region: str, slot: str) -> dict[str, Any] | None:
     """Judge a soaked stage. None while it must still wait: for the soak's end, or for data up to gate_wait_seconds.
 
-    Raises OnRecord when a gate fails, or is unknown at the end of the wait.
+    Raises OnRecord when a gate fails or has failed in this attempt, or is unknown at the end of the wait; Refused when
+    the stage was not applied, or the change is not this run's any more.
     """
     records = flow.attempt(run.records(region))
     applied = flow.last_of_slot(records, Step.APPLIED, slot)
     stage = flow.stage_in(records, slot)
     if applied is None or stage is None:
         raise Refused(f"{region}: {slot} was not applied in this run; trigger a new run")
+    if (judged := flow.standing_gate(records, slot)) is not None and flow.is_final(judged):
+        raise OnRecord(f"{flow.failure(records)}; that is final for this run")
     settings = run.settings
     soaked_at = dt.datetime.fromisoformat(applied.figures["soak_until"])
     if run.clock() < soaked_at:
         return None
+    check_ours(run, region)
     problem = ""
     figures = {}
+    observed = {**applied.figures["figures"], "started_at": _first_touch(records, slot).timestamp()}
     try:
-        figures = run.lever.observe(run.target(region), stage, settings.gate_window_seconds, applied.figures["figures"])
+        figures = run.lever.observe(run.target(region), stage, settings.gate_window_seconds, observed)
     except Exception as error:  # noqa: BLE001 - an unreachable source is missing evidence, and that never passes
         problem = f"{type(error).__name__}: {error}"
         log.warning("%s: no evidence for %s: %s", region, stage.title, problem)
@@ -263,27 +322,99 @@ def judge_gates(run: Run, region: str, slot: str) -> dict[str, Any] | None:
     for result in results:
         log.info("%s: %s: %s", region, result.outcome.value, result.reason)
     outcome = overall(results)
-    if outcome is Outcome.UNKNOWN and run.clock() < soaked_at + dt.timedelta(seconds=settings.gate_wait_seconds):
+    # A gate that is judged again has waited already: what is known now counts.
+    wait_until = soaked_at + dt.timedelta(seconds=settings.gate_wait_seconds)
+    if outcome is Outcome.UNKNOWN and run.clock() < wait_until:
         return None
     row = {"slot": slot, "title": stage.title, "outcome": outcome.value, "results": flow.results_json(results)}
     record = run.record(region, Step.GATE, row | ({"problem": problem} if problem else {}))
+    because = f" ({problem})" if problem else ""
     if reason := flow.failure([record]):
-        raise OnRecord(f"{reason}{f' ({problem})' if problem else ''}; the touched regions are rolled back")
+        raise OnRecord(f"{reason}{because}; the touched regions are rolled back")
+    if waiting := flow.undecided([record]):
+        raise OnRecord(f"{waiting[0]}{because}; nothing is promoted and nothing undone: the verdict says what to do")
     return {"outcome": outcome.value, "reasons": [result.reason for result in results]}
 
 
+def _first_touch(records: flow.Records, slot: str) -> dt.datetime:
+    """When a stage was first written in this attempt: what went wrong between a crash and its retry counts too."""
+    times = (record.time for record in records if record.step == Step.TOUCH and record.figures["slot"] == slot)
+    return dt.datetime.fromisoformat(next(times))
+
+
+def undone_by(run: Run, region: str) -> str | None:
+    """The other run (``dag_id/run_id``) that has undone, or began to undo, what this one wrote to a region; or None."""
+    ours = run.chain(region)
+    if last(flow.attempt(run.records(region)), Step.TOUCH) is None:
+        return None
+    for record in reversed(run.ledger.history(run.lever.name, region)):
+        undoes = record.step in {Step.UNDO, Step.RESTORED} and record.links.get("restores") == ours.path
+        if undoes and record.chain != ours:
+            return f"{record.dag_id}/{record.run_id}"
+    return None
+
+
+def check_ours(run: Run, region: str) -> None:
+    """Raise Refused unless this run holds the region's lock and everything that it wrote anywhere still stands.
+
+    An emergency rollback takes the lock over and undoes: a rollout that goes on must neither write, judge nor promote.
+    """
+    try:
+        run.lock(region).assert_held()
+    except LockHeld as held:
+        other = undone_by(run, region)
+        raise LockHeld(f"{held}: {other} has undone its change" if other else str(held), held.holder) from held
+    stands = run.ledger.touched(run.chain(), run.regions)
+    for place in run.regions:
+        records = flow.attempt(run.records(place))
+        written, undone = last(records, Step.TOUCH), last(records, Step.UNDO)
+        if written is not None and undone is None and place not in stands:
+            raise Refused(f"{place}: {undone_by(run, place)} has undone this run's change; nothing more is done")
+
+
 def decide(run: Run) -> dict[str, Any]:
-    """Promote, or name the regions to roll back: those where this run's changes stand. Puts the decision on record."""
+    """Promote, roll back the regions where this run's changes stand, or leave the choice to people.
+
+    Puts the decision on record.
+    """
     decision = flow.decide(run.regions, {region: run.records(region) for region in run.regions})
+    if decision.promote:
+        decision = _look_again(run)
     touched = run.ledger.touched(run.chain(), run.regions)
-    figures = {"promote": decision.promote, "reasons": list(decision.reasons), "touched": touched}
+    figures: dict[str, Any] = {"promote": decision.promote, "reasons": list(decision.reasons), "touched": touched}
+    if decision.unknown:
+        figures["unknown"] = list(decision.unknown)
     run.record(WHOLE_RUN, Step.DECISION, figures)
-    log.info("%s", "promote" if decision.promote else "\n".join(["roll back:", *decision.reasons]))
+    because = [*decision.reasons, *decision.unknown]
+    log.info("%s", "promote" if decision.promote else "\n".join(["no promotion:", *because]))
     return figures
 
 
+def _look_again(run: Run) -> flow.Decision:
+    """What the live world says of a promotion: the change is still this run's, and its plan has nothing left to do."""
+    reasons, unknown = [], []
+    for region in run.regions:
+        try:
+            check_ours(run, region)
+            left = run.lever.plan(run.target(region)).differences
+        except Refused as error:
+            reasons.append(str(error))
+        except Exception as error:  # noqa: BLE001 - what can't be read is neither promoted nor undone
+            unknown.append(f"{region}: the plan can't be made again ({type(error).__name__}: {error})")
+        else:
+            if left:
+                shown = "; ".join(str(difference) for difference in left)
+                reasons.append(f"{region}: every gate passed, but the plan is not fulfilled: {shown}")
+    return flow.Decision(tuple(reasons), tuple(unknown) if not reasons else ())
+
+
 def promote(run: Run) -> None:
-    """Put the promotion of every selected region on record, with the figures of the live world."""
+    """Put the promotion of every selected region on record, with the figures of the live world.
+
+    Raises Refused when another run has taken a lock over or undone the change since the decision.
+    """
+    for region in run.regions:
+        check_ours(run, region)
     for region, after in zip(run.regions, each_region(run, lambda target: evidence(run, target)), strict=True):
         run.record(region, Step.PROMOTED, {"after": after})
 
@@ -298,8 +429,11 @@ def evidence(run: Run, target: Target) -> dict[str, Json]:
 
 def own_snapshot(run: Run, region: str) -> Record:
     """The snapshot to restore in this rollout. Raises NotWanted where nothing is to be undone."""
-    if flow.decide(run.regions, {name: run.records(name) for name in run.regions}).promote:
-        raise NotWanted("every gate passed")
+    decision = flow.decide(run.regions, {name: run.records(name) for name in run.regions})
+    decided = last(run.records(WHOLE_RUN), Step.DECISION)
+    # The live world may have spoken against a promotion as well: that stands in the decision on record alone.
+    if not decision.reasons and not (decided and decided.figures["reasons"]):
+        raise NotWanted("; ".join(decision.unknown) or "every gate passed")
     if region not in run.ledger.touched(run.chain(), run.regions):
         raise NotWanted(f"{region} was not touched, or is restored")
     snapshot = run.ledger.snapshot(run.chain(region))
@@ -349,7 +483,9 @@ def conclude(run: Run, approval: Mapping[str, Any] | None, failed_tasks: Sequenc
     by_region = {region: run.records(region) for region in [WHOLE_RUN, *regions]}
     touched = run.ledger.touched(run.chain(), regions)
     dry_run = run.settings.dry_run
-    verdict = flow.verdict(flow.Facts(run.chain(), dry_run, regions, touched, by_region, approval, failed_tasks))
+    undone = {region: other for region in regions if region not in touched and (other := undone_by(run, region))}
+    facts = flow.Facts(run.chain(), dry_run, regions, touched, by_region, approval, failed_tasks, undone)
+    verdict = flow.verdict(facts)
     record_verdict(run, verdict, [run.chain(region) for region in regions])
     return verdict
 

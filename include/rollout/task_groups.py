@@ -38,7 +38,12 @@ from urllib.parse import quote
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
 from airflow.sdk import Param, TaskGroup, TriggerRule, get_current_context, task
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    TaskAwaitingInput,
+)
 
 from include import levers
 from include.clients.connections import (
@@ -265,10 +270,6 @@ def group_id(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _answer() -> Any:
-    return get_current_context()["ti"].xcom_pull(task_ids="await_approval", key="answer")
-
-
 def _failed_tasks() -> list[str]:
     ti = get_current_context()["ti"]
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
@@ -348,12 +349,12 @@ def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | 
     preflight = _task(engine, steps.check_preflight)
     plan = _task(engine, steps.make_plan)
     real = _task(engine, is_real_run, decorator=task.short_circuit, ignore_downstream_trigger_rules=False)
-    approval = await_approval(estate, "make_plan")
+    approval = await_approval(engine, "make_plan")
     lock = _task(engine, take_locks).as_setup()
     confirm = _task(engine, steps.confirm_unchanged)
     decide = _task(engine, choose_ending, decorator=task.branch, trigger_rule=TriggerRule.ALL_DONE)
     promote = _task(engine, steps.promote)
-    unlock = _task(engine, release_locks).as_teardown(setups=lock)
+    unlock = _task(engine, steps.release_locks).as_teardown(setups=lock)
     verdict = _task(engine, give_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
 
     # Nothing is written before the approval, and nothing but what was approved after it.
@@ -446,22 +447,43 @@ def _undo(engine: Engine, region: str) -> tuple[Any, Any]:
 
 
 class PlanApproval(ApprovalOperator):
-    """An approval that leaves its answer in XCom ``answer``, also a Reject: Airflow drops that one's return value."""
+    """An approval whose answer goes into the ledger, with the hash of the plan that was shown.
 
-    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+    Neither a state that somebody sets by hand nor an XCom that somebody writes is an answer: this task alone receives
+    what a respondent chose, and the ledger takes it from here.
+    """
+
+    def __init__(self, *, engine: Engine, plan_task: str, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._engine = engine
+        self._plan_task = plan_task
+
+    def execute(self, context: Any) -> Any:
+        """Ask, and remember what was shown: the plan may be made again while somebody reads it."""
+        shown = context["ti"].xcom_pull(task_ids=self._plan_task)["hash"]
+        try:
+            return super().execute(context)
+        except TaskAwaitingInput as parked:
+            parked.kwargs = {**(parked.kwargs or {}), "shown": shown}
+            raise
+
+    def execute_complete(self, context: Any, event: dict[str, Any], shown: str = "") -> Any:
         """Keep who answered what (``user`` None: nobody did in time), then skip or go on."""
         if "error" not in event:
-            user = event["responded_by_user"]
-            answer = {"approved": event["chosen_options"] == [self.APPROVE], "user": user["name"] if user else None}
-            context["ti"].xcom_push(key="answer", value=answer)
+            user = event["responded_by_user"] or {}
+            answer = {"approved": event["chosen_options"] == [self.APPROVE], "hash": shown}
+            steps.record_answer(self._engine.run(), answer | {"user": user.get("name"), "user_id": user.get("id")})
         return super().execute_complete(context, event)
 
 
-def await_approval(estate: Estate, plan_task: str) -> Any:
+def await_approval(engine: Engine, plan_task: str) -> Any:
     """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject."""
+    estate = engine.estate
     plan = f"ti.xcom_pull(task_ids='{plan_task}')"
     people = [{"id": name, "name": name} for name in estate.governance.approvers]
     return PlanApproval(
+        engine=engine,
+        plan_task=plan_task,
         task_id="await_approval",
         subject=f"{{{{ dag.dag_id }}}}: approve plan {{{{ {plan}['hash'] }}}}?",
         body=f"Plan {{{{ {plan}['hash'] }}}}\n\n{{{{ {plan}['text'] }}}}",
@@ -481,12 +503,7 @@ def is_real_run(run: Run) -> bool:
 
 def take_locks(run: Run) -> None:
     """Take the locks of all selected regions, or of none."""
-    steps.lock_regions(run, run.regions, _answer(), take_over=False)
-
-
-def release_locks(run: Run) -> None:
-    """Give up the locks that this run holds."""
-    steps.unlock_regions(run, run.regions)
+    steps.lock_regions(run, run.regions, steps.answer_on_record(run), take_over=False)
 
 
 def choose_ending(run: Run) -> list[str]:
@@ -509,7 +526,7 @@ def verify_restored(run: Run, region: str) -> None:
 
 def give_verdict(run: Run) -> dict[str, Any]:
     """Say how the run ended, what was left behind and what to do next; fails the run unless it may be green."""
-    return _announce(steps.conclude(run, _answer(), _failed_tasks()))
+    return _announce(steps.conclude(run, steps.answer_on_record(run), _failed_tasks()))
 
 
 # --- The rollback DAG -------------------------------------------------------------------------------------------------
@@ -549,7 +566,7 @@ def roll_back(clients: ClientsFactory | None = None, estate: Estate | None = Non
     engine = Engine(estate, None, clients or clients_for)
     find = _task(engine, rollback.find_changes)
     choose = _task(engine, choose_path, decorator=task.branch)
-    approval = await_approval(estate, "find_changes")
+    approval = await_approval(engine, "find_changes")
     lock = _task(engine, take_locks_over, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS).as_setup()
     unlock = _task(engine, release_rollback_locks).as_teardown(setups=lock)
     verdict = _task(engine, give_rollback_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
@@ -576,7 +593,7 @@ def choose_path(run: Run) -> list[str]:
 def take_locks_over(run: Run) -> None:
     """Take the locks of the regions to roll back, from whoever holds them: that run writes nothing more."""
     regions = {undoing.region for undoing in rollback.found(run)}
-    steps.lock_regions(run, sorted(regions), _answer(), take_over=True)
+    steps.lock_regions(run, sorted(regions), steps.answer_on_record(run), take_over=True)
 
 
 def release_rollback_locks(run: Run) -> None:
@@ -586,4 +603,4 @@ def release_rollback_locks(run: Run) -> None:
 
 def give_rollback_verdict(run: Run) -> dict[str, Any]:
     """Say what was restored, what was left behind and what to do next; fails the run unless everything is back."""
-    return _announce(rollback.conclude(run, _answer(), _failed_tasks()))
+    return _announce(rollback.conclude(run, steps.answer_on_record(run), _failed_tasks()))

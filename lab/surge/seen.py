@@ -33,7 +33,7 @@ def counters(
     prometheus: Prometheus, estate: Estate, region: str, begins: float, minutes: int, step: float
 ) -> tuple[Counters, Counters]:
     """REST's and gRPC's counters at each plant minute, which has ``step`` seconds."""
-    metrics, mine = estate.metrics, f'region="{region}"'
+    metrics, mine = estate.metrics, estate.matchers(region)
     none = [0.0] * (minutes + 1)
     made = []
     for (requests, label), histogram in zip(

@@ -61,7 +61,7 @@ def _entry(found: Object | None, body: Object) -> Object | None:
     mine = plan.ours(found)
     return {
         "ours": mine,
-        "fields": projection(found, body),
+        "fields": projection(found, body, mine),
         "left_alone": body["kind"] == "Namespace" and mine is None,
     }
 

@@ -127,10 +127,13 @@ def _answers(world: World, query: Query, samples: Sequence[Sample]) -> bool:
 
 
 def queries_figure(world: World) -> Figure:
-    """How many of the dashboard's queries have no data."""
+    """How many of the dashboard's queries have no data; without samples, so not known, while it is more than none.
+
+    What is evaluated one interval after another has no data for as long: the gate waits, it does not fail.
+    """
     empty, asked = without_data(world)
     note = f"without data: {'; '.join(empty)}" if empty else f"{asked} queries have data"
-    return Figure(len(empty), "queries", asked, "Prometheus, each panel's query", note)
+    return Figure(len(empty), "queries", 0 if empty else asked, "Prometheus, each panel's query", note)
 
 
 # Rules -----------------------------------------------------------------------------------------------------------
@@ -143,12 +146,12 @@ def wanted_rules(world: World) -> list[tuple[str, str]]:
 
 
 def rules_not_loaded(world: World) -> Figure:
-    """How many of the region's rules Prometheus has not loaded."""
+    """How many of the region's rules Prometheus has not loaded; without samples while it has none at all."""
     wanted = wanted_rules(world)
     loaded = [(rule.group, rule.name) for rule in world.prometheus.rules()]
     lacking = [name for name in wanted if name not in loaded]
     note = f"not loaded: {', '.join(sorted({rule for _, rule in lacking}))}" if lacking else f"{len(wanted)} loaded"
-    return Figure(len(lacking), "rules", len(wanted), "Prometheus /api/v1/rules", note)
+    return Figure(len(lacking), "rules", len(wanted) if loaded else 0, "Prometheus /api/v1/rules", note)
 
 
 def rules_with_errors(world: World) -> Figure | None:

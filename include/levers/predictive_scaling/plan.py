@@ -209,6 +209,12 @@ def final(estate: Estate, region: str, settings: PredictiveSettings, models: str
     return [body for slot in slots for body in wanted(slot, estate, region, settings, models)]
 
 
+def every_object(estate: Estate, region: str, settings: PredictiveSettings, models: str) -> list[Object]:
+    """All that the lever can write, whatever this run's settings: what a later run of it may add is known before."""
+    scaling = PREDICTIVE if settings.use_forecast else REACTIVE
+    return [body for slot in (PREDICTOR, scaling) for body in wanted(slot, estate, region, settings, models)]
+
+
 def ours(live: Object) -> Object | None:
     """The object as this lever last applied it, identity included; None when it never did."""
     return applied_by(MANAGER, live)

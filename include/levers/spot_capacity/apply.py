@@ -12,17 +12,15 @@ from typing import Any
 from include.clients.kubernetes import CONFIG_MAP, EC2_NODE_CLASS, NODE, NODE_POOL, POD
 from include.levers.common import Object, condition, deployments, name_of, node_facts, refusals
 from include.levers.spot_capacity.dependents import origin_of, waits
-from include.levers.spot_capacity.drain import title
 from include.levers.spot_capacity.live import (
     MANAGER,
     World,
-    drain_findings,
     our_claims,
     pods_of,
     queue_url,
-    read_drain,
     read_queue,
     read_rule,
+    surplus_and_evicted,
 )
 from include.levers.spot_capacity.node_group import cordon, drain, is_ours_to_lift, terminate, wait_gone
 from include.levers.spot_capacity.placement import (
@@ -374,11 +372,13 @@ def shrink_node_group(world: World, stage: Stage) -> dict[str, Any]:
     started = world.now()
     floor = int(stage.settings["floor"])
     wait_settled(world, stage, "having all pods on the new nodes before the old ones go")
-    planned = read_drain(world, floor)
-    surplus, findings = list(planned.surplus), drain_findings(world, planned)
-    if findings:
-        reasons = "; ".join(f"{finding.reason}: {finding.remedy}" for finding in findings)
-        raise Refused(f"{world.target.region}: {world.region.node_group.name} is not drained: {reasons}")
+    surplus, evicted = surplus_and_evicted(world, floor)
+    stuck = [f"{pod}: {pod.problem}" for pod in evicted if pod.problem]
+    if stuck and not world.settings.accept_unmovable_pods:
+        raise Refused(
+            f"{world.target.region}: draining {world.region.node_group.name} would evict {'; '.join(stuck)}. "
+            "Move these pods or let them end, raise node_group.floor in estate.yaml, or set accept_unmovable_pods"
+        )
     # A drain that was cut short has evicted pods that are on none of the nodes now: those that wait are among them.
     cut_short = any(is_ours_to_lift(node) for node in surplus)
     left = [origin_of(pod) for pod in world.cluster.list(POD) if cut_short and waits(pod)]
@@ -394,7 +394,7 @@ def shrink_node_group(world: World, stage: Stage) -> dict[str, Any]:
         "nodes_removed": len(surplus),
         "floor": floor,
         "settle_seconds": round(settle, 1),
-        "evicted": sorted(map(title, planned.moved)),
-        "evicted_from": sorted({*map(origin_of, planned.moved), *left}),
+        "evicted": list(map(str, evicted)),
+        "evicted_from": sorted({*(pod.origin for pod in evicted), *left}),
         **placement_figures(world, started),
     }

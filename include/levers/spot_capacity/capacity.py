@@ -22,8 +22,9 @@ from include.levers.nodes import (
     tolerates,
     wants,
 )
+from include.levers.spot_capacity.dependents import evictable
 from include.levers.spot_capacity.live import World, group_nodes
-from include.levers.spot_capacity.placement import evictable, own_pods
+from include.levers.spot_capacity.placement import own_pods
 from include.levers.workloads import is_finished
 from include.prices import PriceBookError, load_aws_book
 from include.rollout.lever import NotConverged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,9 +34,9 @@ from include.levers.common import (
     workload_pods,
 )
 from include.levers.nodes import takes_pods
-from include.levers.spot_capacity import drain
-from include.levers.spot_capacity.dependents import made_by, shut_out
-from include.levers.spot_capacity.placement import own_pods, pods_by_zone
+from include.levers.spot_capacity.dependents import Evicted, evictable, evicted_by_drain, shut_out, volume_terms
+from include.levers.spot_capacity.dependents import asks_to_stay as stays
+from include.levers.spot_capacity.placement import choose_surplus, own_pods, pods_by_zone
 from include.levers.spot_capacity.plan import (
     NODE_CLASS,
     POOL_LABEL,
@@ -48,7 +49,6 @@ from include.levers.spot_capacity.plan import (
     tolerations_of,
     zones_of,
 )
-from include.levers.workloads import Finding, is_finished
 from include.prices import Choice, choose_instance_types, load_aws_book
 
 MANAGER = "akidb-rollout"
@@ -234,47 +234,38 @@ def pods_of(world: World) -> list[Object]:
 def surroundings(world: World) -> Surroundings:
     """What the plan says of things that the lever doesn't own."""
     zones = pods_by_zone(pods_of(world), node_facts(world))
-    planned = read_drain(world, world.region.node_group.floor)
+    _, evicted = surplus_and_evicted(world, world.region.node_group.floor)
     agents = checks.readable(lambda: world.cluster.list(DAEMON_SET))
     return Surroundings(
         zones=len(zones) or None,
-        evicted=tuple(f"{drain.title(pod)} ({made_by(pod) or 'no controller'})" for pod in planned.moved),
-        unmovable=tuple(finding.reason for finding in drain_findings(world, planned)),
+        evicted=tuple(map(str, evicted)),
+        unmovable=tuple(f"{pod}: {pod.problem}" for pod in evicted if pod.problem),
         shut_out=None if agents is None else tuple(shut_out(agents)),
     )
 
 
-def read_drain(world: World, floor: int) -> drain.Drain:
-    """The drain of the node group to its floor as it would go now, once the workloads' pods have left it."""
-    nodes, pods, space = world.cluster.list(NODE), world.cluster.list(POD), world.estate.namespace
-    ours = own_pods((pod for pod in pods if pod["metadata"].get("namespace") == space), world.estate.workloads)
-    known = {(space, name_of(pod)) for pod in ours}
-    others = [p for p in pods if (p["metadata"].get("namespace"), name_of(p)) not in known and not is_finished(p)]
-    facts = {name_of(node): common.node_fact(node) for node in nodes}
-    group = [node for node in nodes if facts[name_of(node)].node_group == world.region.node_group.name]
-    rest = [node for node in nodes if node not in group and facts[name_of(node)].node_pool not in POOLS]
-    return drain.planned(group, rest, others, floor, _pools_of_others(world), volume_affinities(world, others))
+def surplus_and_evicted(world: World, floor: int) -> tuple[list[Object], list[Evicted]]:
+    """The nodes of the group beyond its floor, and the pods of others that their drain would evict."""
+    nodes, pods = world.cluster.list(NODE), world.cluster.list(POD)
+    group = [
+        n for n in nodes if (n["metadata"].get("labels") or {}).get(NODE_GROUP_LABEL) == world.region.node_group.name
+    ]
+    names = list(world.estate.workloads)
+    ours = {name_of(pod) for pod in own_pods(_in_space(pods, world.estate.namespace), names)}
+    others = [p for p in pods if not (p["metadata"].get("namespace") == world.estate.namespace and name_of(p) in ours)]
+    counts, stuck = _count(filter(evictable, others)), _count(p for p in others if evictable(p) and stays(p))
+    surplus = choose_surplus(group, counts, floor, stuck)
+    going = frozenset(map(name_of, surplus))
+    volumes = volume_terms(world.cluster.list(VOLUME_CLAIM), world.cluster.list(VOLUME))
+    return surplus, evicted_by_drain(others, nodes, going, volumes, _pools_of_others(world))
 
 
-def drain_findings(world: World, planned: drain.Drain) -> list[Finding]:
-    """What speaks against the drain, but for the pods that the settings accept."""
-    refused, agreed = drain.split(planned.moved, world.settings.accept_evictions)
-    return [*drain.lost_findings(refused), *drain.homeless_findings(drain.without(planned, agreed))]
+def _in_space(pods: Iterable[Object], namespace: str) -> list[Object]:
+    return [pod for pod in pods if pod["metadata"].get("namespace") == namespace]
 
 
-def volume_affinities(world: World, pods: Sequence[Object]) -> dict[tuple[str, str], Object]:
-    """Where each claim's volume can be used, where the credentials may read that; {} for a volume without a place."""
-    if not any(volume.get("persistentVolumeClaim") for pod in pods for volume in pod["spec"].get("volumes") or []):
-        return {}
-    claims = checks.readable(lambda: world.cluster.list(VOLUME_CLAIM)) or []
-    volumes = {name_of(v): v for v in checks.readable(lambda: world.cluster.list(VOLUME)) or []}
-    found = {}
-    for claim in claims:
-        volume = volumes.get(claim["spec"].get("volumeName", ""))
-        if volume is not None:
-            affinity = volume["spec"].get("nodeAffinity") or {}
-            found[claim["metadata"]["namespace"], name_of(claim)] = affinity.get("required") or {}
-    return found
+def _count(pods: Iterable[Object]) -> dict[str, int]:
+    return Counter(pod["spec"].get("nodeName", "") for pod in pods)
 
 
 def _pools_of_others(world: World) -> list[Object]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from include.clients.aws import AwsRefusedError
 from include.clients.kubernetes import NODE, POD
 from include.levers.common import Object, name_of
+from include.levers.spot_capacity.dependents import evictable
 from include.levers.spot_capacity.live import CORDONED, MANAGER, World, node_group
-from include.levers.spot_capacity.placement import evictable, is_ending
+from include.levers.spot_capacity.placement import is_ending
 
 
 def cordon(world: World, node: str) -> None:

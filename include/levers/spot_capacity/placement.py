@@ -24,14 +24,6 @@ def is_ending(thing: Mapping[str, Any]) -> bool:
     return bool(thing["metadata"].get("deletionTimestamp"))
 
 
-def evictable(pod: Object) -> bool:
-    """Whether a drain has to move the pod: not a DaemonSet's, not the kubelet's own, not finished."""
-    metadata = pod["metadata"]
-    daemon = any(owner["kind"] == "DaemonSet" for owner in metadata.get("ownerReferences") or [])
-    mirror = "kubernetes.io/config.mirror" in (metadata.get("annotations") or {})
-    return not (daemon or mirror or is_finished(pod))
-
-
 def is_of(pod: Mapping[str, Any], deployment: str) -> bool:
     """Whether a pod is a Deployment's own, whatever its labels say: one of its ReplicaSets made it."""
     maker = controller_of(pod)
@@ -148,12 +140,17 @@ def choose_victim(nodes: Iterable[NodeFact], pods: Sequence[Object], unusable: f
     return min(spot, key=lambda n: (-counts[n.name], n.name), default=None)
 
 
-def choose_surplus(group_nodes: Sequence[Object], system_pods: Mapping[str, int], floor: int) -> list[Object]:
-    """Node-group nodes beyond the floor: those already cordoned first, then those with fewest other pods."""
+def choose_surplus(
+    group_nodes: Sequence[Object], system_pods: Mapping[str, int], floor: int, stuck: Mapping[str, int] | None = None
+) -> list[Object]:
+    """Node-group nodes beyond the floor: those already cordoned first, then those with fewest other pods.
 
-    def order(node: Object) -> tuple[bool, int, str]:
+    Nodes with ``stuck`` pods, which a drain must not evict, are kept before all others.
+    """
+
+    def order(node: Object) -> tuple[bool, int, int, str]:
         name = str(node["metadata"]["name"])
-        return not node["spec"].get("unschedulable", False), system_pods.get(name, 0), name
+        return not node["spec"].get("unschedulable", False), (stuck or {}).get(name, 0), system_pods.get(name, 0), name
 
     return sorted(group_nodes, key=order)[: max(0, len(group_nodes) - floor)]
 

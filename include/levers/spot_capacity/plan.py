@@ -68,10 +68,10 @@ class SpotSettings(BaseModel):
     accept_do_not_disrupt: bool = Field(
         default=False, description="Go on although pods ask Karpenter not to disrupt them: they keep drifted nodes."
     )
-    accept_evictions: tuple[str, ...] = Field(
-        default=(),
-        description="Pods that may be evicted from the old nodes although they are lost, ask not to be evicted or find "
-        "no other node: namespace/name, * for any part.",
+    accept_unmovable_pods: bool = Field(
+        default=False,
+        description="Drain the old node group although it evicts pods that would be lost or find no node: the plan "
+        "names them.",
     )
     multi_arch_images: bool = Field(
         default=False, description="The workloads' images run on spot.architecture too, whatever their nodes are now."

@@ -97,7 +97,7 @@ class ScalingPrometheus(spot_world.FakePrometheus):
             return self.horizons
         if expression.startswith("count(count by (pod)"):
             return self.pods
-        if expression.startswith("min_over_time("):
+        if expression.startswith(("min_over_time(", "sum(rate(")):
             return None if self.lost else self.demand(NOW)
         return super().value(expression)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+from include.clients.access import Access
 from include.clients.aws import AwsRefusedError
 from include.clients.kubernetes import KINDS, ConflictError, Kind
 from include.clients.prometheus import Series
@@ -433,7 +434,7 @@ class FakePrometheus:
     """A healthy service by default; each attribute can be set to something else."""
 
     url = "http://prom"
-    credentials = ""
+    access = Access("http://prom")
 
     def __init__(self) -> None:
         self.requests: float | None = 1000.0

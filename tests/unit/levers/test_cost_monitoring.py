@@ -230,6 +230,30 @@ def test_projection_keeps_the_wanted_fields_only() -> None:
     live = {"a": 1, "b": [{"c": 2, "default": 3}], "more": 4}
     assert projection(live, {"a": 0, "b": [{"c": 0}], "missing": 0}) == {"a": 1, "b": [{"c": 2}]}
     assert projection([1, 2], [1]) == [1, 2]
+    assert projection([{"a": 1, "d": 2}], [{"a": 1}]) == [{"a": 1}]
+
+
+@pytest.mark.parametrize("key", ["name", "containerPort", "port", "mountPath", "topologyKey", "key", "ip", "uid"])
+def test_entries_of_others_in_a_list_with_keys_are_left_out_wherever_they_stand(key: str) -> None:
+    live = [{key: "theirs", "value": "secret"}, {key: "b", "value": 2, "default": 1}, {key: "a", "value": 1}]
+    assert projection(live, [{key: "a", "value": 0}, {key: "b", "value": 0}]) == [
+        {key: "a", "value": 1},
+        {key: "b", "value": 2},
+    ]
+
+
+def test_a_value_that_is_neither_wanted_nor_ours_is_not_shown() -> None:
+    live = {"args": ["--password=x"], "image": "theirs", "mine": 1, "same": 2}
+    wanted = {"args": ["--a"], "image": "a", "mine": 3, "same": 2}
+    assert projection(live, wanted, {"mine": 1}) == {
+        "args": "set by others", "image": "set by others", "mine": 1, "same": 2,
+    }  # fmt: skip
+    assert projection(live, wanted, None)["mine"] == "set by others"
+
+
+def test_an_entry_that_only_an_earlier_run_of_ours_wanted_is_shown() -> None:
+    live = [{"name": "a", "v": 1}, {"name": "old", "v": 2}, {"name": "theirs", "v": 3}]
+    assert projection(live, [{"name": "a", "v": 1}], live[:2]) == live[:2]
 
 
 def test_a_snapshot_keeps_its_order_through_the_ledger_and_an_older_one_is_brought_into_a_safe_order(
@@ -388,11 +412,11 @@ def test_kubecost_counts_from_its_first_answer(world: World) -> None:
     assert outcomes(world, KUBECOST) == {"kubecost_up": "unknown"}
 
 
-def test_a_panel_without_data_fails_by_name(world: World) -> None:
+def test_a_panel_without_data_is_not_known_and_named(world: World) -> None:
     world.prometheus.empty = {"max by (region) (akidb:interruption_rate:24h)"}
     stage = LEVER.plan(world.target).stages[2]
     result = judge_all(stage.gates, LEVER.observe(world.target, stage, 60, {}))[0]
-    assert result.outcome is Outcome.FAIL
+    assert result.outcome is Outcome.UNKNOWN
     assert "without data: Interruption rate: {{region}}" in result.reason
 
 
@@ -400,8 +424,18 @@ def test_totals_are_demanded_once_every_region_reports(world: World) -> None:
     of_estate = {q.expression for p in panels(world.estate) for q in p.queries if q.scope != OF_REGION}
     world.prometheus.empty = of_estate
     assert outcomes(world, DASHBOARD)["dashboard_queries_without_data"] == "pass"
-    world.prometheus.regions = set(world.estate.regions)
-    assert outcomes(world, DASHBOARD)["dashboard_queries_without_data"] == "fail"
+    world.prometheus.regions = set(world.estate.regions)  # the totals are evaluated one interval later
+    assert outcomes(world, DASHBOARD)["dashboard_queries_without_data"] == "unknown"
+    world.prometheus.empty = set()
+    assert outcomes(world, DASHBOARD)["dashboard_queries_without_data"] == "pass"
+
+
+def test_a_rule_that_is_not_loaded_fails_and_a_server_without_any_says_nothing(world: World) -> None:
+    every = world.prometheus.rules()
+    world.prometheus.rules = lambda: [r for r in every if r.name != every[0].name]  # type: ignore[method-assign]
+    assert outcomes(world, DASHBOARD)["rules_not_loaded"] == "fail"
+    world.prometheus.rules = list  # type: ignore[method-assign]
+    assert outcomes(world, DASHBOARD)["rules_not_loaded"] == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -496,6 +530,91 @@ def test_a_namespace_in_which_somebody_else_keeps_something_stays_and_is_reporte
     assert ("Deployment", OPENCOST, OPENCOST) not in world.cluster.objects
 
 
+THEIRS = [
+    ("StatefulSet", "prometheus-k8s"),
+    ("Secret", "alertmanager-main"),
+    ("PersistentVolumeClaim", "prometheus-db"),
+    ("Ingress", "grafana"),
+    ("CronJob", "backup"),
+    ("Role", "reader"),
+    ("Pod", "debug"),
+    ("PrometheusRule", "team-search-alerts"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), THEIRS)
+def test_a_namespace_goes_only_when_nothing_of_others_is_in_it_whatever_its_kind(kind: str, name: str) -> None:
+    world = World()
+    world.cluster.unserved = set()
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    world.cluster.put(
+        {"kind": kind, "metadata": {"name": name, "namespace": MONITORING}, "data": {"x": "aHVudGVyMg=="}}
+    )
+    restored = LEVER.rollback(world.target, snapshot)
+    assert [str(d) for d in restored.changed_by_others] == [
+        f"Namespace {MONITORING}: absent -> holds {kind} {name}, so it stays"
+    ]
+    assert (kind, MONITORING, name) in world.cluster.objects
+    assert [d.path for d in LEVER.verify_restored(world.target, snapshot)] == [f"Namespace {MONITORING}"]
+
+
+def test_what_the_system_puts_into_a_namespace_does_not_keep_it(world: World) -> None:
+    before, snapshot = world.cluster.state(), LEVER.snapshot(world.target)
+    world.apply_all()
+
+    def put(kind: str, name: str, **metadata: Any) -> None:
+        world.cluster.put({"kind": kind, "metadata": {"name": name, "namespace": OPENCOST, **metadata}})
+
+    put("ConfigMap", "kube-root-ca.crt")
+    put("ServiceAccount", "default")
+    put("Event", "opencost.17")
+    put("Lease", "opencost-leader")
+    put("Endpoints", OPENCOST)
+    put("EndpointSlice", "opencost-x", ownerReferences=[{"kind": "Service", "name": OPENCOST, "uid": "u"}])
+    put("ReplicaSet", "opencost-1", ownerReferences=[{"kind": "Deployment", "name": OPENCOST, "uid": "u"}])
+    put("Pod", "opencost-1-a", ownerReferences=[{"kind": "ReplicaSet", "name": "opencost-1", "uid": "u"}])
+    put("Secret", "opencost-token", annotations={"kubernetes.io/service-account.name": OPENCOST})
+    put("ConfigMap", "going", deletionTimestamp="2027-01-15T07:59:50Z")
+    assert LEVER.rollback(world.target, snapshot).changed_by_others == ()
+    assert world.cluster.state() == before
+
+
+@pytest.mark.parametrize("unknown", ["forbidden", "stale"])
+def test_a_namespace_whose_content_can_not_be_told_stays_and_is_reported(world: World, unknown: str) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    if unknown == "forbidden":
+        world.cluster.api.forbidden = {("list", "secrets")}
+    else:
+        world.cluster.api.stale = {"batch"}
+    restored = LEVER.rollback(world.target, snapshot)
+    assert {d.path for d in restored.changed_by_others} == {
+        f"Namespace {name}" for name in (OPENCOST, KUBECOST, MONITORING)
+    }
+    told = "secrets, perhaps: the right to list them is missing" if unknown == "forbidden" else "group batch does not"
+    assert told in str(restored.changed_by_others[0].after)
+    assert ("Deployment", OPENCOST, OPENCOST) not in world.cluster.objects
+
+
+def test_contents_are_asked_for_without_their_content(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    world.cluster.put({"kind": "Secret", "metadata": {"name": "s", "namespace": OPENCOST}, "data": {"x": "hunter2"}})
+    answers: list[bytes] = []
+    call = world.cluster.api.call_api
+
+    def recorded(*request: Any, **more: Any) -> Any:
+        answer = call(*request, **more)
+        answers.append(getattr(answer, "data", b""))
+        return answer
+
+    world.cluster.api.call_api = recorded  # type: ignore[method-assign]
+    LEVER.rollback(world.target, snapshot)
+    assert answers
+    assert not any(b"hunter2" in answer for answer in answers)
+
+
 def test_a_foreign_change_to_a_made_object_is_reported_and_goes_with_it(world: World) -> None:
     snapshot = LEVER.snapshot(world.target)
     world.apply_all()
@@ -564,7 +683,7 @@ def test_metric_names_and_job_of_the_dashboard_are_settings() -> None:
     estate = load_estate()
     metrics = estate.metrics.model_copy(update={"http_requests": "other_requests_total"})
     changed = dict(queries(estate.model_copy(update={"metrics": metrics}), "finops"))
-    assert "rate(other_requests_total[5m])" in changed["Cost per million requests"]
+    assert 'rate(other_requests_total{namespace="akidb"}[5m])' in changed["Cost per million requests"]
     assert 'job="finops"' in changed["CPU use"]
 
 

@@ -1035,10 +1035,12 @@ def test_the_stage_refuses_before_its_first_cordon_to_end_a_pod_for_good(world: 
         world.cluster.put(bare)
     world.writes.clear()
     stage = stage_of(world, "old_node_group")
-    with pytest.raises(Refused, match=r"no controller would replace .*data/import-3.*or name them in accept_evictions"):
+    with pytest.raises(
+        Refused, match=r"data/import-3 \(no controller\): nothing recreates it.*or set accept_unmovable_pods"
+    ):
         LEVER.apply(world.target, stage)
     assert world.writes == []
-    accepted = world.target.settings.model_copy(update={"accept_evictions": ("data/import-*",)})
+    accepted = world.target.settings.model_copy(update={"accept_unmovable_pods": True})
     LEVER.apply(replace(world.target, settings=accepted), stage)
     assert len(world.aws.instances) == 2
 
@@ -1054,7 +1056,7 @@ def drained(world: World, *pods: dict[str, Any]) -> tuple[Stage, dict[str, Any]]
 
 def test_a_pod_that_the_drain_has_left_without_a_node_fails_its_gate(world: World) -> None:
     stage, applied = drained(world, workload_pod("zookeeper-2", "zookeeper", "data", "i-5"))
-    assert applied["evicted"] == ["data/zookeeper-2"]
+    assert applied["evicted"] == ["data/zookeeper-2 (ReplicaSet zookeeper-5d7b9)"]
     assert applied["evicted_from"] == ["data/ReplicaSet zookeeper-5d7b9"]
     (gate,) = (gate for gate in stage.gates if gate.name == "evicted_pods_pending")
     good = LEVER.observe(world.target, stage, 20, applied)

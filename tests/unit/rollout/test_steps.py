@@ -84,7 +84,9 @@ def test_the_plan_that_an_approver_reads(run: Run) -> None:
     assert plan["text"] == (
         "**Reason:** cheaper\n\n### ap-northeast-1: toy\n\n- `toy size: 1 -> 3`\n\n"
         "1. size 2 (gates: health >= 0.99 ratio)\n2. size 3 (gates: health >= 0.99 ratio)\n\n"
-        "Extra cost: $2.00 a month (20%), from $10.00 to $12.00 (price book plan).\nUndo: instant."
+        "Extra cost: $2.00 a month (20%), from $10.00 to $12.00 (price book plan).\nUndo: instant.\n\n"
+        "Gates are judged 60 s after each step, over at most 1800 s of which 90% must have samples; "
+        "without data they wait 30 s."
     )
     assert len(plan["hash"]) == 12
 
@@ -130,6 +132,7 @@ def test_preflight_shows_a_lever_that_raises_as_a_failed_check(run: Run) -> None
 
 
 def test_locks_are_taken_for_all_regions_or_none(run: Run) -> None:
+    steps.make_plan(run)
     Lock(run.clients(US).leases, US, "other/run").take_over()
     with pytest.raises(LockHeld, match="other/run holds the lock"):
         steps.lock_regions(run, run.regions, APPROVED, take_over=False)
