@@ -22,7 +22,7 @@ from include.clients.kubernetes import (
     Kind,
     NotServedError,
 )
-from include.levers import common
+from include.levers import checks, common
 from include.levers.common import (
     NODE_GROUP_LABEL,
     NodeFact,
@@ -235,11 +235,12 @@ def surroundings(world: World) -> Surroundings:
     """What the plan says of things that the lever doesn't own."""
     zones = pods_by_zone(pods_of(world), node_facts(world))
     _, evicted = surplus_and_evicted(world, world.region.node_group.floor)
+    agents = checks.readable(lambda: world.cluster.list(DAEMON_SET))
     return Surroundings(
         zones=len(zones) or None,
         evicted=tuple(map(str, evicted)),
         unmovable=tuple(f"{pod}: {pod.problem}" for pod in evicted if pod.problem),
-        shut_out=tuple(shut_out(world.cluster.list(DAEMON_SET))),
+        shut_out=None if agents is None else tuple(shut_out(agents)),
     )
 
 

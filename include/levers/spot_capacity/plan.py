@@ -368,13 +368,13 @@ class Surroundings:
 
     ``zones``: in how many zones AkiDB's pods stand, None when the nodes don't say. ``evicted``: the pods that the drain
     of the old node group would evict, a line each; ``unmovable``: those among them that it must not, with the reason.
-    ``shut_out``: DaemonSets that will not run on the pools' nodes.
+    ``shut_out``: DaemonSets that will not run on the pools' nodes, None when they may not be read.
     """
 
     zones: int | None = None
     evicted: tuple[str, ...] = ()
     unmovable: tuple[str, ...] = ()
-    shut_out: tuple[str, ...] = ()
+    shut_out: tuple[str, ...] | None = ()
 
 
 def stages(
@@ -542,6 +542,8 @@ def _notes_on(around: Surroundings, live: Mapping[str, Any]) -> Iterator[str]:
             f"{' and '.join(untainted)} had no taint: all their nodes drift and are replaced, and pods of others that "
             "run there must find another node"
         )
+    if around.shut_out is None:
+        yield f"which DaemonSets don't tolerate {TAINT} is not known: the role may not list them"
     if around.shut_out:
         yield (
             f"not on the pools' nodes, for they don't tolerate {TAINT}: the pods of DaemonSets "

@@ -56,10 +56,11 @@ from include.levers.spot_capacity.plan import (
     POOLS,
     SIZE,
     TITLES,
+    constraint_of,
     queue_attributes,
     rules,
 )
-from include.levers.spot_capacity.way_back import PARTS, handed_back, value_before, way_back
+from include.levers.spot_capacity.way_back import PARTS, handed_back, is_hard, value_before, way_back
 from include.rollout.lever import Difference, NotConverged, Restored
 
 Report = list[Difference]
@@ -96,11 +97,10 @@ class Undo:
         """What an autoscaler moves, or moved before."""
         return self.snapshot.get("moving") or moving(self.world.cluster.list(POD))
 
-    def step(self, text: str, work: Callable[[Undo], object]) -> None:
-        """Do one step under the lock."""
+    def step(self, text: str, work: Callable[[Undo], str | None]) -> None:
+        """Do one step under the lock; what it gives back is what was done in place of ``text``."""
         self.world.target.fence()
-        work(self)
-        self.steps.append(text)
+        self.steps.append(work(self) or text)
 
     def report(self, path: str, was: Any, now: Any) -> None:
         """Leave a field alone and say so."""
@@ -109,6 +109,11 @@ class Undo:
     def deployments(self) -> dict[str, Object]:
         """Those of the workloads whose Deployment exists."""
         return standing(self.world, self.names)
+
+    def after(self) -> dict[str, Object]:
+        """The Deployments as they are once what is the lever's in them is set back."""
+        estate, found = self.world.estate, self.deployments()
+        return {name: way_back(estate, name, live, self.snapshot).after for name, live in found.items()}
 
 
 def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
@@ -126,8 +131,6 @@ def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
         undo.step("node class set back", _restore_node_class)
         undo.step("event rules and queue set back", _restore_feed)
         undo.step("all pods ready on what is left", _wait_end)
-    if undo.kept:
-        undo.steps.append(f"new pools left in place with what feeds them, needed by {'; '.join(undo.kept)}")
     return Restored(tuple(undo.steps), tuple(undo.others))
 
 
@@ -141,7 +144,7 @@ def _restore_capacity(undo: Undo) -> None:
     live = node_group(world)["scalingConfig"]
     need = _need(undo)
     wanted, reported = _sizes(undo, was, live, need)
-    if need.size > live["maxSize"]:
+    if need.more and need.size > live["maxSize"]:
         raise NotConverged(
             f"{world.target.region}: the pods need {need.size} nodes of {world.region.node_group.name}, its maxSize is "
             f"{live['maxSize']}: raise it or lower the replicas, then roll back again; nothing was moved"
@@ -153,7 +156,9 @@ def _restore_capacity(undo: Undo) -> None:
 
 
 def _need(undo: Undo) -> Need:
-    return need_now(undo.world, undo.deployments(), undo.idle, undo.created)
+    after = undo.after()
+    leaving = {name: deployment for name, deployment in after.items() if not is_hard(constraint_of(deployment))}
+    return need_now(undo.world, leaving, undo.idle, undo.created)
 
 
 def _lacking(undo: Undo) -> list[str]:
@@ -192,9 +197,8 @@ def _look_for_dependents(undo: Undo) -> None:
     """Who will need the pools when the workloads are set back: then the pools stay, and what feeds them."""
     world = undo.world
     if any(find(world, NODE_POOL, name) for name in undo.created):
-        found, space = undo.deployments(), world.estate.namespace
-        back = {name: way_back(world.estate, name, live, undo.snapshot).after for name, live in found.items()}
-        undo.kept = dependents(world, {(DEPLOYMENT.name, space, name): after for name, after in back.items()})
+        space = world.estate.namespace
+        undo.kept = dependents(world, {(DEPLOYMENT.name, space, name): after for name, after in undo.after().items()})
 
 
 def dependents(world: World, back: Mapping[tuple[str, str, str], Object] | None = None) -> list[str]:
@@ -293,12 +297,13 @@ def _smaller(undo: Undo) -> list[str]:
 # Pools -----------------------------------------------------------------------------------------------------------
 
 
-def _cordon_pools(undo: Undo) -> None:
+def _cordon_pools(undo: Undo) -> str | None:
     for node in _pool_nodes(undo):
         if undo.kept:
             uncordon(undo.world, node)
         else:
             cordon(undo.world, name_of(node))
+    return "nodes of the new pools still take pods" if undo.kept else None
 
 
 def _pool_nodes(undo: Undo) -> list[Object]:
@@ -320,7 +325,7 @@ def _restore_pools(undo: Undo) -> None:
             world.cluster.apply(_object(NODE_POOL, name, was), MANAGER)
 
 
-def _delete_pools(undo: Undo) -> None:
+def _delete_pools(undo: Undo) -> str | None:
     world = undo.world
     pools = {name: find(world, NODE_POOL, name) for name in undo.created}
     there = {name: pool for name, pool in pools.items() if pool is not None}
@@ -335,8 +340,11 @@ def _delete_pools(undo: Undo) -> None:
         if not _ours(pool):  # the pool is ours to remove all the same: it was not there before
             undo.report(_path("node_pools", name), None, pool["spec"])
         world.cluster.delete(NODE_POOL, name)
-    if not undo.kept and world.cluster.serves(NODE_POOL):
+    if undo.kept:
+        return f"new node pools stay, and what feeds them: needed by {'; '.join(undo.kept)}"
+    if world.cluster.serves(NODE_POOL):
         world.wait_for(lambda: _left_of_pools(undo), "deleting the new nodes")
+    return None
 
 
 def _left_of_pools(undo: Undo) -> list[str]:
@@ -348,21 +356,19 @@ def _left_of_pools(undo: Undo) -> list[str]:
     ]
 
 
-def _restore_node_class(undo: Undo) -> None:
+def _restore_node_class(undo: Undo) -> str | None:
     was, live = undo.snapshot["node_class"], find(undo.world, EC2_NODE_CLASS, NODE_CLASS)
     if live is None or live["spec"] == was:
-        return
-    if undo.kept:
+        return None
+    if undo.kept or not _ours(live):
         undo.report(_path("node_class"), was, live["spec"])
-        return
-    if not _ours(live):
-        undo.report(_path("node_class"), was, live["spec"])
-        if was is not None:
-            return
+        if undo.kept or was is not None:
+            return "node class left as it is"
     if was is not None:
         undo.world.cluster.apply(_object(EC2_NODE_CLASS, NODE_CLASS, was), MANAGER)
     else:
         undo.world.cluster.delete(EC2_NODE_CLASS, NODE_CLASS)
+    return None
 
 
 def _left_of_node_class(undo: Undo) -> list[str]:
@@ -389,24 +395,30 @@ def _object(kind: Kind, name: str, spec: Object) -> Object:
 # Queue and rules -------------------------------------------------------------------------------------------------
 
 
-def _restore_feed(undo: Undo) -> None:
+def _restore_feed(undo: Undo) -> str | None:
     queue_arn, queue = read_queue(undo.world)
     wrote = rules(undo.world.region.cluster, queue_arn)
     for name in dict.fromkeys([*undo.snapshot["rules"], *wrote]):
         _restore_rule(undo, name, wrote.get(name))
     _restore_queue(undo, queue, queue_attributes(queue_arn, undo.world.region.cluster))
+    return "event rules and queue left to the pools that stay" if undo.kept else None
 
 
 def _restore_rule(undo: Undo, name: str, wrote: Object | None) -> None:
     was, live = undo.snapshot["rules"].get(name), read_rule(undo.world, name)
     if live == was:
         return
-    if live is None or live != wrote or undo.kept:
+    if live is None or not _is_written(live, wrote) or undo.kept:
         undo.report(_path("rules", name), was, live)
     elif was is None:
         _delete_rule(undo.world, name)
     else:
         write_rule(undo.world, name, was)
+
+
+def _is_written(live: Object, wrote: Object | None) -> bool:
+    """Whether a rule is as the lever writes it, its targets perhaps not yet or no more: they are written apart."""
+    return wrote is not None and live["pattern"] == wrote["pattern"] and set(live["targets"]) <= set(wrote["targets"])
 
 
 def _delete_rule(world: World, name: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from include.clients.kubernetes import DEPLOYMENT
 from include.estate import Estate
 from include.levers.common import Object
 from include.levers.spot_capacity.live import MANAGER, TOLERATIONS, owns_tolerations, toleration_owners
@@ -43,11 +44,15 @@ class Back:
 
 def way_back(estate: Estate, name: str, live: Object, snapshot: Mapping[str, Any]) -> Back:
     """What sets a live Deployment back."""
-    now: dict[str, Any] = {"constraints": constraint_of(live), "zones": zones_of(live), "tolerations": tolerations_of(live)}
+    now: dict[str, Any] = {
+        "constraints": constraint_of(live),
+        "zones": zones_of(live),
+        "tolerations": tolerations_of(live),
+    }
     was = {part: value_before(estate, name, part, now[part], snapshot) for part in PARTS}
     domain = now["constraints"]
     ours = constraint_of(spread(estate, name, (domain or {}).get("minDomains", 0)))
-    if domain not in (None, was["constraints"], ours) and domain["whenUnsatisfiable"] == "DoNotSchedule":
+    if domain not in (was["constraints"], ours) and is_hard(domain):
         # Somebody has made the constraint theirs: its pods still need the pools, and the right to run there.
         return Back(None, live, None, _differences(name, was, now))
     target = {
@@ -60,6 +65,11 @@ def way_back(estate: Estate, name: str, live: Object, snapshot: Mapping[str, Any
     if target == now and not _is_left_over(estate, name, live, target):
         return Back(None, live, None, others)
     return _written(estate, name, live, snapshot, target, after, others)
+
+
+def is_hard(constraint: Mapping[str, Any] | None) -> bool:
+    """Whether pods with this constraint wait rather than run elsewhere."""
+    return constraint is not None and constraint["whenUnsatisfiable"] == "DoNotSchedule"
 
 
 def value_before(estate: Estate, name: str, part: str, now: Any, snapshot: Mapping[str, Any]) -> Any:
@@ -139,18 +149,26 @@ def _is_ours(entry: Mapping[str, Any]) -> bool:
 
 
 def handed_back(entries: Sequence[Object], owners: Sequence[Sequence[str]]) -> list[Object]:
-    """managedFields in which the tolerations belong to ``owners`` again, where they have an entry, not to us."""
-    handed = []
-    for entry in copy.deepcopy(list(entries)):
-        fields = entry.get("fieldsV1") or {}
-        if _is_ours(entry):
-            _drop(fields, TOLERATIONS)
-        elif [entry["manager"], entry.get("operation", "Apply")] in [list(owner) for owner in owners]:
-            for step in TOLERATIONS:
-                fields = fields.setdefault(step, {})
-        if entry.get("fieldsV1"):
-            handed.append(entry)
-    return handed
+    """managedFields in which the tolerations belong to ``owners`` again, and to us no more."""
+    handed = copy.deepcopy(list(entries))
+    for entry in filter(_is_ours, handed):
+        _drop(entry["fieldsV1"], TOLERATIONS)
+    for manager, operation in owners:
+        entry = _entry_of(handed, manager, operation)
+        fields = entry["fieldsV1"]
+        for step in TOLERATIONS:
+            fields = fields.setdefault(step, {})
+    return [entry for entry in handed if entry.get("fieldsV1")]
+
+
+def _entry_of(entries: list[Object], manager: str, operation: str) -> Object:
+    """A manager's entry; a new one where it owned nothing but what was taken over, and went with that."""
+    for entry in entries:
+        if (entry["manager"], entry["operation"]) == (manager, operation):
+            return entry
+    made = {"manager": manager, "operation": operation, "apiVersion": DEPLOYMENT.api_version}
+    entries.append({**made, "fieldsType": "FieldsV1", "fieldsV1": {}})
+    return entries[-1]
 
 
 def _drop(fields: dict[str, Any], path: Sequence[str]) -> None:

@@ -252,9 +252,8 @@ def workload_pod(name: str, app: str, namespace: str, node: str, created: str = 
 
 
 def own_pod(name: str, app: str, namespace: str, node: str) -> Object:
-    """A workload's pod with its requests."""
+    """A workload's pod, waiting where no node takes it."""
     pod = workload_pod(name, app, namespace, node)
-    pod["spec"]["containers"] = [container()]
     if not node:
         pod["status"]["phase"] = "Pending"
         pod["status"]["conditions"][0]["message"] = "0/5 nodes are available: 5 Insufficient memory."
