@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 
 MIB = Decimal(2**20)
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -14,6 +15,7 @@ _FACTORS = {suffix: Decimal(10) ** power for suffix, power in _DECIMAL.items()} 
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d{1,2})|([KMGTPE]i|[numkMGTPE])?)", re.ASCII)
 
 
+@lru_cache(maxsize=4096)  # a cluster's pods say the same few things thousands of times
 def quantity(text: str | float) -> Decimal:
     """The value in base units: cores, bytes, pieces. Raises ValueError, with the remedy, for what is none."""
     found = _QUANTITY.fullmatch(str(text))

@@ -27,7 +27,7 @@ from include.prices import PriceBookError, TooFewInstanceTypesError
 from include.rollout.lever import Check, Refused
 
 REPAIR = "repair what the message names, then start again"
-SCRAPE = "have Prometheus scrape it with the label region"
+SCRAPE = "have Prometheus scrape it with the labels region and namespace"
 EXPECTED = (
     KubernetesError,
     AwsError,
@@ -105,6 +105,11 @@ def guarded(name: str, world: AnyWorld, check: Callable[[AnyWorld], Iterator[Che
             return list(check(world))
     except EXPECTED as error:
         return [Check(name, False, str(error), REPAIR)]
+
+
+def several(world: AnyWorld, named: Mapping[str, Callable[[AnyWorld], Iterator[Check]]]) -> list[Check]:
+    """What all of these checks give, in their order; see :func:`guarded`."""
+    return [found for name, check in named.items() for found in guarded(name, world, check)]
 
 
 def reachable(world: World) -> Iterator[Check]:
@@ -225,14 +230,24 @@ def prices(world: World) -> Iterator[Check]:
 
 def request_series(world: World) -> dict[str, str]:
     """What AkiDB's requests, errors and latencies are read from, by field of the estate's metrics."""
-    metrics, region = world.estate.metrics, world.estate.matchers(world.target.region)
+    metrics, ours = world.estate.metrics, world.estate.matchers(world.target.region)
     return {
-        "http_requests": f"{metrics.http_requests}{{{region}}}",
-        "http_status_label": f'{metrics.http_requests}{{{region},{metrics.http_status_label}!=""}}',
-        "http_duration": f"{metrics.http_duration}_bucket{{{region}}}",
-        "grpc_requests": f"{metrics.grpc_requests}{{{region}}}",
-        "grpc_status_label": f'{metrics.grpc_requests}{{{region},{metrics.grpc_status_label}!=""}}',
-        "grpc_duration": f"{metrics.grpc_duration}_bucket{{{region}}}",
+        "http_requests": f"{metrics.http_requests}{{{ours}}}",
+        "http_status_label": f'{metrics.http_requests}{{{ours},{metrics.http_status_label}!=""}}',
+        "http_duration": f"{metrics.http_duration}_bucket{{{ours}}}",
+        "grpc_requests": f"{metrics.grpc_requests}{{{ours}}}",
+        "grpc_status_label": f'{metrics.grpc_requests}{{{ours},{metrics.grpc_status_label}!=""}}',
+        "grpc_duration": f"{metrics.grpc_duration}_bucket{{{ours}}}",
+    }
+
+
+def own_series(world: World) -> dict[str, str]:
+    """The requests of each workload that has matchers of its own: without any, its autoscaler would count none."""
+    region, scaling = world.target.region, world.estate.predictive_scaling
+    return {
+        f"requests of {name}": f"{world.estate.metrics.counter(protocol)}{{{world.estate.matchers(region, name)}}}"
+        for name, protocol in scaling.requests.items()
+        if world.estate.workloads[name].matchers
     }
 
 
@@ -244,5 +259,5 @@ def series_exist(world: World, selectors: Mapping[str, str]) -> Iterator[Check]:
             continue
         reason = f"Prometheus {world.prometheus.url} has no sample of {series} in the last 5 minutes"
         known = name in type(world.estate.metrics).model_fields
-        remedy = f"correct metrics.{name} in estate.yaml, or {SCRAPE}" if known else SCRAPE
+        remedy = f"correct metrics.{name} or metrics.matchers in estate.yaml, or {SCRAPE}" if known else SCRAPE
         yield Check(f"metric {name}", False, reason, remedy)

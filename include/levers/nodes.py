@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -150,16 +150,12 @@ def show_cpu(value: Decimal | None) -> str:
 
 
 def show_memory(value: Decimal | None) -> str:
-    """Bytes as a quantity: ``2Gi``, ``512Mi``, ``2G``."""
+    """Bytes as the shortest quantity that says exactly that: ``2Gi``, ``512Mi``, ``2G``."""
     if not value:
         return "none"
-    for power, unit in ((30, "Gi"), (20, "Mi"), (10, "Ki")):
-        if value % 2**power == 0:
-            return f"{int(value) // 2**power}{unit}"
-    for exponent, unit in ((9, "G"), (6, "M"), (3, "k")):
-        if value % 10**exponent == 0:
-            return f"{int(value) // 10**exponent}{unit}"
-    return f"{value.normalize():f}"
+    factors = {"Gi": 2**30, "Mi": 2**20, "Ki": 2**10, "G": 10**9, "M": 10**6, "k": 10**3}
+    exact = [f"{int(value // factor)}{unit}" for unit, factor in factors.items() if value % factor == 0]
+    return min(exact, key=len, default=f"{value.normalize():f}")
 
 
 # Room --------------------------------------------------------------------------------------------------------------
@@ -289,8 +285,3 @@ def by_node(pods: Iterable[Object]) -> dict[str, list[Object]]:
         if pod["spec"].get("nodeName"):
             found.setdefault(pod["spec"]["nodeName"], []).append(pod)
     return found
-
-
-def domains_of(rooms: Iterable[Room], key: str) -> Iterator[str]:
-    """The values that nodes have for a label, each once, sorted."""
-    yield from sorted({room.labels[key] for room in rooms if key in room.labels})

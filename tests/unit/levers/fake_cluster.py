@@ -575,7 +575,9 @@ class FakeApi:
                 live["metadata"].pop(field, None)
             live["metadata"]["managedFields"] = entries
         elif media == "application/json-patch+json":
+            live["metadata"]["resourceVersion"] = str(self._versions.get(key, 0))  # what a test may ask for
             json_patch(live, body)
+            live["metadata"].pop("resourceVersion", None)
         else:
             merge(live, body)
         self._took(live, before, manager)

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from include.clients.access import Access
 from include.estate import Estate, EstateError, load_estate
 from include.forecast.export import lost_expression, request_expression
 from include.forecast.registry import Action, Decision, Registry
@@ -541,6 +542,58 @@ def test_more_replicas_than_the_most_are_refused(world: World) -> None:
         "akidb-rest has 15 replicas, more than max_replicas 14: some would go at once -> raise max_replicas to 15 or "
         "more"
     )
+
+
+def test_a_paused_or_unfinished_deployment_is_refused_by_day_2_too(world: World) -> None:
+    world.cluster.objects["Deployment", "akidb", "akidb-rest"]["spec"]["paused"] = True
+    world.cluster.objects["Deployment", "akidb", "akidb-grpc"]["status"] |= {"replicas": 19, "updatedReplicas": 4}
+    found = failed(LEVER.preflight(world.target))
+    assert found["rollout of akidb-rest"].startswith("Deployment akidb-rest is paused: a change of its template would")
+    assert found["rollout of akidb-grpc"].startswith("Deployment akidb-grpc is in the middle of a rollout (4 of 15")
+    assert set(found) == {"rollout of akidb-rest", "rollout of akidb-grpc"}
+    assert world.writes == []
+
+
+def test_a_budget_counts_by_whatever_label_it_selects(world: World) -> None:
+    world.cluster.objects["Deployment", "akidb", "akidb-rest"]["spec"]["template"]["metadata"]["labels"]["tier"] = "a"
+    for name, selector in {
+        "akidb-rest": {"matchLabels": {"tier": "a"}},
+        "akidb-grpc": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["akidb-grpc"]}]},
+    }.items():
+        world.cluster.objects["PodDisruptionBudget", "akidb", name]["spec"]["selector"] = selector
+    assert failed(LEVER.preflight(world.target)) == {}
+
+
+def test_a_quota_below_the_most_replicas_is_refused(world: World) -> None:
+    quota = {"kind": "ResourceQuota", "metadata": {"name": "team", "namespace": "akidb"}}
+    world.cluster.put(quota | {"spec": {"hard": {"cpu": "36"}}, "status": {"used": {"cpu": "30"}}})
+    assert failed(LEVER.preflight(world.target)) == {
+        "quota of team": "ResourceQuota team leaves 6 of cpu, max_replicas 20 of each workload needs 10 -> raise the "
+        "quota for the rollout"
+    }
+
+
+@pytest.mark.parametrize(
+    ("access", "sent"),
+    [
+        (Access("", auth=("user", "secret")), "a login"),
+        (Access("", headers={"X-Scope-OrgID": "prod"}), "the headers X-Scope-OrgID"),
+        (
+            Access("", headers={"Authorization": "Bearer x"}, cert="c"),
+            "the headers Authorization and a client certificate",
+        ),
+    ],
+)
+def test_a_prometheus_that_asks_who_is_refused_unless_keda_needs_nothing(
+    world: World, access: Access, sent: str
+) -> None:
+    world.prometheus.access = access
+    assert failed(LEVER.preflight(world.target)) == {
+        "Prometheus for KEDA": f"http://prom is asked with {sent}, which KEDA's triggers and the predictor don't have "
+        "-> let prometheus_endpoint (now http://prometheus-server.monitoring.svc) name an address that answers without "
+        "them, and set endpoint_needs_no_login"
+    }
+    assert failed(LEVER.preflight(world.with_settings(endpoint_needs_no_login=True))) == {}
 
 
 # Apply ----------------------------------------------------------------------------------------------------------------
