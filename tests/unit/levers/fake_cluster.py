@@ -575,9 +575,11 @@ class FakeApi:
                 live["metadata"].pop(field, None)
             live["metadata"]["managedFields"] = entries
         elif media == "application/json-patch+json":
-            live["metadata"]["resourceVersion"] = str(self._versions.get(key, 0))  # what a test may ask for
+            # A test of the version is the way to be refused when somebody else was faster.
+            live["metadata"] |= {"resourceVersion": str(self._versions[key]), "uid": self._uids[key]}
             json_patch(live, body)
-            live["metadata"].pop("resourceVersion", None)
+            for field in ("resourceVersion", "uid"):
+                live["metadata"].pop(field, None)
         else:
             merge(live, body)
         self._took(live, before, manager)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import math
 import re
 import subprocess
 import sys
@@ -731,6 +732,18 @@ def test_replicas_that_nobody_needed_fail_once_their_time_is_over(world: World) 
     outcome, reason = judged(world, PREDICTIVE)["false_scale_ups"]
     assert outcome == "fail"
     assert "replica-steps of 15 s at most" in reason
+
+
+def test_scale_ups_are_judged_with_forecast_and_demand_for_most_of_the_stage(world: World) -> None:
+    world.apply_all()
+    stage = next(stage for stage in LEVER.plan(world.target).stages if stage.slot == PREDICTIVE)
+    figure = LEVER.observe(world.target, stage, 600, {"started_at": NOW - 600})["false_scale_ups"]
+    assert figure is not None
+    assert figure.coverage == 1.0
+    world.prometheus.added = lambda at: math.nan if at > NOW - 300 else 0.0
+    figure = LEVER.observe(world.target, stage, 600, {"started_at": NOW - 600})["false_scale_ups"]
+    assert figure is not None
+    assert figure.coverage == 0.5
 
 
 def test_a_forecast_that_comes_true_is_no_waste(world: World) -> None:
