@@ -22,7 +22,7 @@ DAY = 86_400
 EVIDENCE_SECONDS = 300  # the report's latency and error ratio cover the last five minutes
 
 
-def observe_stage(world: World, stage: Stage, window: float, applied: Mapping[str, Any]) -> dict[str, Figure | None]:
+def observe_stage(world: World, judged: Stage, window: float, applied: Mapping[str, Any]) -> dict[str, Figure | None]:
     """Every figure that the stage's gates name.
 
     Latency and notices cover the last ``window`` seconds; errors, availability and waiting pods the whole stage, so
@@ -40,7 +40,7 @@ def observe_stage(world: World, stage: Stage, window: float, applied: Mapping[st
         "availability": availability(world, stage_seconds),
         "pods_pending_too_long": _pending(world, now - stage_seconds),
         "cordon_seconds": _cordon(applied),
-        ZONES: _lost_zones(world, stage),
+        ZONES: _lost_zones(world, judged),
         STRANDED: _stranded(world, applied),
     }
 
