@@ -119,6 +119,8 @@ def test_every_region_is_promoted_after_the_canary(world: World, ledger: Ledger,
     assert snapshot is not None
     assert snapshot.figures == {
         "before": {"size": 1},
+        "estate": load_estate().slice(US).model_dump(mode="json"),
+        "order": 1,
         "settings": {"size": 2, "converge_timeout_seconds": 1800},
         "snapshot": {"size": 1},
     }
