@@ -41,6 +41,7 @@ from include.cost.guard_tasks import (
     give_verdict,
     guard_params,
     is_remedy_wanted,
+    keep_answer,
     measure_spend,
     set_cap_back,
 )
@@ -69,11 +70,12 @@ def cost_guard() -> None:
     back = set_cap_back()
     found = measure_spend()
     wanted = is_remedy_wanted(found)
+    approval = await_approval(estate, "measure_spend", keep_answer)
     cap = apply_remedy(found)
     verdict = give_verdict()
 
     # Nothing is written before the approval; the verdict comes in any case, also after a Reject.
-    back >> found >> wanted >> await_approval(estate, "measure_spend") >> cap >> verdict
+    back >> found >> wanted >> approval >> cap >> verdict
     [back, found] >> verdict
 
 

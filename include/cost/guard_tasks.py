@@ -16,7 +16,10 @@ from include.cost.validation_tasks import COSTS_VARIABLE, prometheus_clients, wi
 from include.estate import Estate, EstateError, load_estate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from include.clients.kubernetes import Cluster
+    from include.clients.storage import Storage
 
 MEASURE = "measure_spend"
 
@@ -110,6 +113,26 @@ def is_remedy_wanted(found: dict[str, Any]) -> bool:
     return bool(get_current_context()["params"]["allow_remedy"] and way and way["kind"] == "cap")
 
 
+def keep_answer(answer: Mapping[str, Any]) -> None:
+    """Keep who answered what, beside the record of the look: the approval's own task alone writes it."""
+    found = get_current_context()["ti"].xcom_pull(task_ids=MEASURE)
+    storage_at(COSTS_VARIABLE).put(_answer_key(found["key"]), json.dumps(answer, sort_keys=True, indent=1).encode())
+
+
+def _answer_key(key: str) -> str:
+    return f"{key.removesuffix('.json')}-answer.json"
+
+
+def _is_approved(storage: Storage, found: Mapping[str, Any], approvers: Sequence[str]) -> bool:
+    """Whether an approver's answer to this very remedy was kept; a state that was set by hand is none."""
+    try:
+        answer = json.loads(storage.read(_answer_key(found["key"])))
+    except FileNotFoundError:
+        return False
+    may = not approvers or answer["user_id"] in approvers
+    return bool(answer["approved"] and answer["hash"] == found["hash"] and may)
+
+
 @task(multiple_outputs=False)
 def apply_remedy(found: dict[str, Any]) -> dict[str, Any]:
     """Cap the pool's CPU limit and keep what it was; refused when the pool has changed since the look."""
@@ -119,6 +142,11 @@ def apply_remedy(found: dict[str, Any]) -> dict[str, Any]:
 
     estate, storage = load_estate(), storage_at(COSTS_VARIABLE)
     way, key = Remedy(**found["remedy"]), f"{found['key'].removesuffix('.json')}-cap.json"
+    if not _is_approved(storage, found, estate.governance.approvers):
+        raise AirflowFailException(
+            "no approver's answer to this remedy was kept: a task that was marked by hand approves nothing; clear "
+            "await_approval and have it approved. Nothing was changed"
+        )
     cluster = cluster_of(way.region, estate)
     try:
         # Kept before the first write, and never replaced: a retry would take the guard itself for the owner.

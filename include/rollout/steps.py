@@ -347,9 +347,7 @@ def judge_gates(run: Run, region: str, slot: str) -> dict[str, Any] | None:
     for result in results:
         log.info("%s: %s: %s", region, result.outcome.value, result.reason)
     outcome = overall(results)
-    # A gate that is judged again has waited already: what is known now counts.
-    wait_until = soaked_at + dt.timedelta(seconds=settings.gate_wait_seconds)
-    if outcome is Outcome.UNKNOWN and run.clock() < wait_until:
+    if outcome is Outcome.UNKNOWN and run.clock() < soaked_at + dt.timedelta(seconds=settings.gate_wait_seconds):
         return None
     row = {"slot": slot, "title": stage.title, "outcome": outcome.value, "results": flow.results_json(results)}
     record = run.record(region, Step.GATE, row | ({"problem": problem} if problem else {}))
@@ -388,9 +386,11 @@ def check_ours(run: Run, region: str) -> None:
     stands = run.ledger.touched(run.chain(), run.regions)
     for place in run.regions:
         records = flow.attempt(run.records(place))
-        written, undone = last(records, Step.TOUCH), last(records, Step.UNDO)
-        if written is not None and undone is None and place not in stands:
-            raise Refused(f"{place}: {undone_by(run, place)} has undone this run's change; nothing more is done")
+        if last(records, Step.UNDO) is not None:
+            raise Refused(f"{place}: this run was rolled back there; trigger a new run")
+        if last(records, Step.TOUCH) is not None and place not in stands:
+            other = undone_by(run, place) or "another run"
+            raise Refused(f"{place}: {other} has undone this run's change; nothing more is done")
 
 
 def decide(run: Run) -> dict[str, Any]:
@@ -413,20 +413,25 @@ def decide(run: Run) -> dict[str, Any]:
 
 def _look_again(run: Run) -> flow.Decision:
     """What the live world says of a promotion: the change is still this run's, and its plan has nothing left to do."""
-    reasons, unknown = [], []
-    for region in run.regions:
-        try:
-            check_ours(run, region)
-            left = run.lever.plan(run.target(region)).differences
-        except Refused as error:
-            reasons.append(str(error))
-        except Exception as error:  # noqa: BLE001 - what can't be read is neither promoted nor undone
-            unknown.append(f"{region}: the plan can't be made again ({type(error).__name__}: {error})")
-        else:
-            if left:
-                shown = "; ".join(str(difference) for difference in left)
-                reasons.append(f"{region}: every gate passed, but the plan is not fulfilled: {shown}")
-    return flow.Decision(tuple(reasons), tuple(unknown) if not reasons else ())
+    with ThreadPoolExecutor(max_workers=max(1, len(run.regions))) as pool:
+        found = list(pool.map(lambda region: _against_promotion(run, region), run.regions))
+    reasons = tuple(reason for decision in found for reason in decision.reasons)
+    unknown = tuple(line for decision in found for line in decision.unknown)
+    return flow.Decision(reasons, () if reasons else unknown)
+
+
+def _against_promotion(run: Run, region: str) -> flow.Decision:
+    try:
+        check_ours(run, region)
+        left = run.lever.plan(run.target(region)).differences
+    except Refused as error:
+        return flow.Decision((str(error),))
+    except Exception as error:  # noqa: BLE001 - what can't be read is neither promoted nor undone
+        return flow.Decision(unknown=(f"{region}: the plan can't be made again ({type(error).__name__}: {error})",))
+    if not left:
+        return flow.Decision()
+    shown = "; ".join(str(difference) for difference in left)
+    return flow.Decision((f"{region}: every gate passed, but the plan is not fulfilled: {shown}",))
 
 
 def promote(run: Run) -> None:

@@ -18,7 +18,11 @@ top. What the engine does for a lever:
 - ``target.clients`` is :class:`Clients`; ``target.fence()`` raises when the lock was taken over.
 - Change window, connections, ledger and lock are the engine's to check; ``lever.preflight`` checks the rest.
 - ``apply``: Refused and NotConverged stop the run, which is then rolled back; anything else is retried twice.
-- ``observe`` may raise or return None while a source is away: the gate waits up to ``gate_wait_seconds`` for it.
+- ``observe`` may raise or return None while a source is away: the gate waits up to ``gate_wait_seconds`` for it. What
+  is unknown then is rolled back if the gate is for the service's safety; else the run ends red, keeps change and locks,
+  and may be judged again by clearing the gate's task.
+- A task's limit follows the run's ``converge_timeout_seconds``; undoing is retried for at least 15 minutes.
+- The approval's answer goes from its task into the ledger: no state that is set by hand, and no XCom, approves.
 
 With an invalid estate every DAG still loads: a rollout with one failing task that shows what is wrong, the rollback
 whole, as it can work from the slices of the estate in the ledger's snapshots.
@@ -237,6 +241,10 @@ class Engine:
             raise Refused(f"{reason}; and no snapshot in the ledger holds a slice of the estate to work from")
         return estate
 
+    def keep_answer(self, answer: Mapping[str, Any]) -> None:
+        """Put an approval's answer on record."""
+        steps.record_answer(self.run(), answer)
+
 
 @dataclass(frozen=True)
 class _Named:
@@ -386,7 +394,7 @@ def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | 
     preflight = _task(engine, steps.check_preflight)
     plan = _task(engine, steps.make_plan)
     real = _task(engine, is_real_run, decorator=task.short_circuit, ignore_downstream_trigger_rules=False)
-    approval = await_approval(engine, "make_plan")
+    approval = await_approval(estate, "make_plan", engine.keep_answer)
     lock = _task(engine, take_locks).as_setup()
     confirm = _task(engine, steps.confirm_unchanged)
     decide = _task(engine, choose_ending, decorator=task.branch, trigger_rule=TriggerRule.ALL_DONE)
@@ -498,15 +506,15 @@ def _undo(engine: Engine, region: str) -> tuple[Any, Any]:
 
 
 class PlanApproval(ApprovalOperator):
-    """An approval whose answer goes into the ledger, with the hash of the plan that was shown.
+    """An approval that hands its answer, with the hash of the plan that was shown, to ``keep``.
 
     Neither a state that somebody sets by hand nor an XCom that somebody writes is an answer: this task alone receives
-    what a respondent chose, and the ledger takes it from here.
+    what a respondent chose, and whoever writes afterwards reads what was kept.
     """
 
-    def __init__(self, *, engine: Engine, plan_task: str, **arguments: Any) -> None:
+    def __init__(self, *, plan_task: str, keep: Callable[[Mapping[str, Any]], None], **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._engine = engine
+        self._keep = keep
         self._plan_task = plan_task
 
     def execute(self, context: Any) -> Any:
@@ -523,22 +531,22 @@ class PlanApproval(ApprovalOperator):
         if "error" not in event:
             user = event["responded_by_user"] or {}
             answer = {"approved": event["chosen_options"] == [self.APPROVE], "hash": shown}
-            steps.record_answer(self._engine.run(), answer | {"user": user.get("name"), "user_id": user.get("id")})
+            self._keep(answer | {"user": user.get("name"), "user_id": user.get("id")})
         return super().execute_complete(context, event)
 
 
-def await_approval(engine: Engine, plan_task: str) -> Any:
+def await_approval(estate: Estate | None, plan_task: str, keep: Callable[[Mapping[str, Any]], None]) -> Any:
     """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject.
 
-    Without an estate anybody may answer in the form; who may approve is then checked when the locks are taken.
+    ``keep`` is given the answer: ``approved``, ``hash`` of the plan that was shown, ``user`` and ``user_id``. Without
+    an estate anybody may answer in the form: who may approve is then checked when the locks are taken.
     """
-    estate = engine.estate
     plan = f"ti.xcom_pull(task_ids='{plan_task}')"
     people = [{"id": name, "name": name} for name in estate.governance.approvers] if estate else []
     timeout = estate.windows.approval_timeout_seconds if estate else APPROVAL_TIMEOUT
     return PlanApproval(
-        engine=engine,
         plan_task=plan_task,
+        keep=keep,
         task_id="await_approval",
         subject=f"{{{{ dag.dag_id }}}}: approve plan {{{{ {plan}['hash'] }}}}?",
         body=f"Plan {{{{ {plan}['hash'] }}}}\n\n{{{{ {plan}['text'] }}}}",
@@ -562,10 +570,12 @@ def take_locks(run: Run) -> None:
 
 
 def choose_ending(run: Run) -> list[str]:
-    """Promote, or roll back the touched regions."""
+    """Promote, roll back the touched regions, or leave everything as it is while a gate is unknown."""
     decision = steps.decide(run)
     if decision["promote"]:
         return ["promote"]
+    if decision.get("unknown"):
+        return []
     return [f"rollback.{group_id(region)}.undo_changes" for region in decision["touched"]]
 
 
@@ -631,7 +641,7 @@ def roll_back(clients: ClientsFactory | None = None, estate: Estate | None = Non
     engine = Engine(estate, None, clients or clients_for, problem)
     find = _task(engine, rollback.find_changes)
     choose = _task(engine, choose_path, decorator=task.branch)
-    approval = await_approval(engine, "find_changes")
+    approval = await_approval(estate, "find_changes", engine.keep_answer)
     lock = _task(engine, take_locks_over, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS).as_setup()
     # A task of its own: what follows a setup directly may not also run after a failure, as verify must.
     regions = _task(engine, rollback.list_regions)

@@ -85,6 +85,15 @@ def test_an_approved_cap_is_applied_and_set_back_by_hand(
     assert cluster.writes == ["apply 48", "apply 200", "hand back ['akidb-rollout']"]
 
 
+def test_an_approval_that_was_marked_by_hand_caps_nothing(
+    world: Table, run_dag: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = use(monkeypatch, spike())
+    run = run_dag(new_dag(), LOOK | {"allow_remedy": True}, marked="await_approval")
+    assert (run.state, run.tasks["apply_remedy"]) == ("failed", "failed")
+    assert cluster.writes == []
+
+
 def test_a_rejected_cap_changes_nothing(world: Table, run_dag: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = use(monkeypatch, spike())
     run = run_dag(new_dag(), LOOK | {"allow_remedy": True}, answer="Reject")
