@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from include.estate import Estate
 from include.rollout import flow
 from include.rollout.gates import Outcome, judge_all, overall
 from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Record, Step, last
-from include.rollout.lever import Check, Json, Lever, Plan, Refused, Target
+from include.rollout.lever import Check, Json, Lever, Plan, Refused, Target, within
 from include.rollout.lock import Lock, LockHeld
 from include.rollout.settings import RolloutSettings, build
 
@@ -85,11 +86,26 @@ class Run:
         """The region's lock as this run sees it."""
         return Lock(self.clients(region).leases, region, self.holder, self.clock)
 
-    def target(self, region: str, settings: Mapping[str, Any] | None = None) -> Target:
-        """Where the lever acts; its settings come from the form, or from ``settings`` of an earlier run."""
-        lever_settings = build(self.lever.settings_type, self.params if settings is None else settings, self.estate)
-        fence = self.lock(region).assert_held
-        return Target(region, self.estate, self.run_id, lever_settings, self.clients(region), fence)
+    def begin(self, region: str, step: str) -> Lock:
+        """The region's lock, on which ``step`` alone writes from now on: an older try or step of this run does not."""
+        lock = self.lock(region)
+        lock.begin(f"{step} {uuid.uuid4().hex}")
+        return lock
+
+    def target(self, region: str, lock: Lock | None = None) -> Target:
+        """Where the lever acts, with the settings of the form; ``lock`` is that of a step that writes."""
+        settings = build(self.lever.settings_type, self.params, self.estate)
+        fence = (lock or self.lock(region)).assert_held
+        return Target(region, self.estate, self.run_id, settings, self.clients(region), fence)
+
+    def target_of(self, snapshot: Record, lock: Lock | None = None) -> Target:
+        """Where the lever acts to undo: settings and slice of the estate are those that the snapshot was taken with."""
+        region = snapshot.region
+        kept = snapshot.figures.get("estate")
+        estate = Estate.from_slice(kept, self.estate) if kept else self.estate
+        settings = build(self.lever.settings_type, snapshot.figures["settings"], estate)
+        fence = (lock or self.lock(region)).assert_held
+        return Target(region, estate, self.run_id, settings, self.clients(region), fence)
 
     def seconds_since(self, start: dt.datetime) -> float:
         """Seconds since ``start``, to the tenth."""
@@ -166,7 +182,8 @@ def answer_on_record(run: Run) -> Mapping[str, Any] | None:
     return None if record is None else record.figures
 
 
-def _check_approval(run: Run, approval: Mapping[str, Any] | None) -> None:
+def check_approval(run: Run, approval: Mapping[str, Any] | None) -> None:
+    """Raise Refused unless somebody who may has approved the very plan that is on record."""
     offered = [record.figures["hash"] for record in run.records(WHOLE_RUN) if record.step == Step.PLAN]
     if problem := flow.approval_problem(approval, offered, run.estate.governance.approvers):
         raise Refused(f"{problem}. Nothing is written without an approval of the plan")
@@ -180,7 +197,7 @@ def lock_regions(run: Run, regions: Sequence[str], approval: Mapping[str, Any] |
     """
     # A rollout's parameters may hold any name: only a rollback, which takes over, knows emergencies.
     if not (take_over and run.params.get("emergency")):
-        _check_approval(run, approval)
+        check_approval(run, approval)
     for region in regions if not take_over else ():
         if (other := undone_by(run, region)) is not None:
             raise Refused(f"{region}: {other} has undone this run's change; trigger a new run")
@@ -205,12 +222,12 @@ def lock_regions(run: Run, regions: Sequence[str], approval: Mapping[str, Any] |
 
 
 def release_locks(run: Run) -> None:
-    """Give up the locks of this run; a run that waits for people keeps them all, beyond its end."""
-    if flow.waits_for_people(run.records(WHOLE_RUN)) and run.ledger.touched(run.chain(), run.regions):
-        for region in run.regions:
-            run.lock(region).keep()
-    else:
-        unlock_regions(run, run.regions)
+    """Give up the locks of this run; one that waits for people keeps those where its change stands, beyond its end."""
+    waits = flow.waits_for_people(run.records(WHOLE_RUN))
+    kept = run.ledger.touched(run.chain(), run.regions) if waits else []
+    for region in kept:
+        run.lock(region).keep()
+    unlock_regions(run, [region for region in run.regions if region not in kept])
 
 
 def unlock_regions(run: Run, regions: Sequence[str]) -> None:
@@ -253,6 +270,9 @@ def take_snapshot(run: Run, region: str) -> None:
         raise NotWanted(f"{region} is not selected")
     if run.ledger.snapshot(run.chain(region)) is not None:
         return
+    if flow.waits_for_people(run.records(WHOLE_RUN)):
+        # Judged again: the lock was given up where nothing was written yet.
+        run.lock(region).acquire(run.run_ended)
     check_ours(run, region)
     target = run.target(region)
     # Hours may lie between the confirmation and this region's turn: the canary soaked first.
@@ -261,7 +281,14 @@ def take_snapshot(run: Run, region: str) -> None:
         raise Refused(f"{region}: its plan was not confirmed; trigger a new run")
     if message := flow.changed_since([approved], [run.lever.plan(target)]):
         raise Refused(message)
+    put_snapshot(run, target)
+
+
+def put_snapshot(run: Run, target: Target) -> None:
+    """Put the snapshot of a region on record, with all that its undo needs; an unfinished run's stays the origin."""
+    region = target.region
     figures = {"before": run.lever.evidence(target), "settings": target.settings.model_dump(mode="json")}
+    figures["estate"] = run.estate.slice(region).model_dump(mode="json")
     unfinished = run.ledger.unfinished(run.lever.name, region)
     if unfinished is None:
         links = dict(run.links)
@@ -282,9 +309,10 @@ def apply_stage(run: Run, region: str, slot: str) -> dict[str, str]:
         raise OnRecord(f"{region}: nothing more is written while a gate is unknown: {'; '.join(waiting)}")
     flow.check_may_apply(region, slot, by_region)
     check_ours(run, region)
+    lock = run.begin(region, slot)
     run.record(region, Step.TOUCH, {"slot": slot, "title": stage.title})
     started = run.clock()
-    figures = run.lever.apply(run.target(region), stage)
+    figures = run.lever.apply(run.target(region, lock), stage)
     soak_until = (run.clock() + dt.timedelta(seconds=run.settings.soak_seconds)).isoformat()
     row = {"slot": slot, "title": stage.title, "seconds": run.seconds_since(started), "soak_until": soak_until}
     run.record(region, Step.APPLIED, row | {"figures": figures})
@@ -345,11 +373,8 @@ def undone_by(run: Run, region: str) -> str | None:
     ours = run.chain(region)
     if last(flow.attempt(run.records(region)), Step.TOUCH) is None:
         return None
-    for record in reversed(run.ledger.history(run.lever.name, region)):
-        undoes = record.step in {Step.UNDO, Step.RESTORED} and record.links.get("restores") == ours.path
-        if undoes and record.chain != ours:
-            return f"{record.dag_id}/{record.run_id}"
-    return None
+    other = run.ledger.undone_by(ours)
+    return None if other is None else f"{other.dag_id}/{other.run_id}"
 
 
 def check_ours(run: Run, region: str) -> None:
@@ -449,11 +474,13 @@ def own_snapshot(run: Run, region: str) -> Record:
 
 def undo_changes(run: Run, region: str, snapshot: Record) -> None:
     """Set a region back to a snapshot, of this run or of an earlier one."""
-    run.lock(region).assert_held()
+    # A lease that somebody's rollback of another lever took over and gave back is free: an undo may take it again.
+    run.lock(region).acquire(run.run_ended)
     restores = snapshot.chain.path
     run.record(region, Step.UNDO, {"run": f"{snapshot.dag_id}/{snapshot.run_id}"}, restores=restores)
+    lock = run.begin(region, Step.UNDO)
     started = run.clock()
-    restored = run.lever.rollback(run.target(region, snapshot.figures["settings"]), snapshot.figures["snapshot"])
+    restored = run.lever.rollback(run.target_of(snapshot, lock), snapshot.figures["snapshot"])
     figures = {
         "seconds": run.seconds_since(started),
         "steps": list(restored.steps),
@@ -466,18 +493,22 @@ def undo_changes(run: Run, region: str, snapshot: Record) -> None:
 
 def verify_restored(run: Run, region: str, snapshot: Record) -> None:
     """Compare the live fields with the snapshot, put the result on record. Raises OnRecord with what is not back."""
-    records = flow.attempt(run.records(region))
-    undone = last(records, Step.UNDONE)
-    others = undone.figures["paths_of_others"] if undone else []
-    target = run.target(region, snapshot.figures["settings"])
+    restores = snapshot.chain.path
+    records = [r for r in flow.attempt(run.records(region)) if r.links.get("restores") == restores]
+    undo, undone = last(records, Step.UNDO), last(records, Step.UNDONE)
+    paths = undone.figures["paths_of_others"] if undone else []
+    others = undone.figures["changed_by_others"] if undone else []
+    target = run.target_of(snapshot)
     found = run.lever.verify_restored(target, snapshot.figures["snapshot"])
-    remaining = [str(difference) for difference in found if difference.path not in others]
-    undo = last(records, Step.UNDO)
-    figures: dict[str, Json] = {"complete": not remaining, "remaining": remaining, "after": evidence(run, target)}
+    remaining = [str(difference) for difference in found if not within(difference.path, paths)]
+    # Only after an undo: what could not even be tried is not for a tick in a form to close.
+    accepted = bool(run.params.get("accept") and undone and (remaining or others))
+    figures: dict[str, Json] = {"complete": not remaining, "remaining": remaining, "others": others}
+    figures |= {"accepted": accepted, "after": evidence(run, target)}
     if undo is not None:
         figures["seconds"] = run.seconds_since(dt.datetime.fromisoformat(undo.time))
-    run.record(region, Step.RESTORED, figures, restores=snapshot.chain.path)
-    if remaining:
+    run.record(region, Step.RESTORED, figures, restores=restores)
+    if remaining and not accepted:
         command = flow.rollback_command(run.lever.name, [region])
         raise OnRecord(f"{region} is not restored: {'; '.join(remaining)}. Next: {command}")
 

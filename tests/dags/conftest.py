@@ -135,6 +135,11 @@ def quick_polls() -> Iterator[None]:
         time.sleep = sleep
 
 
+def _shown_id(ti: Any) -> str:
+    """The task's id, and for a mapped one what the interface shows in place of its index."""
+    return ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.rendered_map_index or ti.map_index}]"
+
+
 @contextlib.contextmanager
 def existing_run(run_id: str | None) -> Iterator[None]:
     """``dag.test()`` always makes a new run: let it go on with one whose tasks were cleared, as a scheduler does."""
@@ -174,7 +179,7 @@ def _finished(run: Any) -> Finished:
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        tasks = {ti.task_id: str(ti.state) for ti in run.get_task_instances(session=session)}
+        tasks = {_shown_id(ti): str(ti.state) for ti in run.get_task_instances(session=session)}
         query = XComModel.get_many(run_id=run.run_id, dag_ids=run.dag_id, task_ids="verdict", key="verdict")
         found = session.execute(query).scalars().first()
         verdict = XComModel.deserialize_value(found) if found else {}

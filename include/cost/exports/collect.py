@@ -26,6 +26,8 @@ from include.estate import Estate
 SOURCE = "aws"
 MEMORY_LIMIT = "1100MB"  # of DuckDB; with Python, Arrow and one chunk in flight the process stays below 2 GiB
 THREADS = 2
+MOST_HOURS = 12  # of a day
+_LENGTH = "ChargePeriodEnd - ChargePeriodStart"
 
 
 @dataclass
@@ -148,6 +150,7 @@ class _Run:
         self._numbered = [(source, number) for number, source in enumerate(sources) if source]
         self._folder = folder
         self._made = made
+        self._hourly_days: set[dt.date] = set()
         self._bounds: tuple[dt.date, dt.date] | None = None  # first and last day of the files
         self._has_superseded = False
         self._aside_by_day: dict[dt.date | None, int] = defaultdict(int)
@@ -169,6 +172,7 @@ class _Run:
         dropped = rules.make_dropped(self._connection, relation, len(ranks) > 1, self._has_superseded)
         self._set_aside(relation, dropped)
         kept = f"(SELECT *, '{SOURCE}' AS source FROM {self._billed(relation, dropped)})"
+        self._hourly_days |= self._find_hourly_days(kept)
         facts = self._facts(kept)
         self._made.facts += facts
         self._made.paths += write.write_days(self._connection, kept, facts, self._folder)
@@ -211,7 +215,7 @@ class _Run:
         estate = self._estate
         traced = {"x_SourceFile", "x_SourceRow"}
         content = ", ".join(quoted(name) for name in COLUMNS if name not in traced)
-        hourly = "ChargeCategory = 'Usage' AND ChargePeriodEnd - ChargePeriodStart <= INTERVAL 1 HOUR"
+        hourly = f"ChargeCategory = 'Usage' AND {_LENGTH} > INTERVAL 0 HOUR AND {_LENGTH} <= INTERVAL 1 HOUR"
         hour = "CAST(1 AS UBIGINT) << date_part('hour', ChargePeriodStart)"
         rows = self._connection.execute(
             f"SELECT day, {component_sql(estate)} AS component, count(*), sum(BilledCost), "
@@ -255,12 +259,26 @@ class _Run:
             content=hashlib.sha256(digest.encode()).hexdigest(),
         )
 
+    def _find_hourly_days(self, kept: str) -> set[dt.date]:
+        """Days of which the bill tells hours apart: most of their hours have hourly usage, or most usage is hourly.
+
+        One hourly row, such as a late correction, doesn't make an hourly bill of a daily one.
+        """
+        hourly, daily = f"{_LENGTH} <= INTERVAL 1 HOUR", f"{_LENGTH} > INTERVAL 1 HOUR"
+        rows = self._connection.execute(
+            f"SELECT day FROM {kept} WHERE ChargeCategory = 'Usage' AND {_LENGTH} > INTERVAL 0 HOUR "
+            f"AND {_LENGTH} <= INTERVAL 25 HOUR GROUP BY day "
+            f"HAVING count(*) FILTER ({hourly}) > count(*) FILTER ({daily}) "
+            f"OR count(DISTINCT date_part('hour', ChargePeriodStart)) FILTER ({hourly}) >= {MOST_HOURS}"
+        ).fetchall()
+        return {day for (day,) in rows}
+
     def _missing(self, day: dt.date, hours: int, files: Sequence[SourceFile]) -> tuple[int, ...]:
         """Hours without hourly usage, of a day that has some and is complete: others are before and after it.
 
         A delivery holds its billing period from the first hour, and a day that ended a day before it was written.
         """
-        if not hours or self._bounds is None:
+        if not hours or self._bounds is None or day not in self._hourly_days:
             return ()
         first, last = self._bounds
         if all(file.delivery for file in files):

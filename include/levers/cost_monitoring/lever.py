@@ -23,6 +23,7 @@ class CostMonitoring:
     name = plan.NAME
     slots = plan.SLOTS
     settings_type = plan.MonitoringSettings
+    undo_after: tuple[str, ...] = ()
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now

@@ -8,8 +8,8 @@ from typing import Any
 
 from include.levers.common import node_facts
 from include.levers.spot_capacity import apply, observe, plan, preflight, restore
-from include.levers.spot_capacity.live import World, read_live
-from include.prices import TooFewInstanceTypesError, choose_instance_types, load_aws_book
+from include.levers.spot_capacity.live import World, instance_types, read_live
+from include.prices import TooFewInstanceTypesError, load_aws_book
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target
 
@@ -24,6 +24,7 @@ class SpotCapacity:
     name = plan.NAME
     slots = (*plan.STEPS, plan.DRILL, plan.OLD_NODE_GROUP)
     settings_type = plan.SpotSettings
+    undo_after: tuple[str, ...] = ("predictive_scaling",)
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
@@ -37,7 +38,7 @@ class SpotCapacity:
         world = self._world(target)
         book = load_aws_book(target.estate)
         try:
-            choices = choose_instance_types(book, target.region, target.estate.spot)
+            choices = instance_types(world)
         except TooFewInstanceTypesError as error:
             raise Refused(str(error)) from error
         live, nodes = read_live(world), node_facts(world)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from include.clients.aws import AwsRefusedError
 from include.clients.kubernetes import EC2_NODE_CLASS, NODE_CLAIM, NODE_POOL
 from include.levers import common
-from include.levers.common import NodeFact, Object, deployments, node_facts
+from include.levers.common import NodeFact, Object, deployments, node_facts, spot_prices
 from include.levers.spot_capacity.plan import NODE_CLASS, POOLS, SpotSettings, constraint_of, rules
+from include.prices import Choice, choose_instance_types, load_aws_book
 
 MANAGER = "akidb-rollout"
 CORDONED = "akidb.io/cordoned-by"  # annotation: this cordon is ours to lift
@@ -92,6 +93,16 @@ def node_group(world: World) -> Object:
     )
     group: Object = answer["nodegroup"]
     return group
+
+
+def instance_types(world: World) -> list[Choice]:
+    """The instance types that the pools may use, at EC2's own spot prices where the price book has none of the region.
+
+    Raises TooFewInstanceTypesError with what each filter removed.
+    """
+    book, region = load_aws_book(world.estate), world.target.region
+    quoted = {} if book.knows_spot(region) else spot_prices(world, book.instance_types())
+    return choose_instance_types(book, region, world.estate.spot, quoted)
 
 
 # Nodes and pods --------------------------------------------------------------------------------------------------

@@ -17,8 +17,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.estate import Estate
-from include.levers.common import SPREAD, NodeFact, Object, cores, mebibytes, node_price, total
+from include.levers.common import SPREAD, NodeFact, Object, node_price, total
 from include.prices import AwsBook, Choice, usd_month
+from include.quantities import cores, mebibytes
 from include.rollout.gates import Comparison, Gate
 from include.rollout.lever import Difference, Plan, Stage, Undo
 from include.rollout.settings import LONGEST_CONVERGENCE
@@ -57,6 +58,17 @@ class SpotSettings(BaseModel):
     )
     accept_stranded_commitments: bool = Field(
         default=False, description="Go on although Reserved Instances or Savings Plans would be paid for and not used."
+    )
+    accept_do_not_disrupt: bool = Field(
+        default=False, description="Go on although pods ask Karpenter not to disrupt them: they keep drifted nodes."
+    )
+    accept_evictions: tuple[str, ...] = Field(
+        default=(),
+        description="Pods that may be evicted from the old nodes although they are lost, ask not to be evicted or find "
+        "no other node: namespace/name, * for any part.",
+    )
+    multi_arch_images: bool = Field(
+        default=False, description="The workloads' images run on spot.architecture too, whatever their nodes are now."
     )
     converge_timeout_seconds: int = Field(
         gt=0,
@@ -353,7 +365,8 @@ def pods_per_node(estate: Estate, cpu: float, memory_mib: float) -> int:
     """How many AkiDB pods fit a node with this allocatable, counted with the largest request of the workloads."""
     requests = [w.requests for w in estate.workloads.values()]
     return min(
-        int(cpu // max(cores(r.cpu) for r in requests)), int(memory_mib // max(mebibytes(r.memory) for r in requests))
+        int(Decimal(str(cpu)) // max(cores(r.cpu) for r in requests)),
+        int(Decimal(str(memory_mib)) // max(mebibytes(r.memory) for r in requests)),
     )
 
 
@@ -420,6 +433,16 @@ def _notes(
         f"steps {asked} become {given} of the pods: {settings.domains} domains need at least {settings.domains} nodes",
         f"{group.floor} nodes of {group.name} stay for system pods: they cost money and don't count in the share",
         "adding the spread constraint restarts every AkiDB pod once; a rollback does so again",
+        _expiry(estate.spot.expire_after),
         "the cost after is a forecast: each domain on its cheapest type at the book's spot price",
         *book.assumptions,
+    )
+
+
+def _expiry(expire_after: str) -> str:
+    if expire_after == "Never":
+        return "new nodes don't expire: they are replaced when they drift, as many at once as the pools' budgets allow"
+    return (
+        f"nodes expire {expire_after} after their birth, those of one step within the same hour: pools' budgets don't "
+        "hold expiry back, only PodDisruptionBudgets do; spot.expire_after Never leaves it to drift"
     )

@@ -24,10 +24,8 @@ from include.levers.spot_capacity.plan import (
     SPREAD,
     SpotSettings,
     balanced,
-    cores,
     differences,
     domain_cost,
-    mebibytes,
     node_class,
     node_pools,
     pool_of,
@@ -38,6 +36,7 @@ from include.levers.spot_capacity.plan import (
 from include.prices import choose_instance_types, load_aws_book
 from include.rollout.gates import Figure, Outcome, judge_all
 from include.rollout.lever import Check, Difference, NotConverged, Plan, Refused, Stage, Undo
+from tests.unit.levers.fake_cluster import Crashed, crash_at
 from tests.unit.levers.spot_world import NOW, QUEUE_ARN, REGION, World, budget, workload_pod
 
 LEVER = SpotCapacity(now=lambda: NOW)
@@ -119,7 +118,7 @@ def test_the_pools_differ_in_capacity_and_domains_only(world: World) -> None:
     assert requirement(spot, "kubernetes.io/arch") == ["arm64"]
     for pool in pools.values():
         assert pool["spec"]["limits"] == {"cpu": "200", "memory": "400Gi"}
-        assert pool["spec"]["template"]["spec"]["expireAfter"] == "168h"
+        assert pool["spec"]["template"]["spec"]["expireAfter"] == "Never"
         assert pool["spec"]["disruption"]["consolidateAfter"] == "30s"
         # What is not hashed may change without replacing every node: the domains must not be template labels.
         assert "metadata" not in pool["spec"]["template"]
@@ -160,11 +159,6 @@ def test_a_policy_is_compared_by_what_it_says() -> None:
 
 
 # Money -----------------------------------------------------------------------------------------------------------
-
-
-def test_quantities() -> None:
-    assert [cores(q) for q in ("1", "500m", "7910m")] == [1.0, 0.5, 7.91]
-    assert [mebibytes(q) for q in ("2Gi", "512Mi", "1024Ki", "1048576")] == [2048.0, 512.0, 1.0, 1.0]
 
 
 def test_a_missing_price_is_never_zero() -> None:
@@ -212,6 +206,16 @@ def test_the_plan_from_the_start(world: World) -> None:
     assert paths[-2:] == ["NodeGroup minSize", "NodeGroup desiredSize"]
     assert len(paths) == 15
     assert world.writes == []
+
+
+def test_the_plan_says_when_nodes_end(world: World) -> None:
+    assert "new nodes don't expire: they are replaced when they drift" in " ".join(LEVER.plan(world.target).notes)
+    world.with_estate(spot=world.estate.spot.model_copy(update={"expire_after": "168h"}))
+    (said,) = (note for note in LEVER.plan(world.target).notes if "expire" in note)
+    assert said == (
+        "nodes expire 168h after their birth, those of one step within the same hour: pools' budgets don't hold expiry "
+        "back, only PodDisruptionBudgets do; spot.expire_after Never leaves it to drift"
+    )
 
 
 def test_two_plans_of_one_world_agree_and_survive_json(world: World) -> None:
@@ -457,22 +461,9 @@ class Killed(BaseException):
 @pytest.mark.parametrize("write", range(1, 31))
 def test_a_crash_after_any_write_is_undone_completely(world: World, write: int) -> None:
     snapshot = LEVER.snapshot(world.target)
-    record = world.writes.append
-
-    class Dying(list[str]):
-        def append(self, item: str) -> None:
-            record(item)
-            if len(world.writes) == write:
-                raise Killed
-
-    world.aws.writes = world.cluster.writes = Dying()
-    completed = True
-    try:
+    crash_at(world.writes, write)
+    with pytest.raises(Crashed):
         apply_all(world)
-    except Killed:
-        completed = False
-    assert not completed
-    world.aws.writes = world.cluster.writes = world.writes
     LEVER.rollback(world.target, snapshot)
     assert LEVER.verify_restored(world.target, snapshot) == []
 
@@ -693,14 +684,16 @@ def test_a_wrong_status_label_is_refused_and_never_reads_as_no_errors(world: Wor
     world.prometheus.labelled = False
     refused = {check.name: check.remedy for check in failed(LEVER.preflight(world.target))}
     assert list(refused) == ["metric http_status_label", "metric grpc_status_label"]
-    assert refused["metric http_status_label"].startswith("correct metrics.http_status_label in estate.yaml")
+    assert refused["metric http_status_label"].startswith(
+        "correct metrics.http_status_label or metrics.matchers in estate.yaml"
+    )
     assert observed(world)["error_ratio"] is None
 
 
 def test_a_healthy_world_passes_every_check_and_nothing_is_written(world: World) -> None:
     checks = LEVER.preflight(world.target)
     assert failed(checks) == []
-    assert len(checks) == 23
+    assert len(checks) == 36
     assert world.writes == []
 
 
@@ -808,8 +801,8 @@ def test_a_workload_with_fewer_replicas_than_domains_is_refused() -> None:
 def test_a_missing_metric_names_the_setting(world: World) -> None:
     world.prometheus.missing = {"akidb_grpc_request_duration_seconds_bucket"}
     check = only_failure(world)
-    assert f'akidb_grpc_request_duration_seconds_bucket{{region="{REGION}"}}' in check.reason
-    assert "correct metrics.grpc_duration in estate.yaml" in check.remedy
+    assert f'akidb_grpc_request_duration_seconds_bucket{{region="{REGION}",namespace="akidb"}}' in check.reason
+    assert "correct metrics.grpc_duration or metrics.matchers in estate.yaml" in check.remedy
 
 
 @pytest.mark.parametrize(("up", "state"), [((), "has no sample"), (((NOW, 0.0),), "is 0")])
@@ -828,7 +821,7 @@ def test_a_deployment_tied_to_the_node_group_is_refused(world: World) -> None:
 
 def test_a_node_group_that_could_not_carry_a_rollback_is_refused(world: World) -> None:
     world.cluster.objects["Node", "", "i-1"]["status"]["allocatable"]["memory"] = "10Gi"
-    assert only_failure(world).reason == ("5 nodes of the node group hold 25 of 30 pods: a rollback would not fit")
+    assert only_failure(world).reason == ("5 nodes of the node group hold 29 of 30 pods: a rollback would not fit")
 
 
 def test_the_iam_policy_allows_exactly_what_the_lever_asks_for(world: World) -> None:

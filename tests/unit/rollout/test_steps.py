@@ -3,80 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from include.estate import Estate, load_estate
-from include.rollout import flow, rollback, steps
+from include.rollout import flow, steps
 from include.rollout.gates import Comparison, Figure
-from include.rollout.ledger import FolderStore, Ledger
 from include.rollout.lever import Difference, Lever, Plan, Refused, Restored, Stage, Target
 from include.rollout.lock import Lock, LockHeld
 from include.rollout.steps import NotWanted, OnRecord, Run
-from tests.dags.toy import Toy, World, clients_of
-
-US, EU, AP = "us-east-1", "eu-central-1", "ap-northeast-1"
-APPROVED = {"approved": True, "user": "platform-lead"}
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = dt.datetime(2026, 11, 24, 10, tzinfo=dt.UTC)
-
-    def __call__(self) -> dt.datetime:
-        self.now += dt.timedelta(milliseconds=1)
-        return self.now
-
-    def move(self, seconds: float) -> None:
-        self.now += dt.timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    path = tmp_path / "world.json"
-    regions = {region: {"size": 1} for region in (US, EU, AP)}
-    path.write_text(json.dumps({"regions": regions, "faults": {}, "leases": {}, "events": []}))
-    return World(path)
-
-
-@pytest.fixture
-def run(world: World, tmp_path: Path, clock: Clock) -> Run:
-    estate = load_estate()
-    params = {"regions": [AP, US], "dry_run": False, "size": 3, "soak_seconds": 60, "gate_wait_seconds": 30}
-    make = clients_of(world)
-    return Run(Toy(), estate, params, "toy_rollout", "manual__1", Ledger(FolderStore(tmp_path / "ledger"), clock),
-               lambda region: make(region, estate), lambda _: None, clock=clock)  # fmt: skip
-
-
-def start(run: Run) -> None:
-    """Everything before the first write."""
-    steps.check_preflight(run)
-    steps.make_plan(run)
-    steps.lock_regions(run, run.regions, APPROVED, take_over=False)
-    steps.confirm_unchanged(run)
+from tests.dags.toy import Toy, World
+from tests.unit.rollout.toy_runs import AP, APPROVED, EU, US, Clock, roll_out, start
 
 
 def recorded(run: Run, region: str) -> list[str]:
     return [record.step for record in run.records(region)]
-
-
-def roll_out(run: Run, region: str, clock: Clock, *slots: str) -> None:
-    for slot in slots:
-        steps.apply_stage(run, region, slot)
-        clock.move(61)
-        steps.judge_gates(run, region, slot)
 
 
 def test_the_plan_that_an_approver_reads(run: Run) -> None:
@@ -200,9 +144,73 @@ def test_a_run_whose_lock_was_taken_over_writes_nothing_more(run: Run, world: Wo
     with pytest.raises(LockHeld, match="rollback/manual__2 has taken the lock over"):
         steps.apply_stage(run, AP, "step_2")
     snapshot = steps.own_snapshot(run, AP)
-    with pytest.raises(LockHeld, match="rollback/manual__2 has taken the lock over"):
+    with pytest.raises(LockHeld, match="rollback/manual__2 holds the lock"):
         steps.undo_changes(run, AP, snapshot)
     assert world.events == [f"apply {AP} step_1"]
+
+
+def test_an_undo_takes_a_lock_back_that_a_rollback_of_another_lever_has_released(
+    run: Run, world: World, clock: Clock
+) -> None:
+    start(run)
+    steps.take_snapshot(run, AP)
+    roll_out(run, AP, clock, "step_1")
+    other = Lock(run.clients(AP).leases, AP, "rollback/manual__2")
+    other.take_over()
+    other.release()
+    with pytest.raises(LockHeld, match="the lock was released"):
+        steps.apply_stage(run, AP, "step_2")
+    steps.undo_changes(run, AP, steps.own_snapshot(run, AP))
+    assert world.sizes()[AP] == 1
+
+
+def test_a_step_that_was_given_up_writes_nothing_after_the_undo_has_begun(run: Run, world: World) -> None:
+    class Paused(Toy):
+        def apply(self, target: Target, stage: Stage) -> dict[str, Any]:
+            steps.undo_changes(run, AP, steps.own_snapshot(run, AP))
+            return super().apply(target, stage)
+
+    start(run)
+    steps.take_snapshot(run, AP)
+    with pytest.raises(LockHeld, match=r"a later step of this run has begun \(undo "):
+        steps.apply_stage(replace(run, lever=Paused()), AP, "step_1")
+    assert world.sizes()[AP] == 1
+
+
+def test_a_try_that_was_given_up_writes_nothing_after_the_next_try(run: Run, world: World) -> None:
+    class Twice(Toy):
+        def apply(self, target: Target, stage: Stage) -> dict[str, Any]:
+            steps.apply_stage(run, AP, "step_1")
+            world.change(lambda w: w["regions"][AP].update(size=7))
+            return super().apply(target, stage)
+
+    start(run)
+    steps.take_snapshot(run, AP)
+    with pytest.raises(LockHeld, match=r"a later step of this run has begun \(step_1 "):
+        steps.apply_stage(replace(run, lever=Twice()), AP, "step_1")
+    assert world.sizes()[AP] == 7
+
+
+def test_the_snapshot_holds_the_slice_of_the_estate_and_an_undo_uses_it(run: Run, world: World) -> None:
+    seen: list[Estate] = []
+
+    class Looks(Toy):
+        def rollback(self, target: Target, snapshot: Mapping[str, Any]) -> Restored:
+            seen.append(target.estate)
+            return super().rollback(target, snapshot)
+
+    start(run)
+    steps.take_snapshot(run, AP)
+    steps.apply_stage(run, AP, "step_1")
+    snapshot = steps.own_snapshot(run, AP)
+    assert snapshot.figures["estate"] == run.estate.slice(AP).model_dump(mode="json")
+    raw = run.estate.model_dump(mode="json")
+    raw["regions"][AP]["connections"]["kubernetes"] = "moved"
+    raw["regions"][AP]["cluster"] = "renamed"
+    steps.undo_changes(replace(run, lever=Looks(), estate=Estate.model_validate(raw)), AP, snapshot)
+    region = seen[0].region(AP)
+    assert list(seen[0].regions) == [AP]
+    assert (region.cluster, region.connections.kubernetes) == ("akidb-ap-northeast-1", "moved")
 
 
 def test_the_fence_stops_an_apply_that_is_under_way(run: Run, world: World) -> None:
@@ -309,17 +317,17 @@ def test_any_other_unknown_gate_is_left_to_people(run: Run, world: World, clock:
     assert (verdict.name, verdict.green) == ("unknown", False)
     assert verdict.left_behind == (f"{AP}: written to, neither promoted nor rolled back",)
 
-    # The locks outlive the run: another rollout is refused although Airflow says that this one has ended.
+    # The lock outlives the run: another rollout is refused although Airflow says that this one has ended.
     steps.release_locks(run)
     other = replace(run, run_id="manual__2", run_ended=lambda _: True)
     steps.make_plan(other)
-    for region in (AP, US):
-        with pytest.raises(LockHeld, match="its gates are unknown: judge them again or undo it"):
-            steps.lock_regions(other, [region], APPROVED, take_over=False)
+    with pytest.raises(LockHeld, match="its gates are unknown: judge them again or undo it"):
+        steps.lock_regions(other, run.regions, APPROVED, take_over=False)
+    assert run.lock(US).acquire(run.run_ended) is None  # free: nothing was written there
+    run.lock(US).release()
 
     # Judged again with data: everything goes on, and the locks go with the promotion.
     without_data(world)
-    steps.lock_regions(run, run.regions, APPROVED, take_over=False)
     assert steps.judge_gates(run, AP, "step_1") == {
         "outcome": "pass", "reasons": ["health: 1 ratio is >= 0.99 ratio (toy; 100 samples)"],
     }  # fmt: skip
@@ -737,76 +745,6 @@ def test_settings_of_an_older_snapshot_still_roll_back(run: Run, world: World) -
     old = replace(snapshot, figures={**snapshot.figures, "settings": {"a setting that is gone": 1}})
     steps.undo_changes(run, AP, old)
     assert world.sizes()[AP] == 1
-
-
-class TestRollback:
-    @pytest.fixture
-    def levers(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from include import levers
-
-        monkeypatch.setitem(levers.LEVERS, "toy", "tests.dags.toy:Toy")
-
-    @pytest.fixture
-    def undo(self, run: Run, levers: None) -> Run:
-        """A run of the rollback DAG after two rollouts, in AP and US, of which the second stands on the first."""
-        params = {"regions": [AP, US], "run": "", "dry_run": False, "emergency": False, "reason": "", "lever": "toy"}
-        for number, size in (("1", 2), ("2", 3)):
-            rollout = replace(run, run_id=f"manual__{number}", params={**run.params, "size": size})
-            start(rollout)
-            for region in rollout.regions:
-                steps.take_snapshot(rollout, region)
-                steps.apply_stage(rollout, region, "step_1")
-                rollout.record(region, "promoted", {})
-            steps.unlock_regions(rollout, rollout.regions)
-        return replace(run, dag_id="rollback", run_id="undo", params=params)
-
-    def undo_all(self, undo: Run) -> None:
-        steps.lock_regions(undo, [AP, US], APPROVED, take_over=True)
-        for region in (AP, US):
-            rollback.undo_changes(undo, region)
-            rollback.verify_restored(undo, region)
-
-    def test_the_last_change_goes_first_then_the_one_before(self, undo: Run, world: World) -> None:
-        assert world.sizes() == {US: 3, EU: 1, AP: 3}
-        text = rollback.find_changes(undo)["text"]
-        assert f"### {AP}: toy of toy_rollout/manual__2 (promoted" in text
-        assert "- set back `toy size: 3 -> 2`" in text
-        self.undo_all(undo)
-        assert world.sizes() == {US: 2, EU: 1, AP: 2}
-        again = replace(undo, run_id="undo_2")
-        rollback.find_changes(again)
-        self.undo_all(again)
-        assert world.sizes() == {US: 1, EU: 1, AP: 1}
-        verdict = rollback.conclude(again, APPROVED, [])
-        assert verdict.message == f"rolled back and verified: {AP} toy, {US} toy."
-
-    def test_a_named_run_is_undone(self, undo: Run, world: World) -> None:
-        undo = replace(undo, params={**undo.params, "run": "toy_rollout/manual__1", "regions": [US]})
-        rollback.find_changes(undo)
-        assert [(u.region, u.snapshot.run_id) for u in rollback.found(undo)] == [(US, "manual__1")]
-        with pytest.raises(NotWanted, match=f"nothing to undo in {AP}"):
-            rollback.undo_changes(undo, AP)
-
-    def test_an_unknown_run_is_refused(self, undo: Run) -> None:
-        with pytest.raises(Refused, match="run: no change of 'manual__9' stands for toy"):
-            rollback.find_changes(replace(undo, params={**undo.params, "run": "manual__9"}))
-
-    def test_an_undo_that_is_tried_again_is_not_done_twice(self, undo: Run, world: World) -> None:
-        rollback.find_changes(undo)
-        steps.lock_regions(undo, [AP, US], APPROVED, take_over=True)
-        rollback.undo_changes(undo, AP)
-        rollback.undo_changes(undo, AP)
-        assert world.events.count(f"rollback {AP}") == 1
-
-    def test_an_unreachable_region_does_not_stop_the_search(self, undo: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        def clients(region: str) -> Any:
-            if region == AP:
-                raise ConnectionError("no route to host")
-            return undo.clients(region)
-
-        text = rollback.find_changes(replace(undo, clients=clients))["text"]
-        assert "Live state can't be read: ConnectionError: no route to host" in text
-        assert f"### {US}: toy" in text
 
 
 def test_the_toy_is_a_lever() -> None:
