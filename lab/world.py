@@ -383,7 +383,7 @@ def start_karpenter(
             "CLUSTER_NAME": region.cluster,
             "CLUSTER_ENDPOINT": plane.server,
             "CLUSTER_CA_BUNDLE": base64.b64encode(plane.authority).decode(),
-            "INTERRUPTION_QUEUE": region.cluster,
+            "INTERRUPTION_QUEUE": region.queue,
             "EKS_CONTROL_PLANE": "true",
             "ISOLATED_VPC": "false",  # prices come from the emulator's price list, not from a built-in table
             "METRICS_PORT": str(metrics),

@@ -80,11 +80,6 @@ class Prometheus:
         self._sleep = sleep
         self._clock = clock
 
-    @property
-    def credentials(self) -> str:
-        """What the client proves itself with, for a message; empty where it shows nothing."""
-        return "a login" if self._auth else ""
-
     def query(self, expression: str, at: float | None = None) -> list[Sample]:
         """The instant vector at Unix time ``at`` (default: now). No series: an empty list."""
         result = self._ask("query", {"query": expression, "time": repr(self._clock() if at is None else at)})

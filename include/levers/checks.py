@@ -107,6 +107,11 @@ def guarded(name: str, world: AnyWorld, check: Callable[[AnyWorld], Iterator[Che
         return [Check(name, False, str(error), REPAIR)]
 
 
+def several(world: AnyWorld, named: Mapping[str, Callable[[AnyWorld], Iterator[Check]]]) -> list[Check]:
+    """What all of these checks give, in their order; see :func:`guarded`."""
+    return [found for name, check in named.items() for found in guarded(name, world, check)]
+
+
 def reachable(world: World) -> Iterator[Check]:
     """Does the cluster answer?"""
     yield Check("cluster reachable", True, f"{world.cluster.name} answers, {world.cluster.version()}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -285,8 +285,3 @@ def by_node(pods: Iterable[Object]) -> dict[str, list[Object]]:
         if pod["spec"].get("nodeName"):
             found.setdefault(pod["spec"]["nodeName"], []).append(pod)
     return found
-
-
-def domains_of(rooms: Iterable[Room], key: str) -> Iterator[str]:
-    """The values that nodes have for a label, each once, sorted."""
-    yield from sorted({room.labels[key] for room in rooms if key in room.labels})

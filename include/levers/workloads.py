@@ -212,19 +212,20 @@ def listed(names: Sequence[str], most: int = 5) -> str:
 
 
 def live_requests(deployment: Object, pods: Iterable[Object]) -> dict[str, Decimal]:
-    """What one pod requests: the largest of its running pods, whose requests others may have set; else the template's.
+    """What one pod requests: what its template says, or more where others have added to the running ones.
 
-    ``pods`` are the Deployment's own.
+    ``pods`` are the Deployment's own. Injected containers and a VerticalPodAutoscaler show in them only.
     """
-    found = largest(pod_requests(pod["spec"]) for pod in pods)
-    return found or pod_requests(deployment["spec"]["template"]["spec"])
+    specs = [deployment["spec"]["template"]["spec"], *(pod["spec"] for pod in pods)]
+    return largest(map(pod_requests, specs))
 
 
 def request_findings(deployment: Object, pods: Iterable[Object], wanted: Resources) -> Iterator[Finding]:
     """A Deployment whose pods request nothing, or something else than the estate says."""
     live, name = live_requests(deployment, pods), _label(deployment)
     asked = {"cpu": quantity(wanted.cpu), "memory": quantity(wanted.memory)}
-    missing = [resource for resource in asked if not live.get(resource)]
+    given = pod_requests(deployment["spec"]["template"]["spec"])
+    missing = [resource for resource in asked if not given.get(resource)]
     if missing:
         reason = (
             f"{name} requests no {' and no '.join(missing)}: Karpenter would pack all of its pods on one node a domain"

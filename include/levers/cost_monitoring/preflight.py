@@ -20,16 +20,19 @@ def run_checks(world: World) -> list[Check]:
     reached = checks.guarded("cluster reachable", world, checks.reachable)
     if not reached[0].passed:
         return reached
-    found = [*reached]
-    for name, check in {
-        "installed already": _installed,
-        "objects' owners": _owners,
-        "manifests accepted": _dry_run,
-        "prices": checks.prices,
-        "metrics": _metrics,
-    }.items():
-        found += checks.guarded(name, world, check)
-    return found
+    return [
+        *reached,
+        *checks.several(
+            world,
+            {
+                "installed already": _installed,
+                "objects' owners": _owners,
+                "manifests accepted": _dry_run,
+                "prices": checks.prices,
+                "metrics": _metrics,
+            },
+        ),
+    ]
 
 
 def _installed(world: World) -> Iterator[Check]:

@@ -224,7 +224,7 @@ def ours(live: Object) -> Object | None:
 
 def has_forecast(body: Object | None) -> bool:
     """Whether a ScaledObject has the forecast's trigger."""
-    triggers = body["spec"].get("triggers", []) if body else []
+    triggers = body.get("spec", {}).get("triggers", []) if body else []
     return any(trigger.get("name") == FORECAST_TRIGGER for trigger in triggers)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from include.clients.access import Access
 from include.clients.kubernetes import (
     API_SERVICE,
     DISRUPTION_BUDGET,
@@ -29,27 +30,10 @@ def run_checks(world: World) -> list[Check]:
     reached = checks.guarded("cluster reachable", world, checks.reachable)
     if not reached[0].passed:
         return reached
-    keda = checks.guarded("KEDA", world, _keda)
-    found = [*reached, *keda, *checks.guarded("workloads", world, checks.deployed)]
+    found = [*reached, *checks.several(world, {"KEDA": _keda, "workloads": checks.deployed})]
     if all(check.passed for check in found):
-        for name, check in {
-            "replicas": _replicas,
-            "rollout": checks.rollouts,
-            "quota": _quotas,
-            "autoscalers": _autoscalers,
-            "objects' owners": _owners,
-            "manifests accepted": _dry_run,
-            "disruption budget": _budgets,
-        }.items():
-            found += checks.guarded(name, world, check)
-    for name, check in {
-        "champion": _champion,
-        "prices": checks.prices,
-        "metrics": _metrics,
-        "Prometheus for KEDA": _trigger_login,
-    }.items():
-        found += checks.guarded(name, world, check)
-    return found
+        found += checks.several(world, OF_THE_WORKLOADS)
+    return [*found, *checks.several(world, OF_WHAT_IT_RESTS_ON)]
 
 
 def _keda(world: World) -> Iterator[Check]:
@@ -191,18 +175,27 @@ def _champion(world: World) -> Iterator[Check]:
 
 def _trigger_login(world: World) -> Iterator[Check]:
     """KEDA's trigger has no credentials: the lever makes no TriggerAuthentication."""
-    endpoint, sent = world.chosen.prometheus_endpoint, world.prometheus.credentials
-    if not sent:
+    endpoint, access = world.chosen.prometheus_endpoint, world.prometheus.access
+    if not access.asks_who:
         yield Check("Prometheus for KEDA", True, f"{world.prometheus.url} answers without credentials")
     elif world.chosen.endpoint_needs_no_login:
         yield Check("Prometheus for KEDA", True, f"{endpoint} needs none of them (endpoint_needs_no_login)")
     else:
-        reason = f"{world.prometheus.url} is asked with {sent}, which KEDA's triggers and the predictor don't have"
+        reason = (
+            f"{world.prometheus.url} is asked with {_sent(access)}, which KEDA's triggers and the predictor don't have"
+        )
         remedy = (
             f"let prometheus_endpoint (now {endpoint}) name an address that answers without them, and set "
             "endpoint_needs_no_login"
         )
         yield Check("Prometheus for KEDA", False, reason, remedy)
+
+
+def _sent(access: Access) -> str:
+    """What a server is shown, without any value that may be secret."""
+    headers = f"the headers {', '.join(sorted(access.headers))}" if access.headers else ""
+    shown = ("a login" if access.auth else "", headers, "a client certificate" if access.cert else "")
+    return " and ".join(part for part in shown if part)
 
 
 def _metrics(world: World) -> Iterator[Check]:
@@ -220,3 +213,20 @@ def _pod_metrics(world: World) -> Iterator[Check]:
         else:
             remedy = "have Prometheus scrape the kubelets' cAdvisor with the labels region, namespace and pod"
             yield Check(f"metric pods of {name}", False, f"{query} has no sample", remedy)
+
+
+OF_THE_WORKLOADS: dict[str, Callable[[World], Iterator[Check]]] = {
+    "replicas": _replicas,
+    "rollout": checks.rollouts,
+    "quota": _quotas,
+    "autoscalers": _autoscalers,
+    "objects' owners": _owners,
+    "manifests accepted": _dry_run,
+    "disruption budget": _budgets,
+}
+OF_WHAT_IT_RESTS_ON: dict[str, Callable[[World], Iterator[Check]]] = {
+    "champion": _champion,
+    "prices": checks.prices,
+    "metrics": _metrics,
+    "Prometheus for KEDA": _trigger_login,
+}

@@ -9,6 +9,7 @@ from include.rollout.lever import Check
 
 NAME = "karpenter"
 NAMESPACES = ("kube-system", "karpenter")  # where its chart is installed by default, today and before
+LABEL = "app.kubernetes.io/name=karpenter"  # wherever else it is
 POOL = "karpenter.sh/nodepool"
 VARIABLE, OPTION = "INTERRUPTION_QUEUE", "interruption-queue"
 GLOBAL_SETTINGS = "karpenter-global-settings"  # of releases before 0.33

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from include.clients.kubernetes import (
@@ -16,16 +16,23 @@ from include.clients.kubernetes import (
     NODE_CLAIM,
     NODE_POOL,
     POD,
-    VOLUME,
     VOLUME_CLAIM,
     ForbiddenError,
 )
 from include.levers import checks, nodes, workloads
 from include.levers.common import NODE_GROUP_LABEL, SPREAD, Object, deployments, name_of
 from include.levers.nodes import ARCHITECTURE, HOST, ZONE, Crowd, Labels, Room, by_node, crowd_of, room_of, takes_pods
-from include.levers.spot_capacity import drain, karpenter
-from include.levers.spot_capacity.apply import evictable
-from include.levers.spot_capacity.live import MANAGER, World, instance_types, node_group, read_queue
+from include.levers.spot_capacity import karpenter
+from include.levers.spot_capacity.apply import write_placement
+from include.levers.spot_capacity.dependents import evictable
+from include.levers.spot_capacity.live import (
+    MANAGER,
+    World,
+    instance_types,
+    node_group,
+    read_queue,
+    surplus_and_evicted,
+)
 from include.levers.spot_capacity.plan import (
     NODE_CLASS,
     ON_DEMAND_POOL,
@@ -34,7 +41,6 @@ from include.levers.spot_capacity.plan import (
     constraint_of,
     node_class,
     node_pools,
-    spread,
     step_domains,
 )
 from include.levers.workloads import Finding
@@ -51,52 +57,16 @@ def run_checks(world: World) -> list[Check]:
     reached = checks.guarded("cluster reachable", world, checks.reachable)
     if not reached[0].passed:
         return reached
-    served = checks.guarded("Karpenter's definitions", world, _definitions)
-    found = [*reached, *served, *checks.guarded("workloads", world, checks.deployed)]
+    served = checks.several(world, {"Karpenter's definitions": _definitions, "workloads": checks.deployed})
+    found = [*reached, *served]
     if all(check.passed for check in found):
-        found += _of_the_workloads(world)
-    for name, check in {
-        "node group": _node_group,
-        "interruption queue": _queue,
-        "Karpenter's queue": _karpenter_queue,
-        "commitments": _commitments,
-        "metrics": _metrics,
-        "Karpenter running": _karpenter,
-    }.items():
-        found += checks.guarded(name, world, check)
-    return found
-
-
-def _of_the_workloads(world: World) -> list[Check]:
-    types = checks.guarded("instance types", world, _instance_types)
-    found = []
-    for name, check in {
-        "objects' owners": _owners,
-        "rollout": checks.rollouts,
-        "strategy": _strategies,
-        "pace": _pace,
-        "pending pods": _pending,
-        "requests": _requests,
-        "architecture": _architecture,
-        "do-not-disrupt": _disruption,
-        "volumes": _volumes,
-        "quota": _quotas,
-        "disruption budget": lambda world: checks.budgets_exist(world, world.cluster.list(DISRUPTION_BUDGET)),
-        "disruption budgets": _budgets,
-    }.items():
-        found += checks.guarded(name, world, check)
-    found += types
-    if types[0].passed:
-        found += checks.guarded("placement", world, _placement)
-        found += checks.guarded("manifests accepted", world, _dry_run)
-    for name, check in {
-        "domains": _domains,
-        "pool limits": _limits,
-        "way back": _way_back,
-        "evictions": _evictions,
-    }.items():
-        found += checks.guarded(name, world, check)
-    return found
+        found += checks.several(world, OF_THE_WORKLOADS)
+        types = checks.guarded("instance types", world, _instance_types)
+        found += types
+        if types[0].passed:
+            found += checks.several(world, {"placement": _placement, "manifests accepted": _dry_run})
+        found += checks.several(world, OF_THE_ROOM)
+    return [*found, *checks.several(world, OF_THE_CLOUD)]
 
 
 # The cluster -----------------------------------------------------------------------------------------------------
@@ -320,12 +290,14 @@ def _dry_run(world: World) -> Iterator[Check]:
     bodies = [
         node_class(world.estate, world.target.region),
         *node_pools(world.estate, world.settings, first, types).values(),
-        *(spread(world.estate, name, world.settings.domains) for name in world.estate.workloads),
     ]
     for body in bodies:
         world.cluster.apply(body, MANAGER, dry_run=True)
-    names = ", ".join(f"{body['kind']} {name_of(body)}" for body in bodies)
-    yield Check("manifests accepted", True, f"the API server's dry run accepts {names}")
+    found = deployments(world)
+    for name, deployment in found.items():
+        write_placement(world, name, deployment, world.settings.domains, dry_run=True)
+    names = [*(f"{body['kind']} {name_of(body)}" for body in bodies), *(f"Deployment {name}" for name in found)]
+    yield Check("manifests accepted", True, f"the API server's dry run accepts {', '.join(names)}")
 
 
 # The way back ----------------------------------------------------------------------------------------------------
@@ -389,41 +361,16 @@ def _fitting(crowds: Sequence[Crowd], rooms: Sequence[Room]) -> int:
 
 def _evictions(world: World) -> Iterator[Check]:
     """Who else would be moved when the old node group goes down to its floor, and where to?"""
-    group, floor, pods = _group(world), world.region.node_group.floor, _others(world)
-    if len(group) <= floor:
-        yield Check("evictions", True, f"the node group has no more than its floor of {floor} nodes: none is drained")
-        return
-    names = {name_of(node) for node in group}
-    # Which nodes go is decided when they are drained: every node of the group may be one of them.
-    there = [pod for pod in pods if pod["spec"].get("nodeName") in names and evictable(pod)]
-    refused, agreed = drain.split(there, world.settings.accept_evictions)
-    taken = [n for n in world.cluster.list(NODE) if name_of(n) not in names and not _is_ours(n)]
-    pools = [pool for pool in world.cluster.list(NODE_POOL) if name_of(pool) not in POOLS]
-    planned = drain.planned(group, taken, pods, floor, pools, _volume_affinities(world, refused))
-    planned = drain.without(planned, agreed)
-    passed = f"{len(there)} pods of others are on nodes of the group; each finds another node"
-    if agreed:
-        passed += f" or was accepted (accept_evictions): {', '.join(sorted(map(drain.title, agreed)))}"
-    yield from checks.report("evictions", [*drain.lost_findings(refused), *drain.homeless_findings(planned)], passed)
-
-
-def _is_ours(node: Object) -> bool:
-    return (node["metadata"].get("labels") or {}).get(karpenter.POOL) in POOLS
-
-
-def _volume_affinities(world: World, pods: Sequence[Object]) -> dict[tuple[str, str], Object]:
-    """Where each claim's volume can be used, where the credentials may read that; {} for a volume without a place."""
-    if not any(volume.get("persistentVolumeClaim") for pod in pods for volume in pod["spec"].get("volumes") or []):
-        return {}
-    claims = checks.readable(lambda: world.cluster.list(VOLUME_CLAIM)) or []
-    volumes = {name_of(v): v for v in checks.readable(lambda: world.cluster.list(VOLUME)) or []}
-    found = {}
-    for claim in claims:
-        volume = volumes.get(claim["spec"].get("volumeName", ""))
-        if volume is not None:
-            affinity = volume["spec"].get("nodeAffinity") or {}
-            found[claim["metadata"]["namespace"], name_of(claim)] = affinity.get("required") or {}
-    return found
+    group = world.region.node_group
+    _, evicted = surplus_and_evicted(world, group.floor)
+    stuck = "; ".join(f"{pod}: {pod.problem}" for pod in evicted if pod.problem)
+    if not stuck:
+        yield Check("evictions", True, f"the drain of {group.name} evicts {len(evicted)} pods; each finds another node")
+    elif world.settings.accept_unmovable_pods:
+        yield Check("evictions", True, f"accepted (accept_unmovable_pods): {stuck}")
+    else:
+        remedy = "move these pods or let them end, raise node_group.floor, or set accept_unmovable_pods"
+        yield Check("evictions", False, f"draining {group.name} would evict {stuck}", remedy)
 
 
 # The cloud -------------------------------------------------------------------------------------------------------
@@ -450,14 +397,13 @@ def _queue(world: World) -> Iterator[Check]:
 def _karpenter_queue(world: World) -> Iterator[Check]:
     """Does Karpenter listen to the queue that the estate names? An interruption would be lost in another one."""
     try:
-        found = [world.cluster.get(DEPLOYMENT, karpenter.NAME, space) for space in karpenter.NAMESPACES]
+        named = [world.cluster.get(DEPLOYMENT, karpenter.NAME, space) for space in karpenter.NAMESPACES]
+        deployment = next(filter(None, [*named, *world.cluster.list(DEPLOYMENT, labels=karpenter.LABEL)]), None)
     except ForbiddenError:
-        reason = "Karpenter's Deployment can't be read: its queue was not compared (role: get deployments karpenter)"
-        yield Check("Karpenter's queue", True, reason)
+        yield Check("Karpenter's queue", True, "Karpenter's Deployment can't be read: its queue was not compared")
         return
-    deployment = next((item for item in found if item), None)
     if deployment is None:
-        reason = f"no Deployment {karpenter.NAME} in {' or '.join(karpenter.NAMESPACES)}: its queue was not compared"
+        reason = f"no Deployment {karpenter.NAME} was found: its queue was not compared"
         yield Check("Karpenter's queue", True, reason)
         return
     space = deployment["metadata"]["namespace"]
@@ -518,3 +464,33 @@ def _karpenter(world: World) -> Iterator[Check]:
         state = "has no sample" if up is None else f"is {up:g}"
         remedy = "start Karpenter, and scrape it as job karpenter: its interruption counter is a gate"
         yield Check("Karpenter running", False, f"{series} {state}", remedy)
+
+
+OF_THE_WORKLOADS: dict[str, Callable[[World], Iterator[Check]]] = {
+    "objects' owners": _owners,
+    "rollout": checks.rollouts,
+    "strategy": _strategies,
+    "pace": _pace,
+    "pending pods": _pending,
+    "requests": _requests,
+    "architecture": _architecture,
+    "do-not-disrupt": _disruption,
+    "volumes": _volumes,
+    "quota": _quotas,
+    "disruption budget": lambda world: checks.budgets_exist(world, world.cluster.list(DISRUPTION_BUDGET)),
+    "disruption budgets": _budgets,
+}
+OF_THE_ROOM: dict[str, Callable[[World], Iterator[Check]]] = {
+    "domains": _domains,
+    "pool limits": _limits,
+    "way back": _way_back,
+    "evictions": _evictions,
+}
+OF_THE_CLOUD: dict[str, Callable[[World], Iterator[Check]]] = {
+    "node group": _node_group,
+    "interruption queue": _queue,
+    "Karpenter's queue": _karpenter_queue,
+    "commitments": _commitments,
+    "metrics": _metrics,
+    "Karpenter running": _karpenter,
+}

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+from include.clients.access import Access
 from include.clients.aws import AwsRefusedError
 from include.clients.kubernetes import KINDS, ConflictError, Kind
 from include.clients.prometheus import Series
@@ -45,6 +46,7 @@ class FakeCluster(fake_cluster.FakeCluster):
         self.conflict: ConflictError | None = None
         self.reacts = True  # to an interruption notice
         self.launched: dict[tuple[str, str], int] = {}
+        self.hosted = list(estate.workloads)
         self.api.may_evict, self.api.evicted = self._may_evict, self._evicted  # type: ignore[method-assign]
         for name, workload in estate.workloads.items():
             self.put(deployment(name, estate.namespace, workload.replicas))
@@ -71,18 +73,7 @@ class FakeCluster(fake_cluster.FakeCluster):
         free = [n for n in self.group_nodes() if not n["spec"].get("unschedulable")]
         self.objects[key]["spec"]["nodeName"] = free[0]["metadata"]["name"]
 
-    def watch(
-        self,
-        kind: Kind,
-        timeout: float,
-        namespace: str | None = None,
-        labels: str = "",
-        fields: str = "",
-        version: str = "",
-    ) -> Iterator[tuple[str, Object]]:
-        if not fields:
-            yield from super().watch(kind, timeout, namespace, labels, fields, version)
-            return
+    def watch(self, kind: Kind, timeout: float, fields: str = "", **_: Any) -> Iterator[tuple[str, Object]]:  # type: ignore[override]
         node = self.objects["Node", "", fields.removeprefix("metadata.name=")]
         yield "ADDED", node
         if self.cloud.notices and self.reacts:
@@ -120,11 +111,7 @@ class FakeCluster(fake_cluster.FakeCluster):
         return [node for node in found if domain in ("", labels_of(node)[SPREAD])]
 
     def _spread(self) -> bool:
-        return any(
-            o["spec"]["template"]["spec"].get("topologySpreadConstraints")
-            for (k, *_), o in self.objects.items()
-            if k == "Deployment"
-        )
+        return any(is_spread(o) for (k, *_), o in self.objects.items() if k == "Deployment")
 
     def _follow_cloud(self) -> None:
         for node in self.group_nodes():
@@ -145,27 +132,49 @@ class FakeCluster(fake_cluster.FakeCluster):
             self.put({"kind": "NodeClaim", "metadata": metadata, "spec": {}, "status": status})
 
     def _schedule(self, domains: Mapping[str, str]) -> None:
+        """Each Deployment's pods to the nodes of its constraint, or to the group's; what finds no place waits."""
         group = sorted(n["metadata"]["name"] for n in self.group_nodes() if not n["spec"].get("unschedulable"))
         slots = [name for name in group for _ in range(PODS_PER_NODE)]
-        position = 0
-        for name, workload in self.estate.workloads.items():
+        for name in self.hosted:
             live = self.objects.get(("Deployment", self.estate.namespace, name))
-            if live is None:
-                continue
-            spread = live["spec"]["template"]["spec"].get("topologySpreadConstraints")
-            if spread and not domains:
-                continue
-            for n in range(workload.replicas):
-                names = sorted(domains)
-                where = ""
-                if spread:
-                    pair = self._karpenter_nodes(names[n % len(names)])
-                    where = pair[(n // len(names)) % 2]["metadata"]["name"]
-                elif position < len(slots):
-                    where = slots[position]
-                position += 1
-                pod = workload_pod(f"{name}-{n}", name, self.estate.namespace, where)
-                self.put(pod | {"metadata": pod["metadata"] | {"ownerReferences": [owner(hashed(name))]}})
+            spread = live is not None and is_spread(live)
+            if not live:
+                self._remove_beyond(name, 0)
+            if live and not (spread and not domains):
+                self._place(live, sorted(domains) if spread else [], slots)
+
+    def _place(self, live: Object, domains: list[str], slots: list[str]) -> None:
+        name, replicas = live["metadata"]["name"], live["spec"]["replicas"]
+        self._remove_beyond(name, replicas)
+        placed = 0
+        for n in range(replicas):
+            where = ""
+            if domains:
+                pair = self._karpenter_nodes(domains[n % len(domains)])
+                where = pair[(n // len(domains)) % 2]["metadata"]["name"]
+            elif slots:
+                where = slots.pop(0)
+            placed += bool(where)
+            self.put(own_pod(f"{name}-{n}", name, self.estate.namespace, where))
+        ready = dict.fromkeys(("readyReplicas", "availableReplicas"), placed)
+        live["status"] |= {"replicas": replicas, "updatedReplicas": replicas} | ready
+
+    def _remove_beyond(self, name: str, replicas: int) -> None:
+        mine = [k for k, o in self.objects.items() if k[0] == "Pod" and is_numbered(k[2], name) and labels_of(o)]
+        for key in mine:
+            if int(key[2].rpartition("-")[2]) >= replicas:
+                del self.objects[key]
+
+
+def is_spread(live: Object) -> bool:
+    """Whether a Deployment's pods run on nodes with a capacity domain only."""
+    constraints = live["spec"]["template"]["spec"].get("topologySpreadConstraints") or []
+    return any(c["topologyKey"] == SPREAD and c["whenUnsatisfiable"] == "DoNotSchedule" for c in constraints)
+
+
+def is_numbered(pod: str, name: str) -> bool:
+    base, _, number = pod.rpartition("-")
+    return base == name and number.isdigit()
 
 
 def labels_of(thing: Object) -> Object:
@@ -222,18 +231,26 @@ def budget(name: str, namespace: str, **spec: Any) -> Object:
 
 def workload_pod(name: str, app: str, namespace: str, node: str, created: str = STAMP) -> Object:
     placed = "True" if node else "False"
+    metadata = {"name": name, "namespace": namespace, "labels": {"app": app}, "creationTimestamp": created}
     return {
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, "labels": {"app": app}, "creationTimestamp": created},
+        "metadata": metadata | {"ownerReferences": [owner(hashed(app))]},
         "spec": {"nodeName": node} if node else {},
         "status": {"phase": "Running", "conditions": [condition("PodScheduled", placed), condition("Ready", placed)]},
     }
 
 
-def system_pod(name: str, node: str) -> Object:
-    pod = workload_pod(name, "coredns", "kube-system", node)
-    pod["metadata"]["ownerReferences"] = [owner("coredns-5d7b9")]
+def own_pod(name: str, app: str, namespace: str, node: str) -> Object:
+    """A workload's pod, waiting where no node takes it."""
+    pod = workload_pod(name, app, namespace, node)
+    if not node:
+        pod["status"]["phase"] = "Pending"
+        pod["status"]["conditions"][0]["message"] = "0/5 nodes are available: 5 Insufficient memory."
     return pod
+
+
+def system_pod(name: str, node: str) -> Object:
+    return workload_pod(name, "coredns", "kube-system", node)
 
 
 def node(name: str, labels: Object, cpu: str = "8") -> Object:
@@ -406,7 +423,7 @@ class FakePrometheus:
     """A healthy service by default; each attribute can be set to something else."""
 
     url = "http://prom"
-    credentials = ""
+    access = Access("http://prom")
 
     def __init__(self) -> None:
         self.requests: float | None = 1000.0

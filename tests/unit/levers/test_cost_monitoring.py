@@ -633,6 +633,21 @@ def test_contents_are_asked_for_without_their_content(world: World) -> None:
     assert not any(b"hunter2" in answer for answer in answers)
 
 
+def test_a_snapshot_of_another_release_lacks_and_has_keys(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    newer = {**snapshot, "of_a_newer_release": 1, "objects": [*snapshot["objects"], {"key": "Gizmo a/b", "was": None}]}
+    restored = LEVER.rollback(world.target, newer)
+    assert [str(d) for d in restored.changed_by_others] == [
+        "Gizmo a/b: as before the rollout -> of a kind that this release does not know: undo it with the release that "
+        "wrote it"
+    ]
+    assert [d.path for d in LEVER.verify_restored(world.target, newer)] == ["Gizmo a/b"]
+    assert LEVER.verify_restored(world.target, snapshot) == []
+    LEVER.rollback(world.target, {})
+    assert LEVER.verify_restored(world.target, {}) == []
+
+
 def test_a_foreign_change_to_a_made_object_is_reported_and_goes_with_it(world: World) -> None:
     snapshot = LEVER.snapshot(world.target)
     world.apply_all()

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from include.clients.access import Access
 from include.estate import Estate, EstateError, load_estate
 from include.forecast.export import lost_expression, request_expression
 from include.forecast.registry import Action, Decision, Registry
@@ -573,10 +574,23 @@ def test_a_quota_below_the_most_replicas_is_refused(world: World) -> None:
     }
 
 
-def test_a_prometheus_that_asks_for_credentials_is_refused_unless_keda_needs_none(world: World) -> None:
-    world.prometheus.credentials = "a login"
+@pytest.mark.parametrize(
+    ("access", "sent"),
+    [
+        (Access("", auth=("user", "secret")), "a login"),
+        (Access("", headers={"X-Scope-OrgID": "prod"}), "the headers X-Scope-OrgID"),
+        (
+            Access("", headers={"Authorization": "Bearer x"}, cert="c"),
+            "the headers Authorization and a client certificate",
+        ),
+    ],
+)
+def test_a_prometheus_that_asks_who_is_refused_unless_keda_needs_nothing(
+    world: World, access: Access, sent: str
+) -> None:
+    world.prometheus.access = access
     assert failed(LEVER.preflight(world.target)) == {
-        "Prometheus for KEDA": "http://prom is asked with a login, which KEDA's triggers and the predictor don't have "
+        "Prometheus for KEDA": f"http://prom is asked with {sent}, which KEDA's triggers and the predictor don't have "
         "-> let prometheus_endpoint (now http://prometheus-server.monitoring.svc) name an address that answers without "
         "them, and set endpoint_needs_no_login"
     }
@@ -1003,6 +1017,34 @@ def test_a_crash_after_any_write_of_apply_and_of_the_rollback_is_undone(world: W
     LEVER.rollback(world.target, snapshot)
     assert set(world.cluster.state()) == before
     assert LEVER.verify_restored(world.target, snapshot) == []
+
+
+def test_a_snapshot_of_another_release_lacks_and_has_keys(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    newer = {**snapshot, "of_a_newer_release": 1, "objects": [*snapshot["objects"], {"key": "Gizmo a/b", "was": None}]}
+    restored = LEVER.rollback(world.target, newer)
+    assert [str(d) for d in restored.changed_by_others] == [
+        "Gizmo a/b: as before the rollout -> of a kind that this release does not know: undo it with the release that "
+        "wrote it"
+    ]
+    assert [d.path for d in LEVER.verify_restored(world.target, newer)] == ["Gizmo a/b"]
+    assert LEVER.verify_restored(world.target, snapshot) == []
+    LEVER.rollback(world.target, {})
+    assert LEVER.verify_restored(world.target, {}) == []
+
+
+def test_triggers_that_others_took_over_do_not_stop_the_rollback(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    theirs = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject"}
+    theirs |= {"metadata": {"name": "akidb-rest", "namespace": "akidb"}, "spec": {"triggers": [{"type": "cron"}]}}
+    world.cluster.apply(theirs, "argocd-controller", force=True)
+    restored = LEVER.rollback(world.target, snapshot)
+    assert [str(d) for d in restored.changed_by_others] == [
+        "ScaledObject akidb/akidb-rest content: absent -> changed by argocd-controller"
+    ]
+    assert world.replicas() == {"akidb-rest": 15, "akidb-grpc": 15}
 
 
 def test_a_foreign_entry_of_env_reaches_neither_plan_nor_snapshot(world: World) -> None:

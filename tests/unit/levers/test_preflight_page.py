@@ -47,4 +47,4 @@ def test_every_setting_that_the_page_names_exists() -> None:
     }
     named = set(re.findall(r"`((?:accept|multi|endpoint)_\w+)`", PAGE.read_text()))
     assert named == known & named
-    assert {"accept_evictions", "accept_do_not_disrupt", "multi_arch_images", "endpoint_needs_no_login"} <= named
+    assert {"accept_unmovable_pods", "accept_do_not_disrupt", "multi_arch_images", "endpoint_needs_no_login"} <= named

@@ -284,15 +284,16 @@ def test_pods_without_a_controller_are_named_unless_they_are_accepted(world: Wor
     for n in range(1, 6):
         put_pod(world, f"bare-{n}", f"i-{n}", [], "team-b", volumes=[{"name": "work", "emptyDir": {}}])
     check = only_failure(world)
-    assert check.reason == (
-        "no controller would replace team-b/bare-1, team-b/bare-2, team-b/bare-3, team-b/bare-4, team-b/bare-5: "
-        "draining the node group ends them for good"
+    assert check.name == "evictions"
+    assert check.reason == "draining akidb-on-demand would evict " + "; ".join(
+        f"team-b/bare-{n} (no controller): nothing recreates it" for n in (3, 4, 5)
     )
-    assert check.remedy == "let a controller run them, wait until they end, or name them in accept_evictions"
-    accepting = World(accept_evictions=("team-b/bare-*",))
-    put_pod(accepting, "bare-1", "i-1", [], "team-b")
+    assert check.remedy == ("move these pods or let them end, raise node_group.floor, or set accept_unmovable_pods")
+    accepting = World(accept_unmovable_pods=True)
+    for n in range(1, 6):
+        put_pod(accepting, f"bare-{n}", f"i-{n}", [], "team-b")
     assert failed(accepting) == []
-    assert passed(accepting, "evictions").endswith("accepted (accept_evictions): team-b/bare-1")
+    assert passed(accepting, "evictions").startswith("accepted (accept_unmovable_pods): team-b/bare-3 (no controller)")
 
 
 @pytest.mark.parametrize(
@@ -300,9 +301,10 @@ def test_pods_without_a_controller_are_named_unless_they_are_accepted(world: Wor
     [("karpenter.sh/do-not-disrupt", "true"), ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false")],
 )
 def test_pods_that_ask_to_stay_are_named(world: World, annotation: str, value: str) -> None:
-    pod = put_pod(world, "import", "i-2", [owner("import", "Job")])
-    pod["metadata"]["annotations"] = {annotation: value}
-    assert only_failure(world).reason.startswith(f"data/import ({annotation}")
+    for n in range(1, 6):
+        pod = put_pod(world, f"import-{n}", f"i-{n}", [owner("import", "Job")])
+        pod["metadata"]["annotations"] = {annotation: value}
+    assert f"data/import-3 (Job import): {annotation} is {value}" in only_failure(world).reason
 
 
 @pytest.mark.parametrize(
@@ -341,10 +343,10 @@ def test_a_member_whose_zone_the_floor_does_not_cover_is_named(world: World) -> 
     in_zones(world, "abccc")  # i-1 and i-2 stay: they have most pods of others
     for n, node in enumerate(("i-1", "i-2", "i-3")):
         zookeeper(world, n, node)
-    found = only_failure(world)
-    assert found.name == "evictions of pods without another node"
-    assert found.reason.startswith("no other node takes data/zookeeper-")
-    assert found.remedy.endswith("or name them in accept_evictions")
+    assert only_failure(world).reason == (
+        "draining akidb-on-demand would evict data/zookeeper-2 (StatefulSet zookeeper): it is tied to its volume, and "
+        "no node that stays is one of those"
+    )
 
 
 def test_a_volume_that_may_be_used_everywhere_ties_nobody(world: World) -> None:
@@ -366,7 +368,7 @@ def test_a_volumes_own_zone_is_read_whatever_its_driver_calls_it(world: World) -
     term = {"key": "topology.ebs.csi.aws.com/zone", "operator": "In", "values": [f"{REGION}d"]}
     required = {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}}
     world.cluster.put({"kind": "PersistentVolume", "metadata": {"name": "pv-0"}, "spec": {"nodeAffinity": required}})
-    assert "data/zookeeper-0 (needs topology.kubernetes.io/zone In ap-northeast-1d)" in only_failure(world).reason
+    assert "data/zookeeper-0 (StatefulSet zookeeper): it is tied to its volume" in only_failure(world).reason
 
 
 def test_members_that_keep_apart_need_as_many_nodes(world: World) -> None:
@@ -374,7 +376,7 @@ def test_members_that_keep_apart_need_as_many_nodes(world: World) -> None:
     affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}}
     for n in range(3):
         zookeeper(world, n, f"i-{n + 1}", volumes=[], affinity=affinity)
-    assert only_failure(world).reason.startswith("no other node takes data/zookeeper-")
+    assert "data/zookeeper-2 (StatefulSet zookeeper): it is tied to the node group" in only_failure(world).reason
     del world.cluster.objects["Pod", "data", "zookeeper-2"]  # two nodes stay for two members
     assert failed(world) == []
 
@@ -395,7 +397,7 @@ ARM = {"key": "kubernetes.io/arch", "operator": "In", "values": ["arm64"]}
 
 
 def homeless(world: World) -> bool:
-    return "evictions of pods without another node" in {check.name for check in failed(world)}
+    return "evictions" in {check.name for check in failed(world)}
 
 
 def test_pods_of_others_need_room_on_the_floor_or_a_pool_of_others(world: World) -> None:
@@ -498,9 +500,7 @@ def test_karpenters_queue_is_found_wherever_it_is_said(container: Object, queue:
 
 
 def test_a_karpenter_that_cannot_be_read_is_said_and_passes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert passed(world, "Karpenter's queue") == (
-        "no Deployment karpenter in kube-system or karpenter: its queue was not compared"
-    )
+    assert passed(world, "Karpenter's queue") == ("no Deployment karpenter was found: its queue was not compared")
     real = world.cluster.get
 
     def get(kind: Kind, name: str, namespace: str | None = None) -> Object | None:
@@ -531,7 +531,11 @@ def test_a_region_without_prices_is_planned_with_ec2s_own(world: World) -> None:
     found = types_check(world)
     assert found.passed
     assert "types by EC2's own prices; how often they are interrupted here is not known, cheapest first" in found.reason
-    assert LEVER.plan(world.target).usd_month_after is not None
+    plan = LEVER.plan(world.target)
+    assert plan.usd_month_after is not None
+    assert any(
+        note.startswith("the price book has no spot prices of eu-west-1: these are EC2's own") for note in plan.notes
+    )
 
 
 def test_without_any_price_the_remedy_is_to_add_them_and_not_to_widen_filters(world: World) -> None:

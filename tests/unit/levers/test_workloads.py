@@ -197,8 +197,8 @@ def asking(*containers: Object, **spec: Any) -> Object:
         (asking(spot_world.container("1000m", "2097152Ki")), []),
         (asking(spot_world.container("800m", "1Gi"), spot_world.container("0.2", "1024Mi")), []),
         (asking({"resources": {"limits": {"cpu": 1, "memory": "2Gi"}}}), []),
-        # What others set on the pods counts, such as a LimitRange.
-        (asking({"name": "a"}), [pod() | {"spec": {"containers": [spot_world.container()]}}]),
+        # A VerticalPodAutoscaler may have lowered what runs: new pods begin with the template's.
+        (asking(spot_world.container()), [pod() | {"spec": {"containers": [spot_world.container("600m", "1Gi")]}}]),
     ],
 )
 def test_requests_of_all_containers_that_come_to_the_estates_pass(made: Object, pods: list[Object]) -> None:
@@ -233,12 +233,23 @@ def test_requests_that_are_missing_or_others_are_refused(containers: list[Object
     assert found.remedy.startswith(remedy)
 
 
-def test_the_largest_of_the_running_pods_counts() -> None:
-    small, large = ({"spec": {"containers": [spot_world.container(cpu)]}} for cpu in ("1", "3"))
-    assert workloads.live_requests(deployment(), [small, large]) == {
-        "cpu": Decimal(3),
-        "memory": Decimal(2 * 2**30),
-    }
+def test_what_a_webhook_adds_to_the_pods_counts() -> None:
+    plain, more = ({"spec": {"containers": [spot_world.container(cpu)]}} for cpu in ("1", "1100m"))
+    live = workloads.live_requests(deployment(), [plain, more])
+    assert live == {"cpu": Decimal("1.1"), "memory": Decimal(2 * 2**30)}
+    assert (
+        "requests cpu 1100m, memory 2Gi a pod"
+        in only(workloads.request_findings(deployment(), [plain, more], ESTATE)).reason
+    )
+    estate = Resources(cpu="1100m", memory="2Gi")
+    assert list(workloads.request_findings(deployment(), [plain, more], estate)) == []
+
+
+def test_a_template_without_requests_is_refused_whatever_its_pods_have() -> None:
+    found = only(
+        workloads.request_findings(asking({"name": "a"}), [{"spec": {"containers": [spot_world.container()]}}], ESTATE)
+    )
+    assert found.reason.startswith("Deployment akidb-rest requests no cpu and no memory")
 
 
 # Placement -------------------------------------------------------------------------------------------------------
