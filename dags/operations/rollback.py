@@ -4,7 +4,7 @@ Sets regions of the estate back to the snapshots that rollouts left in the ledge
 region or all. It needs the ledger and the live world only, so it also works when the rollout's DAG is gone, a region
 has left the estate or the estate's file can't be read: each snapshot holds the slice of the estate that it was taken
 with. Steps: find the changes that stand -> show them (a dry run stops here, and is the default) -> approval of this
-very plan -> take the locks of all selected regions over -> one task a region, in parallel: undo, then verify -> release
+very plan -> take over the locks of all selected regions -> one task a region, in parallel: undo, then verify -> release
 the locks -> verdict.
 
 `everything` is every change of every run: in a region the levers in their declared order (scalers before the nodes that
@@ -15,8 +15,8 @@ nothing else from being undone, and make the verdict red with the remedy. `accep
 others and what is out of reach: it no longer counts as standing.
 
 ## When it runs
-When somebody triggers it. `emergency` skips the approval and needs a reason; it also stops a rollout that has not
-written anything yet.
+When somebody triggers it. `emergency` skips the approval and needs a reason; without a choice of regions it locks all
+of the estate, so that it also stops a rollout that has not written anything yet.
 
 ## How to re-run
 Trigger it again with the same choice: what is restored already is no longer found, the rest is undone again. Every undo

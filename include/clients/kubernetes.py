@@ -239,9 +239,8 @@ class Cluster:
             return views.of(kind, namespace, labels, fields).objects()
         identity = {"apiVersion": kind.api_version, "kind": kind.name}
         accept = METADATA if metadata_only else "application/json"
-        return [
-            item | identity for page in self._pages(kind, namespace, labels, fields, accept) for item in page["items"]
-        ]
+        pages = self._pages(kind, namespace, labels, fields, accept)
+        return [item | identity for page in pages for item in page["items"]]
 
     def _pages(
         self, kind: Kind, namespace: str | None, labels: str, fields: str, accept: str = "application/json"
@@ -253,14 +252,18 @@ class Cluster:
             token = ""
             try:
                 while token or not pages:
-                    page = self._call("GET", kind.path(namespace), kind, query | {"continue": token}, accept=accept)
-                    pages.append(page)
-                    token = page["metadata"].get("continue") or ""
+                    pages.append(self._page(kind, namespace, query | {"continue": token}, accept))
+                    token = pages[-1]["metadata"].get("continue") or ""
             except _ExpiredError:
                 continue
             return pages
         # As of no version at all, but in one answer.
-        return [self._call("GET", kind.path(namespace), kind, query | {"limit": ""}, accept=accept)]
+        return [self._page(kind, namespace, query | {"limit": ""}, accept)]
+
+    def _page(self, kind: Kind, namespace: str | None, query: Mapping[str, str], accept: str) -> Object:
+        page = self._call("GET", kind.path(namespace), kind, query, accept=accept)
+        page["items"] = page["items"] or []  # of metadata alone, an API server says null for none
+        return page
 
     def create(self, body: Object) -> Object:
         """Create the object. Raises ConflictError when it exists."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from include.cost import exports
 from include.cost.components import check_components, component_sql
-from include.cost.focus import COLUMNS, MONEY, SOURCES, CostError, Role
+from include.cost.focus import COLUMNS, LONGEST_DAY_HOURS, MONEY, SOURCES, CostError, Role
 from include.cost.hourly import with_machine_hours
 from include.cost.store import CostTable, Facts, facts_of
 from include.estate import Estate
@@ -30,8 +30,7 @@ SELECT CAST(ChargePeriodStart AT TIME ZONE 'UTC' AS DATE) AS day, source, {compo
     coalesce(ServiceName, '') AS service, coalesce(RegionId, '') AS region, coalesce(SkuMeter, '') AS sku,
     coalesce(ResourceId, '') AS resource, coalesce(x_CapacityType, '') AS capacity,"""
 _USD = "coalesce(EffectiveCost, BilledCost, 0)"
-# A day in local time has 25 hours when clocks go back, and is a day all the same.
-_LONG = "ChargePeriodEnd - ChargePeriodStart > INTERVAL 25 HOUR"
+_LONG = f"ChargePeriodEnd - ChargePeriodStart > INTERVAL {LONGEST_DAY_HOURS} HOUR"
 # A month's fee is billed on one day, and costs on each of its days.
 _LINES = f"""
 CREATE TABLE lines AS

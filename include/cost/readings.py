@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from include.cost import hourly
 from include.cost.components import UNALLOCATED, component_sql
 from include.cost.crosscheck import Gap, Measure, compare
-from include.cost.focus import SOURCES, Role
+from include.cost.focus import LONGEST_DAY_HOURS, MOST_HOURS, SOURCES, Role
 from include.cost.store import CostTable, Facts
 from include.cost.validation import (
     CENTRAL_DC,
@@ -51,8 +51,7 @@ STALE_DAYS = 3  # a bill's day that ended longer before the window's end says no
 NO_GOAL = Goal("", None, None, "no component takes it: it has no target")
 ALLOCATORS = tuple(source for source, role in SOURCES.items() if role == Role.ALLOCATION)
 DAY, HOUR, NO_TIME = dt.timedelta(days=1), dt.timedelta(hours=1), dt.timedelta(0)
-LONGEST_DAY = dt.timedelta(hours=25)  # a day in local time, when clocks go back
-MOST_HOURS = 12  # of a day
+LONGEST_DAY = dt.timedelta(hours=LONGEST_DAY_HOURS)
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,18 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from include.clients.kubernetes import NODE_POOL
+from include.clients.kubernetes import NODE_POOL, ConflictError, NotServedError
 from include.cost.guard import MANAGER, Situation, floor_of
 from include.cost.guard_live import Object, limit_owners, read_situation
 from include.levers import checks
 from include.levers.common import World, refusals
 from include.quantities import cores
 from include.rollout.gates import Figure
-from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target, Undo
+from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target, Undo, kept
 
 NAME = "cost_cap"
 SLOT = "cap"
+ATTEMPTS = 5  # to hand the limit back while Karpenter writes to the same pool
 
 
 class CapSettings(BaseModel):
@@ -122,8 +123,7 @@ class CostCap:
                 return Restored((f"limits.cpu of NodePool {snapshot['pool']} left alone",), others)
             if not _owns(live):
                 return Restored(("nothing was written, nothing is to be undone",))
-            target.fence()
-            _hand_back(world, live, snapshot)
+            _hand_back(world, snapshot)
         return Restored((f"NodePool {snapshot['pool']} has limits.cpu {snapshot['cpu'] or 'none'} again",))
 
     def verify_restored(self, target: Target, snapshot: Mapping[str, Json]) -> list[Difference]:
@@ -133,8 +133,8 @@ class CostCap:
         if live is None:
             return []
         limit = _limit_of(live)
-        if _same(limit) != _same(snapshot["cpu"]):
-            return [Difference(_path(world), limit, snapshot["cpu"])]
+        if _same(limit) != _same(kept(snapshot, "cpu")):
+            return [Difference(_path(world), limit, kept(snapshot, "cpu"))]
         return [Difference(f"{_path(world)} owner", MANAGER, None)] if _owns(live) else []
 
     def _world(self, target: Target) -> World:
@@ -163,7 +163,10 @@ def _outdated(now: Situation, settings: CapSettings) -> str | None:
 
 
 def _pool(world: World) -> Object | None:
-    return world.cluster.get(NODE_POOL, world.settings.pool)
+    try:
+        return world.cluster.get(NODE_POOL, world.settings.pool)
+    except NotServedError:  # Karpenter was uninstalled, and its pools with it
+        return None
 
 
 def _path(world: World) -> str:
@@ -194,29 +197,39 @@ def _owns(live: Object) -> bool:
 
 def _changed_by_others(world: World, live: Object, snapshot: Mapping[str, Json]) -> tuple[Difference, ...]:
     limit = _limit_of(live)
-    if _same(limit) in {_same(world.settings.new_cpu), _same(snapshot["cpu"])}:
+    if _same(limit) in {_same(world.settings.new_cpu), _same(kept(snapshot, "cpu"))}:
         return ()
-    return (Difference(_path(world), snapshot["cpu"], limit),)
+    return (Difference(_path(world), kept(snapshot, "cpu"), limit),)
 
 
-def _hand_back(world: World, live: Object, snapshot: Mapping[str, Json]) -> None:
-    # Giving a field up in server-side apply neither brings its old value back nor its owner.
-    if _same(_limit_of(live)) != _same(snapshot["cpu"]):
-        live = world.cluster.apply(_body(snapshot["pool"], snapshot["cpu"]), MANAGER, force=True)
-    entries = live["metadata"].get("managedFields") or []
-    # A stale version is refused: what was written in between would lose its owner.
-    test = {"op": "test", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]}
-    replace = {"op": "replace", "path": "/metadata/managedFields", "value": handed_back(entries, snapshot["owners"])}
-    world.target.fence()
-    world.cluster.patch(NODE_POOL, snapshot["pool"], [test, replace])
+def _hand_back(world: World, snapshot: Mapping[str, Json]) -> None:
+    # Giving a field up in server-side apply brings back neither its old value nor its owner.
+    pool, cpu = kept(snapshot, "pool"), kept(snapshot, "cpu")
+    for last in (*[False] * (ATTEMPTS - 1), True):
+        live = _pool(world)
+        if live is None:
+            return
+        world.target.fence()
+        if _same(_limit_of(live)) != _same(cpu):
+            live = world.cluster.apply(_body(pool, cpu), MANAGER, force=True)
+        entries = handed_back(live["metadata"].get("managedFields") or [], kept(snapshot, "owners"))
+        # With its version in it a patch is refused when somebody was faster, such as Karpenter with the pool's status.
+        version = live["metadata"]["resourceVersion"]
+        try:
+            world.cluster.patch(NODE_POOL, pool, {"metadata": {"resourceVersion": version, "managedFields": entries}})
+        except ConflictError:
+            if last:
+                raise
+        else:
+            return
 
 
 def handed_back(entries: Sequence[Object], owners: Sequence[Object]) -> list[Object]:
     """managedFields without the guard's entry, the CPU limit owned again by those who owned it before."""
-    kept = [copy.deepcopy(entry) for entry in entries if entry["manager"] != MANAGER]
+    others = [copy.deepcopy(entry) for entry in entries if entry["manager"] != MANAGER]
     for owner in owners:
-        for entry in kept:
+        for entry in others:
             if (entry["manager"], entry["operation"]) == (owner["manager"], owner["operation"]):
                 limits = entry.setdefault("fieldsV1", {}).setdefault("f:spec", {}).setdefault("f:limits", {})
                 limits.setdefault("f:cpu", {})
-    return kept
+    return others

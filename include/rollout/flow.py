@@ -390,7 +390,7 @@ def _nothing_written(facts: Facts, stops: Sequence[str]) -> Verdict:
         by = f"rejected by {approval['user']}" if approval["user"] else "rejected: nobody answered in time"
         message = f"{by}. Nothing was changed. Next: trigger a new run and have its plan approved."
         return Verdict(Ending.REJECTED, green=False, message=message)
-    reason = "\n".join(stops) or _without_reason(facts)
+    reason = "\n".join(stops or _decided(facts)) or _without_reason(facts)
     message = f"refused: {reason}\nNothing was changed. Next: remove the reason and trigger a new run."
     return Verdict(Ending.REFUSED, green=False, message=message)
 
@@ -402,9 +402,8 @@ def _without_reason(facts: Facts) -> str:
 
 def _undone(facts: Facts, undone: Sequence[str], stops: Sequence[str]) -> Verdict:
     reasons = [line for region in facts.selected if (line := _first_failure(facts.by_region[region]))]
-    decision = last(facts.by_region[WHOLE_RUN], Step.DECISION)
     # Every gate may have passed, and the live world have spoken against a promotion.
-    reasons = reasons or list(decision.figures["reasons"] if decision else ())
+    reasons = reasons or _decided(facts)
     left = left_behind(facts)
     restored = [region for region in undone if region not in facts.touched]
     name = Ending.UNFINISHED if facts.touched else Ending.ROLLED_BACK
@@ -419,6 +418,12 @@ def _undone(facts: Facts, undone: Sequence[str], stops: Sequence[str]) -> Verdic
     else:
         parts.append("Left behind: nothing. Next: remove the reason and trigger a new run.")
     return Verdict(name, green=False, message="\n".join(parts), left_behind=tuple(left))
+
+
+def _decided(facts: Facts) -> list[str]:
+    """What the run's last decision had against a promotion."""
+    decision = last(facts.by_region[WHOLE_RUN], Step.DECISION)
+    return [] if decision is None else [*decision.figures["reasons"], *decision.figures.get("unknown", ())]
 
 
 def _first_failure(records: Records) -> str | None:

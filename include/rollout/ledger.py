@@ -333,12 +333,11 @@ class _Listing:
         """The numbers of a chain's records, in order."""
         return sorted(self.records.get(path, ()))
 
-    def gap(self, path: str) -> str:
-        """Which record of a chain is missing, and the remedy; "" when none is."""
+    def missing(self, path: str) -> int | None:
+        """The number of the first record that the chain's other names say there must be, or None."""
         there = self.records.get(path, set())
         highest = max({*there, *self.marks.get(path, ())}, default=0)
-        missing = next((number for number in range(1, highest + 1) if number not in there), None)
-        return f"{_record_key(path, missing)} is missing: restore it from a backup of the ledger" if missing else ""
+        return next((number for number in range(1, highest + 1) if number not in there), None)
 
     def unmarked(self) -> list[tuple[str, int]]:
         """(path, number) of the records without a mark."""
@@ -432,9 +431,22 @@ class Ledger:
 
     def _contents(self, chain: Chain) -> list[bytes]:
         listing = _Listing(self._store.keys(chain.path))
-        if gap := listing.gap(chain.path):
+        if gap := self._gap(listing, chain.path):
             raise LedgerError(gap)
         return [self._store.read(_record_key(chain.path, number)) for number in listing.numbers(chain.path)]
+
+    def _gap(self, listing: _Listing, path: str) -> str:
+        """Which record of a chain is missing, and the remedy; "" when none is.
+
+        A folder that is being written while it is listed may show a mark and not its record: look before saying so.
+        """
+        while (number := listing.missing(path)) is not None:
+            try:
+                self._store.read(_record_key(path, number))
+            except FileNotFoundError:
+                return f"{_record_key(path, number)} is missing: restore it from a backup of the ledger"
+            listing.records.setdefault(path, set()).add(number)
+        return ""
 
     def records(self, chain: Chain) -> list[Record]:
         """The chain's records in order, empty when there are none. Raises LedgerError when the chain is broken."""
@@ -552,13 +564,13 @@ class Ledger:
             return ""
 
         paths = [path for path in listing.paths if _is_regions(path)]
-        reasons = _at_once(lambda path: listing.gap(path) or check(path), paths)
+        reasons = _at_once(lambda path: self._gap(listing, path) or check(path), paths)
         return {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
 
     def _marked(self, below: str) -> _Marked:
         """The marks of all chains below a folder; what has none is read, and marked for the next reader."""
         listing = _Listing(self._store.keys(below))
-        bad = {path: gap for path in listing.paths if (gap := listing.gap(path))}
+        bad = {path: gap for path in listing.paths if (gap := self._gap(listing, path))}
 
         def read(place: tuple[str, int]) -> tuple[str, Mark | str]:
             path, number = place

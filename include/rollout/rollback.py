@@ -104,13 +104,16 @@ def _record_plan(run: Run, found: Found, plan_hash: str, regions: Sequence[str])
 
 
 def _selected(run: Run, survey: Survey) -> list[str]:
-    """The regions of the form; without any, those of the estate. Raises Refused for one that nobody knows."""
+    """The regions to lock whatever stands there: those of the form; in an emergency without any, all of the estate.
+
+    Raises Refused for one that nobody knows.
+    """
     chosen = list(run.params["regions"])
     known = {*run.estate.regions, *survey.regions}
     for region in chosen:
         if region not in known:
             raise Refused(f"regions: {region!r} is neither in the estate nor in the ledger: {', '.join(sorted(known))}")
-    return chosen or list(run.estate.regions)
+    return chosen or (list(run.estate.regions) if run.params["emergency"] else [])
 
 
 def _names(run: Run) -> list[str]:
@@ -136,7 +139,8 @@ def choose(run: Run, survey: Survey) -> Found:
     picked = {place: _pick(run, changes) for place, changes in by_place.items()}
     if run.params["run"] and not any(picked.values()):
         raise Refused(
-            f"run: no change of {run.params['run']!r} stands for {chosen} in {', '.join(_selected(run, survey))}; "
+            f"run: no change of {run.params['run']!r} stands for {chosen} in "
+            f"{', '.join(run.params['regions']) or 'any region'}; "
             "leave it empty for the last change, or take a run id from the ledger"
         )
     order = levers.undo_order()

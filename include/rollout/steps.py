@@ -20,7 +20,7 @@ from include.rollout.gates import Outcome, judge_all, overall
 from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Record, Step, last
 from include.rollout.lever import Check, Json, Lever, Plan, Refused, Target, within
 from include.rollout.lock import Lock, LockHeld
-from include.rollout.settings import RolloutSettings, build
+from include.rollout.settings import RolloutSettings, build, build_on_record
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -103,7 +103,7 @@ class Run:
         region = snapshot.region
         kept = snapshot.figures.get("estate")
         estate = Estate.from_slice(kept, self.estate) if kept else self.estate
-        settings = build(self.lever.settings_type, snapshot.figures["settings"], estate)
+        settings = build_on_record(self.lever.settings_type, snapshot.figures["settings"], estate)
         fence = (lock or self.lock(region)).assert_held
         return Target(region, estate, self.run_id, settings, self.clients(region), fence)
 
@@ -183,7 +183,7 @@ def answer_on_record(run: Run) -> Mapping[str, Any] | None:
 
 
 def check_approval(run: Run, approval: Mapping[str, Any] | None) -> None:
-    """Raise Refused unless somebody who may has approved the very plan that is on record."""
+    """Raise Refused unless ``approval`` is a person's who may, of the very plan that is on record."""
     offered = [record.figures["hash"] for record in run.records(WHOLE_RUN) if record.step == Step.PLAN]
     if problem := flow.approval_problem(approval, offered, run.estate.governance.approvers):
         raise Refused(f"{problem}. Nothing is written without an approval of the plan")
@@ -296,17 +296,23 @@ def put_snapshot(run: Run, target: Target) -> None:
     run.ledger.append_once(run.chain(region), Step.SNAPSHOT, figures, links)
 
 
-def apply_stage(run: Run, region: str, slot: str) -> dict[str, str]:
-    """Write a stage, wait until the world has converged, and say until when it soaks (ISO 8601)."""
+def _check_may_write(run: Run, region: str, slot: str) -> None:
     by_region = {name: run.records(name) for name in run.regions}
-    stage = flow.stage_in(by_region[region], slot)
-    if stage is None:
-        raise NotWanted(f"{slot} is not in the plan of {region}")
     if waiting := [line for records in by_region.values() for line in flow.undecided(records)]:
         raise OnRecord(f"{region}: nothing more is written while a gate is unknown: {'; '.join(waiting)}")
     flow.check_may_apply(region, slot, by_region)
     check_ours(run, region)
+
+
+def apply_stage(run: Run, region: str, slot: str) -> dict[str, str]:
+    """Write a stage, wait until the world has converged, and say until when it soaks (ISO 8601)."""
+    stage = flow.stage_in(run.records(region), slot)
+    if stage is None:
+        raise NotWanted(f"{slot} is not in the plan of {region}")
+    _check_may_write(run, region, slot)
     lock = run.begin(region, slot)
+    # Once more: an undo that began before this step is on record now, one that begins later stops its writes.
+    _check_may_write(run, region, slot)
     run.record(region, Step.TOUCH, {"slot": slot, "title": stage.title})
     started = run.clock()
     figures = run.lever.apply(run.target(region, lock), stage)
@@ -347,9 +353,7 @@ def judge_gates(run: Run, region: str, slot: str) -> dict[str, Any] | None:
     for result in results:
         log.info("%s: %s: %s", region, result.outcome.value, result.reason)
     outcome = overall(results)
-    # A gate that is judged again has waited already: what is known now counts.
-    wait_until = soaked_at + dt.timedelta(seconds=settings.gate_wait_seconds)
-    if outcome is Outcome.UNKNOWN and run.clock() < wait_until:
+    if outcome is Outcome.UNKNOWN and run.clock() < soaked_at + dt.timedelta(seconds=settings.gate_wait_seconds):
         return None
     row = {"slot": slot, "title": stage.title, "outcome": outcome.value, "results": flow.results_json(results)}
     record = run.record(region, Step.GATE, row | ({"problem": problem} if problem else {}))
@@ -369,11 +373,10 @@ def _first_touch(records: flow.Records, slot: str) -> dt.datetime:
 
 def undone_by(run: Run, region: str) -> str | None:
     """The other run (``dag_id/run_id``) that has undone, or began to undo, what this one wrote to a region; or None."""
-    ours = run.chain(region)
     if last(flow.attempt(run.records(region)), Step.TOUCH) is None:
         return None
-    other = run.ledger.undone_by(ours)
-    return None if other is None else f"{other.dag_id}/{other.run_id}"
+    other = run.ledger.undone_by(run.chain(region))
+    return f"{other.dag_id}/{other.run_id}" if other else None
 
 
 def check_ours(run: Run, region: str) -> None:
@@ -389,9 +392,11 @@ def check_ours(run: Run, region: str) -> None:
     stands = run.ledger.touched(run.chain(), run.regions)
     for place in run.regions:
         records = flow.attempt(run.records(place))
-        written, undone = last(records, Step.TOUCH), last(records, Step.UNDO)
-        if written is not None and undone is None and place not in stands:
-            raise Refused(f"{place}: {undone_by(run, place)} has undone this run's change; nothing more is done")
+        if last(records, Step.UNDO) is not None:
+            raise Refused(f"{place}: this run was rolled back there; trigger a new run")
+        if last(records, Step.TOUCH) is not None and place not in stands:
+            other = undone_by(run, place) or "another run"
+            raise Refused(f"{place}: {other} has undone this run's change; nothing more is done")
 
 
 def decide(run: Run) -> dict[str, Any]:
@@ -414,20 +419,25 @@ def decide(run: Run) -> dict[str, Any]:
 
 def _look_again(run: Run) -> flow.Decision:
     """What the live world says of a promotion: the change is still this run's, and its plan has nothing left to do."""
-    reasons, unknown = [], []
-    for region in run.regions:
-        try:
-            check_ours(run, region)
-            left = run.lever.plan(run.target(region)).differences
-        except Refused as error:
-            reasons.append(str(error))
-        except Exception as error:  # noqa: BLE001 - what can't be read is neither promoted nor undone
-            unknown.append(f"{region}: the plan can't be made again ({type(error).__name__}: {error})")
-        else:
-            if left:
-                shown = "; ".join(str(difference) for difference in left)
-                reasons.append(f"{region}: every gate passed, but the plan is not fulfilled: {shown}")
-    return flow.Decision(tuple(reasons), tuple(unknown) if not reasons else ())
+    with ThreadPoolExecutor(max_workers=max(1, len(run.regions))) as pool:
+        found = list(pool.map(lambda region: _against_promotion(run, region), run.regions))
+    reasons = tuple(reason for decision in found for reason in decision.reasons)
+    unknown = tuple(line for decision in found for line in decision.unknown)
+    return flow.Decision(reasons, () if reasons else unknown)
+
+
+def _against_promotion(run: Run, region: str) -> flow.Decision:
+    try:
+        check_ours(run, region)
+        left = run.lever.plan(run.target(region)).differences
+    except Refused as error:
+        return flow.Decision((str(error),))
+    except Exception as error:  # noqa: BLE001 - what can't be read is neither promoted nor undone
+        return flow.Decision(unknown=(f"{region}: the plan can't be made again ({type(error).__name__}: {error})",))
+    if not left:
+        return flow.Decision()
+    shown = "; ".join(str(difference) for difference in left)
+    return flow.Decision((f"{region}: every gate passed, but the plan is not fulfilled: {shown}",))
 
 
 def promote(run: Run) -> None:

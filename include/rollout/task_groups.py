@@ -241,6 +241,10 @@ class Engine:
             raise Refused(f"{reason}; and no snapshot in the ledger holds a slice of the estate to work from")
         return estate
 
+    def keep_answer(self, answer: Mapping[str, Any]) -> None:
+        """Put an approval's answer on record."""
+        steps.record_answer(self.run(), answer)
+
 
 @dataclass(frozen=True)
 class _Named:
@@ -502,15 +506,15 @@ def _undo(engine: Engine, region: str) -> tuple[Any, Any]:
 
 
 class PlanApproval(ApprovalOperator):
-    """An approval whose answer goes into the ledger, with the hash of the plan that was shown.
+    """An approval that hands its answer, with the hash of the plan that was shown, to ``keep``.
 
     Neither a state that somebody sets by hand nor an XCom that somebody writes is an answer: this task alone receives
-    what a respondent chose, and the ledger takes it from here.
+    what a respondent chose, and whoever writes afterwards reads what was kept.
     """
 
-    def __init__(self, *, engine: Engine, plan_task: str, **arguments: Any) -> None:
+    def __init__(self, *, plan_task: str, keep: Callable[[Mapping[str, Any]], None], **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._engine = engine
+        self._keep = keep
         self._plan_task = plan_task
 
     def execute(self, context: Any) -> Any:
@@ -527,19 +531,22 @@ class PlanApproval(ApprovalOperator):
         if "error" not in event:
             user = event["responded_by_user"] or {}
             answer = {"approved": event["chosen_options"] == [self.APPROVE], "hash": shown}
-            steps.record_answer(self._engine.run(), answer | {"user": user.get("name"), "user_id": user.get("id")})
+            self._keep(answer | {"user": user.get("name"), "user_id": user.get("id")})
         return super().execute_complete(context, event)
 
 
 def await_approval(engine: Engine, plan_task: str) -> Any:
-    """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject."""
+    """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject.
+
+    Without an estate anybody may answer in the form; who may approve is then checked when the locks are taken.
+    """
     estate = engine.estate
     plan = f"ti.xcom_pull(task_ids='{plan_task}')"
     people = [{"id": name, "name": name} for name in estate.governance.approvers] if estate else []
     timeout = estate.windows.approval_timeout_seconds if estate else APPROVAL_TIMEOUT
     return PlanApproval(
-        engine=engine,
         plan_task=plan_task,
+        keep=engine.keep_answer,
         task_id="await_approval",
         subject=f"{{{{ dag.dag_id }}}}: approve plan {{{{ {plan}['hash'] }}}}?",
         body=f"Plan {{{{ {plan}['hash'] }}}}\n\n{{{{ {plan}['text'] }}}}",
@@ -563,10 +570,12 @@ def take_locks(run: Run) -> None:
 
 
 def choose_ending(run: Run) -> list[str]:
-    """Promote, or roll back the touched regions."""
+    """Promote, roll back the touched regions, or leave everything as it is while a gate is unknown."""
     decision = steps.decide(run)
     if decision["promote"]:
         return ["promote"]
+    if decision.get("unknown"):
+        return []
     return [f"rollback.{group_id(region)}.undo_changes" for region in decision["touched"]]
 
 
@@ -693,7 +702,7 @@ def _for_each_region(engine: Engine, step: Callable[[Run, str], None], regions: 
     def body(region: str) -> None:
         get_current_context()["region"] = region  # type: ignore[typeddict-unknown-key]
         run = engine.run()
-        with recorded(run):
+        with recorded(run, undoing=True):
             step(run, region)
 
     return body.expand(region=regions)
@@ -709,9 +718,8 @@ def choose_path(run: Run) -> list[str]:
 
 
 def take_locks_over(run: Run) -> None:
-    """Take the locks of the regions to roll back, from whoever holds them: that run writes nothing more."""
-    regions = {undoing.region for undoing in rollback.found(run)}
-    steps.lock_regions(run, sorted(regions), steps.answer_on_record(run), take_over=True)
+    """Take the locks of the selected regions from whoever holds them: that run writes nothing more."""
+    rollback.take_locks(run, steps.answer_on_record(run))
 
 
 def release_rollback_locks(run: Run) -> None:

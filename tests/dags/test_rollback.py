@@ -132,7 +132,7 @@ def test_without_an_estate_only_an_approver_of_the_snapshots_estate_approves(
     request.getfixturevalue("broken_estate")
     run = run_dag(rollback_dag(world), REAL, user="somebody")
     assert (run.state, run.verdict["verdict"]) == ("failed", "refused")
-    assert "somebody is none of governance.approvers" in run.verdict["message"]
+    assert "somebody may not approve: governance.approvers" in run.verdict["message"]
     assert world.sizes() == {US: 2, EU: 1, AP: 2}
 
 

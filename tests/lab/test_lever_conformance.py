@@ -35,7 +35,7 @@ STAGES = {"spot_capacity": 1}
 COUNTERS = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 REVISION = "deployment.kubernetes.io/revision"
 SEEN = ("Deployment", "NodePool", "EC2NodeClass", "ScaledObject", "ConfigMap", "Namespace", "Service", "ServiceAccount",
-        "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "PodDisruptionBudget")  # fmt: skip
+        "ClusterRole", "ClusterRoleBinding", "PodDisruptionBudget")  # fmt: skip
 POOL = {
     "apiVersion": "karpenter.sh/v1",
     "kind": "NodePool",
@@ -175,7 +175,7 @@ def standing(
         snapshots[name] = ledgered(lever.snapshot(targets[name]), folder / name)
         apply(lever, targets[name])
     yield snapshots
-    for name in levers.undo_order(LEVERS):
+    for name in levers.undo_order():
         undo(levers.lever(name), targets[name], snapshots[name])
     assert differing(before, seen(admin, aws)) == {}
 

@@ -18,7 +18,7 @@ from include.cost.components import UNALLOCATED, check_components, component_sql
 from include.cost.exports import normalise, rules, write
 from include.cost.exports.source import Source, SourceFile, guarded, open_source
 from include.cost.exports.stage import Stage
-from include.cost.focus import COLUMNS, CostError
+from include.cost.focus import COLUMNS, LONGEST_DAY_HOURS, MOST_HOURS, CostError
 from include.cost.sql import literal, quoted
 from include.cost.store import Facts
 from include.estate import Estate
@@ -26,7 +26,6 @@ from include.estate import Estate
 SOURCE = "aws"
 MEMORY_LIMIT = "1100MB"  # of DuckDB; with Python, Arrow and one chunk in flight the process stays below 2 GiB
 THREADS = 2
-MOST_HOURS = 12  # of a day
 _LENGTH = "ChargePeriodEnd - ChargePeriodStart"
 
 
@@ -106,6 +105,21 @@ def _connection(folder: Path) -> Iterator[tuple[Any, Path]]:
         yield connection, Path(scratch)
 
 
+def _hourly_days(connection: Any, kept: str) -> set[dt.date]:
+    """Days of which the bill tells hours apart: most of their hours have hourly usage, or most usage is hourly.
+
+    One hourly row, such as a late correction, doesn't make an hourly bill of a daily one.
+    """
+    hourly, daily = f"{_LENGTH} <= INTERVAL 1 HOUR", f"{_LENGTH} > INTERVAL 1 HOUR"
+    rows = connection.execute(
+        f"SELECT day FROM {kept} WHERE ChargeCategory = 'Usage' AND {_LENGTH} > INTERVAL 0 HOUR "
+        f"AND {_LENGTH} <= INTERVAL {LONGEST_DAY_HOURS} HOUR GROUP BY day "
+        f"HAVING count(*) FILTER ({hourly}) > count(*) FILTER ({daily}) "
+        f"OR count(DISTINCT date_part('hour', ChargePeriodStart)) FILTER ({hourly}) >= {MOST_HOURS}"
+    ).fetchall()
+    return {day for (day,) in rows}
+
+
 def _open(connection: Any, files: Sequence[SourceFile], made: Collected) -> list[Source | None]:
     sources: list[Source | None] = []
     for file in files:
@@ -143,6 +157,7 @@ class _Run:
     def __init__(
         self, connection: Any, estate: Estate, sources: Sequence[Source | None], folder: Path, made: Collected
     ) -> None:
+        self._hourly_days: set[dt.date] = set()
         self._connection = connection
         self._estate = estate
         self._sources = [source for source in sources if source]
@@ -150,7 +165,6 @@ class _Run:
         self._numbered = [(source, number) for number, source in enumerate(sources) if source]
         self._folder = folder
         self._made = made
-        self._hourly_days: set[dt.date] = set()
         self._bounds: tuple[dt.date, dt.date] | None = None  # first and last day of the files
         self._has_superseded = False
         self._aside_by_day: dict[dt.date | None, int] = defaultdict(int)
@@ -172,7 +186,7 @@ class _Run:
         dropped = rules.make_dropped(self._connection, relation, len(ranks) > 1, self._has_superseded)
         self._set_aside(relation, dropped)
         kept = f"(SELECT *, '{SOURCE}' AS source FROM {self._billed(relation, dropped)})"
-        self._hourly_days |= self._find_hourly_days(kept)
+        self._hourly_days |= _hourly_days(self._connection, kept)
         facts = self._facts(kept)
         self._made.facts += facts
         self._made.paths += write.write_days(self._connection, kept, facts, self._folder)
@@ -258,20 +272,6 @@ class _Run:
             missing_hours=self._missing(day, hours, files),
             content=hashlib.sha256(digest.encode()).hexdigest(),
         )
-
-    def _find_hourly_days(self, kept: str) -> set[dt.date]:
-        """Days of which the bill tells hours apart: most of their hours have hourly usage, or most usage is hourly.
-
-        One hourly row, such as a late correction, doesn't make an hourly bill of a daily one.
-        """
-        hourly, daily = f"{_LENGTH} <= INTERVAL 1 HOUR", f"{_LENGTH} > INTERVAL 1 HOUR"
-        rows = self._connection.execute(
-            f"SELECT day FROM {kept} WHERE ChargeCategory = 'Usage' AND {_LENGTH} > INTERVAL 0 HOUR "
-            f"AND {_LENGTH} <= INTERVAL 25 HOUR GROUP BY day "
-            f"HAVING count(*) FILTER ({hourly}) > count(*) FILTER ({daily}) "
-            f"OR count(DISTINCT date_part('hour', ChargePeriodStart)) FILTER ({hourly}) >= {MOST_HOURS}"
-        ).fetchall()
-        return {day for (day,) in rows}
 
     def _missing(self, day: dt.date, hours: int, files: Sequence[SourceFile]) -> tuple[int, ...]:
         """Hours without hourly usage, of a day that has some and is complete: others are before and after it.

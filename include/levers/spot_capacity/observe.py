@@ -31,7 +31,7 @@ DAY = 86_400
 EVIDENCE_SECONDS = 300  # the report's latency and error ratio cover the last five minutes
 
 
-def observe_stage(world: World, stage: Stage, window: float, applied: Mapping[str, Any]) -> dict[str, Figure | None]:
+def observe_stage(world: World, judged: Stage, window: float, applied: Mapping[str, Any]) -> dict[str, Figure | None]:
     """Every figure that the stage's gates name.
 
     Latency and notices cover at most the last ``window`` seconds; errors, availability and waiting pods the whole
@@ -48,7 +48,7 @@ def observe_stage(world: World, stage: Stage, window: float, applied: Mapping[st
         "availability": covered(availability(world, seconds), counted),
         "pods_pending_too_long": _pending(world, world.now() - seconds),
         "cordon_seconds": _cordon(applied),
-        ZONES: _lost_zones(world, stage),
+        ZONES: _lost_zones(world, judged),
         STRANDED: _stranded(world, applied),
     }
 

@@ -518,7 +518,12 @@ def build_plan(
         usd_month_after=None if after is None else usd_month(after),
         price_book=f"{book.name} ({book.date})",
         undo=Undo.NODE_WAVE,
-        notes=(*_notes(estate, region, settings, counts), *_notes_on(around, live), *book.assumptions),
+        notes=(
+            *_notes(estate, region, settings, counts),
+            *_notes_on(around, live),
+            *_quoted(book, region),
+            *book.assumptions,
+        ),
     )
 
 
@@ -563,6 +568,14 @@ def _notes_on(around: Surroundings, live: Mapping[str, Any]) -> Iterator[str]:
 
 def _is_tainted(spec: Object) -> bool:
     return any(taint["key"] == TAINT for taint in spec["template"]["spec"].get("taints") or [])
+
+
+def _quoted(book: AwsBook, region: str) -> Iterator[str]:
+    if not book.knows_spot(region):
+        yield (
+            f"the price book has no spot prices of {region}: these are EC2's own, each type at its dearest zone; how "
+            "often they are interrupted is not known, and no type was left out for it"
+        )
 
 
 def _expiry(expire_after: str) -> str:

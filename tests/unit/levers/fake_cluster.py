@@ -411,7 +411,9 @@ class FakeApi:
         metadata: Object = {"resourceVersion": str(self.version)}
         if token[0] + limit < len(chosen):
             metadata["continue"] = json.dumps([token[0] + limit, self.version])
-        items = [self._item(key, partial) for key in shown]
+        items: list[Object] | None = [self._item(key, partial) for key in shown]
+        if partial and not items:
+            items = None  # an API server's answer of metadata alone has null there
         return {"apiVersion": kind.api_version, "kind": f"{kind.name}List", "metadata": metadata, "items": items}
 
     def _item(self, key: Key, partial: bool) -> Object:
@@ -582,7 +584,11 @@ class FakeApi:
             for field in ("resourceVersion", "uid"):
                 live["metadata"].pop(field, None)
         else:
+            version = body.get("metadata", {}).get("resourceVersion")
+            if version and version != str(self._versions[key]):
+                raise refusal(409, f"{key[2]}: the object has been modified", "Conflict", name=key[2])
             merge(live, body)
+            live["metadata"].pop("resourceVersion", None)
         self._took(live, before, manager)
         verb = {"POST": "create", "PUT": "replace", "PATCH": "patch"}[method]
         shown = (

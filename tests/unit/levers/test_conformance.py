@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from include import levers
+from include.clients.kubernetes import KINDS
+from include.rollout import steps
 from include.rollout.ledger import Chain, FolderStore, Ledger, Step
-from include.rollout.lever import Difference, Json, Target, within
+from include.rollout.lever import Difference, Json, Refused, Target, within
+from include.rollout.steps import Run
 from tests.conformance.levers.crash import Killed, watched
 from tests.conformance.levers.scenes import OTHER_SETTINGS, SCENES, Scene
+from tests.unit.rollout.toy_runs import roll_back, undoing
 
 pytestmark = pytest.mark.parametrize("lever", list(levers.LEVERS))
 SOMEBODY = "team-search"
@@ -152,7 +158,7 @@ def drift(scene: Scene, before: dict[str, Json]) -> list[tuple[str, str, str]]:
             continue
         if before.get(name) == scene.state()[name]:
             continue
-        body = {"apiVersion": thing["apiVersion"], "kind": key[0], "metadata": {"name": key[2]}}
+        body = {"apiVersion": KINDS[key[0]].api_version, "kind": key[0], "metadata": {"name": key[2]}}
         if key[1]:
             body["metadata"]["namespace"] = key[1]
         scene.cluster.apply({**body, **changed_by_somebody(key[0], thing)}, SOMEBODY, force=True)
@@ -242,22 +248,33 @@ def test_a_definition_that_is_gone_does_not_stop_the_undo_of_the_rest(scene: Sce
         pytest.skip("it writes no object of a CustomResourceDefinition")
     for key in [key for key in scene.objects if key[0] in kinds]:
         del scene.objects[key]
-    scene.cluster.uninstall(kinds)
+    scene.cluster.unserved = {KINDS[kind].plural for kind in kinds}
     undo(scene, snapshot)
     after = scene.state()
     rest = {name: body for name, body in before.items() if name.split()[0] not in kinds}
     assert {name: body for name, body in after.items() if name.split()[0] not in kinds} == rest
 
 
-def test_a_snapshot_of_another_release_is_undone_as_far_as_it_goes(scene: Scene, tmp_path: Path) -> None:
+def test_a_snapshot_of_another_release_is_undone_or_refused_and_never_called_restored_when_it_is_not(
+    lever: str, scene: Scene, tmp_path: Path
+) -> None:
     snapshot = scene.lever.snapshot(scene.target)
     scene.apply_all()
-    newer = through_ledger({**snapshot, "of a newer release": {"a": 1}}, tmp_path)
+    assert undo(scene, through_ledger({**snapshot, "of a newer release": {"a": 1}}, tmp_path)) == ()
     for name in snapshot:
-        older = {key: value for key, value in newer.items() if key != name}
-        scene.lever.rollback(scene.target, older)  # no KeyError
-        scene.lever.verify_restored(scene.target, older)
-    assert undo(scene, newer) == ()
+        older = SCENES[lever](tmp_path / name)
+        before, kept = older.state(), older.lever.snapshot(older.target)
+        older.apply_all()
+        del kept[name]
+        try:
+            others = older.lever.rollback(older.target, kept).changed_by_others
+            left = older.lever.verify_restored(older.target, kept)
+        except Refused:
+            continue
+        assert others or left or older.state() == before, f"without {name} it only claims to be restored"
+
+
+# Through the engine ---------------------------------------------------------------------------------------------------
 
 
 class Leases:
@@ -273,5 +290,43 @@ class Leases:
         self.replace(body)
 
     def replace(self, body: dict[str, Any]) -> None:
+        version = int(body["metadata"].get("resourceVersion", "0")) + 1
         self.lease = copy.deepcopy(body)
-        self.lease["metadata"]["resourceVersion"] = str(int(body["metadata"].get("resourceVersion", "0")) + 1)
+        self.lease["metadata"]["resourceVersion"] = str(version)
+
+
+def rolled_out(scene: Scene, folder: Path, name: str) -> Run:
+    """A run of the lever, under that name, that was promoted and has ended."""
+    clients = SimpleNamespace(**vars(scene.target.clients), leases=Leases())
+    ledger = Ledger(FolderStore(folder / "ledger"))
+    lever = levers.lever(name)
+    run = Run(lever, scene.target.estate, {}, "dag", "run", ledger, lambda _: clients, lambda _: True)
+    region = scene.target.region
+    steps.put_snapshot(run, scene.target)
+    run.record(region, Step.TOUCH, {"slot": "any", "title": "any"})
+    scene.apply_all()
+    run.record(region, Step.PROMOTED, {"after": {}})
+    return run
+
+
+def test_it_is_undone_by_the_rollback_dag_under_its_former_name(
+    lever: str, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(levers.RENAMED, "formerly", lever)
+    before = scene.state()
+    run = rolled_out(scene, tmp_path, "formerly")
+    verdict = roll_back(undoing(run, lever=lever))
+    assert (verdict.name, verdict.green, scene.state()) == ("rolled back", True, before), verdict.message
+
+
+def test_it_is_undone_by_the_rollback_dag_when_its_region_has_left_the_estate(scene: Scene, tmp_path: Path) -> None:
+    before, region = scene.state(), scene.target.region
+
+    def smaller(raw: dict[str, Any]) -> dict[str, Any]:
+        del raw["regions"][region]
+        raw["canary_region"] = next(iter(raw["regions"]))
+        return raw
+
+    run = rolled_out(scene, tmp_path, scene.lever.name)
+    verdict = roll_back(undoing(replace(run, estate=scene.with_estate(smaller).estate)))
+    assert (verdict.name, verdict.green, scene.state()) == ("rolled back", True, before), verdict.message

@@ -1049,30 +1049,34 @@ def keep_two(world: World) -> None:
         world.cluster.put(system_pod(f"more-{n}", f"i-{1 + n % 2}"))
 
 
+def bare_pod(name: str, node: str) -> dict[str, Any]:
+    pod = workload_pod(name, "import", "data", node)
+    del pod["metadata"]["ownerReferences"]
+    return pod
+
+
 def test_everything_that_the_drain_evicts_is_named_in_the_plan_with_its_maker(world: World) -> None:
-    keep_two(world)
+    for n in range(4):  # most of what must not be evicted is on i-1 and i-2: these stay
+        world.cluster.put(bare_pod(f"kept-{n}", f"i-{1 + n % 2}"))
     world.cluster.put(workload_pod("batch-x", "batch", "data", "i-3"))
-    bare = workload_pod("import-once", "import", "data", "i-4")
-    del bare["metadata"]["ownerReferences"]
-    world.cluster.put(bare)
+    world.cluster.put(bare_pod("import-once", "i-4"))
     notes = LEVER.plan(world.target).notes
+    told = "data/batch-x (ReplicaSet batch-5d7b9), data/import-once (no controller)"
+    assert f"old_node_group evicts 2 pods of others: {told}" in notes
     assert (
-        "old_node_group evicts 2 pods of others: data/batch-x (ReplicaSet batch-5d7b9), data/import-once (no "
-        in str(notes)
-    )
-    assert any(note.startswith("old_node_group refuses as long as") and "data/import-once" in note for note in notes)
+        "old_node_group refuses as long as these are on its nodes, unless accept_unmovable_pods is set: "
+        "data/import-once (no controller): nothing recreates it"
+    ) in notes
 
 
 def test_the_stage_refuses_before_its_first_cordon_to_end_a_pod_for_good(world: World) -> None:
     spread_out(world)
-    for n in (3, 4, 5):
-        bare = workload_pod(f"import-{n}", "import", "data", f"i-{n}")
-        del bare["metadata"]["ownerReferences"]
-        world.cluster.put(bare)
+    for n in (1, 2, 3, 4, 5):
+        world.cluster.put(bare_pod(f"import-{n}", f"i-{n}"))
     world.writes.clear()
     stage = stage_of(world, "old_node_group")
     with pytest.raises(
-        Refused, match=r"data/import-3 \(no controller\): nothing recreates it.*or set accept_unmovable_pods"
+        Refused, match=r"data/import-5 \(no controller\): nothing recreates it.*or set accept_unmovable_pods"
     ):
         LEVER.apply(world.target, stage)
     assert world.writes == []

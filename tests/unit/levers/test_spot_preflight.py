@@ -531,7 +531,11 @@ def test_a_region_without_prices_is_planned_with_ec2s_own(world: World) -> None:
     found = types_check(world)
     assert found.passed
     assert "types by EC2's own prices; how often they are interrupted here is not known, cheapest first" in found.reason
-    assert LEVER.plan(world.target).usd_month_after is not None
+    plan = LEVER.plan(world.target)
+    assert plan.usd_month_after is not None
+    assert any(
+        note.startswith("the price book has no spot prices of eu-west-1: these are EC2's own") for note in plan.notes
+    )
 
 
 def test_without_any_price_the_remedy_is_to_add_them_and_not_to_widen_filters(world: World) -> None:

@@ -587,3 +587,19 @@ def test_who_has_undone_a_run_is_answered_by_one_list_and_one_read(counted: Coun
     assert ledger.undone_by(run("one")) == undo
     assert ledger.undone_by(run("two")) is None
     assert (len(counted.lists), len(counted.reads)) == (2, 1)
+
+
+def test_a_list_that_shows_a_mark_before_its_record_is_not_taken_for_a_loss(tmp_path: Path) -> None:
+    class Lagging(FolderStore):
+        """Lists a folder while somebody writes to it."""
+
+        def keys(self, prefix: str) -> list[str]:
+            return [key for key in super().keys(prefix) if not key.endswith("000002.json")]
+
+    writer = Ledger(FolderStore(tmp_path), Clock())
+    touch(writer, run("one"))
+    reader = Ledger(Lagging(tmp_path))
+    assert standing(reader) == [("one", False)]
+    assert reader.touched(run("one", "estate"), ["us-east-1"]) == ["us-east-1"]
+    assert [record.step for record in reader.records(run("one"))] == ["snapshot", "touch"]
+    assert reader.audit() == {}

@@ -53,6 +53,23 @@ def lock(leases: FakeLeases, holder: str = OURS) -> Lock:
     return Lock(leases, "us-east-1", holder, lambda: NOW)
 
 
+def test_a_kept_lease_outlives_its_run_until_it_is_taken_again() -> None:
+    leases = FakeLeases(OTHER)
+    assert lock(leases).keep() is False  # somebody else's
+    assert lock(leases, OTHER).keep() is True
+    assert classify(leases.lease, OURS, lambda _: True) is State.HELD
+    with pytest.raises(LockHeld, match="its gates are unknown: judge them again or undo it, as its verdict says"):
+        lock(leases).acquire(lambda _: True)
+    lock(leases, OTHER).assert_held()
+    # The run goes on: from now on the lease is stale once it has ended, as any other.
+    assert lock(leases, OTHER).acquire(lambda _: True) is None
+    assert classify(leases.lease, OURS, lambda _: True) is State.STALE
+    lock(leases, OTHER).keep()
+    assert lock(leases).take_over() == OTHER
+    lock(leases).release()
+    assert classify(leases.lease, OTHER, lambda _: None) is State.FREE
+
+
 def test_the_lease_is_what_kubernetes_takes() -> None:
     assert lease_body(None, OURS, NOW) == {
         "apiVersion": "coordination.k8s.io/v1",

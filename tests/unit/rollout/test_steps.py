@@ -573,6 +573,33 @@ def test_every_gate_passed_but_the_change_was_undone_before_the_promotion(run: R
     assert f"{AP}: undone by rollback/undo." in verdict.message
 
 
+def test_a_run_that_was_rolled_back_in_one_region_goes_on_in_none(run: Run, world: World, clock: Clock) -> None:
+    """Somebody clears the tasks of the region that had stopped the run, after its rollback."""
+    start(run)
+    for region in (AP, US):
+        steps.take_snapshot(run, region)
+    roll_out(run, AP, clock, "step_1", "step_2")
+    run.record(US, "stopped", {"where": "us_east_1.step_1.apply_stage", "reason": "size 1 of 2 after 30 s"})
+    steps.decide(run)
+    steps.undo_changes(run, AP, steps.own_snapshot(run, AP))
+    steps.verify_restored(run, AP, steps.own_snapshot(run, AP))
+    with pytest.raises(Refused, match=f"{AP}: this run was rolled back there; trigger a new run"):
+        steps.apply_stage(run, US, "step_1")
+    assert world.sizes() == {US: 1, EU: 1, AP: 1}
+
+
+def test_nothing_to_do_and_a_lock_that_is_gone_is_said_in_the_verdict(run: Run) -> None:
+    run = replace(run, params={**run.params, "size": 1})
+    start(run)
+    for region in run.regions:
+        steps.take_snapshot(run, region)
+    Lock(run.clients(US).leases, US, "rollback/undo").take_over()
+    assert steps.decide(run)["promote"] is False
+    verdict = steps.conclude(run, APPROVED, [])
+    assert verdict.name == "refused"
+    assert "rollback/undo has taken the lock over" in verdict.message
+
+
 def test_a_region_is_planned_again_right_before_its_snapshot(run: Run, world: World, clock: Clock) -> None:
     start(run)
     steps.take_snapshot(run, AP)
