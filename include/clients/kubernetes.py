@@ -22,8 +22,8 @@ from include.clients.views import READ_AGAIN, View
 Object = dict[str, Any]
 PAGE = 500  # objects in one answer to a list request
 LIST_ATTEMPTS = 3  # at a list whose version is forgotten before its last page
-METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 SILENCE = 0.1  # seconds without an event after which a watch has told what it knew
 FOLLOWED = 8  # views of one wait that are kept current; more of them are quicker read again
 STARTING_SECONDS = 20.0  # how long after an outage a refusal may still be the API server starting
@@ -404,7 +404,7 @@ class Cluster:
         try:
             view = views.first(kind, namespace)
             if view:
-                view.follow(seconds, seconds, until_change=True)
+                self._follow(view, seconds, seconds, until_change=True)
             elif version:
                 for _ in self._changes(kind, namespace, labels, "", version, seconds, seconds):
                     break
@@ -414,11 +414,19 @@ class Cluster:
             self._sleep(min(0.2, seconds))
             for number, view in enumerate(views):
                 if number < FOLLOWED:
-                    view.follow(1.0, SILENCE)
+                    self._follow(view, 1.0, SILENCE)
                 else:
                     view.forget()
         except UnreachableError:
             return
+
+    def _follow(self, view: View, seconds: float, silence: float, until_change: bool = False) -> None:
+        try:
+            view.follow(seconds, silence, until_change)
+        except (ForbiddenError, NotServedError):
+            # Without the right to watch it is read at each look; without a definition the next look says so.
+            view.forget()
+            self._sleep(silence)
 
     def _changes(
         self,

@@ -45,6 +45,8 @@ def _of_kind(
         return [f"{kind.plural}, perhaps: the right to list them is missing"]
     except NotServedError:  # its definition went in between
         return []
+    except KubernetesError as error:  # such as an aggregated API whose server is away
+        return [f"{kind.plural}, perhaps: {error}"]
     return [
         f"{kind.name} {name_of(thing)}"
         for thing in things

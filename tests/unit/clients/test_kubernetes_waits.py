@@ -135,6 +135,13 @@ def test_more_lists_than_can_be_followed_are_read_again() -> None:
     assert cluster.wait_for(missing, 60, POD, "akidb") >= 1
 
 
+def test_what_may_be_listed_and_not_watched_is_listed_at_each_look() -> None:
+    cluster = Pods(3)
+    cluster.api.forbidden = {("watch", "pods"), ("watch", "nodes")}
+    assert 3 <= cluster.wait_for(cluster.missing, 60, POD, "akidb") < 20
+    assert cluster.lists() > 5
+
+
 def test_what_is_still_missing_at_the_end_is_said() -> None:
     cluster = Pods(100)
     with pytest.raises(TimedOutError, match="not reached within 10 s: p"):

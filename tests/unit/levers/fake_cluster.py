@@ -327,6 +327,7 @@ class FakeApi:
             return self._answer(self._discovery(path))
         kind, namespace, name, sub = self._resource(path)
         verb = {"GET": "get" if name else "list", "POST": "create", "PUT": "update"}.get(method, method.lower())
+        verb = "watch" if query.get("watch") else verb
         if (verb, kind.plural) in self.forbidden:
             raise refusal(403, f'{kind.plural} is forbidden: User "akidb" cannot {verb} resource', "Forbidden")
         if method == "GET" and query.get("watch"):
