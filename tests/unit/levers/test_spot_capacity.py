@@ -1124,3 +1124,17 @@ def test_another_run_has_a_drill_of_its_own(world: World) -> None:
     other = LEVER.apply(replace(world.target, run_id="another"), stage)
     assert other["drill_id"] != first["drill_id"]
     assert len(world.aws.notices) == 2
+
+
+def test_a_node_that_has_gone_while_nobody_looked_got_its_notice(world: World) -> None:
+    spread_out(world)
+    stage = stage_of(world, "interruption_drill")
+    crash_at(world.writes, 2)  # the record, the notice
+    with pytest.raises(Crashed):
+        LEVER.apply(world.target, stage)
+    (gone,) = (notice["detail"]["instance-id"] for notice in world.aws.notices)
+    world.cluster.objects["Node", "", gone]["spec"]["taints"] = [{"key": "karpenter.sh/disrupted"}]
+    world.cluster.settle()
+    assert ("Node", "", gone) not in world.cluster.objects
+    figures = LEVER.apply(world.target, stage)
+    assert (figures["node"], figures["cordon_s"], len(world.aws.notices)) == (gone, None, 1)
