@@ -1160,3 +1160,23 @@ def test_another_run_has_a_drill_of_its_own(world: World) -> None:
     other = LEVER.apply(replace(world.target, run_id="another"), stage)
     assert other["drill_id"] != first["drill_id"]
     assert len(world.aws.notices) == 2
+
+
+def test_a_node_that_has_gone_while_nobody_looked_got_its_notice(world: World) -> None:
+    spread_out(world)
+    stage, call = stage_of(world, "interruption_drill"), world.aws.call
+
+    def dies(service: str, operation: str, **given: Any) -> Any:
+        call(service, operation, **given)
+        raise Killed
+
+    world.aws.call = lambda s, o, **g: (dies if o == "send_message" else call)(s, o, **g)  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        LEVER.apply(world.target, stage)
+    world.aws.call = call  # type: ignore[method-assign]
+    (gone,) = (notice["detail"]["instance-id"] for notice in world.aws.notices)
+    world.cluster.objects["Node", "", gone]["spec"]["taints"] = [{"key": "karpenter.sh/disrupted"}]
+    world.cluster.settle()
+    assert ("Node", "", gone) not in world.cluster.objects
+    figures = LEVER.apply(world.target, stage)
+    assert (figures["node"], figures["cordon_s"], len(world.aws.notices)) == (gone, None, 1)
