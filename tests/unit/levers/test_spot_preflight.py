@@ -125,6 +125,7 @@ def test_labels_that_the_pools_nodes_will_carry_tie_nobody(world: World) -> None
     template(world)["spec"]["nodeSelector"] = {
         "kubernetes.io/arch": "arm64",
         "kubernetes.io/os": "linux",
+        "beta.kubernetes.io/arch": "arm64",
         "karpenter.k8s.aws/instance-category": "c",
         "topology.kubernetes.io/region": REGION,
     }
