@@ -500,6 +500,13 @@ def test_karpenters_queue_is_found_wherever_it_is_said(container: Object, queue:
         assert queue_of(made, lambda name: {}) == ""
 
 
+@pytest.mark.parametrize("source", [{"configMapRef": {"name": "m"}}, {"secretRef": {"name": "m"}}])
+def test_a_queue_that_may_be_said_where_nobody_may_read_is_not_known(source: Object) -> None:
+    made = {"spec": {"template": {"spec": {"containers": [{"envFrom": [source]}]}}}}
+    assert queue_of(made, lambda name: None if name == "m" else {}) is None
+    assert queue_of({"spec": {"template": {"spec": {"containers": [{}]}}}}, lambda name: None) is None
+
+
 def test_a_karpenter_that_cannot_be_read_is_said_and_passes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert passed(world, "Karpenter's queue") == ("no Deployment karpenter was found: its queue was not compared")
     real = world.cluster.get
