@@ -7,9 +7,11 @@ connections, variables and the DAG's parameters. Unknown keys, wrong types and i
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import os
 import re
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from include.quantities import quantity
 
 ESTATE_FILE = Path(__file__).with_name("estate.yaml")
+_REPAIRS = 5  # rounds in which a slice of another release is made to fit: a repair may uncover what is below it
 Hour = Annotated[int, Field(ge=0, le=24)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[int, Field(gt=0)]
@@ -363,7 +366,7 @@ class Export(_Model):
 
 
 class Contract(_Model):
-    """A fixed monthly price, spread evenly over the hours of the 30.4-day month."""
+    """A fixed monthly price: billed by the calendar month, compared with targets over 30.4 days."""
 
     name: str
     provider: str
@@ -485,6 +488,33 @@ class Estate(_Model):
         """The canary first, then the others in the order of the file."""
         return [self.canary_region, *(name for name in self.regions if name != self.canary_region)]
 
+    def slice(self, region: str) -> Estate:
+        """The estate with this region alone, which is then its canary. Raises EstateError naming the regions."""
+        return self.model_copy(update={"regions": {region: self.region(region)}, "canary_region": region})
+
+    @classmethod
+    def from_slice(cls, raw: Mapping[str, Any], present: Estate | None) -> Estate:
+        """The slice that :meth:`slice` made and JSON kept, with the connections that ``present`` has for its region.
+
+        A slice of another release is read as far as it is understood: what it lacks comes from ``present``, what is no
+        longer known is left out. Raises EstateError with what is still wrong then.
+        """
+        piece: dict[str, Any] = copy.deepcopy(dict(raw))
+        region = str(piece.get("canary_region"))
+        known: dict[str, Any] = {}
+        if present is not None:
+            stands_in = present.slice(region) if region in present.regions else present
+            known = stands_in.model_dump(mode="json")
+        if present is not None and region in present.regions:
+            piece["regions"][region]["connections"] = known["regions"][region]["connections"]
+        for _ in range(_REPAIRS):
+            try:
+                return cls.model_validate(piece)
+            except ValidationError as error:
+                if not all(_repair(piece, problem["type"], problem["loc"], known) for problem in error.errors()):
+                    raise EstateError(_explain(Path(f"snapshot of {region}"), error)) from error
+        raise EstateError(f"snapshot of {region}: its slice of the estate can't be read by this release")
+
     def region_choice(self) -> dict[str, Any]:
         """JSON schema of a param that names regions, with the list of them for the trigger form."""
         names = self.ordered_regions()
@@ -509,6 +539,26 @@ class Estate(_Model):
     def qps_per_replica(self) -> float:
         """Requests a second that one replica serves at target utilisation."""
         return self.traffic.replica_qps * self.traffic.target_utilisation
+
+
+def _repair(raw: dict[str, Any], problem: str, location: Sequence[int | str], known: Mapping[str, Any]) -> bool:
+    """Take an unknown field out of ``raw``, or its value from ``known``; whether that could be done."""
+    if not location:
+        return False
+    *above, field = location
+    holder: Any = raw
+    stands_in: Any = known
+    try:
+        for part in above:
+            holder = holder[part]
+            stands_in = stands_in.get(part, {})
+        if problem == "extra_forbidden":
+            del holder[field]
+        else:
+            holder[field] = stands_in[field]
+    except (AttributeError, IndexError, KeyError, TypeError):
+        return False
+    return True
 
 
 def load_estate(path: Path | None = None) -> Estate:

@@ -42,11 +42,13 @@ def backfill(
     days: int = DAYS,
     start: str | float = "peak",
     trace: Path | None = None,
+    stretch: float = 1.0,
 ) -> float:
     """Write ``days`` of history that ends at ``now`` (clock, Unix seconds) into ``data_dir``; returns the seconds.
 
     ``start`` and ``trace`` are the plant's options of these names; give both the same, so that demand runs on without
-    a jump. ``data_dir`` must not be in use by a running Prometheus. Raises HistoryError.
+    a jump; ``stretch`` multiplies the time that promtool may take. ``data_dir`` must not be in use by a running
+    Prometheus. Raises HistoryError.
     """
     begun = time.monotonic()
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -59,7 +61,7 @@ def backfill(
                 file.writelines(samples(estate, demand, region, minutes(now, days), shift))
             file.writelines(devices.history(estate, minutes(now, days), shift))
             file.write("# EOF\n")
-        _create_blocks(promtool, text, data_dir)
+        _create_blocks(promtool, text, data_dir, TIMEOUT_SECONDS * stretch)
     return time.monotonic() - begun
 
 
@@ -116,14 +118,14 @@ def _histogram(
             yield f"{series} {value:.3f} {moment}\n"
 
 
-def _create_blocks(promtool: Path, text: Path, data_dir: Path) -> None:
+def _create_blocks(promtool: Path, text: Path, data_dir: Path, timeout: float) -> None:
     command = [promtool, "tsdb", "create-blocks-from", "openmetrics", f"--max-block-duration={MAX_BLOCK_DURATION}"]
     try:
         result = subprocess.run(
             [*map(str, command), "--quiet", str(text), str(data_dir)],
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_SECONDS,
+            timeout=timeout,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -6,7 +6,10 @@ region, then in the others in parallel: the interruption queue and its event rul
 the spot share in up to three steps; an interruption drill on one spot node; the old node group drained and shrunk to
 its floor. Each of these is soaked and judged by gates: interruption notices and rate, P95 of REST and gRPC, errors,
 availability, pods that wait for a node, zones that were lost, pods of others that the drain has left without a node. A
-gate that fails, or has no data, rolls back every region that was touched.
+gate that fails rolls back every region that was touched, and so does one on the service (P95, errors, availability,
+waiting pods) that stays without data; any other without data ends the run red as UNKNOWN, with change and locks kept.
+Each needs samples for `minimum_coverage` of its window, which begins at the first write of its stage. Before the
+promotion the plan is made again: it must have nothing left to do.
 
 The pods stay in as many zones as before. The new nodes are AkiDB's alone (taint `akidb.io/dedicated`); the plan names
 the DaemonSets that they shut out, and every pod of others that the drain of the old group evicts.
@@ -21,7 +24,8 @@ the number of nodes that it needs.
 
 ## How to re-run
 Trigger it again. The plan is made from the live state: steps that are reached already are left out, and an unfinished
-run is resumed or rolled back first. Every write may run twice.
+run is resumed or rolled back first. Every write may run twice. After UNKNOWN, once the data is there: clear the gate's
+task with everything downstream, by the call that the verdict shows, and the run goes on. A gate that failed is final.
 
 ## How to undo
 A failed gate undoes it by itself. Later: trigger `rollback` for the lever `spot_capacity`. The node group grows back
@@ -31,7 +35,8 @@ waves of nodes, minutes. What somebody else has changed since is reported and le
 
 ## Races
 One run at a time, one lock per cluster: a second run waits or is refused with the holder's name; a rollback takes the
-lock over. Live state that changed after the approval is refused with the differences. PodDisruptionBudgets hold
+lock over, and the rollout then neither writes nor promotes. Live state that changed after the approval, or in a later
+region while the canary soaked, is refused with the differences. PodDisruptionBudgets hold
 throughout, so a deployment that is unhealthy stops a step until it times out (`converge_timeout_seconds`).
 
 ## Owner

@@ -6,7 +6,9 @@ parallel: the predictor, which serves the champion's forecast; autoscaling by re
 Deployment); the forecast's trigger on top of it. Gates: the forecast is fresh, its accuracy 15 minutes ahead is what
 the estate asks for and no worse than the best naive; every HPA works and none is on its fallback; replicas are never
 below what requests need; P95 of REST and gRPC and errors, the scale-up included; replica time that the forecast added
-in vain. A gate that fails, or has no data, rolls back every region that was touched.
+in vain. A gate that fails rolls back every region that was touched, and so does one on the service (P95, errors) that
+stays without data; any other without data ends the run red as UNKNOWN, with change and locks kept. Before the promotion
+the plan is made again: it must have nothing left to do.
 
 A forecast may add capacity, never remove it: its trigger gives 0 unless the forecast is fresh, sure and above the
 demand of now, and at most twice what the running pods serve. With the predictor down, scaling goes on by requests; the
@@ -19,7 +21,8 @@ region. Day 2 of the week; nodes follow the replicas only after day 1.
 
 ## How to re-run
 Trigger it again. What stands already is checked and written again unchanged; a forecast's trigger that stands is not
-taken out on the way.
+taken out on the way. After UNKNOWN, once the data is there: clear the gate's task with everything downstream, by the
+call that the verdict shows, and the run goes on. A gate that failed is final.
 
 ## How to undo
 A failed gate undoes it by itself. The forecast alone: trigger this DAG with `use_forecast` off; one apply a Deployment

@@ -5,7 +5,9 @@ default) -> approval -> lock -> snapshot -> in the canary region, then in the ot
 Kubecost (each installed from pinned manifests, or only checked when somebody else has installed it), then the Grafana
 dashboard and the budget alerts. Gates: OpenCost has a price for 95 % of the nodes; the sum of its prices is within
 `cost.agree_within` of price book and EC2's spot prices; Kubecost answers; every query of the dashboard returns data;
-every rule is loaded and evaluates. A gate that fails, or has no data, rolls back every region that was touched.
+every rule is loaded and evaluates. A gate that fails rolls back every region that was touched; one that stays without
+data ends the run red as UNKNOWN, with change and locks kept. Before the promotion the plan is made again: it must have
+nothing left to do.
 
 Then, with everything promoted: a window of `validation_window_seconds` (24 hours) is waited for and validated, each
 component against its own target, and the completion report of the week is written. Dollars may honestly miss their
@@ -15,8 +17,9 @@ target: the run stays green and the report says FAIL. A total that is unknown fa
 When somebody triggers it, inside the estate's change window. Day 5 of the week: it measures what days 1 to 4 changed.
 
 ## How to re-run
-Trigger it again. What stands already is checked and not written. After a validation without data: bring the data, then
-clear `validate_costs` and `write_completion_report`.
+Trigger it again. What stands already is checked and not written. After UNKNOWN, once the data is there: clear the
+gate's task with everything downstream, by the call that the verdict shows, and the run goes on. After a validation
+without data: bring the data, then clear `validate_costs` and `write_completion_report`.
 
 ## How to undo
 A failed gate undoes it by itself. Later: trigger `rollback` for the lever `cost_monitoring`. What the lever made is

@@ -8,6 +8,8 @@ that is away for less than ``patience`` seconds.
 from __future__ import annotations
 
 import builtins
+import contextvars
+import functools
 import json
 import random
 import time
@@ -15,11 +17,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from include.clients.views import READ_AGAIN, View
+
 Object = dict[str, Any]
 PAGE = 500  # objects in one answer to a list request
 LIST_ATTEMPTS = 3  # at a list whose version is forgotten before its last page
 METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+SILENCE = 0.1  # seconds without an event after which a watch has told what it knew
+FOLLOWED = 8  # views of one wait that are kept current; more of them are quicker read again
 STARTING_SECONDS = 20.0  # how long after an outage a refusal may still be the API server starting
 TIMEOUT = (5.0, 30.0)  # seconds to connect, seconds between two bytes
 
@@ -228,11 +234,13 @@ class Cluster:
         Each says its apiVersion and kind as one of ``get`` does; in a list of the API server they stand once, outside.
         With ``metadata_only`` nothing but their metadata is sent: no content of a Secret, for one.
         """
+        views = _VIEWS.get()
+        if views is not None and views.cluster is self and not metadata_only:
+            return views.of(kind, namespace, labels, fields).objects()
         identity = {"apiVersion": kind.api_version, "kind": kind.name}
         accept = METADATA if metadata_only else "application/json"
-        return [
-            item | identity for page in self._pages(kind, namespace, labels, fields, accept) for item in page["items"]
-        ]
+        pages = self._pages(kind, namespace, labels, fields, accept)
+        return [item | identity for page in pages for item in page["items"]]
 
     def _pages(
         self, kind: Kind, namespace: str | None, labels: str, fields: str, accept: str = "application/json"
@@ -244,14 +252,18 @@ class Cluster:
             token = ""
             try:
                 while token or not pages:
-                    page = self._call("GET", kind.path(namespace), kind, query | {"continue": token}, accept=accept)
-                    pages.append(page)
-                    token = page["metadata"].get("continue") or ""
+                    pages.append(self._page(kind, namespace, query | {"continue": token}, accept))
+                    token = pages[-1]["metadata"].get("continue") or ""
             except _ExpiredError:
                 continue
             return pages
         # As of no version at all, but in one answer.
-        return [self._call("GET", kind.path(namespace), kind, query | {"limit": ""}, accept=accept)]
+        return [self._page(kind, namespace, query | {"limit": ""}, accept)]
+
+    def _page(self, kind: Kind, namespace: str | None, query: Mapping[str, str], accept: str) -> Object:
+        page = self._call("GET", kind.path(namespace), kind, query, accept=accept)
+        page["items"] = page["items"] or []  # of metadata alone, an API server says null for none
+        return page
 
     def create(self, body: Object) -> Object:
         """Create the object. Raises ConflictError when it exists."""
@@ -356,15 +368,17 @@ class Cluster:
         """Wait until ``missing()`` is empty; returns the seconds waited. Raises TimedOutError with what is missing.
 
         ``missing`` is asked again after each change of a ``kind``, and every ``recheck`` seconds for what that kind
-        doesn't show. An API server that is away costs time only, up to ``timeout``.
+        doesn't show. What it lists is read once and then kept current by watches; that nothing is missing any more is
+        seen in the API server's own answer. An API server that is away costs time only, up to ``timeout``.
         """
         start = self._clock()
+        views = _Views(self)
         left: Sequence[str] = ("the API server has not answered",)
         while True:
             changed = ""
             try:
-                changed = self._latest(kind, namespace)
-                left = missing()
+                changed = "" if views.first(kind, namespace) else self._latest(kind, namespace)
+                left = self._looked_at(missing, views)
                 if not left:
                     return self._clock() - start
             except UnreachableError as error:
@@ -372,16 +386,83 @@ class Cluster:
             remaining = timeout - (self._clock() - start)
             if remaining <= 0:
                 raise TimedOutError(left, timeout)
-            self._await_change(kind, namespace, labels, changed, min(recheck, remaining))
+            self._await_change(views, kind, namespace, labels, changed, min(recheck, remaining))
 
-    def _await_change(self, kind: Kind, namespace: str | None, labels: str, version: str, seconds: float) -> None:
-        # Changes come in bursts: looking again after each one would keep the API server busy.
-        self._sleep(min(0.3, seconds))
+    def _looked_at(self, missing: Callable[[], Sequence[str]], views: _Views) -> Sequence[str]:
+        seen_before = bool(views)
+        token = _VIEWS.set(views)
         try:
-            for _ in self.watch(kind, seconds, namespace, labels, version=version):
-                return
+            left = missing()
+        finally:
+            _VIEWS.reset(token)
+        # A view is a moment behind; what was read in this very look is not.
+        return missing() if seen_before and not left else left
+
+    def _await_change(
+        self, views: _Views, kind: Kind, namespace: str | None, labels: str, version: str, seconds: float
+    ) -> None:
+        try:
+            view = views.first(kind, namespace)
+            if view:
+                view.follow(seconds, seconds, until_change=True)
+            elif version:
+                for _ in self._changes(kind, namespace, labels, "", version, seconds, seconds):
+                    break
+            else:
+                self._sleep(_pause(0))
+            # Changes come in bursts: looking again after each one would keep the API server busy.
+            self._sleep(min(0.2, seconds))
+            for number, view in enumerate(views):
+                if number < FOLLOWED:
+                    view.follow(1.0, SILENCE)
+                else:
+                    view.forget()
         except UnreachableError:
             return
+
+    def _changes(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        labels: str,
+        fields: str,
+        version: str,
+        seconds: float,
+        silence: float,
+    ) -> Iterator[tuple[str, Object]]:
+        """Events after ``version`` for at most ``seconds``; the end once nothing has come for ``silence`` seconds."""
+        from urllib3.exceptions import HTTPError
+
+        query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version}
+        query |= {"timeoutSeconds": str(max(1, round(seconds))), "labelSelector": labels, "fieldSelector": fields}
+        try:
+            stream = self._open(kind.path(namespace), kind, query, seconds)
+        except _ExpiredError:
+            yield READ_AGAIN, {}
+            return
+        try:
+            # The request itself may take its time; what it has to say is then there at once.
+            socket = getattr(getattr(stream, "connection", None), "sock", None)
+            if socket is not None:
+                socket.settimeout(silence)
+            for line in stream:
+                event = json.loads(line)
+                yield event["type"], event["object"]
+        except (HTTPError, OSError, json.JSONDecodeError):
+            pass  # silence, or a connection that broke: the next look goes on from the last version
+        finally:
+            stream.close()
+
+    def view(self, kind: Kind, namespace: str | None, labels: str = "", fields: str = "") -> View:
+        """A list that can be kept current."""
+
+        def read() -> tuple[builtins.list[Object], str]:
+            pages = self._pages(kind, namespace, labels, fields)
+            identity = {"apiVersion": kind.api_version, "kind": kind.name}
+            items = [item | identity for page in pages for item in page["items"]]
+            return items, str(pages[0]["metadata"]["resourceVersion"])
+
+        return View(read, functools.partial(self._changes, kind, namespace, labels, fields))
 
     def _latest(self, kind: Kind, namespace: str | None) -> str:
         page = self._call("GET", kind.path(namespace), kind=kind, query={"limit": "1"})
@@ -501,6 +582,35 @@ class Cluster:
             return NotFoundError(f"{where}: {status['message']}")
         name = f"{kind.plural}.{kind.api_version.split('/')[0]}" if kind else where
         return NotServedError(f"cluster {self.name} does not serve {name}: install its CustomResourceDefinition")
+
+
+class _Views:
+    """The lists that a wait looks at, each read once and kept current."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._views: dict[tuple[Kind, str | None, str, str], View] = {}
+
+    def of(self, kind: Kind, namespace: str | None, labels: str, fields: str) -> View:
+        """The view of one list."""
+        key = (kind, namespace, labels, fields)
+        if key not in self._views:
+            self._views[key] = self.cluster.view(*key)
+        return self._views[key]
+
+    def first(self, kind: Kind, namespace: str | None) -> View | None:
+        """A view that shows changes of ``kind`` in ``namespace``; None when nothing of it is looked at."""
+        return next((view for key, view in self._views.items() if key[:2] == (kind, namespace)), None)
+
+    def __iter__(self) -> Iterator[View]:
+        return iter(self._views.values())
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+
+# The views of the wait that looks at this moment, in this thread.
+_VIEWS: contextvars.ContextVar[_Views | None] = contextvars.ContextVar("views", default=None)
 
 
 class _BlockedError(KubernetesError):

@@ -138,12 +138,13 @@ def _clients(estate: Estate) -> Clients:
 def _allocators(estate: Estate) -> dict[str, dict[str, OpenCost]]:
     """The allocators that have an Airflow connection, such as ``opencost_us_east_1``."""
     from include.clients.opencost import FLAVOURS, OpenCost
+    from include.cost.allocation import connection_of
 
     found: dict[str, dict[str, OpenCost]] = {flavour: {} for flavour in FLAVOURS}
     for flavour, clients in found.items():
         for region in estate.regions:
             try:
-                conn = connection(f"{flavour}_{region.replace('-', '_')}", f"the {flavour} of {region}")
+                conn = connection(connection_of(flavour, region), f"the {flavour} of {region}")
             except SettingMissingError:
                 continue
             access = http_access(conn)

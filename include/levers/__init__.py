@@ -2,23 +2,68 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import cast
 
 from include.rollout.lever import Lever, Refused
+
+log = logging.getLogger(__name__)
 
 # name -> "module:factory"; the factory takes no argument and returns a Lever. Tests may add their own.
 LEVERS: dict[str, str] = {
     "spot_capacity": "include.levers.spot_capacity:SpotCapacity",
     "predictive_scaling": "include.levers.predictive_scaling:PredictiveScaling",
     "cost_monitoring": "include.levers.cost_monitoring:CostMonitoring",
+    "cost_cap": "include.levers.cost_cap:CostCap",
 }
+# old name -> name of today: the ledger keeps the records of a renamed lever under the name that wrote them.
+RENAMED: dict[str, str] = {}
 
 
 def lever(name: str) -> Lever:
-    """The lever called ``name``. Raises Refused naming the levers that exist."""
+    """The lever called ``name``, today or formerly. Raises Refused naming the levers that exist."""
     try:
-        module, factory = LEVERS[name].split(":")
+        module, factory = LEVERS[current_name(name)].split(":")
     except KeyError:
         raise Refused(f"lever {name!r} does not exist; the levers are {', '.join(LEVERS)}") from None
-    return cast("Lever", getattr(import_module(module), factory)())
+    found = cast("Lever", getattr(import_module(module), factory)())
+    if name in RENAMED:
+        found.name = name  # what it puts on record belongs to the chains of its old name
+    return found
+
+
+def current_name(name: str) -> str:
+    """The name of today of a lever that may have been renamed."""
+    return RENAMED.get(name, name)
+
+
+def names_on_record(name: str) -> list[str]:
+    """The names under which the ledger may have a lever: that of today, then former ones."""
+    return [name, *(old for old, new in RENAMED.items() if new == name)]
+
+
+def undo_order() -> list[str]:
+    """The levers in the order in which one run undoes them: each after those that it declares, else the last first."""
+    ordered: list[str] = []
+
+    def add(name: str, waiting: tuple[str, ...]) -> None:
+        if name in waiting:
+            raise Refused(f"undo_after goes in a circle: {' -> '.join([*waiting, name])}; take one of them out")
+        for other in _undo_after(name):
+            if other in LEVERS and other not in ordered:
+                add(other, (*waiting, name))
+        if name not in ordered:
+            ordered.append(name)
+
+    for name in reversed(LEVERS):
+        add(name, ())
+    return ordered
+
+
+def _undo_after(name: str) -> tuple[str, ...]:
+    try:
+        return lever(name).undo_after
+    except Exception as error:  # noqa: BLE001 - a lever that can't be loaded must not keep the others from being undone
+        log.warning("lever %s can't be loaded: %s: %s", name, type(error).__name__, error)
+        return ()

@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from include.clients.kubernetes import KINDS, ConflictError, NotFoundError, NotServedError
+from include.clients.kubernetes import KINDS, ConflictError, InvalidError, NotFoundError, NotServedError
 from include.levers.common import Object, World
 from include.levers.namespaces import in_one_line
 from include.rollout.lever import Difference, Json, differences
 
 MADE_IN_ORDER = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Deployment")
 EVERYTHING: Any = object()  # nothing is somebody else's
+UNKNOWN_KIND = "of a kind that this release does not know: undo it with the release that wrote it"
 OF_OTHERS = "set by others"  # in place of a value that is not the lever's to show
 MERGE_KEYS = ("name", "containerPort", "port", "mountPath", "topologyKey", "key", "ip", "uid")
 # Managers that write to every object of their kind: nobody's change of mind.
@@ -195,6 +196,9 @@ def restore_object(
     ``was`` is None for an object that did not exist, else has under ``ours`` what the manager had applied before.
     What others made or changed goes into ``report``; ``held`` says what keeps an object from being deleted.
     """
+    if split(key)[0] not in KINDS:
+        report.append(Difference(key, "as before the rollout", UNKNOWN_KIND))
+        return None
     found = read_key(world, key)
     mine = applied_by(manager, found) if found else None
     ours = was.get("ours") if was else None
@@ -214,7 +218,7 @@ def restore_object(
     except ConflictError as error:
         report.append(Difference(key, "as before the rollout", f"changed by {', '.join(error.owners.values())}"))
         return None
-    except (NotFoundError, NotServedError) as error:  # its Namespace or its definition is gone: that stops no other
+    except (InvalidError, NotFoundError, NotServedError) as error:  # what one object lacks now stops no other
         report.append(Difference(key, "as before the rollout", f"can't be made again: {error}"))
         return None
     return "set back"
@@ -255,6 +259,9 @@ def unrestored(world: World, manager: str, was_by_key: Mapping[str, Any]) -> lis
     """What would still have to be set back, from live to snapshot."""
     found: list[Difference] = []
     for key, was in was_by_key.items():
+        if split(key)[0] not in KINDS:
+            found.append(Difference(key, "not known", UNKNOWN_KIND))
+            continue
         now = read_key(world, key)
         mine = applied_by(manager, now) if now else None
         if was is None:

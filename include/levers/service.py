@@ -1,8 +1,14 @@
-"""How the service does, from Prometheus: latency, errors, availability. No data is None, never zero."""
+"""How the service does, from Prometheus: latency, errors, availability, and how much of the time that is known.
+
+No data is None, never zero.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from include.clients.prometheus import Prometheus
 from include.levers.common import World
@@ -15,6 +21,62 @@ SERVER_ERRORS = (
 )
 # A slot of time in which a twentieth of the requests fail counts as down.
 DOWN_ERROR_RATIO = 0.05
+
+
+def spans(world: World, window: float, applied: Mapping[str, Any]) -> tuple[float, float]:
+    """Seconds to look back: at most ``window``, and the whole stage from its first write on.
+
+    What was before the first write is not the stage's doing, and would thin out what is.
+    """
+    stage = max(1.0, world.now() - float(applied["started_at"])) if "started_at" in applied else window
+    return min(window, stage), stage
+
+
+def slot_seconds(seconds: float) -> float:
+    """The length of the slots that a time span is looked at in."""
+    return float(min(60, max(5, int(seconds // 10))))
+
+
+def slot_ends(end: float, seconds: float) -> list[float]:
+    """The ends (Unix seconds) of the slots of a time span, as Prometheus steps through it."""
+    slot = slot_seconds(seconds)
+    count = int(max(slot, seconds - slot) // slot)
+    return [end - n * slot for n in range(count, -1, -1)]
+
+
+def coverage(world: World, metric: str, seconds: float) -> float:
+    """Share of the last ``seconds`` in which a metric of the region was scraped.
+
+    A slot counts with a sample in it or in the one before: a scrape may fall just outside of its own slot, and the
+    first after a stage's beginning is up to an interval late.
+    """
+    slot, ends = slot_seconds(seconds), slot_ends(world.now(), seconds)
+    mine = world.estate.matchers(world.target.region)
+    expression = f"count(last_over_time({metric}{{{mine}}}[{2 * slot:.0f}s]))"
+    found = world.prometheus.query_range(expression, ends[0], ends[-1], slot)
+    return min(1.0, len({at for series in found for at, _ in series.points}) / len(ends))
+
+
+def share_covered(times: Iterable[float], end: float, seconds: float) -> float:
+    """Like :func:`coverage`, of samples that were read already: ``times`` are their Unix seconds."""
+    slot, ends, known = slot_seconds(seconds), slot_ends(end, seconds), list(times)
+    return sum(any(at - 2 * slot < time <= at for time in known) for at in ends) / len(ends)
+
+
+def request_coverage(world: World, seconds: float) -> float:
+    """The least coverage of the request counters: errors of a protocol that nobody counted are not known."""
+    return min(coverage(world, metric, seconds) for metric, _ in world.estate.metrics.requests())
+
+
+def covered(figure: Figure | None, share: float) -> Figure | None:
+    """The figure with its coverage."""
+    return None if figure is None else replace(figure, coverage=share)
+
+
+def judged_latency(world: World, histogram: str, seconds: float) -> Figure | None:
+    """:func:`latency` with its coverage, for a gate."""
+    figure = latency(world, histogram, seconds)
+    return None if figure is None else covered(figure, coverage(world, f"{histogram}_count", seconds))
 
 
 def latency(world: World, histogram: str, seconds: float) -> Figure | None:
@@ -56,10 +118,10 @@ def grown(prometheus: Prometheus, selector: str, seconds: float) -> float | None
 
 def availability(world: World, seconds: float) -> Figure | None:
     """Share of time slots, of those with requests, in which the service answered."""
-    slot = float(min(60, max(5, int(seconds // 10))))
-    end = world.now()
-    every = _by_slot(world, '!=""', end, seconds, slot)
-    failed = _by_slot(world, f'=~"{SERVER_ERRORS}"', end, seconds, slot)
+    slot = slot_seconds(seconds)
+    ends = slot_ends(world.now(), seconds)
+    every = _by_slot(world, '!=""', ends, slot)
+    failed = _by_slot(world, f'=~"{SERVER_ERRORS}"', ends, slot)
     known = {at: count for at, count in every.items() if count > 0}
     if not known:
         return None
@@ -68,7 +130,7 @@ def availability(world: World, seconds: float) -> Figure | None:
     return Figure(good / len(known), "ratio", len(known), "requests by status", note)
 
 
-def _by_slot(world: World, status: str, end: float, seconds: float, slot: float) -> dict[float, float]:
+def _by_slot(world: World, status: str, ends: list[float], slot: float) -> dict[float, float]:
     mine = world.estate.matchers(world.target.region)
     parts = [
         f"sum(increase({metric}{{{mine},{label}{status}}}[{slot:.0f}s]))"
@@ -76,6 +138,5 @@ def _by_slot(world: World, status: str, end: float, seconds: float, slot: float)
     ]
     # "or" keeps a slot in which only one of the two protocols has a value.
     expression = f"({parts[0]} + {parts[1]}) or {parts[0]} or {parts[1]}"
-    start = end - max(slot, seconds - slot)
-    found = world.prometheus.query_range(expression, start, end, slot)
+    found = world.prometheus.query_range(expression, ends[0], ends[-1], slot)
     return {at: value for series in found for at, value in series.points if not math.isnan(value)}

@@ -42,3 +42,11 @@ DAG_DEFAULT_ARGS: dict[str, Any] = {
     "execution_timeout": dt.timedelta(hours=1),
     "on_failure_callback": log_failure,
 }
+# Steps that undo: quick retries first, and together at least 15 minutes, so that neither a restarting API server nor a
+# throttled account leaves a region half undone. The pauses are at least 5, 10, 20, 40, 80, 160, 240, 240 and 240 s.
+UNDO_RETRY_ARGS: dict[str, Any] = {
+    "retries": 9,
+    "retry_delay": dt.timedelta(seconds=5),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": dt.timedelta(minutes=4),
+}

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from include.rollout.gates import GateResult, Outcome
-from include.rollout.ledger import WHOLE_RUN, Chain, OpenRun, Record, Step, last
+from include.rollout.ledger import WHOLE_RUN, Chain, OpenRun, Record, Step, is_complete_restoration, last
 from include.rollout.lever import Check, Plan, Refused, Stage, differences
 
 Records = Sequence[Record]
@@ -357,7 +357,8 @@ def waits_for_people(own: Records) -> tuple[str, ...]:
 
 def _unknown(facts: Facts, unknown: Sequence[str]) -> Verdict:
     chain = facts.chain
-    call = {"dag_run_id": chain.run_id, "task_ids": list(facts.failed_tasks), "include_downstream": True,
+    tasks = list(facts.failed_tasks) or ["choose_ending"]  # no task fails when a plan can't be made again
+    call = {"dag_run_id": chain.run_id, "task_ids": tasks, "include_downstream": True,
             "only_failed": False, "dry_run": False}  # fmt: skip
     left = tuple(f"{region}: written to, neither promoted nor rolled back" for region in facts.touched)
     lines = [
@@ -365,7 +366,7 @@ def _unknown(facts: Facts, unknown: Sequence[str]) -> Verdict:
         "Nothing was promoted. The change and the locks are kept.",
         "Left behind:",
         *left,
-        f"Next, once the data is there: judge again. Clear {', '.join(facts.failed_tasks)} with everything downstream, "
+        f"Next, once the data is there: judge again. Clear {', '.join(tasks)} with everything downstream, "
         f"in the UI or by POST /api/v2/dags/{chain.dag_id}/clearTaskInstances {json.dumps(call)}",
         f"Or undo: {rollback_command(chain.lever, facts.selected)}",
     ]
@@ -389,7 +390,7 @@ def _nothing_written(facts: Facts, stops: Sequence[str]) -> Verdict:
         by = f"rejected by {approval['user']}" if approval["user"] else "rejected: nobody answered in time"
         message = f"{by}. Nothing was changed. Next: trigger a new run and have its plan approved."
         return Verdict(Ending.REJECTED, green=False, message=message)
-    reason = "\n".join(stops) or _without_reason(facts)
+    reason = "\n".join(stops or _decided(facts)) or _without_reason(facts)
     message = f"refused: {reason}\nNothing was changed. Next: remove the reason and trigger a new run."
     return Verdict(Ending.REFUSED, green=False, message=message)
 
@@ -401,9 +402,8 @@ def _without_reason(facts: Facts) -> str:
 
 def _undone(facts: Facts, undone: Sequence[str], stops: Sequence[str]) -> Verdict:
     reasons = [line for region in facts.selected if (line := _first_failure(facts.by_region[region]))]
-    decision = last(facts.by_region[WHOLE_RUN], Step.DECISION)
     # Every gate may have passed, and the live world have spoken against a promotion.
-    reasons = reasons or list(decision.figures["reasons"] if decision else ())
+    reasons = reasons or _decided(facts)
     left = left_behind(facts)
     restored = [region for region in undone if region not in facts.touched]
     name = Ending.UNFINISHED if facts.touched else Ending.ROLLED_BACK
@@ -418,6 +418,12 @@ def _undone(facts: Facts, undone: Sequence[str], stops: Sequence[str]) -> Verdic
     else:
         parts.append("Left behind: nothing. Next: remove the reason and trigger a new run.")
     return Verdict(name, green=False, message="\n".join(parts), left_behind=tuple(left))
+
+
+def _decided(facts: Facts) -> list[str]:
+    """What the run's last decision had against a promotion."""
+    decision = last(facts.by_region[WHOLE_RUN], Step.DECISION)
+    return [] if decision is None else [*decision.figures["reasons"], *decision.figures.get("unknown", ())]
 
 
 def _first_failure(records: Records) -> str | None:
@@ -457,31 +463,72 @@ def rollback_command(lever: str, regions: Sequence[str]) -> str:
     return f"airflow dags trigger rollback --conf '{conf}'"
 
 
-def rollback_verdict(facts: Facts, items: Sequence[tuple[str, str, Records]]) -> Verdict:
-    """The end of a run of the rollback DAG. ``items`` are (region, lever, this run's records) of what it undoes."""
+@dataclass(frozen=True)
+class Undone:
+    """What a run of the rollback DAG has on record of one change; ``name`` reads like ``us-east-1 spot_capacity``."""
+
+    name: str
+    records: Records
+
+
+def rollback_verdict(
+    facts: Facts, changes: Sequence[Undone], aside: Sequence[str], older: Sequence[str] = ()
+) -> Verdict:
+    """The end of a run of the rollback DAG: green only when everything that was found is restored.
+
+    ``aside`` says what could not be undone at all, ``older`` names changes that stand and were not asked for.
+    """
     own = facts.by_region[WHOLE_RUN]
     stops = [stop_line(record) for record in own if record.step == Step.STOPPED]
-    if last(own, Step.PLAN) and not stops and not facts.failed_tasks:
-        if not items:
-            return Verdict(Ending.NOTHING, green=True, message="nothing to undo: no change of that choice stands.")
-        if facts.dry_run:
-            message = "dry run: nothing was changed. Next: trigger again with dry_run off."
-            return Verdict(Ending.DRY_RUN, green=True, message=message)
-    if not any(last(records, Step.UNDO) for _, _, records in items):
+    if last(own, Step.PLAN) and not stops and not facts.failed_tasks and (facts.dry_run or not changes):
+        return _nothing_undone(facts, changes, aside)
+    if not any(last(change.records, Step.UNDO) for change in changes):
         return _nothing_written(facts, stops)
-    left = [f"{region} {lever}: {what}" for region, lever, records in items if (what := _not_restored(records))]
-    others = [line for _, _, records in items if (line := _others_line(records))]
+    left = [f"{change.name}: {what}" for change in changes if (what := _not_restored(change.records))] + [*aside]
+    notes = [line for change in changes for line in _restored_notes(change)]
+    if older:
+        notes.append(f"Older changes stand still: {', '.join(older)}. Trigger again to undo the next.")
     if left:
-        command = rollback_command(facts.chain.lever, facts.selected)
-        message = "\n".join(["unfinished. Left behind:", *left, *others, f"Next: {command}"])
-        return Verdict(Ending.UNFINISHED, green=False, message=message, left_behind=tuple(left))
-    done = ", ".join(f"{region} {lever}" for region, lever, _ in items)
-    return Verdict(Ending.ROLLED_BACK, green=True, message="\n".join([f"rolled back and verified: {done}.", *others]))
+        return _unfinished_rollback(facts, left, notes)
+    done = ", ".join(change.name for change in changes)
+    return Verdict(Ending.ROLLED_BACK, green=True, message="\n".join([f"rolled back and verified: {done}.", *notes]))
+
+
+def _nothing_undone(facts: Facts, changes: Sequence[Undone], aside: Sequence[str]) -> Verdict:
+    if facts.dry_run and changes:
+        message = "dry run: nothing was changed. Next: trigger again with dry_run off."
+        if aside:
+            message = "\n".join(["dry run: nothing was changed, and a rollback would leave behind:", *aside])
+        return Verdict(Ending.DRY_RUN, green=not aside, message=message, left_behind=tuple(aside))
+    if aside:
+        return _unfinished_rollback(facts, aside, ())
+    return Verdict(Ending.NOTHING, green=True, message="nothing to undo: no change of that choice stands.")
+
+
+def _unfinished_rollback(facts: Facts, left: Sequence[str], notes: Sequence[str]) -> Verdict:
+    command = rollback_command(facts.chain.lever, facts.selected)
+    accept = "add accept to close what others changed or what can't come back."
+    message = "\n".join(["unfinished. Left behind:", *left, *notes, f"Next: {command}", f"Or {accept}"])
+    return Verdict(Ending.UNFINISHED, green=False, message=message, left_behind=tuple(left))
 
 
 def _not_restored(records: Records) -> str | None:
     restored = last(records, Step.RESTORED)
     if restored is not None:
-        return None if restored.figures["complete"] else f"not back yet: {'; '.join(restored.figures['remaining'])}"
+        closed = is_complete_restoration(restored)
+        return None if closed else f"not back yet: {'; '.join(restored.figures['remaining'])}"
     stop = last(records, Step.STOPPED)
-    return f"not restored: {stop.figures['reason'] if stop else 'read the log of its tasks'}"
+    if stop is not None:
+        return f"not restored: {stop.figures['reason']}"
+    undone = last(records, Step.UNDO) is not None
+    return "not restored: " + ("read the log of its tasks" if undone else "waits for what failed before it")
+
+
+def _restored_notes(change: Undone) -> Iterable[str]:
+    """What others changed, and what somebody accepted."""
+    if line := _others_line(change.records):
+        yield line
+    restored = last(change.records, Step.RESTORED)
+    if restored is not None and restored.figures.get("accepted"):
+        accepted = [*restored.figures["remaining"], *restored.figures["others"]]
+        yield f"{change.name}: accepted and closed: {'; '.join(accepted)}"

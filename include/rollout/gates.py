@@ -1,6 +1,7 @@
 """Gates: data that says when a rollout may go on, and the pure functions that judge it.
 
-A gate without data never passes: its outcome is ``unknown``, which stops a rollout like a failure does.
+A gate without data, or with samples for too little of its window, never passes: its outcome is ``unknown``. That
+stops a rollout: it is undone when the gate is one for the service's safety, and left to people otherwise.
 """
 
 from __future__ import annotations

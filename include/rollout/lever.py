@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
@@ -73,6 +73,11 @@ def differences(before: Json, after: Json, path: str = "") -> tuple[Difference, 
         else:
             found.extend(differences(before[key], after[key], inner))
     return tuple(found)
+
+
+def within(path: str, others: Iterable[str]) -> bool:
+    """Whether ``path`` is one of the paths ``others``, or names a field below one."""
+    return any(path == other or path.startswith((f"{other} ", f"{other}.")) for other in others)
 
 
 def _show(value: Json) -> str:
@@ -190,12 +195,23 @@ class Restored:
     changed_by_others: tuple[Difference, ...] = ()
 
 
+def kept(snapshot: Mapping[str, Json], name: str) -> Json:
+    """A part of a snapshot. Raises Refused when it lacks it: what nobody knows can't be restored, nor called so."""
+    if name not in snapshot:
+        raise Refused(
+            f"the snapshot has no {name!r}: another release took it; undo with that release, or restore by hand and "
+            "close the change with accept"
+        )
+    return snapshot[name]
+
+
 class Lever(Protocol):
     """One change to one part of the estate. Every method may be called again after a crash at any point."""
 
     name: str
     slots: Sequence[str]  # the fixed stage places, in order; a plan's stages use a subset in the same order
     settings_type: type[Any]  # frozen pydantic model; built from the DAG's params
+    undo_after: tuple[str, ...]  # levers whose change in the same region is undone first when one run undoes both
 
     def preflight(self, target: Target) -> list[Check]:
         """Read-only checks, each with its reason. Never raises for a failed check."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from include.rollout.lever import Refused
 
 LEASE = "akidb-rollout"
+STEP = "akidb.io/step"  # annotation: the token of the step that writes
 KEPT = "akidb.io/kept"  # annotation: held beyond the end of its run
 _ATTEMPTS = 5
 Lease = Mapping[str, Any]
@@ -59,6 +60,11 @@ def holder_of(lease: Lease | None) -> str:
     return str((lease or {}).get("spec", {}).get("holderIdentity") or "")
 
 
+def step_of(lease: Lease | None) -> str:
+    """The token of the step that writes, empty when none has begun since the lock was taken."""
+    return str(((lease or {}).get("metadata", {}).get("annotations") or {}).get(STEP) or "")
+
+
 def is_kept(lease: Lease | None) -> bool:
     """Whether the holder keeps the lease beyond the end of its run."""
     return KEPT in ((lease or {}).get("metadata", {}).get("annotations") or {})
@@ -88,18 +94,29 @@ def lease_body(lease: Lease | None, holder: str | None, now: dt.datetime, *, kep
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
 
 
+def begun_body(lease: Lease, token: str) -> dict[str, Any]:
+    """The lease with the token of the step that writes from now on, bound to the resourceVersion that was read."""
+    metadata = {"name": LEASE, "resourceVersion": lease["metadata"]["resourceVersion"], "annotations": {STEP: token}}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": lease["spec"]}
+
+
 def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
 class Lock:
-    """The lock of one region's cluster, as one run sees it. ``holder`` is the run's ``dag_id/run_id``."""
+    """The lock of one region's cluster, as one run sees it. ``holder`` is the run's ``dag_id/run_id``.
+
+    A step that writes begins with a token of its own: a process that Airflow has given up, and that wakes up after a
+    later step of the same run has begun, then writes no more.
+    """
 
     def __init__(self, leases: Leases, region: str, holder: str, clock: Callable[[], dt.datetime] = _now) -> None:
         self._leases = leases
         self._region = region
         self._holder = holder
         self._clock = clock
+        self._token = ""
 
     def acquire(self, run_ended: Callable[[str], bool | None]) -> str | None:
         """Take the lock; taking it again is fine. Returns the holder whose stale lock was taken over, else None.
@@ -112,9 +129,36 @@ class Lock:
         """Take the lock from whoever holds it. Returns that holder, or None when it was free or ours."""
         return self._take(lambda _lease: None)
 
+    def begin(self, token: str) -> None:
+        """Let nobody but this step write: an older step of the run fails at its next ``assert_held``.
+
+        ``token`` is new for every try of a step. Raises LockHeld unless this run holds the lock.
+        """
+        for _ in range(_ATTEMPTS):
+            lease = self._leases.get(LEASE)
+            self._refuse_lost(lease)
+            assert lease is not None
+            try:
+                self._leases.replace(begun_body(lease, token))
+            except LeaseConflictError:
+                continue
+            self._token = token
+            return
+        raise LockHeld(f"{self._region}: the lease {LEASE} changes faster than a step can begin", self._holder)
+
     def assert_held(self) -> None:
-        """Raise LockHeld unless this run holds the lock: called before each write."""
-        holder = holder_of(self._leases.get(LEASE))
+        """Raise LockHeld unless this run holds the lock, and its step is the last that has begun: before each write."""
+        lease = self._leases.get(LEASE)
+        self._refuse_lost(lease)
+        if self._token and step_of(lease) != self._token:
+            raise LockHeld(
+                f"{self._region}: a later step of this run has begun ({step_of(lease) or 'unknown'}); "
+                "this one was given up and writes nothing more there",
+                self._holder,
+            )
+
+    def _refuse_lost(self, lease: Lease | None) -> None:
+        holder = holder_of(lease)
         if holder != self._holder:
             by = f"{holder} has taken the lock over" if holder else "the lock was released"
             raise LockHeld(f"{self._region}: {by}; this run writes nothing more there", holder)

@@ -104,6 +104,20 @@ def build(model: type[Model], values: Mapping[str, Any], estate: Estate) -> Mode
         raise Refused("; ".join(_problems(error))) from error
 
 
+def build_on_record(model: type[Model], values: Mapping[str, Any], estate: Estate) -> Model:
+    """Like :func:`build`, from settings that an earlier run put on record: an undo must not fail on them.
+
+    A value that this release no longer allows gives way to the default.
+    """
+    known = {name: value for name, value in values.items() if name in model.model_fields}
+    try:
+        model.model_validate(window_defaults(model, estate) | known)
+    except ValidationError as error:
+        wrong = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
+        known = {name: value for name, value in known.items() if name not in wrong}
+    return build(model, known, estate)
+
+
 def _problems(error: ValidationError) -> Iterable[str]:
     for problem in error.errors(include_url=False):
         field = ".".join(str(part) for part in problem["loc"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,9 +18,9 @@ from include.estate import Estate
 from include.rollout import flow
 from include.rollout.gates import Outcome, judge_all, overall
 from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Record, Step, last
-from include.rollout.lever import Check, Json, Lever, Plan, Refused, Target
+from include.rollout.lever import Check, Json, Lever, Plan, Refused, Target, within
 from include.rollout.lock import Lock, LockHeld
-from include.rollout.settings import RolloutSettings, build
+from include.rollout.settings import RolloutSettings, build, build_on_record
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -85,11 +86,26 @@ class Run:
         """The region's lock as this run sees it."""
         return Lock(self.clients(region).leases, region, self.holder, self.clock)
 
-    def target(self, region: str, settings: Mapping[str, Any] | None = None) -> Target:
-        """Where the lever acts; its settings come from the form, or from ``settings`` of an earlier run."""
-        lever_settings = build(self.lever.settings_type, self.params if settings is None else settings, self.estate)
-        fence = self.lock(region).assert_held
-        return Target(region, self.estate, self.run_id, lever_settings, self.clients(region), fence)
+    def begin(self, region: str, step: str) -> Lock:
+        """The region's lock, on which ``step`` alone writes from now on: an older try or step of this run does not."""
+        lock = self.lock(region)
+        lock.begin(f"{step} {uuid.uuid4().hex}")
+        return lock
+
+    def target(self, region: str, lock: Lock | None = None) -> Target:
+        """Where the lever acts, with the settings of the form; ``lock`` is that of a step that writes."""
+        settings = build(self.lever.settings_type, self.params, self.estate)
+        fence = (lock or self.lock(region)).assert_held
+        return Target(region, self.estate, self.run_id, settings, self.clients(region), fence)
+
+    def target_of(self, snapshot: Record, lock: Lock | None = None) -> Target:
+        """Where the lever acts to undo: settings and slice of the estate are those that the snapshot was taken with."""
+        region = snapshot.region
+        kept = snapshot.figures.get("estate")
+        estate = Estate.from_slice(kept, self.estate) if kept else self.estate
+        settings = build_on_record(self.lever.settings_type, snapshot.figures["settings"], estate)
+        fence = (lock or self.lock(region)).assert_held
+        return Target(region, estate, self.run_id, settings, self.clients(region), fence)
 
     def seconds_since(self, start: dt.datetime) -> float:
         """Seconds since ``start``, to the tenth."""
@@ -166,7 +182,8 @@ def answer_on_record(run: Run) -> Mapping[str, Any] | None:
     return None if record is None else record.figures
 
 
-def _check_approval(run: Run, approval: Mapping[str, Any] | None) -> None:
+def check_approval(run: Run, approval: Mapping[str, Any] | None) -> None:
+    """Raise Refused unless ``approval`` is a person's who may, of the very plan that is on record."""
     offered = [record.figures["hash"] for record in run.records(WHOLE_RUN) if record.step == Step.PLAN]
     if problem := flow.approval_problem(approval, offered, run.estate.governance.approvers):
         raise Refused(f"{problem}. Nothing is written without an approval of the plan")
@@ -180,7 +197,7 @@ def lock_regions(run: Run, regions: Sequence[str], approval: Mapping[str, Any] |
     """
     # A rollout's parameters may hold any name: only a rollback, which takes over, knows emergencies.
     if not (take_over and run.params.get("emergency")):
-        _check_approval(run, approval)
+        check_approval(run, approval)
     for region in regions if not take_over else ():
         if (other := undone_by(run, region)) is not None:
             raise Refused(f"{region}: {other} has undone this run's change; trigger a new run")
@@ -261,7 +278,14 @@ def take_snapshot(run: Run, region: str) -> None:
         raise Refused(f"{region}: its plan was not confirmed; trigger a new run")
     if message := flow.changed_since([approved], [run.lever.plan(target)]):
         raise Refused(message)
+    put_snapshot(run, target)
+
+
+def put_snapshot(run: Run, target: Target) -> None:
+    """Put the snapshot of a region on record, with all that its undo needs; an unfinished run's stays the origin."""
+    region = target.region
     figures = {"before": run.lever.evidence(target), "settings": target.settings.model_dump(mode="json")}
+    figures["estate"] = run.estate.slice(region).model_dump(mode="json")
     unfinished = run.ledger.unfinished(run.lever.name, region)
     if unfinished is None:
         links = dict(run.links)
@@ -272,19 +296,26 @@ def take_snapshot(run: Run, region: str) -> None:
     run.ledger.append_once(run.chain(region), Step.SNAPSHOT, figures, links)
 
 
-def apply_stage(run: Run, region: str, slot: str) -> dict[str, str]:
-    """Write a stage, wait until the world has converged, and say until when it soaks (ISO 8601)."""
+def _check_may_write(run: Run, region: str, slot: str) -> None:
     by_region = {name: run.records(name) for name in run.regions}
-    stage = flow.stage_in(by_region[region], slot)
-    if stage is None:
-        raise NotWanted(f"{slot} is not in the plan of {region}")
     if waiting := [line for records in by_region.values() for line in flow.undecided(records)]:
         raise OnRecord(f"{region}: nothing more is written while a gate is unknown: {'; '.join(waiting)}")
     flow.check_may_apply(region, slot, by_region)
     check_ours(run, region)
+
+
+def apply_stage(run: Run, region: str, slot: str) -> dict[str, str]:
+    """Write a stage, wait until the world has converged, and say until when it soaks (ISO 8601)."""
+    stage = flow.stage_in(run.records(region), slot)
+    if stage is None:
+        raise NotWanted(f"{slot} is not in the plan of {region}")
+    _check_may_write(run, region, slot)
+    lock = run.begin(region, slot)
+    # Once more: an undo that began before this step is on record now, one that begins later stops its writes.
+    _check_may_write(run, region, slot)
     run.record(region, Step.TOUCH, {"slot": slot, "title": stage.title})
     started = run.clock()
-    figures = run.lever.apply(run.target(region), stage)
+    figures = run.lever.apply(run.target(region, lock), stage)
     soak_until = (run.clock() + dt.timedelta(seconds=run.settings.soak_seconds)).isoformat()
     row = {"slot": slot, "title": stage.title, "seconds": run.seconds_since(started), "soak_until": soak_until}
     run.record(region, Step.APPLIED, row | {"figures": figures})
@@ -322,9 +353,7 @@ def judge_gates(run: Run, region: str, slot: str) -> dict[str, Any] | None:
     for result in results:
         log.info("%s: %s: %s", region, result.outcome.value, result.reason)
     outcome = overall(results)
-    # A gate that is judged again has waited already: what is known now counts.
-    wait_until = soaked_at + dt.timedelta(seconds=settings.gate_wait_seconds)
-    if outcome is Outcome.UNKNOWN and run.clock() < wait_until:
+    if outcome is Outcome.UNKNOWN and run.clock() < soaked_at + dt.timedelta(seconds=settings.gate_wait_seconds):
         return None
     row = {"slot": slot, "title": stage.title, "outcome": outcome.value, "results": flow.results_json(results)}
     record = run.record(region, Step.GATE, row | ({"problem": problem} if problem else {}))
@@ -344,14 +373,10 @@ def _first_touch(records: flow.Records, slot: str) -> dt.datetime:
 
 def undone_by(run: Run, region: str) -> str | None:
     """The other run (``dag_id/run_id``) that has undone, or began to undo, what this one wrote to a region; or None."""
-    ours = run.chain(region)
     if last(flow.attempt(run.records(region)), Step.TOUCH) is None:
         return None
-    for record in reversed(run.ledger.history(run.lever.name, region)):
-        undoes = record.step in {Step.UNDO, Step.RESTORED} and record.links.get("restores") == ours.path
-        if undoes and record.chain != ours:
-            return f"{record.dag_id}/{record.run_id}"
-    return None
+    other = run.ledger.undone_by(run.chain(region))
+    return f"{other.dag_id}/{other.run_id}" if other else None
 
 
 def check_ours(run: Run, region: str) -> None:
@@ -367,9 +392,11 @@ def check_ours(run: Run, region: str) -> None:
     stands = run.ledger.touched(run.chain(), run.regions)
     for place in run.regions:
         records = flow.attempt(run.records(place))
-        written, undone = last(records, Step.TOUCH), last(records, Step.UNDO)
-        if written is not None and undone is None and place not in stands:
-            raise Refused(f"{place}: {undone_by(run, place)} has undone this run's change; nothing more is done")
+        if last(records, Step.UNDO) is not None:
+            raise Refused(f"{place}: this run was rolled back there; trigger a new run")
+        if last(records, Step.TOUCH) is not None and place not in stands:
+            other = undone_by(run, place) or "another run"
+            raise Refused(f"{place}: {other} has undone this run's change; nothing more is done")
 
 
 def decide(run: Run) -> dict[str, Any]:
@@ -392,20 +419,25 @@ def decide(run: Run) -> dict[str, Any]:
 
 def _look_again(run: Run) -> flow.Decision:
     """What the live world says of a promotion: the change is still this run's, and its plan has nothing left to do."""
-    reasons, unknown = [], []
-    for region in run.regions:
-        try:
-            check_ours(run, region)
-            left = run.lever.plan(run.target(region)).differences
-        except Refused as error:
-            reasons.append(str(error))
-        except Exception as error:  # noqa: BLE001 - what can't be read is neither promoted nor undone
-            unknown.append(f"{region}: the plan can't be made again ({type(error).__name__}: {error})")
-        else:
-            if left:
-                shown = "; ".join(str(difference) for difference in left)
-                reasons.append(f"{region}: every gate passed, but the plan is not fulfilled: {shown}")
-    return flow.Decision(tuple(reasons), tuple(unknown) if not reasons else ())
+    with ThreadPoolExecutor(max_workers=max(1, len(run.regions))) as pool:
+        found = list(pool.map(lambda region: _against_promotion(run, region), run.regions))
+    reasons = tuple(reason for decision in found for reason in decision.reasons)
+    unknown = tuple(line for decision in found for line in decision.unknown)
+    return flow.Decision(reasons, () if reasons else unknown)
+
+
+def _against_promotion(run: Run, region: str) -> flow.Decision:
+    try:
+        check_ours(run, region)
+        left = run.lever.plan(run.target(region)).differences
+    except Refused as error:
+        return flow.Decision((str(error),))
+    except Exception as error:  # noqa: BLE001 - what can't be read is neither promoted nor undone
+        return flow.Decision(unknown=(f"{region}: the plan can't be made again ({type(error).__name__}: {error})",))
+    if not left:
+        return flow.Decision()
+    shown = "; ".join(str(difference) for difference in left)
+    return flow.Decision((f"{region}: every gate passed, but the plan is not fulfilled: {shown}",))
 
 
 def promote(run: Run) -> None:
@@ -444,11 +476,13 @@ def own_snapshot(run: Run, region: str) -> Record:
 
 def undo_changes(run: Run, region: str, snapshot: Record) -> None:
     """Set a region back to a snapshot, of this run or of an earlier one."""
-    run.lock(region).assert_held()
+    # A lease that somebody's rollback of another lever took over and gave back is free: an undo may take it again.
+    run.lock(region).acquire(run.run_ended)
     restores = snapshot.chain.path
     run.record(region, Step.UNDO, {"run": f"{snapshot.dag_id}/{snapshot.run_id}"}, restores=restores)
+    lock = run.begin(region, Step.UNDO)
     started = run.clock()
-    restored = run.lever.rollback(run.target(region, snapshot.figures["settings"]), snapshot.figures["snapshot"])
+    restored = run.lever.rollback(run.target_of(snapshot, lock), snapshot.figures["snapshot"])
     figures = {
         "seconds": run.seconds_since(started),
         "steps": list(restored.steps),
@@ -461,18 +495,22 @@ def undo_changes(run: Run, region: str, snapshot: Record) -> None:
 
 def verify_restored(run: Run, region: str, snapshot: Record) -> None:
     """Compare the live fields with the snapshot, put the result on record. Raises OnRecord with what is not back."""
-    records = flow.attempt(run.records(region))
-    undone = last(records, Step.UNDONE)
-    others = undone.figures["paths_of_others"] if undone else []
-    target = run.target(region, snapshot.figures["settings"])
+    restores = snapshot.chain.path
+    records = [r for r in flow.attempt(run.records(region)) if r.links.get("restores") == restores]
+    undo, undone = last(records, Step.UNDO), last(records, Step.UNDONE)
+    paths = undone.figures["paths_of_others"] if undone else []
+    others = undone.figures["changed_by_others"] if undone else []
+    target = run.target_of(snapshot)
     found = run.lever.verify_restored(target, snapshot.figures["snapshot"])
-    remaining = [str(difference) for difference in found if difference.path not in others]
-    undo = last(records, Step.UNDO)
-    figures: dict[str, Json] = {"complete": not remaining, "remaining": remaining, "after": evidence(run, target)}
+    remaining = [str(difference) for difference in found if not within(difference.path, paths)]
+    # Only after an undo: what could not even be tried is not for a tick in a form to close.
+    accepted = bool(run.params.get("accept") and undone and (remaining or others))
+    figures: dict[str, Json] = {"complete": not remaining, "remaining": remaining, "others": others}
+    figures |= {"accepted": accepted, "after": evidence(run, target)}
     if undo is not None:
         figures["seconds"] = run.seconds_since(dt.datetime.fromisoformat(undo.time))
-    run.record(region, Step.RESTORED, figures, restores=snapshot.chain.path)
-    if remaining:
+    run.record(region, Step.RESTORED, figures, restores=restores)
+    if remaining and not accepted:
         command = flow.rollback_command(run.lever.name, [region])
         raise OnRecord(f"{region} is not restored: {'; '.join(remaining)}. Next: {command}")
 

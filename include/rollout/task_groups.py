@@ -18,9 +18,14 @@ top. What the engine does for a lever:
 - ``target.clients`` is :class:`Clients`; ``target.fence()`` raises when the lock was taken over.
 - Change window, connections, ledger and lock are the engine's to check; ``lever.preflight`` checks the rest.
 - ``apply``: Refused and NotConverged stop the run, which is then rolled back; anything else is retried twice.
-- ``observe`` may raise or return None while a source is away: the gate waits up to ``gate_wait_seconds`` for it.
+- ``observe`` may raise or return None while a source is away: the gate waits up to ``gate_wait_seconds`` for it. What
+  is unknown then is rolled back if the gate is for the service's safety; else the run ends red, keeps change and locks,
+  and may be judged again by clearing the gate's task.
+- A task's limit follows the run's ``converge_timeout_seconds``; undoing is retried for at least 15 minutes.
+- The approval's answer goes from its task into the ledger: no state that is set by hand, and no XCom, approves.
 
-With an invalid estate every DAG still loads, with one failing task that shows what is wrong.
+With an invalid estate every DAG still loads: a rollout with one failing task that shows what is wrong, the rollback
+whole, as it can work from the slices of the estate in the ledger's snapshots.
 """
 
 from __future__ import annotations
@@ -42,6 +47,7 @@ from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
+    AirflowTaskTimeout,
     TaskAwaitingInput,
 )
 
@@ -57,12 +63,12 @@ from include.clients.connections import (
     storage_at,
 )
 from include.estate import Estate, EstateError, load_estate
-from include.rollout import flow, rollback, steps
-from include.rollout.conventions import DAG_DEFAULT_ARGS, Tag
+from include.rollout import flow, once, rollback, steps
+from include.rollout.conventions import DAG_DEFAULT_ARGS, UNDO_RETRY_ARGS, Tag
 from include.rollout.ledger import WHOLE_RUN, Ledger, LedgerError, Step, open_store
 from include.rollout.lever import Lever, NotConverged, Refused
 from include.rollout.lock import Leases
-from include.rollout.settings import RolloutSettings, form_fields
+from include.rollout.settings import LONGEST_CONVERGENCE, RolloutSettings, form_fields
 from include.rollout.steps import NotWanted, OnRecord, Run
 
 if TYPE_CHECKING:
@@ -75,9 +81,10 @@ log = logging.getLogger(__name__)
 
 LEDGER_VARIABLE = "akidb_ledger"
 API_CONNECTION = "airflow_api"
-EVERYTHING = "everything"
 API_TIMEOUT = 10.0  # seconds
+APPROVAL_TIMEOUT = 24 * 3600  # seconds; of a rollback whose estate can't be read
 GATE_POLL = 5.0  # seconds between two looks at a gate that still waits
+MOST_WAITS = 4  # so often a lever waits for the world to converge within one write or undo, at most
 ClientsFactory = Callable[[str, Estate], Any]
 
 
@@ -195,9 +202,10 @@ def run_ended(holder: str) -> bool | None:
 class Engine:
     """What the tasks of one DAG share; made at parse, used in tasks."""
 
-    estate: Estate
+    estate: Estate | None  # None in a rollback DAG whose estate can't be read: ``problem`` says why
     lever: Lever | None  # None in the rollback DAG, whose lever is a parameter
     clients: ClientsFactory
+    problem: str = ""
 
     def run(self) -> Run:
         """The run that the current task belongs to."""
@@ -205,18 +213,37 @@ class Engine:
         ti = context["ti"]
         # The trigger form sends null for a text that was left empty.
         params = {name: "" if value is None else value for name, value in context["params"].items()}
-        cached = functools.cache(lambda region: self.clients(region, self.estate))
+        ledger = open_ledger()
+        estate = self.estate or self._estate_on_record(ledger)
+
+        @functools.cache
+        def clients(region: str) -> Any:
+            there = region in estate.regions or self.lever is not None
+            return self.clients(region, estate if there else self._estate_on_record(ledger))
+
         return Run(
             lever=self.lever or cast("Lever", _Named(str(params["lever"]))),
-            estate=self.estate,
+            estate=estate,
             params=params,
             dag_id=ti.dag_id,
             run_id=ti.run_id,
-            ledger=open_ledger(),
-            clients=cached,
+            ledger=ledger,
+            clients=clients,
             run_ended=run_ended,
             links={"log": ti.log_url},
         )
+
+    def _estate_on_record(self, ledger: Ledger) -> Estate:
+        """The estate as the snapshots have it. Raises Refused when none has."""
+        estate = rollback.estate_on_record(ledger)
+        if estate is None:
+            reason = self.problem or "a region is not in the estate"
+            raise Refused(f"{reason}; and no snapshot in the ledger holds a slice of the estate to work from")
+        return estate
+
+    def keep_answer(self, answer: Mapping[str, Any]) -> None:
+        """Put an approval's answer on record."""
+        steps.record_answer(self.run(), answer)
 
 
 @dataclass(frozen=True)
@@ -227,14 +254,24 @@ class _Named:
 
 
 @contextlib.contextmanager
-def recorded(run: Run, region: str = WHOLE_RUN) -> Iterator[None]:
-    """Put the reason of a step's end on record; retries only where they can help."""
+def recorded(run: Run, region: str = WHOLE_RUN, *, undoing: bool = False) -> Iterator[None]:
+    """Put the reason of a step's end on record; retries only where they can help.
+
+    A step that ran into its task's limit has waited for hours already: only one that undoes is tried again.
+    """
     context = get_current_context()
     ti = context["ti"]
     try:
         yield
     except AirflowException:
         raise
+    except AirflowTaskTimeout as error:
+        limit = context["task"].execution_timeout
+        reason = f"not done within {limit}, the limit of its task; its log says what it waited for"
+        run.record(region, Step.STOPPED, {"where": ti.task_id, "reason": reason})
+        if undoing:
+            raise
+        raise AirflowFailException(reason) from error
     except NotWanted as unwanted:
         raise AirflowSkipException(str(unwanted)) from None
     except (OnRecord, LedgerError) as error:
@@ -250,16 +287,24 @@ def recorded(run: Run, region: str = WHOLE_RUN) -> Iterator[None]:
         raise
 
 
-def _task(engine: Engine, step: Callable[..., Any], *arguments: Any, region: str = WHOLE_RUN, **options: Any) -> Any:
-    """A task that runs ``step(run, *arguments)`` and keeps what it returns as its XCom."""
+def _task(
+    engine: Engine,
+    step: Callable[..., Any],
+    *arguments: Any,
+    region: str = WHOLE_RUN,
+    undoing: bool = False,
+    **options: Any,
+) -> Any:
+    """A task that runs ``step(run, *arguments)`` and keeps what it returns as its XCom; undoing is tried longer."""
     decorator: Any = options.pop("decorator", task)
+    options |= UNDO_RETRY_ARGS if undoing else {}
 
     @decorator(  # type: ignore[untyped-decorator]
         task_id=options.pop("task_id", step.__name__), doc_md=inspect.getdoc(step), **options
     )
     def body() -> Any:
         run = engine.run()
-        with recorded(run, region):
+        with recorded(run, region, undoing=undoing):
             return step(run, *arguments)
 
     return body()
@@ -392,9 +437,8 @@ def _region(engine: Engine, region: str) -> tuple[Any, Any]:
         for slot in engine.lever.slots:
             with TaskGroup(group_id(slot)):
                 applied = _task(
-                    engine, steps.apply_stage, region, slot,
-                    region=region, trigger_rule=go_on, execution_timeout=write_timeout(engine.estate),
-                )  # fmt: skip
+                    engine, steps.apply_stage, region, slot, region=region, trigger_rule=go_on, **WRITE_LIMIT
+                )
                 target = f"{{{{ ti.xcom_pull(task_ids='{applied.operator.task_id}')['soak_until'] }}}}"
                 # Ends in the triggerer: a soak holds no worker slot, and costs one process start.
                 soak = DateTimeSensorAsync(
@@ -409,9 +453,22 @@ def _region(engine: Engine, region: str) -> tuple[Any, Any]:
     return snapshot, gate
 
 
-def write_timeout(estate: Estate) -> dt.timedelta:
-    """How long a task that writes may take: a write and its undo may each wait twice for the world to converge."""
-    return dt.timedelta(seconds=2 * estate.windows.converge_timeout_seconds + 600)
+def write_timeout(converge_seconds: float) -> dt.timedelta:
+    """How long a task that writes may take when each wait for the world may take ``converge_seconds``."""
+    return dt.timedelta(seconds=MOST_WAITS * converge_seconds + 600)
+
+
+def limit_by_settings(context: Any) -> None:
+    """Let the task's limit follow the run's own converge_timeout_seconds: the DAG's parse does not know it yet."""
+    converge = context["params"].get("converge_timeout_seconds")
+    if converge:
+        context["task"].execution_timeout = write_timeout(float(converge))
+
+
+WRITE_LIMIT: Mapping[str, Any] = {
+    "execution_timeout": write_timeout(LONGEST_CONVERGENCE),
+    "pre_execute": limit_by_settings,
+}
 
 
 def _gate(engine: Engine, region: str, slot: str) -> Any:
@@ -438,24 +495,26 @@ def _undo(engine: Engine, region: str) -> tuple[Any, Any]:
     with TaskGroup(group_id(region)):
         undo = _task(
             engine, undo_changes, region,
-            region=region, trigger_rule=TriggerRule.ALL_DONE, execution_timeout=write_timeout(engine.estate),
+            region=region, undoing=True, trigger_rule=TriggerRule.ALL_DONE, **WRITE_LIMIT,
         )  # fmt: skip
         # Also after a failed undo: what is left behind belongs into the verdict.
-        verify = _task(engine, verify_restored, region, region=region, trigger_rule=TriggerRule.NONE_SKIPPED)
+        verify = _task(
+            engine, verify_restored, region, region=region, undoing=True, trigger_rule=TriggerRule.NONE_SKIPPED
+        )
         undo >> verify
     return undo, verify
 
 
 class PlanApproval(ApprovalOperator):
-    """An approval whose answer goes into the ledger, with the hash of the plan that was shown.
+    """An approval that hands its answer, with the hash of the plan that was shown, to ``keep``.
 
     Neither a state that somebody sets by hand nor an XCom that somebody writes is an answer: this task alone receives
-    what a respondent chose, and the ledger takes it from here.
+    what a respondent chose, and whoever writes afterwards reads what was kept.
     """
 
-    def __init__(self, *, engine: Engine, plan_task: str, **arguments: Any) -> None:
+    def __init__(self, *, plan_task: str, keep: Callable[[Mapping[str, Any]], None], **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._engine = engine
+        self._keep = keep
         self._plan_task = plan_task
 
     def execute(self, context: Any) -> Any:
@@ -472,24 +531,28 @@ class PlanApproval(ApprovalOperator):
         if "error" not in event:
             user = event["responded_by_user"] or {}
             answer = {"approved": event["chosen_options"] == [self.APPROVE], "hash": shown}
-            steps.record_answer(self._engine.run(), answer | {"user": user.get("name"), "user_id": user.get("id")})
+            self._keep(answer | {"user": user.get("name"), "user_id": user.get("id")})
         return super().execute_complete(context, event)
 
 
 def await_approval(engine: Engine, plan_task: str) -> Any:
-    """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject."""
+    """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject.
+
+    Without an estate anybody may answer in the form; who may approve is then checked when the locks are taken.
+    """
     estate = engine.estate
     plan = f"ti.xcom_pull(task_ids='{plan_task}')"
-    people = [{"id": name, "name": name} for name in estate.governance.approvers]
+    people = [{"id": name, "name": name} for name in estate.governance.approvers] if estate else []
+    timeout = estate.windows.approval_timeout_seconds if estate else APPROVAL_TIMEOUT
     return PlanApproval(
-        engine=engine,
         plan_task=plan_task,
+        keep=engine.keep_answer,
         task_id="await_approval",
         subject=f"{{{{ dag.dag_id }}}}: approve plan {{{{ {plan}['hash'] }}}}?",
         body=f"Plan {{{{ {plan}['hash'] }}}}\n\n{{{{ {plan}['text'] }}}}",
         defaults="Reject",
         assigned_users=cast("Any", people) or None,
-        response_timeout=dt.timedelta(seconds=estate.windows.approval_timeout_seconds),
+        response_timeout=dt.timedelta(seconds=timeout),
         # The answer is waited for by response_timeout; a person's Reject is an answer, not a failure to retry.
         execution_timeout=None,
         retries=0,
@@ -507,10 +570,12 @@ def take_locks(run: Run) -> None:
 
 
 def choose_ending(run: Run) -> list[str]:
-    """Promote, or roll back the touched regions."""
+    """Promote, roll back the touched regions, or leave everything as it is while a gate is unknown."""
     decision = steps.decide(run)
     if decision["promote"]:
         return ["promote"]
+    if decision.get("unknown"):
+        return []
     return [f"rollback.{group_id(region)}.undo_changes" for region in decision["touched"]]
 
 
@@ -529,6 +594,36 @@ def give_verdict(run: Run) -> dict[str, Any]:
     return _announce(steps.conclude(run, steps.answer_on_record(run), _failed_tasks()))
 
 
+# --- A change of a recurring job --------------------------------------------------------------------------------------
+
+
+def change_once(
+    lever: str,
+    plan_task: str,
+    task_id: str,
+    choose: Callable[[dict[str, Any]], tuple[str, dict[str, Any]]],
+    planned: Any,
+) -> tuple[Any, Any]:
+    """Wire a change that a recurring job proposes: its approval, and the task that makes it. Returns both.
+
+    ``planned`` is the XCom of ``plan_task``, with ``hash`` and ``text`` for the approver; ``choose`` gives the region
+    and the lever's settings from it.
+    """
+    estate = load_estate()
+    engine = Engine(estate, levers.lever(lever), lambda region, estate: clients_for(region, estate))
+
+    @task(task_id=task_id, multiple_outputs=False, doc_md=inspect.getdoc(once.change))
+    def make_change(found: dict[str, Any]) -> dict[str, Any]:
+        region, settings = choose(found)
+        run = once.acting(engine.run(), settings)
+        with recorded(run, region):
+            return {"region": region, "figures": once.change(run, region, found["hash"])}
+
+    approval, change = await_approval(engine, plan_task), make_change(planned)
+    approval >> change
+    return approval, change
+
+
 # --- The rollback DAG -------------------------------------------------------------------------------------------------
 
 
@@ -542,63 +637,94 @@ def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict
         "tags": [Tag.OPERATIONS.value],
     }
     estate, _ = _estate_or_problem(estate)
-    if estate is None:
-        return arguments
+    # Not bound to the estate's regions: what stands in a region that has left the estate must be undone too.
+    regions: dict[str, Any] = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
+    if estate is not None:
+        regions["examples"] = estate.ordered_regions()
     reason = "Why; needed for an emergency, kept in the ledger"
-    which = "Run id, or dag_id/run_id, to undo; empty for the last change that stands"
+    which = "Run id, or dag_id/run_id, to undo; empty for the last change of the lever, or all of everything"
+    accept = "Close what remains, what others have changed and what is out of reach: it no longer counts as standing"
     arguments["params"] = {
-        "lever": Param(EVERYTHING, type="string", enum=[EVERYTHING, *levers.LEVERS], description="What to undo"),
-        "regions": Param(estate.ordered_regions(), description="Where to undo it", **estate.region_choice()),
+        "lever": Param(
+            rollback.EVERYTHING,
+            type="string",
+            enum=[rollback.EVERYTHING, *levers.LEVERS],
+            description="What to undo",
+        ),
+        "regions": Param([], description="Where to undo it; empty is wherever something stands", **regions),
         "run": Param("", type=["string", "null"], maxLength=300, description=which),
         "dry_run": Param(True, type="boolean", description="Only show what would be undone; nothing is written"),
         "emergency": Param(False, type="boolean", description="Skip the approval; the reason is required"),
+        "accept": Param(False, type="boolean", description=accept),
         "reason": Param("", type=["string", "null"], maxLength=500, description=reason),
     }
     return arguments
 
 
 def roll_back(clients: ClientsFactory | None = None, estate: Estate | None = None) -> None:
-    """Wire the rollback into the current DAG. Tests give their own ``clients`` and ``estate``."""
+    """Wire the rollback into the current DAG. Tests give their own ``clients`` and ``estate``.
+
+    Its regions come from the ledger when it runs: the graph is the same for every estate, also for one that can't be
+    read.
+    """
     estate, problem = _estate_or_problem(estate)
-    if estate is None:
-        show_problem(problem)
-        return
-    engine = Engine(estate, None, clients or clients_for)
+    engine = Engine(estate, None, clients or clients_for, problem)
     find = _task(engine, rollback.find_changes)
     choose = _task(engine, choose_path, decorator=task.branch)
     approval = await_approval(engine, "find_changes")
     lock = _task(engine, take_locks_over, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS).as_setup()
+    # A task of its own: what follows a setup directly may not also run after a failure, as verify must.
+    regions = _task(engine, rollback.list_regions)
+    # Each change brings the settings of its own run: their upper bound is all that is known at parse.
+    timeout = write_timeout(LONGEST_CONVERGENCE)
+    undo = _for_each_region(engine, rollback.undo_changes, regions, execution_timeout=timeout)
+    # Also after an undo that failed: what is left behind belongs into the verdict.
+    verify = _for_each_region(engine, rollback.verify_restored, regions, trigger_rule=TriggerRule.NONE_SKIPPED)
     unlock = _task(engine, release_rollback_locks).as_teardown(setups=lock)
     verdict = _task(engine, give_rollback_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
 
     # An emergency goes straight to the lock; everything else needs the approval.
     find >> choose >> [approval, lock]
     approval >> lock
-    for region in estate.ordered_regions():
-        with TaskGroup(group_id(region), tooltip=f"Roll back in {region}"):
-            undo = _task(engine, rollback.undo_changes, region, execution_timeout=write_timeout(estate))
-            verify = _task(engine, rollback.verify_restored, region, trigger_rule=TriggerRule.NONE_SKIPPED)
-        # Every region by itself and at once: one that fails does not keep the others.
-        lock >> undo >> verify >> unlock
-    unlock >> verdict
+    # Every region by itself and at once: one that fails does not keep the others.
+    lock >> regions >> undo >> verify >> unlock >> verdict
+
+
+def _for_each_region(engine: Engine, step: Callable[[Run, str], None], regions: Any, **options: Any) -> Any:
+    """A task mapped over the regions that ``regions`` returns, each shown by its name."""
+
+    @task(
+        task_id=step.__name__,
+        doc_md=inspect.getdoc(step),
+        map_index_template="{{ region }}",
+        **{**UNDO_RETRY_ARGS, **options},
+    )
+    def body(region: str) -> None:
+        get_current_context()["region"] = region  # type: ignore[typeddict-unknown-key]
+        run = engine.run()
+        with recorded(run, undoing=True):
+            step(run, region)
+
+    return body.expand(region=regions)
 
 
 def choose_path(run: Run) -> list[str]:
-    """A dry run stops here; an emergency goes straight to the lock; everything else needs the approval."""
-    if run.params["dry_run"] or not rollback.found(run):
+    """A dry run stops here; an emergency goes straight to the locks, which stop a rollout that is about to write."""
+    if run.params["dry_run"]:
         return []
-    return ["take_locks_over"] if run.params["emergency"] else ["await_approval"]
+    if run.params["emergency"]:
+        return ["take_locks_over"]
+    return ["await_approval"] if rollback.anything_to_do(run) else []
 
 
 def take_locks_over(run: Run) -> None:
-    """Take the locks of the regions to roll back, from whoever holds them: that run writes nothing more."""
-    regions = {undoing.region for undoing in rollback.found(run)}
-    steps.lock_regions(run, sorted(regions), steps.answer_on_record(run), take_over=True)
+    """Take the locks of the selected regions from whoever holds them: that run writes nothing more."""
+    rollback.take_locks(run, steps.answer_on_record(run))
 
 
 def release_rollback_locks(run: Run) -> None:
     """Give up the locks that this run holds."""
-    steps.unlock_regions(run, sorted({undoing.region for undoing in rollback.found(run)}))
+    rollback.release_locks(run)
 
 
 def give_rollback_verdict(run: Run) -> dict[str, Any]:

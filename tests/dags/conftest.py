@@ -1,7 +1,9 @@
 """Airflow for the DAG tests: a home of its own with a migrated SQLite database, and ``run_dag``.
 
 ``run_dag(dag, conf, answer=...)`` runs a DAG by ``dag.test()`` while a thread answers its approval through the API
-server's own function, as a person would; ``answer=None`` lets the approval time out.
+server's own function, as a person would; ``answer=None`` lets the approval time out, ``marked`` names tasks that
+somebody marks successful in place of running them. ``clear`` clears tasks of a finished run as the API does, and
+``run_dag(dag, {}, goes_on=run_id)`` then runs what was cleared.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ os.environ |= {
     "AIRFLOW__CORE__DAGS_FOLDER": str(_HOME / "no-dags"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+    # Tests give one DAG different regions: what is cleared must be looked up in the DAG that ran.
+    "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "0",
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "platform-lead:admin,somebody:admin",
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_HOME / "passwords.json"),
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME}/airflow.db",
@@ -96,6 +100,8 @@ def _run_dag(
     answer: str | None = "Approve",
     user: str = "platform-lead",
     before_answer: Callable[[], Any] = lambda: None,
+    marked: str | None = None,
+    goes_on: str | None = None,
 ) -> Finished:
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
@@ -107,8 +113,8 @@ def _run_dag(
     thread = threading.Thread(target=_answer, args=(dag.dag_id, answer, user, before_answer, done, problems))
     thread.start()
     try:
-        with quick_polls():
-            run = dag.test(run_conf=conf)
+        with quick_polls(), existing_run(goes_on):
+            run = dag.test(run_conf=conf, mark_success_pattern=marked)
     finally:
         done.set()
         thread.join()
@@ -129,12 +135,51 @@ def quick_polls() -> Iterator[None]:
         time.sleep = sleep
 
 
+def _shown_id(ti: Any) -> str:
+    """The task's id, and for a mapped one what the interface shows in place of its index."""
+    return ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.rendered_map_index or ti.map_index}]"
+
+
+@contextlib.contextmanager
+def existing_run(run_id: str | None) -> Iterator[None]:
+    """``dag.test()`` always makes a new run: let it go on with one whose tasks were cleared, as a scheduler does."""
+    from airflow.models import dagrun
+    from sqlalchemy import select
+
+    def existing(*, dag: Any, session: Any, **_: Any) -> Any:
+        run = session.scalar(select(dagrun.DagRun).where(dagrun.DagRun.run_id == run_id))
+        run.dag, run.state = dag, "running"
+        session.commit()
+        return run
+
+    make = dagrun.get_or_create_dagrun
+    dagrun.get_or_create_dagrun = make if run_id is None else existing
+    try:
+        yield
+    finally:
+        dagrun.get_or_create_dagrun = make
+
+
+def clear(dag_id: str, call: dict[str, Any]) -> list[str]:
+    """Send the body of a clearTaskInstances call, as the UI and a person's curl do; returns the cleared tasks."""
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from airflow.api_fastapi.core_api.datamodels.task_instances import ClearTaskInstancesBody
+    from airflow.api_fastapi.core_api.routes.public.task_instances import post_clear_task_instances
+    from airflow.models.dagbag import DBDagBag
+    from airflow.utils.session import create_session
+
+    person = SimpleAuthManagerUser(username="platform-lead", role="admin")
+    with create_session() as session:
+        cleared = post_clear_task_instances(dag_id, DBDagBag(), ClearTaskInstancesBody(**call), session, person)
+        return sorted(ti.task_id for ti in cleared.task_instances)
+
+
 def _finished(run: Any) -> Finished:
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        tasks = {ti.task_id: str(ti.state) for ti in run.get_task_instances(session=session)}
+        tasks = {_shown_id(ti): str(ti.state) for ti in run.get_task_instances(session=session)}
         query = XComModel.get_many(run_id=run.run_id, dag_ids=run.dag_id, task_ids="verdict", key="verdict")
         found = session.execute(query).scalars().first()
         verdict = XComModel.deserialize_value(found) if found else {}

@@ -44,24 +44,38 @@ def estate_of(*regions: str, **windows: int) -> Estate:
     return Estate.model_validate(raw)
 
 
-def rollout_dag(world: World, estate: Estate | None = None) -> Any:
+def rollout_dag(world: World, estate: Estate | None = None, clients: Any = None) -> Any:
     from airflow.sdk import DAG
 
     from include.rollout.conventions import Tag
     from include.rollout.task_groups import rollout, rollout_arguments
 
     with DAG("toy_rollout", schedule=None, **rollout_arguments("toy", __doc__, [Tag.ROLLOUT], estate)) as dag:
-        rollout("toy", clients_of(world), estate)
+        rollout("toy", clients or clients_of(world), estate)
     return dag
 
 
-def rollback_dag(world: World, estate: Estate | None = None) -> Any:
+def when_task_begins(world: World, task: str, action: Callable[[], Any]) -> Any:
+    """Clients of the world; ``action`` happens once, as soon as a task whose id begins so reaches for them."""
+    make, left = clients_of(world), [action]
+
+    def clients(region: str, estate: Estate) -> Any:
+        from airflow.sdk import get_current_context
+
+        if left and get_current_context()["ti"].task_id.startswith(task):
+            left.pop()()
+        return make(region, estate)
+
+    return clients
+
+
+def rollback_dag(world: World, estate: Estate | None = None, clients: Any = None) -> Any:
     from airflow.sdk import DAG
 
     from include.rollout.task_groups import roll_back, rollback_arguments
 
     with DAG("rollback", schedule=None, **rollback_arguments(__doc__, estate)) as dag:
-        roll_back(clients_of(world), estate)
+        roll_back(clients or clients_of(world), estate)
     return dag
 
 
@@ -90,9 +104,14 @@ def test_every_region_is_promoted_after_the_canary(world: World, ledger: Ledger,
     assert sorted(world.events[1:]) == [f"apply {EU} step_1", f"apply {US} step_1"]
     assert holders(world) == {AP: None, EU: None, US: None}
     assert steps(ledger, run, AP) == ["plan", "snapshot", "touch", "applied", "gate", "promoted"]
-    assert steps(ledger, run, "estate") == ["preflight", "plan", "approval", "decision", "verdict"]
-    approval = records(ledger, run, "estate")[2]
-    assert approval.figures == {"approved_by": "platform-lead", "locked": [AP, EU, US], "taken_over_from": {}}
+    assert steps(ledger, run, "estate") == ["preflight", "plan", "answer", "approval", "decision", "verdict"]
+    plan, answer, approval = records(ledger, run, "estate")[1:4]
+    assert answer.figures == {
+        "approved": True, "user": "platform-lead", "user_id": "platform-lead", "hash": plan.figures["hash"],
+    }  # fmt: skip
+    assert approval.figures == {
+        "approved_by": "platform-lead", "locked": [AP, EU, US], "taken_over_from": {}, "hash": plan.figures["hash"],
+    }  # fmt: skip
     verdict = records(ledger, run, "estate")[-1]
     heads = {f"head toy {region}": ledger.head(Chain("toy", region, "toy_rollout", run.run_id)) for region in START}
     assert {name: link for name, link in verdict.links.items() if name != "log"} == heads
@@ -148,6 +167,39 @@ def test_only_an_approver_may_answer(world: World, run_dag: Runner) -> None:
     assert run.verdict["verdict"] == "rejected"
 
 
+def test_an_approval_that_was_marked_by_hand_lets_nothing_be_written(world: World, run_dag: Runner) -> None:
+    run = run_dag(rollout_dag(world, estate_of(AP)), QUICK, marked="await_approval")
+    assert (run.state, run.verdict["verdict"]) == ("failed", "refused")
+    assert run.verdict["message"] == (
+        "refused: take_locks: no approver's answer is on record: a task that was marked by hand approves nothing; "
+        "clear await_approval and have the plan approved. Nothing is written without an approval of the plan\n"
+        "Nothing was changed. Next: remove the reason and trigger a new run."
+    )
+    assert (world.events, world.read()["leases"]) == ([], {})
+
+
+def test_a_parameter_named_emergency_approves_nothing(world: World, run_dag: Runner) -> None:
+    conf = QUICK | {"emergency": True, "reason": "errors"}
+    run = run_dag(rollout_dag(world, estate_of(AP)), conf, marked="await_approval")
+    assert (run.state, run.verdict["verdict"]) == ("failed", "refused")
+    assert (world.events, world.read()["leases"]) == ([], {})
+
+
+def test_an_approval_is_bound_to_the_plan_that_was_shown(world: World, ledger: Ledger, run_dag: Runner) -> None:
+    """make_plan was cleared alone while somebody read its plan: the answer is for the plan that was shown."""
+    from tests.dags import conftest
+
+    def plan_again() -> None:
+        for run_id, _ in conftest.waiting("toy_rollout"):
+            ledger.append(Chain("toy", "estate", "toy_rollout", run_id), "plan", {"hash": "another plan", "plans": {}})
+
+    run = run_dag(rollout_dag(world, estate_of(AP)), QUICK, before_answer=plan_again)
+    assert (run.state, run.verdict["verdict"]) == ("failed", "refused")
+    shown = records(ledger, run, "estate")[1].figures["hash"]
+    assert f"platform-lead approved plan {shown}, but the plan on record is another plan" in run.verdict["message"]
+    assert (world.events, world.read()["leases"]) == ([], {})
+
+
 def test_all_failed_checks_are_shown_at_once(world: World, run_dag: Runner) -> None:
     set_fault(world, "preflight", [AP, US])
     run = run_dag(rollout_dag(world, estate_of(AP, US)), QUICK)
@@ -193,12 +245,142 @@ def test_a_gate_that_fails_later_undoes_every_touched_region(world: World, run_d
     assert run.tasks["eu_central_1.take_snapshot"] == "skipped"
 
 
-def test_a_gate_without_data_fails(world: World, run_dag: Runner) -> None:
+def test_a_gate_that_stays_unknown_is_judged_again_and_promoted(world: World, ledger: Ledger, run_dag: Runner) -> None:
+    from tests.dags import conftest
+
     set_fault(world, "no data", [f"{AP} step_1"])
-    run = run_dag(rollout_dag(world, estate_of(AP)), QUICK)
-    assert (run.state, run.verdict["verdict"]) == ("failed", "rolled back")
-    assert f"{AP}: gate of size 2 is unknown: health: no data" in run.verdict["message"]
+    estate = estate_of(AP, US)
+    run = run_dag(rollout_dag(world, estate), QUICK)
+    assert (run.state, run.verdict["verdict"]) == ("failed", "unknown")
+    assert world.sizes() == {US: 1, EU: 1, AP: 2}
+    assert world.events == [f"apply {AP} step_1"]
+    holder = f"toy_rollout/{run.run_id}"
+    assert holders(world) == {AP: holder, US: holder}
+    lines = run.verdict["message"].splitlines()
+    assert lines[:4] == [
+        f"unknown: {AP}: gate of size 2 is unknown: health: no data",
+        "Nothing was promoted. The change and the locks are kept.",
+        "Left behind:",
+        f"{AP}: written to, neither promoted nor rolled back",
+    ]
+    rollback = json.dumps({"lever": "toy", "regions": [AP, US], "dry_run": False})
+    assert lines[5:] == [f"Or undo: airflow dags trigger rollback --conf '{rollback}'"]
+    judge_again, _, body = lines[4].partition(" in the UI or by POST /api/v2/dags/toy_rollout/clearTaskInstances ")
+    assert judge_again == (
+        "Next, once the data is there: judge again. Clear ap_northeast_1.step_1.judge_gates with everything downstream,"
+    )
+
+    # The verdict's own call judges again; what comes after a gate that passes now follows as in any run.
+    world.change(lambda w: w["faults"].clear())
+    cleared = conftest.clear("toy_rollout", json.loads(body))
+    assert {"ap_northeast_1.step_1.judge_gates", "us_east_1.take_snapshot", "choose_ending", "verdict"} <= {*cleared}
+    assert "ap_northeast_1.step_1.apply_stage" not in cleared
+    again = run_dag(rollout_dag(world, estate), {}, goes_on=run.run_id)
+    assert (again.run_id, again.state, again.verdict["verdict"]) == (run.run_id, "success", "promoted")
+    assert world.events == [f"apply {AP} step_1", f"apply {US} step_1"]
+    assert holders(world) == {AP: None, US: None}
+    assert steps(ledger, run, AP) == ["plan", "snapshot", "touch", "applied", "gate", "gate", "promoted"]
+
+
+def test_a_gate_that_stays_unknown_is_undone_by_the_verdicts_command(world: World, run_dag: Runner) -> None:
+    set_fault(world, "no data", [f"{AP} step_1"])
+    estate = estate_of(AP)
+    run = run_dag(rollout_dag(world, estate), QUICK)
+    assert run.verdict["verdict"] == "unknown"
+    conf = run.verdict["message"].partition("airflow dags trigger rollback --conf '")[2].removesuffix("'")
+    undone = run_dag(rollback_dag(world, estate), json.loads(conf))
+    assert (undone.state, undone.verdict["verdict"]) == ("success", "rolled back")
     assert world.sizes() == START
+    assert holders(world) == {AP: None}
+
+
+def test_a_gate_that_was_marked_by_hand_is_no_gate_that_passed(world: World, run_dag: Runner) -> None:
+    set_fault(world, "unhealthy", [f"{AP} step_1"])
+    run = run_dag(rollout_dag(world, estate_of(AP)), QUICK | {"size": 3}, marked=r".*\.step_1\.judge_gates")
+    assert (run.state, run.verdict["verdict"]) == ("failed", "rolled back")
+    assert (
+        f"{AP}: size 2 has not passed its gates: a task that was marked by hand passes none" in run.verdict["message"]
+    )
+    assert world.events == [f"apply {AP} step_1", f"rollback {AP}"]
+    assert world.sizes() == START
+
+
+def test_an_emergency_rollback_stops_the_rollout_that_soaks(world: World, ledger: Ledger, run_dag: Runner) -> None:
+    """It undoes the canary and is gone again, its locks are free: the rollout must neither judge nor go on."""
+    from include.rollout import steps as engine
+    from tests.dags.toy import Toy
+
+    estate, make = estate_of(AP, US), clients_of(world)
+
+    def undo() -> None:
+        (chain,) = ledger.chains("toy", AP)
+        snapshot = ledger.snapshot(chain)
+        assert snapshot is not None
+        emergency = engine.Run(Toy(), estate, {}, "rollback", "undo", ledger, lambda r: make(r, estate), lambda _: None)
+        for region in (AP, US):
+            emergency.lock(region).take_over()
+        engine.undo_changes(emergency, AP, snapshot)
+        engine.verify_restored(emergency, AP, snapshot)
+        engine.unlock_regions(emergency, [AP, US])
+
+    clients = when_task_begins(world, "ap_northeast_1.step_1.judge_gates", undo)
+    run = run_dag(rollout_dag(world, estate, clients), QUICK)
+    assert (run.state, run.verdict["verdict"]) == ("failed", "rolled back")
+    assert run.verdict["message"] == (
+        f"rolled back: {AP}: ap_northeast_1.step_1.judge_gates: {AP}: the lock was released; this run writes nothing "
+        f"more there: rollback/undo has undone its change\n{AP}: undone by rollback/undo.\n"
+        "Left behind: nothing. Next: remove the reason and trigger a new run."
+    )
+    assert world.events == [f"apply {AP} step_1", f"rollback {AP}"]
+    assert world.sizes() == START
+    assert run.tasks["us_east_1.take_snapshot"] == "upstream_failed"
+
+
+def test_a_region_that_changed_while_the_canary_soaked_is_not_written_to(world: World, run_dag: Runner) -> None:
+    def grow() -> None:
+        world.change(lambda w: w["regions"][US].update(size=7))
+
+    clients = when_task_begins(world, "us_east_1.take_snapshot", grow)
+    run = run_dag(rollout_dag(world, estate_of(AP, US), clients), QUICK)
+    assert (run.state, run.verdict["verdict"]) == ("failed", "rolled back")
+    assert f"nothing was changed in {US}; trigger a new run" in run.verdict["message"]
+    assert f"{US} live.size: 1 -> 7" in run.verdict["message"]
+    assert world.events == [f"apply {AP} step_1", f"rollback {AP}"]
+    assert world.sizes() == {US: 7, EU: 1, AP: 1}
+
+
+def test_a_plan_that_is_not_fulfilled_is_not_promoted(world: World, run_dag: Runner) -> None:
+    """Every gate passed, but somebody has set the change back in the meantime."""
+
+    def shrink() -> None:
+        world.change(lambda w: w["regions"][AP].update(size=1))
+
+    clients = when_task_begins(world, "choose_ending", shrink)
+    run = run_dag(rollout_dag(world, estate_of(AP), clients), QUICK)
+    assert (run.state, run.verdict["verdict"]) == ("failed", "rolled back")
+    reason = f"rolled back: {AP}: every gate passed, but the plan is not fulfilled: toy size: 1 -> 2"
+    assert run.verdict["message"].splitlines()[0] == reason
+    assert world.events == [f"apply {AP} step_1", f"rollback {AP}"]
+
+
+def test_a_step_that_runs_into_its_tasks_limit_leaves_its_reason(
+    world: World, run_dag: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datetime as dt
+
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+
+    from tests.dags.toy import Toy
+
+    def hang(*_: Any) -> None:
+        raise AirflowTaskTimeout("Timeout")
+
+    monkeypatch.setattr(Toy, "apply", hang)
+    run = run_dag(rollout_dag(world, estate_of(AP)), QUICK | {"converge_timeout_seconds": 900})
+    assert (run.state, run.verdict["verdict"]) == ("failed", "rolled back")
+    limit = dt.timedelta(seconds=4 * 900 + 600)  # as the run's own setting says
+    reason = f"rolled back: {AP}: ap_northeast_1.step_1.apply_stage: not done within {limit}, the limit of its task"
+    assert run.verdict["message"].startswith(reason)
 
 
 def test_a_gate_waits_for_data_that_is_away_for_a_moment(world: World, run_dag: Runner) -> None:
@@ -345,9 +527,9 @@ def test_an_invalid_estate_gives_a_dag_that_shows_what_is_wrong(
     broken = tmp_path / "estate.yaml"
     broken.write_text("name: akidb\nregoins: {}\n")
     monkeypatch.setenv("AKIDB_ESTATE", str(broken))
-    dags = [rollout_dag(world), rollback_dag(world)]
-    assert [dag.task_ids for dag in dags] == [["read_estate"], ["read_estate"]]
-    assert run_dag(dags[0], {}).state == "failed"
+    dag = rollout_dag(world)
+    assert dag.task_ids == ["read_estate"]
+    assert run_dag(dag, {}).state == "failed"
 
 
 def test_structure_is_exactly_this(world: World) -> None:
@@ -401,6 +583,17 @@ def test_no_write_without_approval_lock_and_snapshot(world: World, writer: str) 
         assert safety | {f"{region}.take_snapshot"} <= upstream, task.task_id
 
 
+def test_steps_that_undo_are_retried_for_a_quarter_of_an_hour(world: World) -> None:
+    for dag in (rollout_dag(world), rollback_dag(world)):
+        undoing = [task for task in dag.tasks if task.task_id.endswith(("undo_changes", "verify_restored"))]
+        assert len(undoing) == 6
+        for task in undoing:
+            # Airflow waits at least this long before each retry, and up to twice as long.
+            pauses = [task.retry_delay * task.retry_exponential_backoff**n for n in range(task.retries)]
+            least = sum(min(pause, task.max_retry_delay).total_seconds() for pause in pauses)
+            assert least >= 15 * 60, task.task_id
+
+
 def test_a_reason_left_empty_in_the_form_is_no_reason(world: World, run_dag: Runner) -> None:
     dag = rollout_dag(world)
     assert dag.params.get_param("reason").schema["type"] == ["string", "null"]
@@ -418,6 +611,7 @@ def test_params_have_bounds_descriptions_and_safe_defaults(world: World) -> None
         "soak_seconds": 1800,
         "gate_window_seconds": 1800,
         "gate_wait_seconds": 300,
+        "minimum_coverage": 0.9,
         "size": 3,
         "converge_timeout_seconds": 1800,
     }

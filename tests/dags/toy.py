@@ -101,6 +101,7 @@ class Toy:
     name = "toy"
     slots = ("step_1", "step_2")
     settings_type = ToySettings
+    undo_after: tuple[str, ...] = ()
 
     def preflight(self, target: Target) -> list[Check]:
         broken = target.clients.world.read()["faults"].get("preflight", [])
@@ -153,6 +154,8 @@ class Toy:
         world.event("rollback", target.region)
         if target.region in world.read()["faults"].get("rollback refused", []):
             raise Refused("the region does not let go; open its door")
+        if world.fault_once(f"rollback crash {target.region}"):
+            raise ConnectionError("the process lost its connection")
         world.change(lambda w: w["regions"][target.region].update(size=snapshot["size"]))
         return Restored((f"size set back to {snapshot['size']}",))
 

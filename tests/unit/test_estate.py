@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from include.estate import ESTATE_FILE, EstateError, load_estate
+from include.estate import ESTATE_FILE, Estate, EstateError, load_estate
 
 
 def _altered(tmp_path: Path, old: str, new: str) -> Path:
@@ -162,3 +164,48 @@ def test_workloads_with_one_counter_are_told_apart_by_their_matchers(tmp_path: P
     assert estate.matchers("us-east-1", "akidb-grpc") == (
         'region="us-east-1",namespace="akidb",service=~"grpc.*", api!="x"'
     )
+
+
+def kept_slice(region: str) -> dict[str, Any]:
+    """What a snapshot's record holds."""
+    raw: dict[str, Any] = json.loads(json.dumps(load_estate().slice(region).model_dump(mode="json")))
+    return raw
+
+
+def test_a_slice_is_the_estate_of_one_region_and_survives_json() -> None:
+    piece = load_estate().slice("eu-central-1")
+    assert (piece.ordered_regions(), piece.canary_region) == (["eu-central-1"], "eu-central-1")
+    assert Estate.from_slice(kept_slice("eu-central-1"), None) == piece
+    with pytest.raises(EstateError, match="region 'mars' is not in the estate"):
+        load_estate().slice("mars")
+
+
+def test_a_slice_of_another_release_is_read_as_far_as_it_is_understood() -> None:
+    raw = kept_slice("eu-central-1")
+    raw["spot"]["forgotten"] = 1
+    raw["forgotten"] = {"a": 1}
+    del raw["windows"]["soak_seconds"]
+    del raw["regions"]["eu-central-1"]["node_role"]
+    raw["targets"]["p95_ms"] = -1
+    raw["regions"]["eu-central-1"]["cluster"] = "as it was"
+    read = Estate.from_slice(raw, load_estate())
+    piece = load_estate().slice("eu-central-1")
+    assert read.region("eu-central-1").cluster == "as it was"
+    assert read.region("eu-central-1").node_role == piece.region("eu-central-1").node_role
+    assert (read.windows, read.spot, read.targets) == (piece.windows, piece.spot, piece.targets)
+
+
+def test_a_slice_that_nothing_can_complete_says_what_is_missing() -> None:
+    raw = kept_slice("eu-central-1")
+    del raw["spot"]
+    with pytest.raises(EstateError, match="snapshot of eu-central-1: spot is missing"):
+        Estate.from_slice(raw, None)
+
+
+def test_a_slice_is_reached_by_the_connections_of_today() -> None:
+    raw = kept_slice("eu-central-1")
+    raw["regions"]["eu-central-1"]["connections"]["kubernetes"] = "of last year"
+    today = Estate.from_slice(raw, load_estate()).region("eu-central-1").connections.kubernetes
+    assert today == "kubernetes_eu_central_1"
+    present = load_estate().slice("us-east-1")  # the region has left the estate: as it was is all there is
+    assert Estate.from_slice(raw, present).region("eu-central-1").connections.kubernetes == "of last year"

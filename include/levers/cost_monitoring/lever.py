@@ -23,6 +23,7 @@ class CostMonitoring:
     name = plan.NAME
     slots = plan.SLOTS
     settings_type = plan.MonitoringSettings
+    undo_after: tuple[str, ...] = ()
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
@@ -48,14 +49,10 @@ class CostMonitoring:
         return apply.apply_stage(self._world(target), stage)
 
     def observe(
-        self,
-        target: Target,
-        stage: Stage,
-        window_seconds: int,
-        applied: Mapping[str, Json],  # noqa: ARG002 - a protocol
+        self, target: Target, stage: Stage, window_seconds: int, applied: Mapping[str, Json]
     ) -> dict[str, Figure | None]:
         """See :class:`include.rollout.lever.Lever`."""
-        figures = observe.observe_slot(self._world(target), window_seconds)
+        figures = observe.observe_slot(self._world(target), window_seconds, applied)
         return {gate.name: figures[gate.name]() for gate in stage.gates}
 
     def evidence(self, target: Target) -> dict[str, Any]:

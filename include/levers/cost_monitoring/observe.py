@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from include.clients.prometheus import Sample
@@ -12,15 +12,17 @@ from include.levers.cost_monitoring import plan, rules
 from include.levers.cost_monitoring.dashboard import REGION, Query, panels
 from include.levers.cost_monitoring.live import World
 from include.levers.cost_monitoring.plan import COVERAGE
+from include.levers.service import covered, share_covered, spans
 from include.rollout.gates import Figure
 
 
-def observe_slot(world: World, window: float) -> dict[str, Any]:
+def observe_slot(world: World, window: float, applied: Mapping[str, Any]) -> dict[str, Any]:
     """Every figure by gate name, each made when it is asked for."""
+    recent, _ = spans(world, window, applied)
     return {
         "opencost_node_coverage": lambda: node_coverage(world),
         "opencost_price_gap": lambda: price_gap(world),
-        "kubecost_up": lambda: kubecost_up(world, window),
+        "kubecost_up": lambda: kubecost_up(world, recent),
         "dashboard_queries_without_data": lambda: queries_figure(world),
         "rules_not_loaded": lambda: rules_not_loaded(world),
         "rules_with_errors": lambda: rules_with_errors(world),
@@ -38,14 +40,20 @@ def node_prices(world: World) -> dict[str, float]:
 
 
 def node_coverage(world: World) -> Figure | None:
-    """Share of the live nodes that OpenCost has a price for."""
+    """Share of the live nodes that OpenCost has a price for; not a number while too many have none.
+
+    A node that has just joined has no price yet: that says nothing about OpenCost.
+    """
     nodes = node_facts(world)
     if not nodes:
         return None
     prices = node_prices(world)
     priced = sum(prices.get(node.name, 0) > 0 for node in nodes)
     note = f"{priced} of {len(nodes)} nodes have a price"
-    return Figure(priced / len(nodes), "ratio", len(nodes), "node_total_hourly_cost / Nodes", note)
+    share, source = priced / len(nodes), "node_total_hourly_cost / Nodes"
+    if share < COVERAGE:
+        return Figure(math.nan, "ratio", 0, source, note)
+    return Figure(share, "ratio", len(nodes), source, note)
 
 
 def price_gap(world: World) -> Figure | None:
@@ -84,7 +92,8 @@ def kubecost_up(world: World, window: float) -> Figure | None:
     if first is None:
         return None
     answered = [value for _, value in points[first:]]
-    return Figure(sum(answered) / len(answered), "ratio", len(answered), kubecost_series(world))
+    figure = Figure(sum(answered) / len(answered), "ratio", len(answered), kubecost_series(world))
+    return covered(figure, share_covered((at for at, _ in points), world.now(), window))
 
 
 def kubecost_missing(world: World) -> list[str]:
@@ -127,13 +136,15 @@ def _answers(world: World, query: Query, samples: Sequence[Sample]) -> bool:
 
 
 def queries_figure(world: World) -> Figure:
-    """How many of the dashboard's queries have no data; without samples, so not known, while it is more than none.
+    """How many of the dashboard's queries have no data: zero, or not a number and without samples.
 
-    What is evaluated one interval after another has no data for as long: the gate waits, it does not fail.
+    A series may be one evaluation late: what is missing now says nothing about the dashboard yet.
     """
     empty, asked = without_data(world)
-    note = f"without data: {'; '.join(empty)}" if empty else f"{asked} queries have data"
-    return Figure(len(empty), "queries", 0 if empty else asked, "Prometheus, each panel's query", note)
+    source = "Prometheus, each panel's query"
+    if empty:
+        return Figure(math.nan, "queries", 0, source, f"without data: {'; '.join(empty)}")
+    return Figure(0, "queries", asked, source, f"{asked} queries have data")
 
 
 # Rules -----------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from include.levers.objects import applied_by, by_key, key_of
 from include.prices import PlanBook, load_aws_book
 from include.rollout.gates import Comparison, Gate
 from include.rollout.lever import Difference, Plan, Stage, Undo, differences
+from include.rollout.settings import LONGEST_CONVERGENCE
 
 NAME = "cost_monitoring"
 OPENCOST, KUBECOST, DASHBOARD = "opencost", "kubecost", "dashboard_and_alerts"
@@ -88,7 +89,12 @@ class MonitoringSettings(BaseModel):
         int, Field(gt=0, description="Time span that the validation after the rollout looks at")
     ]
     converge_timeout_seconds: Annotated[
-        int, Field(gt=0, description="Longest wait for a Deployment, its series or the rules, in seconds.")
+        int,
+        Field(
+            gt=0,
+            le=LONGEST_CONVERGENCE,
+            description="Longest wait for a Deployment, its series or the rules, in seconds.",
+        ),
     ]
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from include.levers.cost_monitoring.live import World
 from include.levers.cost_monitoring.plan import MANAGER
 from include.levers.namespaces import held_by_others
 from include.levers.objects import await_gone, by_key, restore_object, unrestored
-from include.rollout.lever import Difference, Restored
+from include.rollout.lever import Difference, Restored, kept
 
 
 def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
@@ -19,7 +19,7 @@ def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
     others: list[Difference] = []
     deleted: list[str] = []
 
-    objects = by_key(snapshot["objects"])
+    objects = by_key(kept(snapshot, "objects"))
 
     def held(found: Object) -> list[str]:
         return held_by_others(world, MANAGER, name_of(found), objects) if found["kind"] == "Namespace" else []
@@ -38,4 +38,4 @@ def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
 
 def verify(world: World, snapshot: Mapping[str, Any]) -> list[Difference]:
     """What would still have to be set back, from live to snapshot."""
-    return unrestored(world, MANAGER, by_key(snapshot["objects"]))
+    return unrestored(world, MANAGER, by_key(kept(snapshot, "objects")))

@@ -25,6 +25,7 @@ class PredictiveScaling:
     name = plan.NAME
     slots = plan.SLOTS
     settings_type = plan.PredictiveSettings
+    undo_after: tuple[str, ...] = ()
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now

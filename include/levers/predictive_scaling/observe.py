@@ -11,7 +11,7 @@ from include.levers.common import Object, condition, node_facts, usd_hour
 from include.levers.predictive_scaling import accuracy, live, plan, queries, waste
 from include.levers.predictive_scaling.accuracy import Accuracy
 from include.levers.predictive_scaling.live import World
-from include.levers.service import error_ratio, latency
+from include.levers.service import covered, error_ratio, judged_latency, latency, request_coverage, spans
 from include.rollout.gates import Figure
 
 EVIDENCE_SECONDS = 300  # the report's latency and error ratio cover the last five minutes
@@ -27,7 +27,7 @@ def observe_slot(world: World, window: float, applied: Mapping[str, Any]) -> dic
 
     Latency, errors and false scale-ups cover the whole stage, so that a scale-up at its beginning counts too.
     """
-    seconds = max(window, world.now() - float(applied["started_at"]))
+    _, seconds = spans(world, window, applied)
     metrics = world.estate.metrics
     return {
         "forecast_age": lambda: forecast_age(world),
@@ -36,9 +36,9 @@ def observe_slot(world: World, window: float, applied: Mapping[str, Any]) -> dic
         "autoscalers_unhealthy": lambda: unhealthy(world),
         "fallback_active": lambda: fallback(world),
         "replicas_below_need": lambda: below_need(world),
-        "p95_ms": lambda: latency(world, metrics.http_duration, seconds),
-        "p95_ms_grpc": lambda: latency(world, metrics.grpc_duration, seconds),
-        "error_ratio": lambda: error_ratio(world, seconds),
+        "p95_ms": lambda: judged_latency(world, metrics.http_duration, seconds),
+        "p95_ms_grpc": lambda: judged_latency(world, metrics.grpc_duration, seconds),
+        "error_ratio": lambda: covered(error_ratio(world, seconds), request_coverage(world, seconds)),
         "false_scale_ups": lambda: false_scale_ups(world, seconds),
     }
 
@@ -185,18 +185,21 @@ def false_scale_ups(world: World, seconds: float) -> Figure | None:
     end = world.now() // step * step
     times = [end - n * step for n in range(int(span // step), -1, -1)]
     bounds = waste.Bounds(world.estate.qps_per_replica(), settings.min_replicas, settings.max_replicas)
-    found = waste.Waste()
+    found, since, known = waste.Waste(), [at > end - seconds for at in times], 0
     for name in world.estate.workloads:
         own = queries.own_demand(world.estate, world.target.region, name, settings.rate_window_seconds)
         ahead = plan.forecast_query(world.estate, world.target.region, settings, name)
         demand, added = (_at(world, query, times, step) for query in (own, ahead))
         found += waste.of_workload(demand, added, bounds, int(lead // step), int(settings.scale_down_seconds // step))
+        pairs = zip(since, demand, added, strict=True)
+        known += sum(ours and own is not None and forecast is not None for ours, own, forecast in pairs)
     judged = found.share(limit)
     if judged is None:
         return None
     share, steps = judged
     note = f"{found.extra} of {found.base} replica-steps of {step:.0f} s at most, {found.judged} of {found.steps} known"
-    return Figure(share, "ratio", steps, "the forecast's trigger against the request rate", note)
+    figure = Figure(share, "ratio", steps, "the forecast's trigger against the request rate", note)
+    return covered(figure, known / (sum(since) * len(world.estate.workloads)))
 
 
 def _at(world: World, query: str, times: list[float], step: float) -> list[float | None]:

@@ -22,6 +22,7 @@ from include.levers.predictive_scaling import queries
 from include.prices import AwsBook, usd_month
 from include.rollout.gates import Comparison, Gate
 from include.rollout.lever import Difference, Plan, Stage, Undo, differences
+from include.rollout.settings import LONGEST_CONVERGENCE
 
 NAME = "predictive_scaling"
 PREDICTOR, REACTIVE, PREDICTIVE = SLOTS = ("predictor", "reactive", "predictive")
@@ -76,7 +77,8 @@ class PredictiveSettings(BaseModel):
         int, Field(ge=1, le=1800, description="The replicas may at most halve in so many seconds")
     ] = 60
     converge_timeout_seconds: Annotated[
-        int, Field(gt=0, description="Longest wait for the predictor, KEDA or the pods, in seconds")
+        int,
+        Field(gt=0, le=LONGEST_CONVERGENCE, description="Longest wait for the predictor, KEDA or the pods, in seconds"),
     ]
 
     @classmethod
@@ -222,7 +224,7 @@ def ours(live: Object) -> Object | None:
 
 def has_forecast(body: Object | None) -> bool:
     """Whether a ScaledObject has the forecast's trigger."""
-    triggers = body["spec"].get("triggers", []) if body else []
+    triggers = body.get("spec", {}).get("triggers", []) if body else []
     return any(trigger.get("name") == FORECAST_TRIGGER for trigger in triggers)
 
 

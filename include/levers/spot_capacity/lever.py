@@ -24,7 +24,7 @@ class SpotCapacity:
     name = plan.NAME
     slots = (*plan.STEPS, plan.DRILL, plan.OLD_NODE_GROUP)
     settings_type = plan.SpotSettings
-    undo_after = ("predictive_scaling",)  # what moves the replicas goes before their capacity does
+    undo_after: tuple[str, ...] = ("predictive_scaling",)  # what moves the replicas goes before their capacity does
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now

@@ -8,7 +8,16 @@ from typing import Any
 from include.clients.kubernetes import POD
 from include.clients.prometheus import counter_increase
 from include.levers.common import NodeFact, name_of, node_facts, usd_hour
-from include.levers.service import availability, error_ratio, latency
+from include.levers.service import (
+    availability,
+    covered,
+    error_ratio,
+    judged_latency,
+    latency,
+    request_coverage,
+    share_covered,
+    spans,
+)
 from include.levers.spot_capacity.apply import drills
 from include.levers.spot_capacity.dependents import origin_of, waits
 from include.levers.spot_capacity.live import World, pods_of
@@ -22,25 +31,24 @@ DAY = 86_400
 EVIDENCE_SECONDS = 300  # the report's latency and error ratio cover the last five minutes
 
 
-def observe_stage(world: World, stage: Stage, window: float, applied: Mapping[str, Any]) -> dict[str, Figure | None]:
+def observe_stage(world: World, judged: Stage, window: float, applied: Mapping[str, Any]) -> dict[str, Figure | None]:
     """Every figure that the stage's gates name.
 
-    Latency and notices cover the last ``window`` seconds; errors, availability and waiting pods the whole stage, so
-    that what went wrong while it was applied counts too.
+    Latency and notices cover at most the last ``window`` seconds; errors, availability and waiting pods the whole
+    stage, so that what went wrong while it was applied counts too.
     """
-    now = world.now()
-    stage_seconds = max(window, now - float(applied["started_at"]))
-    metrics = world.estate.metrics
+    recent, seconds = spans(world, window, applied)
+    metrics, counted = world.estate.metrics, request_coverage(world, seconds)
     return {
-        "unplanned_notices": _notices_in(world, window),
-        "interruption_rate_24h": _interruption_rate(world),
-        "p95_ms": latency(world, metrics.http_duration, window),
-        "p95_ms_grpc": latency(world, metrics.grpc_duration, window),
-        "error_ratio": error_ratio(world, stage_seconds),
-        "availability": availability(world, stage_seconds),
-        "pods_pending_too_long": _pending(world, now - stage_seconds),
+        "unplanned_notices": _notices_in(world, recent),
+        "interruption_rate_24h": _interruption_rate(world, recent),
+        "p95_ms": judged_latency(world, metrics.http_duration, recent),
+        "p95_ms_grpc": judged_latency(world, metrics.grpc_duration, recent),
+        "error_ratio": covered(error_ratio(world, seconds), counted),
+        "availability": covered(availability(world, seconds), counted),
+        "pods_pending_too_long": _pending(world, world.now() - seconds),
         "cordon_seconds": _cordon(applied),
-        ZONES: _lost_zones(world, stage),
+        ZONES: _lost_zones(world, judged),
         STRANDED: _stranded(world, applied),
     }
 
@@ -83,8 +91,8 @@ def _stranded(world: World, applied: Mapping[str, Any]) -> Figure | None:
 # Interruptions ---------------------------------------------------------------------------------------------------
 
 
-def notices(world: World, seconds: float) -> tuple[int, int] | None:
-    """Interruption notices that Karpenter received in the last ``seconds``, drills included, and scrapes behind them.
+def notices(world: World, seconds: float) -> tuple[int, list[float]] | None:
+    """Interruption notices that Karpenter received in the last ``seconds``, drills included, and its scrapes' times.
 
     The counter appears with the first notice, so its absence means none only while Karpenter was scraped; None when
     it was not.
@@ -99,7 +107,7 @@ def notices(world: World, seconds: float) -> tuple[int, int] | None:
         counter_increase(series.points, born=bool(series.points) and min(scraped) < series.points[0][0])
         for series in world.prometheus.raw(selector, seconds)
     )
-    return round(count), len(scraped)
+    return round(count), scraped
 
 
 def _drills_in(world: World, seconds: float, received: int) -> int:
@@ -112,18 +120,22 @@ def _notices_in(world: World, window: float) -> Figure | None:
     found = notices(world, window)
     if found is None:
         return None
-    received, scrapes = found
-    return unplanned_notices(received, _drills_in(world, window, received), scrapes, world.estate.metrics.interruptions)
+    received, scraped = found
+    drilled, source = _drills_in(world, window, received), world.estate.metrics.interruptions
+    figure = unplanned_notices(received, drilled, len(scraped), source)
+    return covered(figure, share_covered(scraped, world.now(), window))
 
 
-def _interruption_rate(world: World) -> Figure | None:
+def _interruption_rate(world: World, recent: float) -> Figure | None:
+    """The rate of the day; its coverage is that of the last ``recent`` seconds: Karpenter may be younger than a day."""
     found = notices(world, DAY)
     if found is None:
         return None
-    received = found[0]
+    received, scraped = found
     ran = _spot_nodes_of_the_day(world) | {n.name for n in node_facts(world) if n.capacity == "spot"}
     source = f"{world.estate.metrics.interruptions} / distinct spot nodes"
-    return interruption_rate(received, _drills_in(world, DAY, received), len(ran), source)
+    figure = interruption_rate(received, _drills_in(world, DAY, received), len(ran), source)
+    return covered(figure, share_covered(scraped, world.now(), recent))
 
 
 def _spot_nodes_of_the_day(world: World) -> set[str]:

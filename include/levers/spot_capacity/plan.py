@@ -24,6 +24,7 @@ from include.prices import AwsBook, Choice, usd_month
 from include.quantities import cores, mebibytes
 from include.rollout.gates import Comparison, Gate
 from include.rollout.lever import Difference, Plan, Stage, Undo
+from include.rollout.settings import LONGEST_CONVERGENCE
 
 NAME = "spot_capacity"
 NODE_CLASS = "akidb"
@@ -77,7 +78,9 @@ class SpotSettings(BaseModel):
         default=False, description="The workloads' images run on spot.architecture too, whatever their nodes are now."
     )
     converge_timeout_seconds: int = Field(
-        gt=0, description="Longest wait for the cluster to reach the state of a step, in seconds."
+        gt=0,
+        le=LONGEST_CONVERGENCE,
+        description="Longest wait for the cluster to reach the state of a step, in seconds.",
     )
 
     @classmethod

@@ -334,7 +334,7 @@ def test_wait_for_asks_again_after_a_change() -> None:
     state = iter([["b", "a"], ["a"], []])
     change = {"type": "MODIFIED", "object": {}}
     client, api, _ = cluster(page(version="1"), Stream(change), page(version="2"), Stream(change), page(version="3"))
-    assert client.wait_for(lambda: next(state), 60) == pytest.approx(0.6)
+    assert client.wait_for(lambda: next(state), 60) == pytest.approx(0.4)
     assert [dict(r["query_params"]).get("resourceVersion") for r in api.requests] == [None, "1", None, "2", None]
 
 

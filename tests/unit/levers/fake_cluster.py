@@ -8,14 +8,17 @@ its time to go, dependants go after their owner, and empty fields that Go omits 
 
 from __future__ import annotations
 
+import bisect
 import copy
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import ReadTimeoutError
 
 from include.clients.kubernetes import KINDS, Cluster, Kind
 
@@ -256,10 +259,16 @@ def unknown_path() -> ApiException:
 
 
 class Stream:
-    """The answer to a watch: one event a line, for as long as the request asks."""
+    """The answer to a watch: one event a line, for as long as the request asks and the socket's time-out lets it."""
 
-    def __init__(self, lines: Iterator[bytes]) -> None:
-        self._lines = lines
+    def __init__(self, lines: Callable[[Stream], Iterator[bytes]]) -> None:
+        self._lines = lines(self)
+        self.silence = math.inf
+        self.connection = SimpleNamespace(sock=self)
+
+    def settimeout(self, seconds: float) -> None:
+        """The socket's: no longer without a byte than that."""
+        self.silence = seconds
 
     def __iter__(self) -> Iterator[bytes]:
         return self._lines
@@ -283,11 +292,13 @@ class FakeApi:
         self.stale: set[str] = set()  # groups whose discovery is not known now
         self.expired = 0  # so many tokens of a list have expired
         self.away = 0  # so many requests find no server
+        self.direct = True  # objects may be changed by others than this API
+        self._chosen: tuple[Any, list[Key]] = (None, [])  # the keys of the newest list, for its next page
         self.requests: list[tuple[str, str]] = []
         self.sent = 0  # bytes of all answers
         self.version = 1
         self.oldest = 0  # versions before are forgotten
-        self.log: list[tuple[int, str, Key, Object]] = []
+        self.log: list[tuple[int, str, Key, Object, Object | None]] = []
         self._seen: dict[Key, Object] = {}
         self._versions: dict[Key, int] = {}
         self._uids: dict[Key, str] = {}
@@ -319,7 +330,7 @@ class FakeApi:
         if (verb, kind.plural) in self.forbidden:
             raise refusal(403, f'{kind.plural} is forbidden: User "akidb" cannot {verb} resource', "Forbidden")
         if method == "GET" and query.get("watch"):
-            return Stream(self._watch(kind, namespace, query))
+            return Stream(lambda stream: self._watch(kind, namespace, query, stream))
         if method == "GET" and not name:
             return self._answer(self._list(kind, namespace, query, "PartialObject" in header_params["Accept"]))
         key = (kind.name, namespace if kind.namespaced else "", name or (body or {}).get("metadata", {}).get("name"))
@@ -348,20 +359,28 @@ class FakeApi:
 
     def notice(self) -> None:
         """Give every object that a controller or a test has changed directly its new version."""
+        if not self.direct:
+            return
         for key, thing in self.objects.items():
             if self._seen.get(key) != thing:
                 self._record("MODIFIED" if key in self._seen else "ADDED", key, thing)
         for key in [key for key in self._seen if key not in self.objects]:
-            self._record("DELETED", key, self._seen.pop(key))
+            self._record("DELETED", key, self._seen[key])
+            del self._seen[key]
+
+    def changed(self, key: Key) -> None:
+        """Give one object its new version, where nobody compares them all (``direct`` is off)."""
+        self._record("MODIFIED" if key in self._seen else "ADDED", key, self.objects[key])
 
     def _record(self, event: str, key: Key, thing: Object) -> None:
         self.version += 1
         if event == "ADDED":
             self._uids[key] = f"uid-{self.version}"
         self._versions[key] = self.version
+        before = self._seen.get(key)
         if event != "DELETED":
             self._seen[key] = copy.deepcopy(thing)
-        self.log.append((self.version, event, key, self._stored(key, thing)))
+        self.log.append((self.version, event, key, self._stored(key, thing), before))
 
     def _stored(self, key: Key, thing: Object) -> Object:
         metadata = thing["metadata"] | {"resourceVersion": str(self._versions[key]), "uid": self._uids[key]}
@@ -381,14 +400,19 @@ class FakeApi:
         if len(token) > 1 and self.expired:
             self.expired -= 1
             raise refusal(410, "The provided continue parameter is too old", "Expired")
-        keys = [k for k in self.objects if k[0] == kind.name and namespace in ("", k[1])]
-        chosen = [k for k in keys if _selected(self.objects[k], query)]
+        asked = (self.version, kind, namespace, query.get("labelSelector"), query.get("fieldSelector"))
+        if self._chosen[0] != asked:
+            keys = [k for k in self.objects if k[0] == kind.name and namespace in ("", k[1])]
+            self._chosen = (asked, [k for k in keys if _selected(self.objects[k], query)])
+        chosen = self._chosen[1]
         limit = int(query.get("limit") or len(chosen) or 1)
         shown = chosen[token[0] : token[0] + limit]
         metadata: Object = {"resourceVersion": str(self.version)}
         if token[0] + limit < len(chosen):
             metadata["continue"] = json.dumps([token[0] + limit, self.version])
-        items = [self._item(key, partial) for key in shown]
+        items: list[Object] | None = [self._item(key, partial) for key in shown]
+        if partial and not items:
+            items = None  # an API server's answer of metadata alone has null there
         return {"apiVersion": kind.api_version, "kind": f"{kind.name}List", "metadata": metadata, "items": items}
 
     def _item(self, key: Key, partial: bool) -> Object:
@@ -398,7 +422,7 @@ class FakeApi:
         custom = "." in EVERY_KIND[key[0]].api_version and not re.search(r"\.k8s\.io/|^policy", stored["apiVersion"])
         return stored if custom else {k: v for k, v in stored.items() if k not in ("apiVersion", "kind")}
 
-    def _watch(self, kind: Kind, namespace: str, query: Mapping[str, str]) -> Iterator[bytes]:
+    def _watch(self, kind: Kind, namespace: str, query: Mapping[str, str], stream: Stream) -> Iterator[bytes]:
         version = int(query.get("resourceVersion") or 0)
         if version and version < self.oldest:
             yield self._line("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"})
@@ -408,17 +432,26 @@ class FakeApi:
             for key in [k for k in self.objects if k[0] == kind.name and namespace in ("", k[1])]:
                 if _selected(self.objects[key], query):
                     yield self._line("ADDED", self._stored(key, self.objects[key]))
-        left = float(query["timeoutSeconds"])
+        left, quiet = float(query["timeoutSeconds"]), 0.0
         while True:
-            for at, event, key, thing in [entry for entry in self.log if entry[0] > version]:
+            for at, event, key, thing, before in self._since(version):
                 version = at
-                if key[0] == kind.name and namespace in ("", key[1]) and _selected(thing, query):
-                    yield self._line(event, thing)
+                told = _told(event, thing, before, query)
+                if key[0] == kind.name and namespace in ("", key[1]) and told:
+                    quiet = 0.0
+                    yield self._line(told, thing)
             if left <= 0:
                 return
-            self.tick(min(1.0, left))
-            left -= 1.0
+            if quiet >= stream.silence:
+                raise ReadTimeoutError(None, "/", "Read timed out.")  # type: ignore[arg-type]
+            step = min(1.0, left, stream.silence - quiet)
+            self.tick(step)
+            left, quiet = left - step, quiet + step
             self.notice()
+
+    def _since(self, version: int) -> list[tuple[int, str, Key, Object, Object | None]]:
+        first = bisect.bisect_right(self.log, version, key=lambda entry: entry[0])
+        return self.log[first:]
 
     def _line(self, event: str, thing: Object) -> bytes:
         line = json.dumps({"type": event, "object": thing}).encode()
@@ -544,11 +577,17 @@ class FakeApi:
                 live["metadata"].pop(field, None)
             live["metadata"]["managedFields"] = entries
         elif media == "application/json-patch+json":
-            live["metadata"]["resourceVersion"] = str(self._versions.get(key, 0))  # what a test may ask for
+            # A test of the version is the way to be refused when somebody else was faster.
+            live["metadata"] |= {"resourceVersion": str(self._versions[key]), "uid": self._uids[key]}
             json_patch(live, body)
-            live["metadata"].pop("resourceVersion", None)
+            for field in ("resourceVersion", "uid"):
+                live["metadata"].pop(field, None)
         else:
+            version = body.get("metadata", {}).get("resourceVersion")
+            if version and version != str(self._versions[key]):
+                raise refusal(409, f"{key[2]}: the object has been modified", "Conflict", name=key[2])
             merge(live, body)
+            live["metadata"].pop("resourceVersion", None)
         self._took(live, before, manager)
         verb = {"POST": "create", "PUT": "replace", "PATCH": "patch"}[method]
         shown = (
@@ -662,6 +701,15 @@ def _shown(path: Path) -> str:
         else:
             steps.append(f".{step[2:]}")
     return "".join(steps)
+
+
+def _told(event: str, thing: Object, before: Object | None, query: Mapping[str, str]) -> str:
+    """The event for a watch with selectors: an object that no longer matches is DELETED for it."""
+    now = event != "DELETED" and _selected(thing, query)
+    was = _selected(before if before is not None else thing, query) and event != "ADDED"
+    if now:
+        return "MODIFIED" if was else "ADDED"
+    return "DELETED" if was else ""
 
 
 def _selected(thing: Object, query: Mapping[str, str]) -> bool:

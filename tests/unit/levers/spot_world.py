@@ -73,18 +73,7 @@ class FakeCluster(fake_cluster.FakeCluster):
         free = [n for n in self.group_nodes() if not n["spec"].get("unschedulable")]
         self.objects[key]["spec"]["nodeName"] = free[0]["metadata"]["name"]
 
-    def watch(
-        self,
-        kind: Kind,
-        timeout: float,
-        namespace: str | None = None,
-        labels: str = "",
-        fields: str = "",
-        version: str = "",
-    ) -> Iterator[tuple[str, Object]]:
-        if not fields:
-            yield from super().watch(kind, timeout, namespace, labels, fields, version)
-            return
+    def watch(self, kind: Kind, timeout: float, fields: str = "", **_: Any) -> Iterator[tuple[str, Object]]:  # type: ignore[override]
         node = self.objects["Node", "", fields.removeprefix("metadata.name=")]
         yield "ADDED", node
         if self.cloud.notices and self.reacts:

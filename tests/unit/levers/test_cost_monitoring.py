@@ -147,7 +147,8 @@ def failed(checks: list[Check]) -> dict[str, str]:
 
 def outcomes(world: World, slot: str) -> dict[str, str]:
     stage = next(s for s in LEVER.plan(world.target).stages if s.slot == slot)
-    return {r.gate.name: r.outcome.value for r in judge_all(stage.gates, LEVER.observe(world.target, stage, 60, {}))}
+    figures = LEVER.observe(world.target, stage, 60, {"started_at": NOW - 20})
+    return {r.gate.name: r.outcome.value for r in judge_all(stage.gates, figures)}
 
 
 # Settings and manifests -----------------------------------------------------------------------------------------------
@@ -397,11 +398,14 @@ def test_prices_that_disagree_with_the_book_fail(world: World) -> None:
     assert outcomes(world, OPENCOST) == {"opencost_node_coverage": "pass", "opencost_price_gap": "fail"}
 
 
-def test_nodes_without_a_price_fail_and_no_price_at_all_is_unknown(world: World) -> None:
+def test_a_node_that_has_no_price_yet_is_unknown_and_named(world: World) -> None:
     world.prometheus.unpriced = 1
-    assert outcomes(world, OPENCOST)["opencost_node_coverage"] == "fail"
+    assert outcomes(world, OPENCOST) == {"opencost_node_coverage": "unknown", "opencost_price_gap": "pass"}
+    stage = LEVER.plan(world.target).stages[0]
+    result = judge_all(stage.gates, LEVER.observe(world.target, stage, 60, {}))[0]
+    assert result.reason == "opencost_node_coverage: 0 of the 1 samples that it needs; 4 of 5 nodes have a price"
     world.prometheus.unpriced = 5
-    assert outcomes(world, OPENCOST) == {"opencost_node_coverage": "fail", "opencost_price_gap": "unknown"}
+    assert outcomes(world, OPENCOST) == {"opencost_node_coverage": "unknown", "opencost_price_gap": "unknown"}
 
 
 def test_kubecost_counts_from_its_first_answer(world: World) -> None:
@@ -412,7 +416,21 @@ def test_kubecost_counts_from_its_first_answer(world: World) -> None:
     assert outcomes(world, KUBECOST) == {"kubecost_up": "unknown"}
 
 
-def test_a_panel_without_data_is_not_known_and_named(world: World) -> None:
+def test_kubecost_needs_scrapes_for_its_whole_window(world: World) -> None:
+    """Two good scrapes say nothing about the minutes before them."""
+    stage = LEVER.plan(world.target).stages[1]
+    world.prometheus.up = [(NOW - 5, 1.0), (NOW, 1.0)]
+    figure = LEVER.observe(world.target, stage, 600, {"started_at": NOW - 600})["kubecost_up"]
+    assert figure is not None
+    # Ten slots of 60 s; a sample counts for its own slot and the one after.
+    assert (figure.value, figure.coverage) == (1.0, 0.1)
+    world.prometheus.up = [(NOW - 600 + n * 5, 1.0) for n in range(121)]
+    figure = LEVER.observe(world.target, stage, 600, {"started_at": NOW - 600})["kubecost_up"]
+    assert figure is not None
+    assert figure.coverage == 1.0
+
+
+def test_a_panel_without_data_is_unknown_by_name(world: World) -> None:
     world.prometheus.empty = {"max by (region) (akidb:interruption_rate:24h)"}
     stage = LEVER.plan(world.target).stages[2]
     result = judge_all(stage.gates, LEVER.observe(world.target, stage, 60, {}))[0]
@@ -613,6 +631,21 @@ def test_contents_are_asked_for_without_their_content(world: World) -> None:
     LEVER.rollback(world.target, snapshot)
     assert answers
     assert not any(b"hunter2" in answer for answer in answers)
+
+
+def test_a_snapshot_of_another_release_lacks_and_has_keys(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    newer = {**snapshot, "of_a_newer_release": 1, "objects": [*snapshot["objects"], {"key": "Gizmo a/b", "was": None}]}
+    restored = LEVER.rollback(world.target, newer)
+    assert [str(d) for d in restored.changed_by_others] == [
+        "Gizmo a/b: as before the rollout -> of a kind that this release does not know: undo it with the release that "
+        "wrote it"
+    ]
+    assert [d.path for d in LEVER.verify_restored(world.target, newer)] == ["Gizmo a/b"]
+    assert LEVER.verify_restored(world.target, snapshot) == []
+    LEVER.rollback(world.target, {})
+    assert LEVER.verify_restored(world.target, {}) == []
 
 
 def test_a_foreign_change_to_a_made_object_is_reported_and_goes_with_it(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import math
 import re
 import subprocess
 import sys
@@ -733,6 +734,18 @@ def test_replicas_that_nobody_needed_fail_once_their_time_is_over(world: World) 
     assert "replica-steps of 15 s at most" in reason
 
 
+def test_scale_ups_are_judged_with_forecast_and_demand_for_most_of_the_stage(world: World) -> None:
+    world.apply_all()
+    stage = next(stage for stage in LEVER.plan(world.target).stages if stage.slot == PREDICTIVE)
+    figure = LEVER.observe(world.target, stage, 600, {"started_at": NOW - 600})["false_scale_ups"]
+    assert figure is not None
+    assert figure.coverage == 1.0
+    world.prometheus.added = lambda at: math.nan if at > NOW - 300 else 0.0
+    figure = LEVER.observe(world.target, stage, 600, {"started_at": NOW - 600})["false_scale_ups"]
+    assert figure is not None
+    assert figure.coverage == 0.5
+
+
 def test_a_forecast_that_comes_true_is_no_waste(world: World) -> None:
     world.apply_all()
     world.prometheus.added = lambda at: 5000.0 if NOW - 1500 < at < NOW - 900 else 0.0
@@ -1004,6 +1017,34 @@ def test_a_crash_after_any_write_of_apply_and_of_the_rollback_is_undone(world: W
     LEVER.rollback(world.target, snapshot)
     assert set(world.cluster.state()) == before
     assert LEVER.verify_restored(world.target, snapshot) == []
+
+
+def test_a_snapshot_of_another_release_lacks_and_has_keys(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    newer = {**snapshot, "of_a_newer_release": 1, "objects": [*snapshot["objects"], {"key": "Gizmo a/b", "was": None}]}
+    restored = LEVER.rollback(world.target, newer)
+    assert [str(d) for d in restored.changed_by_others] == [
+        "Gizmo a/b: as before the rollout -> of a kind that this release does not know: undo it with the release that "
+        "wrote it"
+    ]
+    assert [d.path for d in LEVER.verify_restored(world.target, newer)] == ["Gizmo a/b"]
+    assert LEVER.verify_restored(world.target, snapshot) == []
+    LEVER.rollback(world.target, {})
+    assert LEVER.verify_restored(world.target, {}) == []
+
+
+def test_triggers_that_others_took_over_do_not_stop_the_rollback(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    theirs = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject"}
+    theirs |= {"metadata": {"name": "akidb-rest", "namespace": "akidb"}, "spec": {"triggers": [{"type": "cron"}]}}
+    world.cluster.apply(theirs, "argocd-controller", force=True)
+    restored = LEVER.rollback(world.target, snapshot)
+    assert [str(d) for d in restored.changed_by_others] == [
+        "ScaledObject akidb/akidb-rest content: absent -> changed by argocd-controller"
+    ]
+    assert world.replicas() == {"akidb-rest": 15, "akidb-grpc": 15}
 
 
 def test_a_foreign_entry_of_env_reaches_neither_plan_nor_snapshot(world: World) -> None:

@@ -13,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from include.clients.kubernetes import ConflictError
+from include.clients.prometheus import Series
 from include.estate import load_estate
 from include.levers.common import NodeFact
 from include.levers.spot_capacity import SpotCapacity
@@ -591,7 +592,7 @@ def test_the_first_notice_of_all_counts(world: World) -> None:
     world.prometheus.spot_nodes_of_the_day = tuple(f"n{n}" for n in range(10))
     figures = observed(world)
     assert figures["unplanned_notices"] == Figure(
-        1, "notices", 3, "karpenter_interruption_received_messages_total", "1 unplanned"
+        1, "notices", 3, "karpenter_interruption_received_messages_total", "1 unplanned", coverage=1.0
     )
     rate = figures["interruption_rate_24h"]
     assert rate is not None
@@ -612,11 +613,46 @@ def test_errors_and_availability(world: World) -> None:
     world.prometheus.failing_slots = {NOW - 6: 4.0, NOW: 10.0}
     figures = observed(world)
     errors, availability = figures["error_ratio"], figures["availability"]
-    assert errors == Figure(0.004, "ratio", 2000, "requests by status", "8 of 2000 requests in 60 s")
+    assert errors == Figure(0.004, "ratio", 2000, "requests by status", "8 of 2000 requests in 60 s", coverage=1.0)
     # Ten slots of six seconds with 100 requests each; ten errors are a tenth of the last one.
     assert availability is not None
     assert (availability.value, availability.samples) == (0.9, 10)
     assert availability.note == "1 of 10 slots of 6 s with 5% errors or more"
+
+
+@pytest.mark.parametrize(("minutes", "share", "outcome"), [(3, 0.1, "unknown"), (26, 26 / 30, "unknown"),
+                                                           (27, 0.9, "pass"), (30, 1.0, "pass")])  # fmt: skip
+def test_a_window_without_samples_for_most_of_it_is_unknown(
+    world: World, minutes: int, share: float, outcome: str
+) -> None:
+    """Prometheus was away for the rest of the half hour; what it has seen since is spotless."""
+    whole = world.prometheus.query_range
+
+    def seen_since(expression: str, start: float, end: float, step: float) -> list[Series]:
+        series = whole(expression, start, end, step)
+        return [Series(s.labels, tuple(p for p in s.points if p[0] > NOW - minutes * 60)) for s in series]
+
+    world.prometheus.query_range = seen_since  # type: ignore[method-assign]
+    world.prometheus.up = tuple((NOW - n * 30, 1.0) for n in range(2 * minutes - 2, -1, -1))
+    world.prometheus.spot_nodes_of_the_day = ("n1", "n2")
+    stage = stage_of(world, "step_1")
+    figures = LEVER.observe(world.target, stage, 1800, {"started_at": NOW - 1800})
+    results = {r.gate.name: r for r in judge_all(stage.gates, figures)}
+    coverage = {name: f.coverage for name, f in figures.items() if f is not None and f.coverage is not None}
+    assert coverage == {name: pytest.approx(share) for name in figures if name != "pods_pending_too_long"}
+    assert {results[name].outcome.value for name in coverage} == {outcome}
+
+
+def test_the_time_before_the_first_write_thins_nothing_out(world: World) -> None:
+    """A window longer than the stage begins where the stage begins; the whole stage counts for the errors."""
+    asked: list[str] = []
+    value = world.prometheus.value
+    world.prometheus.value = lambda expression: (asked.append(expression), value(expression))[1]  # type: ignore[method-assign]
+    LEVER.observe(world.target, stage_of(world, "step_1"), 1800, {"started_at": NOW - 60})
+    assert {part.split("s]")[0] for expression in asked for part in expression.split("[")[1:]} == {"60"}
+    asked.clear()
+    LEVER.observe(world.target, stage_of(world, "step_1"), 60, {"started_at": NOW - 1800})
+    assert {part.split("s]")[0] for expression in asked for part in expression.split("[")[1:]} == {"1800"}
 
 
 def test_latency_says_how_sure_it_is(world: World) -> None:
@@ -1013,30 +1049,34 @@ def keep_two(world: World) -> None:
         world.cluster.put(system_pod(f"more-{n}", f"i-{1 + n % 2}"))
 
 
+def bare_pod(name: str, node: str) -> dict[str, Any]:
+    pod = workload_pod(name, "import", "data", node)
+    del pod["metadata"]["ownerReferences"]
+    return pod
+
+
 def test_everything_that_the_drain_evicts_is_named_in_the_plan_with_its_maker(world: World) -> None:
-    keep_two(world)
+    for n in range(4):  # most of what must not be evicted is on i-1 and i-2: these stay
+        world.cluster.put(bare_pod(f"kept-{n}", f"i-{1 + n % 2}"))
     world.cluster.put(workload_pod("batch-x", "batch", "data", "i-3"))
-    bare = workload_pod("import-once", "import", "data", "i-4")
-    del bare["metadata"]["ownerReferences"]
-    world.cluster.put(bare)
+    world.cluster.put(bare_pod("import-once", "i-4"))
     notes = LEVER.plan(world.target).notes
+    told = "data/batch-x (ReplicaSet batch-5d7b9), data/import-once (no controller)"
+    assert f"old_node_group evicts 2 pods of others: {told}" in notes
     assert (
-        "old_node_group evicts 2 pods of others: data/batch-x (ReplicaSet batch-5d7b9), data/import-once (no "
-        in str(notes)
-    )
-    assert any(note.startswith("old_node_group refuses as long as") and "data/import-once" in note for note in notes)
+        "old_node_group refuses as long as these are on its nodes, unless accept_unmovable_pods is set: "
+        "data/import-once (no controller): nothing recreates it"
+    ) in notes
 
 
 def test_the_stage_refuses_before_its_first_cordon_to_end_a_pod_for_good(world: World) -> None:
     spread_out(world)
-    for n in (3, 4, 5):
-        bare = workload_pod(f"import-{n}", "import", "data", f"i-{n}")
-        del bare["metadata"]["ownerReferences"]
-        world.cluster.put(bare)
+    for n in (1, 2, 3, 4, 5):
+        world.cluster.put(bare_pod(f"import-{n}", f"i-{n}"))
     world.writes.clear()
     stage = stage_of(world, "old_node_group")
     with pytest.raises(
-        Refused, match=r"data/import-3 \(no controller\): nothing recreates it.*or set accept_unmovable_pods"
+        Refused, match=r"data/import-5 \(no controller\): nothing recreates it.*or set accept_unmovable_pods"
     ):
         LEVER.apply(world.target, stage)
     assert world.writes == []

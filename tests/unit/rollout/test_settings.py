@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from include.estate import load_estate
 from include.rollout.lever import Refused
-from include.rollout.settings import RolloutSettings, build, form_fields
+from include.rollout.settings import RolloutSettings, build, build_on_record, form_fields
+from tests.dags.toy import ToySettings
 
 ESTATE = load_estate()
 US, EU, AP = "us-east-1", "eu-central-1", "ap-northeast-1"
@@ -84,3 +85,10 @@ def test_regions_that_can(regions: list[str]) -> None:
     settings.check_against(ESTATE)
     assert settings.ordered(ESTATE) == [region for region in (AP, US, EU) if region in regions]
     assert (settings.dry_run, settings.soak_seconds) == (True, 1800)
+
+
+def test_settings_on_record_that_are_no_longer_allowed_give_way_to_the_default() -> None:
+    recorded = {"size": 99, "converge_timeout_seconds": 60, "a setting that is gone": 1}
+    with pytest.raises(Refused, match="size"):
+        build(ToySettings, recorded, load_estate())
+    assert build_on_record(ToySettings, recorded, load_estate()) == ToySettings(size=3, converge_timeout_seconds=60)

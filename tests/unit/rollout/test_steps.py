@@ -3,80 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from include.estate import Estate, load_estate
-from include.rollout import flow, rollback, steps
-from include.rollout.gates import Figure
-from include.rollout.ledger import FolderStore, Ledger
-from include.rollout.lever import Difference, Lever, Refused, Restored, Stage, Target
+from include.rollout import flow, steps
+from include.rollout.gates import Comparison, Figure
+from include.rollout.lever import Difference, Lever, Plan, Refused, Restored, Stage, Target
 from include.rollout.lock import Lock, LockHeld
 from include.rollout.steps import NotWanted, OnRecord, Run
-from tests.dags.toy import Toy, World, clients_of
-
-US, EU, AP = "us-east-1", "eu-central-1", "ap-northeast-1"
-APPROVED = {"approved": True, "user": "platform-lead"}
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = dt.datetime(2026, 11, 24, 10, tzinfo=dt.UTC)
-
-    def __call__(self) -> dt.datetime:
-        self.now += dt.timedelta(milliseconds=1)
-        return self.now
-
-    def move(self, seconds: float) -> None:
-        self.now += dt.timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    path = tmp_path / "world.json"
-    regions = {region: {"size": 1} for region in (US, EU, AP)}
-    path.write_text(json.dumps({"regions": regions, "faults": {}, "leases": {}, "events": []}))
-    return World(path)
-
-
-@pytest.fixture
-def run(world: World, tmp_path: Path, clock: Clock) -> Run:
-    estate = load_estate()
-    params = {"regions": [AP, US], "dry_run": False, "size": 3, "soak_seconds": 60, "gate_wait_seconds": 30}
-    make = clients_of(world)
-    return Run(Toy(), estate, params, "toy_rollout", "manual__1", Ledger(FolderStore(tmp_path / "ledger"), clock),
-               lambda region: make(region, estate), lambda _: None, clock=clock)  # fmt: skip
-
-
-def start(run: Run) -> None:
-    """Everything before the first write."""
-    steps.check_preflight(run)
-    steps.make_plan(run)
-    steps.lock_regions(run, run.regions, APPROVED, take_over=False)
-    steps.confirm_unchanged(run)
+from tests.dags.toy import Toy, World
+from tests.unit.rollout.toy_runs import AP, APPROVED, EU, US, Clock, roll_out, start
 
 
 def recorded(run: Run, region: str) -> list[str]:
     return [record.step for record in run.records(region)]
-
-
-def roll_out(run: Run, region: str, clock: Clock, *slots: str) -> None:
-    for slot in slots:
-        steps.apply_stage(run, region, slot)
-        clock.move(61)
-        steps.judge_gates(run, region, slot)
 
 
 def test_the_plan_that_an_approver_reads(run: Run) -> None:
@@ -200,9 +144,73 @@ def test_a_run_whose_lock_was_taken_over_writes_nothing_more(run: Run, world: Wo
     with pytest.raises(LockHeld, match="rollback/manual__2 has taken the lock over"):
         steps.apply_stage(run, AP, "step_2")
     snapshot = steps.own_snapshot(run, AP)
-    with pytest.raises(LockHeld, match="rollback/manual__2 has taken the lock over"):
+    with pytest.raises(LockHeld, match="rollback/manual__2 holds the lock"):
         steps.undo_changes(run, AP, snapshot)
     assert world.events == [f"apply {AP} step_1"]
+
+
+def test_an_undo_takes_a_lock_back_that_a_rollback_of_another_lever_has_released(
+    run: Run, world: World, clock: Clock
+) -> None:
+    start(run)
+    steps.take_snapshot(run, AP)
+    roll_out(run, AP, clock, "step_1")
+    other = Lock(run.clients(AP).leases, AP, "rollback/manual__2")
+    other.take_over()
+    other.release()
+    with pytest.raises(LockHeld, match="the lock was released"):
+        steps.apply_stage(run, AP, "step_2")
+    steps.undo_changes(run, AP, steps.own_snapshot(run, AP))
+    assert world.sizes()[AP] == 1
+
+
+def test_a_step_that_was_given_up_writes_nothing_after_the_undo_has_begun(run: Run, world: World) -> None:
+    class Paused(Toy):
+        def apply(self, target: Target, stage: Stage) -> dict[str, Any]:
+            steps.undo_changes(run, AP, steps.own_snapshot(run, AP))
+            return super().apply(target, stage)
+
+    start(run)
+    steps.take_snapshot(run, AP)
+    with pytest.raises(LockHeld, match=r"a later step of this run has begun \(undo "):
+        steps.apply_stage(replace(run, lever=Paused()), AP, "step_1")
+    assert world.sizes()[AP] == 1
+
+
+def test_a_try_that_was_given_up_writes_nothing_after_the_next_try(run: Run, world: World) -> None:
+    class Twice(Toy):
+        def apply(self, target: Target, stage: Stage) -> dict[str, Any]:
+            steps.apply_stage(run, AP, "step_1")
+            world.change(lambda w: w["regions"][AP].update(size=7))
+            return super().apply(target, stage)
+
+    start(run)
+    steps.take_snapshot(run, AP)
+    with pytest.raises(LockHeld, match=r"a later step of this run has begun \(step_1 "):
+        steps.apply_stage(replace(run, lever=Twice()), AP, "step_1")
+    assert world.sizes()[AP] == 7
+
+
+def test_the_snapshot_holds_the_slice_of_the_estate_and_an_undo_uses_it(run: Run, world: World) -> None:
+    seen: list[Estate] = []
+
+    class Looks(Toy):
+        def rollback(self, target: Target, snapshot: Mapping[str, Any]) -> Restored:
+            seen.append(target.estate)
+            return super().rollback(target, snapshot)
+
+    start(run)
+    steps.take_snapshot(run, AP)
+    steps.apply_stage(run, AP, "step_1")
+    snapshot = steps.own_snapshot(run, AP)
+    assert snapshot.figures["estate"] == run.estate.slice(AP).model_dump(mode="json")
+    raw = run.estate.model_dump(mode="json")
+    raw["regions"][AP]["connections"]["kubernetes"] = "moved"
+    raw["regions"][AP]["cluster"] = "renamed"
+    steps.undo_changes(replace(run, lever=Looks(), estate=Estate.model_validate(raw)), AP, snapshot)
+    region = seen[0].region(AP)
+    assert list(seen[0].regions) == [AP]
+    assert (region.cluster, region.connections.kubernetes) == ("akidb-ap-northeast-1", "moved")
 
 
 def test_the_fence_stops_an_apply_that_is_under_way(run: Run, world: World) -> None:
@@ -257,6 +265,370 @@ def test_an_unreachable_source_is_named_with_the_unknown_gate(run: Run, clock: C
     clock.move(200)
     with pytest.raises(OnRecord, match=r"unknown: health: no data \(ConnectionError: Prometheus is away\)"):
         steps.judge_gates(run, AP, "step_1")
+
+
+class Sensed(Toy):
+    """The toy with one gate that the service's safety hangs on."""
+
+    def plan(self, target: Target) -> Plan:
+        plan = super().plan(target)
+        stages = (replace(s, gates=tuple(replace(g, safety=True) for g in s.gates)) for s in plan.stages)
+        return replace(plan, stages=tuple(stages))
+
+
+def without_data(world: World, *keys: str) -> None:
+    world.change(lambda w: w["faults"].update({"no data": list(keys)}))
+
+
+def judge_after_the_wait(run: Run, region: str, slot: str, clock: Clock) -> None:
+    """Apply a stage and judge it once the wait for its data is over."""
+    steps.apply_stage(run, region, slot)
+    clock.move(91)
+    steps.judge_gates(run, region, slot)
+
+
+def test_an_unknown_gate_for_the_services_safety_is_undone(run: Run, world: World, clock: Clock) -> None:
+    run = replace(run, lever=Sensed())
+    start(run)
+    steps.take_snapshot(run, AP)
+    without_data(world, f"{AP} step_1")
+    with pytest.raises(OnRecord, match="unknown: health: no data; the touched regions are rolled back"):
+        judge_after_the_wait(run, AP, "step_1", clock)
+    without_data(world)
+    with pytest.raises(OnRecord, match="unknown: health: no data; that is final for this run"):
+        steps.judge_gates(run, AP, "step_1")
+    decision = steps.decide(run)
+    assert (decision["promote"], decision["touched"], "unknown" in decision) == (False, [AP], False)
+    assert steps.own_snapshot(run, AP).figures["snapshot"] == {"size": 1}
+
+
+def test_any_other_unknown_gate_is_left_to_people(run: Run, world: World, clock: Clock) -> None:
+    start(run)
+    steps.take_snapshot(run, AP)
+    without_data(world, f"{AP} step_1")
+    with pytest.raises(OnRecord, match="unknown: health: no data; nothing is promoted and nothing undone"):
+        judge_after_the_wait(run, AP, "step_1", clock)
+    decision = steps.decide(run)
+    line = f"{AP}: gate of size 2 is unknown: health: no data"
+    assert decision == {"promote": False, "reasons": [], "touched": [AP], "unknown": [line]}
+    with pytest.raises(NotWanted, match="gate of size 2 is unknown"):
+        steps.own_snapshot(run, AP)
+    verdict = steps.conclude(run, APPROVED, ["ap_northeast_1.step_1.judge_gates"])
+    assert (verdict.name, verdict.green) == ("unknown", False)
+    assert verdict.left_behind == (f"{AP}: written to, neither promoted nor rolled back",)
+
+    # The locks outlive the run: another rollout is refused although Airflow says that this one has ended.
+    steps.release_locks(run)
+    other = replace(run, run_id="manual__2", run_ended=lambda _: True)
+    steps.make_plan(other)
+    for region in (AP, US):
+        with pytest.raises(LockHeld, match="its gates are unknown: judge them again or undo it"):
+            steps.lock_regions(other, [region], APPROVED, take_over=False)
+
+    # Judged again with data: everything goes on, and the locks go with the promotion.
+    without_data(world)
+    steps.lock_regions(run, run.regions, APPROVED, take_over=False)
+    assert steps.judge_gates(run, AP, "step_1") == {
+        "outcome": "pass", "reasons": ["health: 1 ratio is >= 0.99 ratio (toy; 100 samples)"],
+    }  # fmt: skip
+    roll_out(run, AP, clock, "step_2")
+    steps.take_snapshot(run, US)
+    roll_out(run, US, clock, "step_1", "step_2")
+    assert steps.decide(run) == {"promote": True, "reasons": [], "touched": [AP, US]}
+    steps.promote(run)
+    assert steps.conclude(run, APPROVED, []).name == "promoted"
+    steps.release_locks(run)
+    with pytest.raises(LockHeld, match="released"):
+        run.lock(AP).assert_held()
+
+
+def test_a_gate_that_is_judged_again_and_fails_is_undone(run: Run, world: World, clock: Clock) -> None:
+    start(run)
+    steps.take_snapshot(run, AP)
+    without_data(world, f"{AP} step_1")
+    with pytest.raises(OnRecord):
+        judge_after_the_wait(run, AP, "step_1", clock)
+    steps.decide(run)
+    without_data(world)
+    world.change(lambda w: w["faults"].update({"unhealthy": [f"{AP} step_1"]}))
+    with pytest.raises(OnRecord, match="is fail"):
+        steps.judge_gates(run, AP, "step_1")
+    # Even when choose_ending dies: what is on record of the decision before is not the last word.
+    assert steps.own_snapshot(run, AP).figures["snapshot"] == {"size": 1}
+
+
+def test_nothing_more_is_written_while_a_gate_is_unknown(run: Run, world: World, clock: Clock) -> None:
+    start(run)
+    for region in (AP, US):
+        steps.take_snapshot(run, region)
+    without_data(world, f"{AP} step_1")
+    with pytest.raises(OnRecord):
+        judge_after_the_wait(run, AP, "step_1", clock)
+    for region, slot in ((AP, "step_2"), (US, "step_1")):
+        with pytest.raises(OnRecord, match=f"{region}: nothing more is written while a gate is unknown: {AP}: gate"):
+            steps.apply_stage(run, region, slot)
+    assert world.events == [f"apply {AP} step_1"]
+    assert steps.decide(run)["reasons"] == []  # a region that waits has not failed
+
+
+def test_what_failed_elsewhere_undoes_an_unknown_region_too(run: Run, world: World, clock: Clock) -> None:
+    start(run)
+    for region in (AP, US):
+        steps.take_snapshot(run, region)
+        steps.apply_stage(run, region, "step_1")
+    world.change(lambda w: w["faults"].update({"no data": [f"{AP} step_1"], "unhealthy": [f"{US} step_1"]}))
+    clock.move(91)
+    for region in (AP, US):
+        with pytest.raises(OnRecord):
+            steps.judge_gates(run, region, "step_1")
+    decision = steps.decide(run)
+    assert (decision["promote"], decision["touched"], "unknown" in decision) == (False, [AP, US], False)
+
+
+def test_a_failed_gate_is_final_whoever_marks_its_task(run: Run, world: World, clock: Clock) -> None:
+    start(run)
+    for region in (AP, US):
+        steps.take_snapshot(run, region)
+        roll_out(run, region, clock, "step_1")
+    world.change(lambda w: w["faults"].update({"unhealthy": [f"{US} step_2"]}))
+    with pytest.raises(OnRecord, match="is fail"):
+        roll_out(run, US, clock, "step_2")
+    world.change(lambda w: w["faults"].clear())
+    with pytest.raises(OnRecord, match=r"is not >= 0.99 ratio .* that is final for this run"):
+        steps.judge_gates(run, US, "step_2")
+    with pytest.raises(Refused, match=f"{US}: nothing more is written there: {US}: gate of size 3 is fail"):
+        steps.apply_stage(run, US, "step_2")
+    decision = steps.decide(run)
+    assert decision["promote"] is False
+    assert decision["reasons"][0].startswith(f"{US}: gate of size 3 is fail: health: 0.5 ratio is not >= 0.99 ratio")
+
+
+def test_a_stage_that_is_written_again_must_be_judged_again(run: Run, clock: Clock) -> None:
+    run = replace(run, params={**run.params, "regions": [AP]})
+    start(run)
+    steps.take_snapshot(run, AP)
+    roll_out(run, AP, clock, "step_1", "step_2")
+    steps.apply_stage(run, AP, "step_2")
+    assert steps.decide(run)["reasons"] == [f"{AP}: size 3 was not reached"]
+
+
+def test_a_gate_looks_back_to_the_first_write_of_its_stage(run: Run, world: World, clock: Clock) -> None:
+    seen: list[float] = []
+
+    class Looking(Toy):
+        def observe(
+            self, target: Target, stage: Stage, window_seconds: int, applied: Mapping[str, Any]
+        ) -> dict[str, Figure | None]:
+            seen.append(applied["started_at"])
+            return super().observe(target, stage, window_seconds, applied)
+
+    run = replace(run, lever=Looking())
+    start(run)
+    steps.take_snapshot(run, AP)
+    world.change(lambda w: w["faults"].update({f"crash {AP} step_1": True}))
+    began = clock.now.timestamp()
+    with pytest.raises(ConnectionError):
+        steps.apply_stage(run, AP, "step_1")
+    clock.move(600)
+    roll_out(run, AP, clock, "step_1")
+    assert seen == [pytest.approx(began, abs=1)]
+
+
+def test_a_gate_without_samples_for_its_window_waits_and_is_unknown(run: Run, clock: Clock) -> None:
+    class Sparse(Toy):
+        def observe(
+            self, target: Target, stage: Stage, window_seconds: int, applied: Mapping[str, Any]
+        ) -> dict[str, Figure | None]:
+            return {"health": Figure(1.0, "ratio", 100, "toy", coverage=0.5)}
+
+    strict = replace(run, lever=Sparse())
+    start(strict)
+    steps.take_snapshot(strict, AP)
+    steps.apply_stage(strict, AP, "step_1")
+    clock.move(61)
+    assert steps.judge_gates(strict, AP, "step_1") is None
+    clock.move(30)
+    with pytest.raises(OnRecord, match=r"health: samples for 50.0% of its window; it needs 90%"):
+        steps.judge_gates(strict, AP, "step_1")
+    assert strict.records(AP)[-1].figures["results"][0]["coverage"] == 0.5
+    patient = replace(strict, params={**run.params, "minimum_coverage": 0.5})
+    judged = steps.judge_gates(patient, AP, "step_1")
+    assert judged is not None
+    assert judged["outcome"] == "pass"
+
+
+# Approvals -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (None, "no approver's answer is on record: a task that was marked by hand approves nothing"),
+        ({"approved": False, "user": "platform-lead"}, "the plan was rejected by platform-lead"),
+        ({"approved": False, "user": None}, "the plan was rejected: nobody answered in time"),
+        ({"approved": True, "user": "somebody"}, "somebody may not approve: governance.approvers in the estate are"),
+        ({"approved": True, "user": "platform-lead", "user_id": "7"}, "platform-lead may not approve"),
+        ({"approved": True, "user": None}, "None may not approve"),
+        (APPROVED | {"hash": "0123456789ab"}, "platform-lead approved plan 0123456789ab, but the plan on record is"),
+    ],
+)
+def test_what_is_no_approval_of_the_plan_lets_nothing_be_written(
+    run: Run, world: World, answer: dict[str, Any] | None, problem: str
+) -> None:
+    steps.make_plan(run)
+    with pytest.raises(Refused, match=problem):
+        steps.lock_regions(run, run.regions, answer, take_over=False)
+    assert world.read()["leases"] == {}
+    with pytest.raises(Refused, match="but no plan was approved"):
+        steps.confirm_unchanged(run)
+
+
+def test_an_approval_of_the_plan_before_is_refused(run: Run, world: World) -> None:
+    """make_plan was cleared alone: the plan on record is not the one that somebody read."""
+    shown = steps.make_plan(run)["hash"]
+    steps.lock_regions(run, run.regions, APPROVED | {"hash": shown}, take_over=False)
+    world.change(lambda w: w["regions"][AP].update(size=2))
+    now = steps.make_plan(run)["hash"]
+    for answer in (APPROVED, APPROVED | {"hash": shown}):
+        with pytest.raises(Refused, match=f"but the plan on record is {now}; clear await_approval"):
+            steps.lock_regions(run, run.regions, answer, take_over=False)
+    with pytest.raises(Refused, match=f"plan {now} is on record, but {shown} was approved; trigger a new run"):
+        steps.confirm_unchanged(run)
+
+
+def test_only_the_rollback_knows_emergencies(run: Run) -> None:
+    steps.make_plan(run)
+    run = replace(run, params={**run.params, "emergency": True})
+    with pytest.raises(Refused, match="no approver's answer"):
+        steps.lock_regions(run, run.regions, None, take_over=False)
+    steps.lock_regions(run, run.regions, None, take_over=True)
+
+
+def test_gates_and_how_they_are_judged_are_part_of_what_is_approved(run: Run) -> None:
+    plan = run.lever.plan(run.target(AP))
+    stage = plan.stages[0]
+    for change in ({"threshold": 0.5}, {"comparison": Comparison.ABOVE}, {"safety": True}, {"min_samples": 1}):
+        gates = tuple(replace(gate, **change) for gate in stage.gates)
+        assert replace(plan, stages=(replace(stage, gates=gates), *plan.stages[1:])).hash() != plan.hash(), change
+    assert replace(plan, stages=(replace(stage, gates=()), *plan.stages[1:])).hash() != plan.hash()
+    judging = run.settings.judging()
+    for name in ("soak_seconds", "gate_window_seconds", "gate_wait_seconds", "minimum_coverage"):
+        assert flow.plans_hash([plan], judging | {name: 0}) != flow.plans_hash([plan], judging), name
+
+
+# The change is not this run's any more -------------------------------------------------------------------------------
+
+
+def undo_by_another(run: Run, region: str) -> None:
+    """What an emergency rollback of one region leaves: the change undone, the lock free again."""
+    other = replace(run, dag_id="rollback", run_id="undo")
+    snapshot = run.ledger.snapshot(run.chain(region))
+    assert snapshot is not None
+    other.lock(region).take_over()
+    steps.undo_changes(other, region, snapshot)
+    steps.verify_restored(other, region, snapshot)
+    steps.unlock_regions(other, [region])
+
+
+def test_a_run_whose_change_was_undone_goes_no_further_anywhere(run: Run, world: World, clock: Clock) -> None:
+    start(run)
+    for region in (AP, US):
+        steps.take_snapshot(run, region)
+        roll_out(run, region, clock, "step_1")
+    steps.apply_stage(run, US, "step_2")
+    undo_by_another(run, AP)
+    clock.move(61)
+    undone = f"{AP}: rollback/undo has undone this run's change"
+    with pytest.raises(LockHeld, match=r"the lock was released.*rollback/undo has undone its change"):
+        steps.apply_stage(run, AP, "step_2")
+    with pytest.raises(Refused, match=undone):
+        steps.judge_gates(run, US, "step_2")  # the lock of US is still this run's
+    with pytest.raises(LockHeld, match="rollback/undo has undone its change"):
+        steps.promote(run)
+    with pytest.raises(Refused, match=f"{undone}; trigger a new run"):
+        steps.lock_regions(run, run.regions, APPROVED, take_over=False)
+    decision = steps.decide(run)
+    assert (decision["promote"], decision["touched"]) == (False, [US])
+    steps.undo_changes(run, US, steps.own_snapshot(run, US))
+    steps.verify_restored(run, US, steps.own_snapshot(run, US))
+    verdict = steps.conclude(run, APPROVED, [])
+    assert verdict.name == "rolled back"
+    assert verdict.message.splitlines()[-2:] == [
+        f"{AP}: undone by rollback/undo.", "Left behind: nothing. Next: remove the reason and trigger a new run.",
+    ]  # fmt: skip
+    assert world.sizes() == {US: 1, EU: 1, AP: 1}
+
+
+def test_every_gate_passed_but_the_change_was_undone_before_the_promotion(run: Run, clock: Clock) -> None:
+    run = replace(run, params={**run.params, "regions": [AP]})
+    start(run)
+    steps.take_snapshot(run, AP)
+    roll_out(run, AP, clock, "step_1", "step_2")
+    undo_by_another(run, AP)
+    decision = steps.decide(run)
+    assert (decision["promote"], decision["touched"]) == (False, [])
+    assert "rollback/undo has undone its change" in decision["reasons"][0]
+    verdict = steps.conclude(run, APPROVED, [])
+    assert (verdict.name, verdict.green) == ("rolled back", False)
+    assert f"{AP}: undone by rollback/undo." in verdict.message
+
+
+def test_a_run_that_was_rolled_back_in_one_region_goes_on_in_none(run: Run, world: World, clock: Clock) -> None:
+    """Somebody clears the tasks of the region that had stopped the run, after its rollback."""
+    start(run)
+    for region in (AP, US):
+        steps.take_snapshot(run, region)
+    roll_out(run, AP, clock, "step_1", "step_2")
+    run.record(US, "stopped", {"where": "us_east_1.step_1.apply_stage", "reason": "size 1 of 2 after 30 s"})
+    steps.decide(run)
+    steps.undo_changes(run, AP, steps.own_snapshot(run, AP))
+    steps.verify_restored(run, AP, steps.own_snapshot(run, AP))
+    with pytest.raises(Refused, match=f"{AP}: this run was rolled back there; trigger a new run"):
+        steps.apply_stage(run, US, "step_1")
+    assert world.sizes() == {US: 1, EU: 1, AP: 1}
+
+
+def test_nothing_to_do_and_a_lock_that_is_gone_is_said_in_the_verdict(run: Run) -> None:
+    run = replace(run, params={**run.params, "size": 1})
+    start(run)
+    for region in run.regions:
+        steps.take_snapshot(run, region)
+    Lock(run.clients(US).leases, US, "rollback/undo").take_over()
+    assert steps.decide(run)["promote"] is False
+    verdict = steps.conclude(run, APPROVED, [])
+    assert verdict.name == "refused"
+    assert "rollback/undo has taken the lock over" in verdict.message
+
+
+def test_a_region_is_planned_again_right_before_its_snapshot(run: Run, world: World, clock: Clock) -> None:
+    start(run)
+    steps.take_snapshot(run, AP)
+    roll_out(run, AP, clock, "step_1", "step_2")
+    clock.move(3 * 3600)
+    world.change(lambda w: w["regions"][US].update(size=9))
+    with pytest.raises(Refused) as caught:
+        steps.take_snapshot(run, US)
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith(f"nothing was changed in {US}; trigger a new run and approve its plan:")
+    assert lines[1] == f"{US} live.size: 1 -> 9"
+    assert recorded(run, US) == ["plan"]
+
+
+def test_a_plan_that_can_not_be_made_again_is_neither_promoted_nor_undone(run: Run, clock: Clock) -> None:
+    class Unreadable(Toy):
+        def plan(self, target: Target) -> Plan:
+            raise ConnectionError("no route to host")
+
+    run = replace(run, params={**run.params, "regions": [AP]})
+    start(run)
+    steps.take_snapshot(run, AP)
+    roll_out(run, AP, clock, "step_1", "step_2")
+    decision = steps.decide(replace(run, lever=Unreadable()))
+    assert (decision["promote"], decision["reasons"]) == (False, [])
+    assert decision["unknown"] == [f"{AP}: the plan can't be made again (ConnectionError: no route to host)"]
+    verdict = steps.conclude(run, APPROVED, [])
+    assert verdict.name == "unknown"
+    assert "judge again. Clear choose_ending with everything downstream" in verdict.message
 
 
 def test_the_other_regions_stop_when_one_has_failed(run: Run, world: World, clock: Clock) -> None:
@@ -373,76 +745,6 @@ def test_settings_of_an_older_snapshot_still_roll_back(run: Run, world: World) -
     old = replace(snapshot, figures={**snapshot.figures, "settings": {"a setting that is gone": 1}})
     steps.undo_changes(run, AP, old)
     assert world.sizes()[AP] == 1
-
-
-class TestRollback:
-    @pytest.fixture
-    def levers(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from include import levers
-
-        monkeypatch.setitem(levers.LEVERS, "toy", "tests.dags.toy:Toy")
-
-    @pytest.fixture
-    def undo(self, run: Run, levers: None) -> Run:
-        """A run of the rollback DAG after two rollouts, in AP and US, of which the second stands on the first."""
-        params = {"regions": [AP, US], "run": "", "dry_run": False, "emergency": False, "reason": "", "lever": "toy"}
-        for number, size in (("1", 2), ("2", 3)):
-            rollout = replace(run, run_id=f"manual__{number}", params={**run.params, "size": size})
-            start(rollout)
-            for region in rollout.regions:
-                steps.take_snapshot(rollout, region)
-                steps.apply_stage(rollout, region, "step_1")
-                rollout.record(region, "promoted", {})
-            steps.unlock_regions(rollout, rollout.regions)
-        return replace(run, dag_id="rollback", run_id="undo", params=params)
-
-    def undo_all(self, undo: Run) -> None:
-        steps.lock_regions(undo, [AP, US], APPROVED, take_over=True)
-        for region in (AP, US):
-            rollback.undo_changes(undo, region)
-            rollback.verify_restored(undo, region)
-
-    def test_the_last_change_goes_first_then_the_one_before(self, undo: Run, world: World) -> None:
-        assert world.sizes() == {US: 3, EU: 1, AP: 3}
-        text = rollback.find_changes(undo)["text"]
-        assert f"### {AP}: toy of toy_rollout/manual__2 (promoted" in text
-        assert "- set back `toy size: 3 -> 2`" in text
-        self.undo_all(undo)
-        assert world.sizes() == {US: 2, EU: 1, AP: 2}
-        again = replace(undo, run_id="undo_2")
-        rollback.find_changes(again)
-        self.undo_all(again)
-        assert world.sizes() == {US: 1, EU: 1, AP: 1}
-        verdict = rollback.conclude(again, APPROVED, [])
-        assert verdict.message == f"rolled back and verified: {AP} toy, {US} toy."
-
-    def test_a_named_run_is_undone(self, undo: Run, world: World) -> None:
-        undo = replace(undo, params={**undo.params, "run": "toy_rollout/manual__1", "regions": [US]})
-        rollback.find_changes(undo)
-        assert [(u.region, u.snapshot.run_id) for u in rollback.found(undo)] == [(US, "manual__1")]
-        with pytest.raises(NotWanted, match=f"nothing to undo in {AP}"):
-            rollback.undo_changes(undo, AP)
-
-    def test_an_unknown_run_is_refused(self, undo: Run) -> None:
-        with pytest.raises(Refused, match="run: no change of 'manual__9' stands for toy"):
-            rollback.find_changes(replace(undo, params={**undo.params, "run": "manual__9"}))
-
-    def test_an_undo_that_is_tried_again_is_not_done_twice(self, undo: Run, world: World) -> None:
-        rollback.find_changes(undo)
-        steps.lock_regions(undo, [AP, US], APPROVED, take_over=True)
-        rollback.undo_changes(undo, AP)
-        rollback.undo_changes(undo, AP)
-        assert world.events.count(f"rollback {AP}") == 1
-
-    def test_an_unreachable_region_does_not_stop_the_search(self, undo: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        def clients(region: str) -> Any:
-            if region == AP:
-                raise ConnectionError("no route to host")
-            return undo.clients(region)
-
-        text = rollback.find_changes(replace(undo, clients=clients))["text"]
-        assert "Live state can't be read: ConnectionError: no route to host" in text
-        assert f"### {US}: toy" in text
 
 
 def test_the_toy_is_a_lever() -> None:

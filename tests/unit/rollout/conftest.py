@@ -1,0 +1,36 @@
+"""The toy lever's world and a run of it, for the tests of the steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from include.estate import load_estate
+from include.rollout.ledger import FolderStore, Ledger
+from include.rollout.steps import Run
+from tests.dags.toy import Toy, World, clients_of
+from tests.unit.rollout.toy_runs import AP, EU, US, Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    path = tmp_path / "world.json"
+    regions = {region: {"size": 1} for region in (US, EU, AP)}
+    path.write_text(json.dumps({"regions": regions, "faults": {}, "leases": {}, "events": []}))
+    return World(path)
+
+
+@pytest.fixture
+def run(world: World, tmp_path: Path, clock: Clock) -> Run:
+    estate = load_estate()
+    params = {"regions": [AP, US], "dry_run": False, "size": 3, "soak_seconds": 60, "gate_wait_seconds": 30}
+    make = clients_of(world)
+    return Run(Toy(), estate, params, "toy_rollout", "manual__1", Ledger(FolderStore(tmp_path / "ledger"), clock),
+               lambda region: make(region, estate), lambda _: None, clock=clock)  # fmt: skip
