@@ -14,7 +14,7 @@ from include.levers.spot_capacity import SpotCapacity
 from include.levers.spot_capacity.karpenter import queue_of
 from include.rollout.lever import Check
 from tests.unit.levers import spot_world
-from tests.unit.levers.spot_world import NOW, REGION, Object, World, owner, workload_pod
+from tests.unit.levers.spot_world import NOW, REGION, Object, World, made_pod, owner
 
 LEVER = SpotCapacity(now=lambda: NOW)
 GROUP = "eks.amazonaws.com/nodegroup"
@@ -56,7 +56,7 @@ def template(world: World, name: str = "akidb-rest") -> Object:
 
 
 def put_pod(world: World, name: str, node: str, owners: list[Object], space: str = "data", **spec: Any) -> Object:
-    pod = workload_pod(name, "x", space, node)
+    pod = made_pod(name, "x", space, node)
     pod["metadata"]["ownerReferences"] = owners
     pod["spec"] |= spec
     return world.cluster.put(pod)
