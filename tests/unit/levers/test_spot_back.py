@@ -20,7 +20,7 @@ from include.levers.spot_capacity.way_back import handed_back
 from include.rollout.lever import Difference, NotConverged, Restored
 from tests.unit.levers import spot_world
 from tests.unit.levers.fake_cluster import Crashed, crash_at
-from tests.unit.levers.spot_world import NOW, REGION, SPREAD, World, container, is_spread, owner, workload_pod
+from tests.unit.levers.spot_world import NOW, REGION, SPREAD, World, container, is_spread, made_pod, owner
 
 LEVER = SpotCapacity(now=lambda: NOW)
 Object = dict[str, Any]
@@ -358,7 +358,7 @@ def test_pods_that_may_not_run_on_the_group_are_not_counted_for_it() -> None:
 
 
 def autoscaler_pod() -> Object:
-    pod = workload_pod("cluster-autoscaler-1", "cluster-autoscaler", "kube-system", "i-1")
+    pod = made_pod("cluster-autoscaler-1", "cluster-autoscaler", "kube-system", "i-1")
     pod["spec"]["containers"] = [{"image": "registry.k8s.io/autoscaling/cluster-autoscaler:v1.36.0", "resources": {}}]
     return pod
 
