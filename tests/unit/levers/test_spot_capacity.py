@@ -639,7 +639,8 @@ def test_a_window_without_samples_for_most_of_it_is_unknown(
     figures = LEVER.observe(world.target, stage, 1800, {"started_at": NOW - 1800})
     results = {r.gate.name: r for r in judge_all(stage.gates, figures)}
     coverage = {name: f.coverage for name, f in figures.items() if f is not None and f.coverage is not None}
-    assert coverage == {name: pytest.approx(share) for name in figures if name != "pods_pending_too_long"}
+    over_time = {"unplanned_notices", "interruption_rate_24h", "p95_ms", "p95_ms_grpc", "error_ratio", "availability"}
+    assert coverage == {name: pytest.approx(share) for name in over_time}
     assert {results[name].outcome.value for name in coverage} == {outcome}
 
 
