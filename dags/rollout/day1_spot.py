@@ -7,7 +7,7 @@ the spot share in up to three steps; an interruption drill on one spot node; the
 its floor. Each of these is soaked and judged by gates: interruption notices and rate, P95 of REST and gRPC, errors,
 availability, pods that wait for a node, zones that were lost, pods of others that the drain has left without a node. A
 gate that fails rolls back every region that was touched, and so does one on the service (P95, errors, availability,
-waiting pods) that stays without data; any other without data ends the run red as UNKNOWN, with change and locks kept.
+waiting pods) that stays without data; any other without data ends the run red as UNKNOWN, with change and lock kept.
 Each needs samples for `minimum_coverage` of its window, which begins at the first write of its stage. Before the
 promotion the plan is made again: it must have nothing left to do.
 

@@ -234,7 +234,7 @@ def _inputs(report: Report) -> Table:
         missing = ", ".join(map(str, one.missing_hours)) or "none"
         rows.append((f"{one.source} {one.content[:12]}", f"{one.rows:,}", f"{one.billed_usd:,.2f}",
                      f"{one.rows_set_aside:,}", missing))  # fmt: skip
-    note = "The partitions of the cost table that this page was made of, with the hash of their rows."
+    note = "The day's partitions of the cost table that this page was made of, with the hash of their rows."
     return Table("Sources", note, ("source", "rows", "billed", "rows set aside", "missing hours"), tuple(rows))
 
 

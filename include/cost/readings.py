@@ -492,11 +492,11 @@ def rest_reading(inputs: Inputs) -> tuple[Reading, int]:
     charges = [c for c in inputs.bill.charges if c.source in bill_sources() and c.component == UNALLOCATED]
     # A contract is known from the estate, whether or not the table has its day.
     mine = [charge for charge in charges if charge.source != CONTRACTS and overlap(charge, window)]
-    contracts = {c.name: _contract_usd(c, window) for c in inputs.estate.cost.contracts if not _is_taken(c, inputs)}
+    contracts = [_contract_usd(c, window) for c in inputs.estate.cost.contracts if not _is_taken(c, inputs)]
     coverage = coverage_of([charge for charge in inputs.bill.charges if charge.source == AWS], window)
     settling = weakest([_settling(AWS, day, inputs) for day in window.days])
-    dollars = sum_in(mine, window) + sum(contracts.values(), Decimal(0))
-    rows = sum(charge.rows for charge in mine) + sum(bool(dollars) for dollars in contracts.values())
+    dollars = sum_in(mine, window) + sum(contracts, Decimal(0))
+    rows = sum(charge.rows for charge in mine) + sum(one > 0 for one in contracts)
     return Reading(UNALLOCATED, f"bill ({AWS})", window, dollars, coverage, settling), rows
 
 

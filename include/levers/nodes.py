@@ -81,10 +81,12 @@ def _tolerated(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
 
 
 def exclusive_keys(spec: Mapping[str, Any], labels: Labels) -> list[str]:
-    """The topology keys of which each domain takes one such pod only, by its required anti-affinity to itself."""
+    """The topology keys of which each domain takes one such pod only: by its anti-affinity to itself, or by a port."""
     affinity = (spec.get("affinity") or {}).get("podAntiAffinity") or {}
     terms = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or []
-    return [term["topologyKey"] for term in terms if selects(term.get("labelSelector"), labels)]
+    found = [term["topologyKey"] for term in terms if selects(term.get("labelSelector"), labels)]
+    ports = [port for container in spec.get("containers") or [] for port in container.get("ports") or []]
+    return [*found, HOST] if any(port.get("hostPort") for port in ports) else found
 
 
 # Requests ----------------------------------------------------------------------------------------------------------

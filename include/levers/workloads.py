@@ -70,12 +70,15 @@ def own_pods(deployment: Object, replica_sets: Iterable[Object], pods: Iterable[
     mine = [item for item in replica_sets if controlled_by(item, "Deployment", deployment)]
     by_uid = {item["metadata"]["uid"] for item in mine if item["metadata"].get("uid")}
     by_name = {item["metadata"]["name"] for item in mine}
-    return [pod for pod in pods if not is_finished(pod) and _owned(pod, _space(deployment), by_uid, by_name)]
+    space = _space(deployment)
+    # Most pods of a big cluster are of other namespaces: the cheapest question first.
+    near = (pod for pod in pods if _space(pod) == space and not is_finished(pod))
+    return [pod for pod in near if _owned(pod, by_uid, by_name)]
 
 
-def _owned(pod: Object, space: str, by_uid: set[str], by_name: set[str]) -> bool:
+def _owned(pod: Object, by_uid: set[str], by_name: set[str]) -> bool:
     owner = controller_of(pod)
-    if owner is None or owner.get("kind") != "ReplicaSet" or _space(pod) != space:
+    if owner is None or owner.get("kind") != "ReplicaSet":
         return False
     return owner["uid"] in by_uid if by_uid and owner.get("uid") else owner.get("name") in by_name
 

@@ -19,7 +19,7 @@ top. What the engine does for a lever:
 - Change window, connections, ledger and lock are the engine's to check; ``lever.preflight`` checks the rest.
 - ``apply``: Refused and NotConverged stop the run, which is then rolled back; anything else is retried twice.
 - ``observe`` may raise or return None while a source is away: the gate waits up to ``gate_wait_seconds`` for it. What
-  is unknown then is rolled back if the gate is for the service's safety; else the run ends red, keeps change and locks,
+  is unknown then is rolled back if the gate is for the service's safety; else the run ends red, keeps change and lock,
   and may be judged again by clearing the gate's task.
 - A task's limit follows the run's ``converge_timeout_seconds``; undoing is retried for at least 15 minutes.
 - The approval's answer goes from its task into the ledger: no state that is set by hand, and no XCom, approves.

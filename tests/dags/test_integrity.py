@@ -227,6 +227,8 @@ print(json.dumps({{"errors": bag.import_errors, "tasks": {{name: dag.task_ids fo
         "with an invalid estate.yaml the DAGs must still load: catch EstateError in the factory"
     )
     assert sorted(answer["tasks"]) == sorted(ids(FILES))
+    # The rollback works from the ledger: a broken file must not take the way back away.
+    assert "undo_changes" in answer["tasks"].pop("rollback")
     for dag_id, tasks in answer["tasks"].items():
         assert len(tasks) == 1, f"{dag_id}: an invalid estate leaves one task that fails with its message, not {tasks}"
 

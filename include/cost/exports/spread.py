@@ -7,8 +7,6 @@ import datetime as dt
 from include.cost.focus import MONEY
 
 SPREAD = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost")
-
-
 HOUR_SECONDS = 3600  # what a day or a month in local time may be longer or shorter by, when clocks change
 
 

@@ -279,7 +279,7 @@ def notify_and_watch(world: World, drill: str, record: Mapping[str, Any], begun:
     is UNSEEN then, when the moment was missed.
     """
     node = str(record["node"])
-    if begun and not all(map(_takes_pods, world.cluster.watch(NODE, REACTION_SECONDS, fields=f"metadata.name={node}"))):
+    if begun and _reacts(world, node):
         return _seconds_by_claim(world, record)
     events = world.cluster.watch(NODE, REACTION_SECONDS, fields=f"metadata.name={node}")
     next(events, None)  # the stream is open before the notice is sent
@@ -295,6 +295,14 @@ def notify_and_watch(world: World, drill: str, record: Mapping[str, Any], begun:
         f"{world.target.region}: node {node} takes pods {REACTION_SECONDS:.0f} s after its interruption notice: is "
         f"Karpenter's setting interruptionQueue {world.region.queue}?"
     )
+
+
+def _reacts(world: World, node: str) -> bool:
+    """Whether a node that may have got its notice is on its way out, or gone; waits for it."""
+    if world.cluster.get(NODE, node) is None:
+        return True
+    events = world.cluster.watch(NODE, REACTION_SECONDS, fields=f"metadata.name={node}")
+    return not all(map(_takes_pods, events))
 
 
 def _takes_pods(event: tuple[str, Object]) -> bool:

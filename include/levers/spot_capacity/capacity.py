@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -29,6 +30,7 @@ from include.levers.workloads import is_finished
 from include.prices import PriceBookError, load_aws_book
 from include.rollout.lever import NotConverged
 
+PASSING = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")  # taints that say a node's state
 MOST = 1000  # nodes of one group: more are never asked for
 
 
@@ -78,21 +80,27 @@ def group_need(
 
 def _new(group: Sequence[Object], there: Mapping[str, Sequence[Object]], typical: Room, count: int) -> list[Room]:
     """New nodes of the group in the order in which they come: the zone with fewest nodes is filled up first."""
-    by_zone: dict[str, list[Room]] = {}
-    for node in group:
-        everywhere = [pod for pod in there.get(name_of(node), []) if not evictable(pod)]  # what every node gets
-        room = room_of(node, everywhere)
-        by_zone.setdefault(room.labels.get(ZONE, ""), []).append(room)
-    by_zone = by_zone or {"": [typical]}
-    sizes = {zone: len(rooms) for zone, rooms in by_zone.items()}
+    sizes = Counter((node["metadata"].get("labels") or {}).get(ZONE, "") for node in group) or Counter([""])
+    like = min(
+        _models(group, there), key=lambda room: [room.free.get(k, 0) for k in ("memory", "cpu")], default=typical
+    )
     made = []
     for number in range(count):
         zone = min(sizes, key=lambda zone: (sizes[zone], zone))
         sizes[zone] += 1
-        like = min(by_zone[zone], key=lambda room: (room.free.get("memory", 0), room.free.get("cpu", 0)))
         name = f"new-{number}"
-        made.append(Room(name, {**like.labels, HOST: name}, like.taints, dict(like.free)))
+        made.append(Room(name, {**like.labels, HOST: name, ZONE: zone}, like.taints, dict(like.free)))
     return made
+
+
+def _models(group: Sequence[Object], there: Mapping[str, Sequence[Object]]) -> list[Room]:
+    """The group's nodes as they were when new: with the pods that every node gets, without what their state says."""
+    rooms = []
+    for node in [n for n in group if takes_pods(n)] or group:
+        room = room_of(node, [pod for pod in there.get(name_of(node), []) if not evictable(pod)])
+        lasting = [taint for taint in room.taints if not taint["key"].startswith(PASSING)]
+        rooms.append(Room(room.name, room.labels, lasting, room.free))
+    return [room for room in rooms if room.free]
 
 
 def crowds_to_come(

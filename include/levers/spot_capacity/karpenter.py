@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from include.rollout.lever import Check
@@ -15,7 +15,7 @@ VARIABLE, OPTION = "INTERRUPTION_QUEUE", "interruption-queue"
 GLOBAL_SETTINGS = "karpenter-global-settings"  # of releases before 0.33
 GLOBAL_KEYS = ("aws.interruptionQueueName", "aws.interruptionQueue", VARIABLE)
 
-ConfigMaps = Callable[[str], Mapping[str, str]]  # a ConfigMap's data by its name, empty where it can't be read
+ConfigMaps = Callable[[str], Mapping[str, str] | None]  # a ConfigMap's data by its name, None where it can't be read
 
 
 def queue_of(deployment: Mapping[str, Any], config_map: ConfigMaps) -> str | None:
@@ -25,16 +25,21 @@ def queue_of(deployment: Mapping[str, Any], config_map: ConfigMaps) -> str | Non
         told = _option([*(container.get("command") or []), *(container.get("args") or [])])
         if told is not None:
             return told  # an argument overrides the environment
+    is_known = True
     for container in containers:
         for entry in container.get("env") or []:
             if entry["name"] == VARIABLE:
                 return _value(entry, config_map)
         for source in container.get("envFrom") or []:
             name = (source.get("configMapRef") or {}).get("name")
-            told = config_map(name).get(VARIABLE) if name and not source.get("prefix") else None
-            if told is not None:
-                return told
-    return _first(config_map(GLOBAL_SETTINGS)) or ""
+            data = config_map(name) if name else None
+            if data is None:
+                is_known = False
+            elif VARIABLE in data:
+                return data[VARIABLE]
+    settings = config_map(GLOBAL_SETTINGS)
+    told = next((settings[key] for key in GLOBAL_KEYS if settings.get(key)), "") if settings is not None else ""
+    return told if told or (is_known and settings is not None) else None
 
 
 def _option(words: Sequence[str]) -> str | None:
@@ -50,11 +55,7 @@ def _value(entry: Mapping[str, Any], config_map: ConfigMaps) -> str | None:
     if not source:
         return str(entry.get("value") or "")
     reference = source.get("configMapKeyRef") or {}
-    return config_map(reference["name"]).get(reference["key"]) if reference else None
-
-
-def _first(data: Mapping[str, str], keys: Iterable[str] = GLOBAL_KEYS) -> str | None:
-    return next((data[key] for key in keys if data.get(key)), None)
+    return (config_map(reference["name"]) or {}).get(reference["key"]) if reference else None
 
 
 def queue_check(found: str | None, region: str, wanted: str) -> Check:

@@ -24,7 +24,8 @@ class SpotCapacity:
     name = plan.NAME
     slots = (*plan.STEPS, plan.DRILL, plan.OLD_NODE_GROUP)
     settings_type = plan.SpotSettings
-    undo_after: tuple[str, ...] = ("predictive_scaling",)  # what moves the replicas goes before their capacity does
+    # What moves the replicas goes before their capacity does, and the cap on a pool before the pool.
+    undo_after: tuple[str, ...] = ("predictive_scaling", "cost_cap")
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now

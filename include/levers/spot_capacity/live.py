@@ -256,7 +256,8 @@ def surplus_and_evicted(world: World, floor: int) -> tuple[list[Object], list[Ev
     counts, stuck = _count(filter(evictable, others)), _count(p for p in others if evictable(p) and stays(p))
     surplus = choose_surplus(group, counts, floor, stuck)
     going = frozenset(map(name_of, surplus))
-    volumes = volume_terms(world.cluster.list(VOLUME_CLAIM), world.cluster.list(VOLUME))
+    claims = checks.readable(lambda: world.cluster.list(VOLUME_CLAIM)) or []
+    volumes = volume_terms(claims, checks.readable(lambda: world.cluster.list(VOLUME)) or []) if claims else {}
     return surplus, evicted_by_drain(others, nodes, going, volumes, _pools_of_others(world))
 
 

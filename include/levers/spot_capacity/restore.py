@@ -61,9 +61,11 @@ from include.levers.spot_capacity.plan import (
     rules,
 )
 from include.levers.spot_capacity.way_back import PARTS, handed_back, is_hard, value_before, way_back
-from include.rollout.lever import Difference, NotConverged, Restored
+from include.rollout.lever import Difference, NotConverged, Restored, kept
 
 Report = list[Difference]
+# What a snapshot of any release has; a part that a later one added reads as nothing of it.
+ESSENTIAL = ("queue", "rules", "node_class", "node_pools", "constraints", "node_group", "nodes")
 TEMPLATE_KINDS = (DEPLOYMENT, REPLICA_SET, STATEFUL_SET, DAEMON_SET, JOB, CRON_JOB, POD)
 
 
@@ -76,6 +78,10 @@ class Undo:
     steps: list[str] = field(default_factory=list)
     others: Report = field(default_factory=list)
     kept: list[str] = field(default_factory=list)  # who still needs the pools
+
+    def __post_init__(self) -> None:
+        for part in ESSENTIAL:
+            kept(self.snapshot, part)
 
     @property
     def names(self) -> list[str]:

@@ -44,6 +44,7 @@ class Scene:
 
     def state(self) -> dict[str, Json]:
         """Everything that a lever may change, as the API server and the cloud have it."""
+        self.cluster.settle()  # a Node goes after its instance
         kept = {" ".join(key): _content(thing) for key, thing in self.objects.items() if key[0] not in MOVING_KINDS}
         kept.pop(DIARY, None)
         nodes = [o for (kind, *_), o in self.objects.items() if kind == "Node"]

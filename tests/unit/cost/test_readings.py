@@ -337,9 +337,10 @@ def test_days_in_local_time_cover_the_day_on_which_clocks_go_back(tmp_path: Path
 # --- What no component takes ------------------------------------------------------------------------------------------
 
 
-def with_contract(**contract: Any) -> Estate:
+def with_contracts(*contracts: dict[str, Any]) -> Estate:
     raw = ESTATE.model_dump(mode="json")
-    raw["cost"]["contracts"].append({"provider": "P", "begins": "2026-01-01", "source": "a test"} | contract)
+    given = {"name": "support", "provider": "P", "begins": "2026-01-01", "source": "a test"}
+    raw["cost"]["contracts"] += [given | contract for contract in contracts]
     return Estate.model_validate(raw)
 
 
@@ -385,7 +386,8 @@ def test_a_credit_that_no_component_takes_lowers_the_total(tmp_path: Path) -> No
 def test_a_contract_that_no_component_takes_is_in_the_total(tmp_path: Path) -> None:
     world = Table(tmp_path)
     world.put(MONDAY, estate_day(MONDAY))
-    estate = with_contract(name="support", usd_month="3040")
+    ended = {"name": "old support", "usd_month": "1520", "ends": str(MONDAY - DAY)}
+    estate = with_contracts({"usd_month": "3040", "begins": str(MONDAY)}, ended)
     found = validated(world, prometheus=live_nodes(), estate=estate)
     assert found.total.unallocated_usd_24h == Decimal("101.2")
     assert found.unallocated == {str(WINDOW): "101.20 USD in 25 rows"}

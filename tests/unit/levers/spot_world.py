@@ -234,15 +234,22 @@ def workload_pod(name: str, app: str, namespace: str, node: str, created: str = 
     metadata = {"name": name, "namespace": namespace, "labels": {"app": app}, "creationTimestamp": created}
     return {
         "kind": "Pod",
-        "metadata": metadata | {"ownerReferences": [owner(hashed(app))]},
+        "metadata": metadata,
         "spec": {"nodeName": node} if node else {},
         "status": {"phase": "Running", "conditions": [condition("PodScheduled", placed), condition("Ready", placed)]},
     }
 
 
+def made_pod(name: str, app: str, namespace: str, node: str, created: str = STAMP) -> Object:
+    """A pod that a ReplicaSet has made, and would make again."""
+    pod = workload_pod(name, app, namespace, node, created)
+    pod["metadata"]["ownerReferences"] = [owner(hashed(app))]
+    return pod
+
+
 def own_pod(name: str, app: str, namespace: str, node: str) -> Object:
     """A workload's pod, waiting where no node takes it."""
-    pod = workload_pod(name, app, namespace, node)
+    pod = made_pod(name, app, namespace, node)
     if not node:
         pod["status"]["phase"] = "Pending"
         pod["status"]["conditions"][0]["message"] = "0/5 nodes are available: 5 Insufficient memory."
@@ -250,7 +257,7 @@ def own_pod(name: str, app: str, namespace: str, node: str) -> Object:
 
 
 def system_pod(name: str, node: str) -> Object:
-    return workload_pod(name, "coredns", "kube-system", node)
+    return made_pod(name, "coredns", "kube-system", node)
 
 
 def node(name: str, labels: Object, cpu: str = "8") -> Object:

@@ -138,6 +138,12 @@ def test_a_node_without_the_label_or_with_a_taint_takes_none() -> None:
     assert nodes.place([crowd("a", 1)], tainted) == {"a": 0}
 
 
+def test_a_port_of_the_host_is_taken_once_a_node() -> None:
+    spec = {"containers": [{"ports": [{"containerPort": 80}, {"containerPort": 9, "hostPort": 9}]}]}
+    assert nodes.exclusive_keys(spec, {}) == [HOST]
+    assert nodes.exclusive_keys({"containers": [{"ports": [{"containerPort": 80}]}]}, {}) == []
+
+
 def test_a_crowd_takes_its_constraints_from_the_template() -> None:
     constraints = [
         {"topologyKey": ZONE, "whenUnsatisfiable": "DoNotSchedule", "maxSkew": 2},

@@ -6,18 +6,21 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from include.clients.kubernetes import ForbiddenError, Kind
+from include.levers.nodes import Crowd, Room, crowd_of, pod_requests
 from include.levers.spot_capacity import SpotCapacity
+from include.levers.spot_capacity.capacity import Need, group_need
 from include.levers.spot_capacity.plan import POOLS, SIZE, TAINT
 from include.levers.spot_capacity.way_back import handed_back
 from include.rollout.lever import Difference, NotConverged, Restored
 from tests.unit.levers import spot_world
 from tests.unit.levers.fake_cluster import Crashed, crash_at
-from tests.unit.levers.spot_world import NOW, REGION, SPREAD, World, container, is_spread, owner, workload_pod
+from tests.unit.levers.spot_world import NOW, REGION, SPREAD, World, container, is_spread, made_pod, owner
 
 LEVER = SpotCapacity(now=lambda: NOW)
 Object = dict[str, Any]
@@ -298,8 +301,64 @@ def test_larger_requests_of_today_count_and_not_those_of_the_estate() -> None:
     assert world.aws.scaling["desiredSize"] == 6
 
 
+def booting(name: str, zone: str) -> Object:
+    node = spot_world.group_node(name)
+    node["metadata"]["labels"][ZONE] = zone
+    node["spec"]["taints"] = [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
+    node["status"] = {"conditions": [spot_world.condition("Ready", "False")]}
+    return node
+
+
+def standing(name: str, zone: str) -> Object:
+    node = spot_world.group_node(name)
+    node["metadata"]["labels"][ZONE] = zone
+    return node
+
+
+ROOM = Room("typical", {}, (), {"cpu": Decimal(8), "memory": Decimal(12 * 2**30)})
+
+
+def crowd(count: int, **spec: Any) -> Crowd:
+    template = {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [container()], **spec}}
+    return crowd_of("a", count, pod_requests(template["spec"]), template)
+
+
+def test_nodes_that_still_boot_are_on_their_way_and_hold_nothing_yet() -> None:
+    group = [standing("n1", "a"), booting("n2", "b"), booting("n3", "c")]
+    assert group_need(group, [], [crowd(18)], frozenset(), ROOM) == Need(ready=1, idle=0, more=2)
+    assert group_need(group[1:], [], [crowd(18)], frozenset(), ROOM) == Need(ready=0, idle=0, more=3)
+    assert group_need(group, [], [crowd(18)], frozenset({"n3"}), ROOM) == Need(ready=1, idle=1, more=2)
+    assert group_need([], [], [crowd(13)], frozenset(), ROOM) == Need(ready=0, idle=0, more=3)
+
+
+def test_pods_that_stand_on_a_node_take_their_room_and_daemons_that_of_new_ones_too() -> None:
+    group = [standing("n1", "a")]
+    big = {"containers": [container(memory="6Gi")], "nodeName": "n1"}
+    daemon = workload_pod("agent", "agent", "logging", "n1")
+    daemon["metadata"]["ownerReferences"] = [owner("agent", "DaemonSet")]
+    daemon["spec"] |= {"containers": [container(memory="1Gi")]}
+    other = workload_pod("other", "other", "data", "n1") | {"spec": big}
+    assert group_need(group, [other, daemon], [crowd(9)], frozenset(), ROOM) == Need(ready=1, idle=0, more=1)
+    over = other | {"status": {"phase": "Succeeded"}}
+    assert group_need(group, [over, daemon], [crowd(6)], frozenset(), ROOM) == Need(ready=1, idle=0, more=0)
+
+
+def test_a_hard_spread_over_zones_needs_room_in_the_smallest() -> None:
+    group = [standing(f"n{n}", zone) for n, zone in enumerate("aabbc")]
+    hard = {"topologyKey": ZONE, "whenUnsatisfiable": "DoNotSchedule", "maxSkew": 1}
+    crowds = [crowd(30, topologySpreadConstraints=[hard])]
+    assert group_need(group, [], crowds, frozenset(), ROOM) == Need(ready=5, idle=0, more=1)
+    assert group_need(group, [], [crowd(30)], frozenset(), ROOM) == Need(ready=5, idle=0, more=0)
+
+
+def test_pods_that_may_not_run_on_the_group_are_not_counted_for_it() -> None:
+    group = [standing("n1", "a")]
+    elsewhere = crowd(30, nodeSelector={"team": "search"})
+    assert group_need(group, [], [elsewhere], frozenset(), ROOM) == Need(ready=1, idle=0, more=0)
+
+
 def autoscaler_pod() -> Object:
-    pod = workload_pod("cluster-autoscaler-1", "cluster-autoscaler", "kube-system", "i-1")
+    pod = made_pod("cluster-autoscaler-1", "cluster-autoscaler", "kube-system", "i-1")
     pod["spec"]["containers"] = [{"image": "registry.k8s.io/autoscaling/cluster-autoscaler:v1.36.0", "resources": {}}]
     return pod
 

@@ -54,9 +54,9 @@ from tests.unit.levers.spot_world import (
     World,
     budget,
     deployment,
+    made_pod,
     owner,
     system_pod,
-    workload_pod,
 )
 
 LEVER = SpotCapacity(now=lambda: NOW)
@@ -417,7 +417,7 @@ def test_a_budget_without_room_is_waited_for(world: World) -> None:
         LEVER.apply(world.target, stage_of(world, slot))
     for name, node in (("coredns-a", "i-4"), ("coredns-b", "i-5")):
         world.cluster.objects["Pod", "kube-system", name]["spec"]["nodeName"] = node
-    world.cluster.put(workload_pod("other", "other", "kube-system", "i-3"))
+    world.cluster.put(made_pod("other", "other", "kube-system", "i-3"))
     world.cluster.budgets_without_room = 1
     world.aws.busy = 1
     world.writes.clear()
@@ -520,7 +520,7 @@ def test_what_others_changed_is_reported_and_left_alone(world: World) -> None:
     world.aws.scaling["minSize"] = 1
     rule = f"akidb-{REGION}-health"
     world.aws.rules[rule]["pattern"] = '{"source": ["theirs"]}'
-    world.cluster.put(workload_pod("akidb-rest-0", "akidb-rest", "akidb", "i-1"))
+    world.cluster.put(made_pod("akidb-rest-0", "akidb-rest", "akidb", "i-1"))
     others = {d.path: (d.before, d.after) for d in LEVER.rollback(world.target, snapshot).changed_by_others}
     assert others == {
         "NodeGroup minSize": (5, 1),
@@ -664,7 +664,7 @@ def test_latency_says_how_sure_it_is(world: World) -> None:
 
 
 def test_pods_that_waited_too_long_count_also_when_they_run_now(world: World) -> None:
-    late = workload_pod("late", "akidb-rest", "akidb", "i-1", created="2027-01-15T07:58:40Z")  # 70 s, as STAMP says
+    late = made_pod("late", "akidb-rest", "akidb", "i-1", created="2027-01-15T07:58:40Z")  # 70 s, as STAMP says
     world.cluster.put(late)
     figure = observed(world)["pods_pending_too_long"]
     assert figure == Figure(1, "pods", 31, "conditions of the pods", "longest wait for a node 70 s")
@@ -672,8 +672,8 @@ def test_pods_that_waited_too_long_count_also_when_they_run_now(world: World) ->
 
 def test_pending_seconds_of_waiting_placed_and_old_pods() -> None:
     now = unix("2027-01-15T08:00:00Z")
-    waiting = workload_pod("w", "a", "n", "", created="2027-01-15T07:59:00Z")
-    placed = workload_pod("p", "a", "n", "x", created="2027-01-15T07:59:20Z")
+    waiting = made_pod("w", "a", "n", "", created="2027-01-15T07:59:00Z")
+    placed = made_pod("p", "a", "n", "x", created="2027-01-15T07:59:20Z")
     assert pending_seconds([waiting, placed], now, now - 60) == [60.0, 30.0]
     assert pending_seconds([placed], now, now - 5) == []
 
@@ -879,7 +879,7 @@ def facts(**zones: str) -> dict[str, NodeFact]:
 
 
 def spread_as(name: str, *counts: int) -> list[dict[str, Any]]:
-    return [workload_pod(f"{name}-{n}-{i}", name, "akidb", f"d{n}") for n, c in enumerate(counts, 1) for i in range(c)]
+    return [made_pod(f"{name}-{n}-{i}", name, "akidb", f"d{n}") for n, c in enumerate(counts, 1) for i in range(c)]
 
 
 @pytest.mark.parametrize("counts", [(4, 3, 2, 2), (4, 4, 2, 2), (12, 0, 0, 0), (3, 3, 3, 2)])
@@ -898,8 +898,8 @@ def test_a_pod_on_the_pool_of_another_domain_or_on_an_old_node_is_misplaced() ->
     ]
     elsewhere = [
         *spread_as("a", 1, 1, 1),
-        workload_pod("a-x", "a", "akidb", "i-1"),
-        workload_pod("a-y", "a", "akidb", ""),
+        made_pod("a-x", "a", "akidb", "i-1"),
+        made_pod("a-y", "a", "akidb", ""),
     ]
     assert misplaced(found, elsewhere, nodes, 4, 3) == ["2 pods of a are not on the pool of their domain"]
 
@@ -916,14 +916,14 @@ def test_a_pod_on_the_pool_of_another_domain_or_on_an_old_node_is_misplaced() ->
     ],
 )
 def test_pods_that_are_over_or_not_the_workloads_own_hold_no_step_up(world: World, change: dict[str, Any]) -> None:
-    pod = {**workload_pod("left-over", "akidb-rest", "akidb", "i-1"), **change}
+    pod = {**made_pod("left-over", "akidb-rest", "akidb", "i-1"), **change}
     world.cluster.objects["Pod", "akidb", "left-over"] = pod
     assert own_pods([pod], ["akidb-rest"]) == []
     assert LEVER.apply(world.target, stage_of(world, "step_1"))["spot_share_pods"] == pytest.approx(8 / 30)
 
 
 def test_what_the_scheduler_says_is_told_once_for_all_pods_that_it_is_said_of() -> None:
-    pods = [workload_pod(f"p{n}", "a", "akidb", "" if n else "i-1") for n in range(3)]
+    pods = [made_pod(f"p{n}", "a", "akidb", "" if n else "i-1") for n in range(3)]
     for pod in pods[1:]:
         pod["status"]["conditions"][0]["message"] = "0/5 nodes are available: 5 Insufficient cpu."
     told = "2 pods wait for a node (p1 ...): 0/5 nodes are available: 5 Insufficient cpu."
@@ -932,7 +932,7 @@ def test_what_the_scheduler_says_is_told_once_for_all_pods_that_it_is_said_of() 
 
 def test_pods_by_zone_counts_pods_that_stay_on_nodes_that_say_their_zone() -> None:
     nodes = facts(d1="a", d2="b", d3="b", d4="").values()
-    pods = [*spread_as("a", 2, 1, 3, 4), workload_pod("w", "a", "akidb", "")]
+    pods = [*spread_as("a", 2, 1, 3, 4), made_pod("w", "a", "akidb", "")]
     pods[0]["metadata"]["deletionTimestamp"] = "now"
     assert pods_by_zone(pods, nodes) == {"a": 1, "b": 4}
 
@@ -1050,7 +1050,7 @@ def keep_two(world: World) -> None:
 
 
 def bare_pod(name: str, node: str) -> dict[str, Any]:
-    pod = workload_pod(name, "import", "data", node)
+    pod = made_pod(name, "import", "data", node)
     del pod["metadata"]["ownerReferences"]
     return pod
 
@@ -1058,7 +1058,7 @@ def bare_pod(name: str, node: str) -> dict[str, Any]:
 def test_everything_that_the_drain_evicts_is_named_in_the_plan_with_its_maker(world: World) -> None:
     for n in range(4):  # most of what must not be evicted is on i-1 and i-2: these stay
         world.cluster.put(bare_pod(f"kept-{n}", f"i-{1 + n % 2}"))
-    world.cluster.put(workload_pod("batch-x", "batch", "data", "i-3"))
+    world.cluster.put(made_pod("batch-x", "batch", "data", "i-3"))
     world.cluster.put(bare_pod("import-once", "i-4"))
     notes = LEVER.plan(world.target).notes
     told = "data/batch-x (ReplicaSet batch-5d7b9), data/import-once (no controller)"
@@ -1095,14 +1095,14 @@ def drained(world: World, *pods: dict[str, Any]) -> tuple[Stage, dict[str, Any]]
 
 
 def test_a_pod_that_the_drain_has_left_without_a_node_fails_its_gate(world: World) -> None:
-    stage, applied = drained(world, workload_pod("zookeeper-2", "zookeeper", "data", "i-5"))
+    stage, applied = drained(world, made_pod("zookeeper-2", "zookeeper", "data", "i-5"))
     assert applied["evicted"] == ["data/zookeeper-2 (ReplicaSet zookeeper-5d7b9)"]
     assert applied["evicted_from"] == ["data/ReplicaSet zookeeper-5d7b9"]
     (gate,) = (gate for gate in stage.gates if gate.name == "evicted_pods_pending")
     good = LEVER.observe(world.target, stage, 20, applied)
     assert judge_all([gate], good)[0].outcome is Outcome.PASS
-    world.cluster.put(workload_pod("zookeeper-3", "zookeeper", "data", ""))
-    world.cluster.put(workload_pod("another-teams", "other", "data", ""))  # waits for reasons of its own
+    world.cluster.put(made_pod("zookeeper-3", "zookeeper", "data", ""))
+    world.cluster.put(made_pod("another-teams", "other", "data", ""))  # waits for reasons of its own
     figure = LEVER.observe(world.target, stage, 20, applied)["evicted_pods_pending"]
     note = "without a node: data/zookeeper-3"
     assert figure == Figure(1, "pods", 1, "pods of others that the drain evicted", note)
@@ -1113,7 +1113,7 @@ def test_a_drain_that_was_cut_short_still_answers_for_whom_it_evicted(world: Wor
     spread_out(world)
     world.cluster.objects["Node", "", "i-5"]["spec"]["unschedulable"] = True
     world.cluster.objects["Node", "", "i-5"]["metadata"]["annotations"] = {"akidb.io/cordoned-by": "akidb-rollout"}
-    world.cluster.put(workload_pod("zookeeper-3", "zookeeper", "data", ""))
+    world.cluster.put(made_pod("zookeeper-3", "zookeeper", "data", ""))
     applied = LEVER.apply(world.target, stage_of(world, "old_node_group"))
     assert applied["evicted_from"] == ["data/ReplicaSet zookeeper-5d7b9"]
 
@@ -1160,3 +1160,23 @@ def test_another_run_has_a_drill_of_its_own(world: World) -> None:
     other = LEVER.apply(replace(world.target, run_id="another"), stage)
     assert other["drill_id"] != first["drill_id"]
     assert len(world.aws.notices) == 2
+
+
+def test_a_node_that_has_gone_while_nobody_looked_got_its_notice(world: World) -> None:
+    spread_out(world)
+    stage, call = stage_of(world, "interruption_drill"), world.aws.call
+
+    def dies(service: str, operation: str, **given: Any) -> Any:
+        call(service, operation, **given)
+        raise Killed
+
+    world.aws.call = lambda s, o, **g: (dies if o == "send_message" else call)(s, o, **g)  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        LEVER.apply(world.target, stage)
+    world.aws.call = call  # type: ignore[method-assign]
+    (gone,) = (notice["detail"]["instance-id"] for notice in world.aws.notices)
+    world.cluster.objects["Node", "", gone]["spec"]["taints"] = [{"key": "karpenter.sh/disrupted"}]
+    world.cluster.settle()
+    assert ("Node", "", gone) not in world.cluster.objects
+    figures = LEVER.apply(world.target, stage)
+    assert (figures["node"], figures["cordon_s"], len(world.aws.notices)) == (gone, None, 1)

@@ -14,7 +14,7 @@ from include.levers.spot_capacity import SpotCapacity
 from include.levers.spot_capacity.karpenter import queue_of
 from include.rollout.lever import Check
 from tests.unit.levers import spot_world
-from tests.unit.levers.spot_world import NOW, REGION, Object, World, owner, workload_pod
+from tests.unit.levers.spot_world import NOW, REGION, Object, World, made_pod, owner
 
 LEVER = SpotCapacity(now=lambda: NOW)
 GROUP = "eks.amazonaws.com/nodegroup"
@@ -56,7 +56,7 @@ def template(world: World, name: str = "akidb-rest") -> Object:
 
 
 def put_pod(world: World, name: str, node: str, owners: list[Object], space: str = "data", **spec: Any) -> Object:
-    pod = workload_pod(name, "x", space, node)
+    pod = made_pod(name, "x", space, node)
     pod["metadata"]["ownerReferences"] = owners
     pod["spec"] |= spec
     return world.cluster.put(pod)
@@ -125,6 +125,7 @@ def test_labels_that_the_pools_nodes_will_carry_tie_nobody(world: World) -> None
     template(world)["spec"]["nodeSelector"] = {
         "kubernetes.io/arch": "arm64",
         "kubernetes.io/os": "linux",
+        "beta.kubernetes.io/arch": "arm64",
         "karpenter.k8s.aws/instance-category": "c",
         "topology.kubernetes.io/region": REGION,
     }
@@ -497,6 +498,13 @@ def test_karpenters_queue_is_found_wherever_it_is_said(container: Object, queue:
     assert queue_of(made, lambda name: maps.get(name, {})) == queue
     if queue == "g":
         assert queue_of(made, lambda name: {}) == ""
+
+
+@pytest.mark.parametrize("source", [{"configMapRef": {"name": "m"}}, {"secretRef": {"name": "m"}}])
+def test_a_queue_that_may_be_said_where_nobody_may_read_is_not_known(source: Object) -> None:
+    made = {"spec": {"template": {"spec": {"containers": [{"envFrom": [source]}]}}}}
+    assert queue_of(made, lambda name: None if name == "m" else {}) is None
+    assert queue_of({"spec": {"template": {"spec": {"containers": [{}]}}}}, lambda name: None) is None
 
 
 def test_a_karpenter_that_cannot_be_read_is_said_and_passes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def templated(**spec: Any) -> Object:
 
 
 def pod(name: str = "akidb-rest-5d7b9-1", **metadata: Any) -> Object:
-    made = spot_world.workload_pod(name, "akidb-rest", "akidb", "i-1")
+    made = spot_world.made_pod(name, "akidb-rest", "akidb", "i-1")
     made["metadata"] |= {"ownerReferences": [spot_world.owner("akidb-rest-5d7b9")], **metadata}
     return made
 
