@@ -222,25 +222,20 @@ class Cluster:
         return [*found.values()]
 
     def list(
-        self,
-        kind: Kind,
-        namespace: str | None = None,
-        labels: str = "",
-        fields: str = "",
-        metadata_only: bool = False,
+        self, kind: Kind, namespace: str | None = None, labels: str = "", fields: str = ""
     ) -> builtins.list[Object]:
         """All objects that match the label and field selectors, in every namespace when none is given.
 
         Each says its apiVersion and kind as one of ``get`` does; in a list of the API server they stand once, outside.
-        With ``metadata_only`` nothing but their metadata is sent: no content of a Secret, for one.
         """
         views = _VIEWS.get()
-        if views is not None and views.cluster is self and not metadata_only:
+        if views is not None and views.cluster is self:
             return views.of(kind, namespace, labels, fields).objects()
-        identity = {"apiVersion": kind.api_version, "kind": kind.name}
-        accept = METADATA if metadata_only else "application/json"
-        pages = self._pages(kind, namespace, labels, fields, accept)
-        return [item | identity for page in pages for item in page["items"]]
+        return _items(kind, self._pages(kind, namespace, labels, fields))
+
+    def list_metadata(self, kind: Kind, namespace: str | None = None) -> builtins.list[Object]:
+        """All objects with nothing but their metadata: no content of a Secret, for one, is sent."""
+        return _items(kind, self._pages(kind, namespace, "", "", METADATA))
 
     def _pages(
         self, kind: Kind, namespace: str | None, labels: str, fields: str, accept: str = "application/json"
@@ -466,9 +461,7 @@ class Cluster:
 
         def read() -> tuple[builtins.list[Object], str]:
             pages = self._pages(kind, namespace, labels, fields)
-            identity = {"apiVersion": kind.api_version, "kind": kind.name}
-            items = [item | identity for page in pages for item in page["items"]]
-            return items, str(pages[0]["metadata"]["resourceVersion"])
+            return _items(kind, pages), str(pages[0]["metadata"]["resourceVersion"])
 
         return View(read, functools.partial(self._changes, kind, namespace, labels, fields))
 
@@ -627,6 +620,11 @@ class _BlockedError(KubernetesError):
 
 class _ExpiredError(KubernetesError):
     """The resource version of a watch is too old (410)."""
+
+
+def _items(kind: Kind, pages: Sequence[Object]) -> builtins.list[Object]:
+    identity = {"apiVersion": kind.api_version, "kind": kind.name}
+    return [item | identity for page in pages for item in page["items"]]
 
 
 def _that_go_with_a_namespace(group: str, version: Mapping[str, Any]) -> builtins.list[Kind]:

@@ -40,7 +40,7 @@ def _of_kind(
     world: World, manager: str, namespace: str, kind: Kind, names: Collection[str], ours: Collection[str]
 ) -> list[str]:
     try:
-        things = world.cluster.list(kind, namespace, metadata_only=True)
+        things = world.cluster.list_metadata(kind, namespace)
     except ForbiddenError:
         return [f"{kind.plural}, perhaps: the right to list them is missing"]
     except NotServedError:  # its definition went in between

@@ -131,7 +131,7 @@ def test_a_list_that_changes_faster_than_its_pages_is_read_in_one() -> None:
 
 def test_only_metadata_is_asked_for_where_no_more_is_needed() -> None:
     client, api, _ = cluster(page(*named("a")))
-    assert client.list(DEPLOYMENT, "akidb", metadata_only=True)[0]["kind"] == "Deployment"
+    assert client.list_metadata(DEPLOYMENT, "akidb")[0]["kind"] == "Deployment"
     assert "as=PartialObjectMetadataList" in api.requests[0]["header_params"]["Accept"]
 
 
