@@ -9,18 +9,20 @@ REGIONS ?=
 DAYS ?=
 # A fault to rehearse: gate (a gate fails after the canary) or ice (no spot capacity during the second step).
 FAULT ?=
+# 1 undoes everything at the end through the rollback DAG, 0 leaves the changes standing; empty: 1, and 0 with a FAULT.
+UNDO ?=
 # 1 keeps the UI up until Ctrl-C, 0 tears everything down at once; empty keeps it on a terminal only.
 KEEP ?=
 # A CSV traffic trace for the plant instead of the estate's daily shape.
 TRACE ?=
-export REGIONS DAYS FAULT KEEP TRACE
+export REGIONS DAYS FAULT UNDO KEEP TRACE
 
 BIN := .venv/bin
 # Folders that exist today; a target must not fail because a later part of the project is missing.
 SOURCES := $(wildcard dags include lab plugins models jetson_tasks tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearsal surge test test-faults conformance lab-up lab-down airflow lint format bench docs requirements
+.PHONY: help setup rehearsal surge test test-faults lever-conformance conformance lab-up lab-down airflow lint format bench docs requirements
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +30,7 @@ help: ## list the targets
 setup: ## make .venv, install the pinned packages, build the lab's programs; does nothing the second time
 	@$(PYTHON) lab/setup.py
 
-rehearsal: setup ## days 1, 2 and 5 on real clusters, end to end (REGIONS=, DAYS=, FAULT=gate|ice, KEEP=0|1, TRACE=file.csv)
+rehearsal: setup ## days 1, 2 and 5 on real clusters, then their undo (REGIONS=, DAYS=, FAULT=gate|ice, UNDO=0|1, KEEP=0|1, TRACE=file.csv)
 	@$(BIN)/python -m lab.rehearsal
 
 test: setup ## unit, DAG and lab tests
@@ -39,6 +41,9 @@ surge: setup ## a surge of traffic with and without the forecast, twelve times a
 
 test-faults: setup ## kill -9 and fault runs against the lab; takes long
 	@$(BIN)/pytest $(wildcard tests/lab) -m faults
+
+lever-conformance: setup ## every lever against every property of an undo, on fakes and on a real API server; writes .lab/conformance.json
+	@$(BIN)/python -m tests.conformance.levers
 
 conformance: setup ## a day of each cost source against the public FOCUS 1.2 rule set (needs a Python 3.12)
 	@$(BIN)/python -m tests.conformance.run
@@ -63,7 +68,8 @@ format: setup ## rewrite the sources in the style that lint checks
 	@$(BIN)/ruff check --fix $(SOURCES)
 	@$(BIN)/ruff format $(SOURCES)
 
-bench: setup ## measure what the rehearsal does not; writes benchmarks/results/*.json
+bench: setup ## publish what rehearsals and surges left in .lab/results, measure the rest; alone writes benchmarks/results/*.json
+	@$(BIN)/python -m benchmarks.publish
 	@$(PYTHON) lab/setup.py --measure
 	@set -e; for file in $(wildcard benchmarks/bench_*.py); do echo "$$file"; $(BIN)/python -m benchmarks.$$(basename "$$file" .py); done
 

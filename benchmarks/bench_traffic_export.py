@@ -39,7 +39,7 @@ def export(url: str, estate: Estate, storage: Path, last: dt.date) -> dict[str, 
     states: Counter[str] = Counter()
     table = TrafficTable(Folder(storage))
     for region in estate.ordered_regions():
-        exporter = Exporter(Prometheus(url), estate.metrics, region, table, judge_days, time.time())
+        exporter = Exporter(Prometheus(url), estate, region, table, judge_days, time.time())
         states.update(str(outcome.state) for outcome in exporter.export(days_to_export(last, DAYS)))
     return {
         "seconds": round(time.monotonic() - begun, 2),

@@ -10,13 +10,16 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import os
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from include.quantities import quantity
 
 ESTATE_FILE = Path(__file__).with_name("estate.yaml")
 _REPAIRS = 5  # rounds in which a slice of another release is made to fit: a repair may uncover what is below it
@@ -27,6 +30,46 @@ Seconds = Annotated[int, Field(gt=0)]
 
 class EstateError(ValueError):
     """The estate's description can't be used; the message names the field, the value and the remedy."""
+
+
+def _text_of_number(value: Any) -> Any:
+    """YAML reads ``cpu: 1`` as a number; Kubernetes takes both."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _positive(text: str) -> str:
+    if quantity(text) <= 0:
+        raise ValueError("must be more than zero")
+    return text
+
+
+def _whole_bytes(text: str) -> str:
+    if quantity(text) % 1:
+        raise ValueError(f"is {quantity(text).normalize():f} bytes: m means thousandths, write M or Mi for megabytes")
+    return text
+
+
+_MATCHER = r'[a-zA-Z_]\w*\s*(?:=~|!~|!=|=)\s*"(?:[^"\\]|\\.)*"'
+_MATCHERS = re.compile(rf"(?:{_MATCHER}(?:\s*,\s*{_MATCHER})*)?", re.ASCII)
+_AGE = re.compile(r"Never|(?:\d+[smh])+", re.ASCII)
+
+
+def _label_matchers(text: str) -> str:
+    if not _MATCHERS.fullmatch(text):
+        raise ValueError('must be PromQL label matchers without braces, such as team="search",env=~"prod.*"')
+    return text
+
+
+def _age(text: str) -> str:
+    if not _AGE.fullmatch(text):
+        raise ValueError("must be Never or an age that Karpenter reads, such as 720h or 1h30m")
+    return text
+
+
+Cpu = Annotated[str, BeforeValidator(_text_of_number), AfterValidator(_positive)]
+Memory = Annotated[str, BeforeValidator(_text_of_number), AfterValidator(_positive), AfterValidator(_whole_bytes)]
+Matchers = Annotated[str, AfterValidator(_label_matchers)]
+Age = Annotated[str, AfterValidator(_age)]
 
 
 class _Model(BaseModel):
@@ -61,6 +104,9 @@ class Region(_Model):
     """One region: its cluster, node group and where its prices and connections come from."""
 
     cluster: str
+    interruption_queue: Annotated[
+        str | None, Field(min_length=1, description="the queue that Karpenter listens to; left out: the cluster's name")
+    ] = None
     node_group: NodeGroup
     node_role: str
     discovery_tag: str
@@ -70,12 +116,17 @@ class Region(_Model):
     ] = None
     connections: Connections
 
+    @property
+    def queue(self) -> str:
+        """The name of the interruption queue."""
+        return self.interruption_queue or self.cluster
+
 
 class Resources(_Model):
-    """Kubernetes quantities, as in a pod's ``resources``."""
+    """Kubernetes quantities of a whole pod: the sum over its containers, sidecars included."""
 
-    cpu: str
-    memory: str
+    cpu: Cpu
+    memory: Memory
 
 
 class Use(_Model):
@@ -93,6 +144,17 @@ class Workload(_Model):
     requests: Resources
     limits: Resources
     use_at_peak: Use
+    matchers: Annotated[
+        Matchers, Field(description="what tells its requests from another workload's with the same counter")
+    ] = ""
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> Workload:
+        for name in ("cpu", "memory"):
+            asked, most = getattr(self.requests, name), getattr(self.limits, name)
+            if quantity(asked) > quantity(most):
+                raise ValueError(f"requests.{name} {asked} is more than limits.{name} {most}")
+        return self
 
 
 class Metrics(_Model):
@@ -109,6 +171,9 @@ class Metrics(_Model):
     grpc_duration: str
     memory: str
     interruptions: str
+    matchers: Annotated[
+        Matchers | None, Field(description="what tells AkiDB's series from others'; left out: its namespace")
+    ] = None
 
     def counter(self, protocol: Literal["http", "grpc"]) -> str:
         """The request counter of ``http`` or ``grpc``."""
@@ -141,9 +206,9 @@ class Spot(_Model):
     max_interruption_band: Annotated[int, Field(ge=0, le=4)]
     domains: Annotated[int, Field(ge=2, le=20)]
     steps_percent: Annotated[tuple[Annotated[int, Field(gt=0, lt=100)], ...], Field(min_length=1, max_length=3)]
-    cpu_limit: str
-    memory_limit: str
-    expire_after: str
+    cpu_limit: Cpu
+    memory_limit: Memory
+    expire_after: Annotated[Age, Field(description="when nodes go, whatever the budgets say; Never: when they drift")]
     consolidate_after: str
     volume_gib: Annotated[int, Field(ge=20)]
     tags: dict[str, str]
@@ -301,7 +366,7 @@ class Export(_Model):
 
 
 class Contract(_Model):
-    """A fixed monthly price, spread evenly over the hours of the 30.4-day month."""
+    """A fixed monthly price: billed by the calendar month, compared with targets over 30.4 days."""
 
     name: str
     provider: str
@@ -384,6 +449,33 @@ class Estate(_Model):
                     f"{scaling.min_replicas} and max_replicas {scaling.max_replicas}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _own_requests_are_told_apart(self) -> Estate:
+        readers: dict[tuple[str, str], str] = {}
+        for name, protocol in self.predictive_scaling.requests.items():
+            counter, own = self.metrics.counter(protocol), self.workloads[name].matchers
+            other = next((w for (c, m), w in readers.items() if c == counter and "" in (m, own)), None)
+            other = other or readers.get((counter, own))
+            if other:
+                raise ValueError(
+                    f"{other} and {name} would both scale with all of {counter}: set workloads.{other}.matchers and "
+                    f'workloads.{name}.matchers to what tells their requests apart, such as service="{name}"'
+                )
+            readers[counter, own] = name
+        return self
+
+    def matchers(self, region: str, workload: str = "") -> str:
+        """PromQL label matchers of AkiDB's series in ``region``, without braces.
+
+        Such as ``region="us-east-1",namespace="akidb"``; with ``workload`` those of its own requests only. An empty
+        ``region`` is all of them.
+        """
+        own = self.metrics.matchers
+        parts = [f'region="{region}"'] if region else []
+        parts += [f'namespace="{self.namespace}"' if own is None else own]
+        parts += [self.workloads[workload].matchers] if workload else []
+        return ",".join(part for part in parts if part)
 
     def region(self, name: str) -> Region:
         """The region called ``name``. Raises EstateError naming the regions that exist."""

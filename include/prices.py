@@ -84,12 +84,15 @@ class PriceRow:
 
 @dataclass(frozen=True)
 class Choice:
-    """An instance type that the spot pool may use; prices in USD an hour, spot in the region's zone ``a``."""
+    """An instance type that the spot pool may use; prices in USD an hour, spot in the region's zone ``a``.
+
+    ``interruption_band`` is None in a region that the price book doesn't know.
+    """
 
     instance: InstanceType
     on_demand: Decimal
     spot: Decimal
-    interruption_band: int
+    interruption_band: int | None
 
     @property
     def name(self) -> str:
@@ -150,6 +153,10 @@ class AwsBook:
         if price is None or advice is None or factor is None:
             return None
         return price * (1 - advice.savings) * factor
+
+    def knows_spot(self, region: str) -> bool:
+        """Whether the book has spot prices of any instance type in ``region``."""
+        return any(region in row.spot for row in self._rows.values())
 
     def interruption_band(self, region: str, instance_type: str) -> int | None:
         """How often spot is interrupted in a month: 0 (< 5 %), 1 (5-10), 2 (10-15), 3 (15-20), 4 (> 20)."""
@@ -246,32 +253,43 @@ def _advised(raw: Mapping[str, str]) -> Iterator[tuple[str, SpotAdvice]]:
             yield region, SpotAdvice(Decimal(value) / 100, int(raw[f"{region}_band"]))
 
 
-def choose_instance_types(book: AwsBook, region: str, spot: Spot) -> list[Choice]:
+def choose_instance_types(
+    book: AwsBook, region: str, spot: Spot, quoted: Mapping[tuple[str, str], Decimal] | None = None
+) -> list[Choice]:
     """The instance types that the spot pool of ``region`` may use, cheapest spot per vCPU first (ties by name).
 
-    Raises TooFewInstanceTypesError, with what each filter removed, when fewer than ``spot.min_instance_types`` remain.
+    ``quoted`` are EC2's own spot prices by type and zone, for a region whose prices the book doesn't know; how often
+    spot is interrupted there is not known then, and nothing is left out for it. Raises TooFewInstanceTypesError, with
+    what each filter removed, when fewer than ``spot.min_instance_types`` remain.
     """
     removed = {"architecture": 0, "category": 0, "size": 0, "price not known": 0, "interruption band": 0}
     choices = []
+    in_book = book.knows_spot(region)
     for name in book.instance_types():
         instance = book.details(name)
-        on_demand, price = book.on_demand(region, name), book.spot(region, name, f"{region}a")
-        band = book.interruption_band(region, name)
+        on_demand, band = book.on_demand(region, name), book.interruption_band(region, name)
+        price = book.spot(region, name, f"{region}a") if in_book else _dearest(quoted or {}, name)
         if instance.arch != spot.architecture:
             removed["architecture"] += 1
         elif instance.category not in spot.categories:
             removed["category"] += 1
         elif instance.size not in spot.sizes:
             removed["size"] += 1
-        elif on_demand is None or price is None or band is None:
+        elif on_demand is None or price is None or (in_book and band is None):
             removed["price not known"] += 1
-        elif band > spot.max_interruption_band:
+        elif band is not None and band > spot.max_interruption_band:
             removed["interruption band"] += 1
         else:
             choices.append(Choice(instance, on_demand, price, band))
     if len(choices) < spot.min_instance_types:
-        raise TooFewInstanceTypesError(_too_few(region, spot, len(choices), removed), removed)
+        remedy = _widen(spot) if in_book else _no_prices(book, region)
+        raise TooFewInstanceTypesError(_too_few(region, spot, len(choices), removed) + remedy, removed)
     return sorted(choices, key=lambda choice: (choice.spot_per_vcpu, choice.name))
+
+
+def _dearest(quoted: Mapping[tuple[str, str], Decimal], name: str) -> Decimal | None:
+    """The highest price of a type's zones: what is expected of the saving is not too much."""
+    return max((price for (kind, _), price in quoted.items() if kind == name), default=None)
 
 
 def _too_few(region: str, spot: Spot, left: int, removed: Mapping[str, int]) -> str:
@@ -279,8 +297,21 @@ def _too_few(region: str, spot: Spot, left: int, removed: Mapping[str, int]) -> 
     return (
         f"{region}: {left} of {left + sum(removed.values())} instance types are left, "
         f"spot.min_instance_types asks for {spot.min_instance_types}. Removed by filter: {counts}. "
-        "Widen spot.sizes or spot.categories, or raise spot.max_interruption_band "
-        f"(now {spot.max_interruption_band})"
+    )
+
+
+def _widen(spot: Spot) -> str:
+    return (
+        f"Widen spot.sizes or spot.categories, or raise spot.max_interruption_band (now {spot.max_interruption_band})"
+    )
+
+
+def _no_prices(book: AwsBook, region: str) -> str:
+    file = f"include/price_book/{AWS_BOOK_FILE.name}"
+    return (
+        f"The price book ({book.date}) has no spot prices of {region}, and EC2 quotes too few: add the columns "
+        f"{region}_savings and {region}_band to {file} (percent below on demand and interruption band, from AWS Spot "
+        "Advisor), or allow ec2:DescribeSpotPriceHistory to the region's AWS connection"
     )
 
 

@@ -22,7 +22,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,8 @@ import requests
 import yaml
 
 from include.estate import EstateError, load_estate
-from lab import world
+from lab import speed, world
+from lab.airflow_api import PATIENCE_SECONDS, TIMEOUT_SECONDS, AirflowError, Client
 from lab.opencost import SERVED
 from lab.processes import Crashed, Processes, reserved_ports
 
@@ -45,138 +45,19 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
 }
 ADMIN, SERVICE_USER = "admin", "akidb-service"
 HOST = "127.0.0.1"
-NOT_FOUND = requests.codes.not_found
 READY_SECONDS = 120
 STOP_SECONDS = 15
+BESIDE_NICENESS = "5"  # behind the lab, and still a quarter of a core where neighbours keep every core busy
 
 
-class AirflowError(RuntimeError):
-    """Airflow could not be started, or its API refused a request; the message says which and why."""
+def configuration(
+    home: Path, port: int, users: Mapping[str, str], passwords_file: Path, stretch: float = 1.0
+) -> dict[str, dict[str, str]]:
+    """Sections of airflow.cfg. ``users`` maps a name to its role; ``stretch`` multiplies every limit in seconds."""
 
+    def limit(seconds: float) -> str:
+        return str(round(seconds * stretch))
 
-class ApiError(AirflowError):
-    """The REST API refused a request; ``status`` is the HTTP status."""
-
-    def __init__(self, method: str, path: str, response: requests.Response) -> None:
-        super().__init__(f"Airflow's API refused {method} {path}: {response.status_code} {response.text[:500]}")
-        self.status = response.status_code
-
-
-@dataclass
-class Client:
-    """A thin client of the public REST API, logged in as one user."""
-
-    url: str
-    user: str
-    password: str = field(repr=False)
-    timeout: float = 30.0
-    _session: requests.Session = field(default_factory=requests.Session, repr=False)
-
-    def _login(self) -> None:
-        response = self._session.post(
-            f"{self.url}/auth/token", json={"username": self.user, "password": self.password}, timeout=self.timeout
-        )
-        if response.status_code != requests.codes.created:
-            raise ApiError("POST", "/auth/token", response)
-        self._session.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
-
-    def request(self, method: str, path: str, **arguments: Any) -> Any:
-        """Send one request to ``/api/v2<path>`` and return its JSON. Raises ApiError with the server's reason."""
-        if "Authorization" not in self._session.headers:
-            self._login()
-        for again in (True, False):
-            response = self._session.request(method, f"{self.url}/api/v2{path}", timeout=self.timeout, **arguments)
-            if response.status_code == requests.codes.unauthorized and again:
-                self._login()  # the token has expired
-                continue
-            break
-        if not response.ok:
-            raise ApiError(method, path, response)
-        return response.json() if response.content else None
-
-    def import_errors(self) -> list[dict[str, Any]]:
-        """DAG files that don't load: ``filename`` and ``stack_trace`` each."""
-        found: list[dict[str, Any]] = self.request("GET", "/importErrors", params={"limit": 100})["import_errors"]
-        return found
-
-    def dag_ids(self) -> set[str]:
-        """The DAGs that have been parsed so far."""
-        return {dag["dag_id"] for dag in self.request("GET", "/dags", params={"limit": 100})["dags"]}
-
-    def unpause(self, dag_id: str) -> None:
-        """Let the scheduler run ``dag_id``."""
-        self.request("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
-
-    def trigger(self, dag_id: str, conf: Mapping[str, Any]) -> str:
-        """Start a run with ``conf``; returns its run id."""
-        body = {"logical_date": None, "conf": dict(conf)}
-        run_id: str = self.request("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
-        return run_id
-
-    def run_state(self, dag_id: str, run_id: str) -> str:
-        """queued, running, success or failed."""
-        state: str = self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
-        return state
-
-    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Every task instance of a run, mapped ones included."""
-        found: list[dict[str, Any]] = []
-        while True:
-            page = self.request(
-                "GET",
-                f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances",
-                params={"limit": 100, "offset": len(found)},
-            )
-            found += page["task_instances"]
-            if not page["task_instances"] or len(found) >= page["total_entries"]:
-                return found
-
-    def xcom(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, key: str = "return_value") -> Any:
-        """The value that a task has returned."""
-        return self.request(
-            "GET",
-            f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}",
-            params={"map_index": map_index},
-        )["value"]
-
-    def log(self, dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int) -> list[str]:
-        """The event texts of one try's log."""
-        page = self.request(
-            "GET",
-            f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}",
-            params={"map_index": map_index, "full_content": True},
-        )
-        return [str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in page["content"]]
-
-    def troubled_tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Task instances that have failed or wait for another try."""
-        page = self.request(
-            "GET",
-            f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances",
-            params={"state": ["failed", "up_for_retry"], "limit": 100},
-        )
-        found: list[dict[str, Any]] = page["task_instances"]
-        return found
-
-    def questions(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """What the run asks a person: subject, body, options, and the task instance that waits."""
-        page = self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/hitlDetails", params={"limit": 100})
-        found: list[dict[str, Any]] = page["hitl_details"]
-        return found
-
-    def answer(self, question: Mapping[str, Any], option: str) -> None:
-        """Answer one of ``questions``. Raises ApiError when this user may not, or when it is answered already."""
-        task = question["task_instance"]
-        self.request(
-            "PATCH",
-            f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"
-            f"/{task['map_index']}/hitlDetails",
-            json={"chosen_options": [option], "params_input": {}},
-        )
-
-
-def configuration(home: Path, port: int, users: Mapping[str, str], passwords_file: Path) -> dict[str, dict[str, str]]:
-    """Sections of airflow.cfg. ``users`` maps a name to its role."""
     return {
         "core": {
             "dags_folder": str(world.REPOSITORY / "dags"),
@@ -188,18 +69,40 @@ def configuration(home: Path, port: int, users: Mapping[str, str], passwords_fil
             "simple_auth_manager_users": ",".join(f"{name}:{role}" for name, role in users.items()),
             "simple_auth_manager_passwords_file": str(passwords_file),
             "execution_api_server_url": f"http://{HOST}:{port}/execution/",
+            "dagbag_import_timeout": limit(30),
         },
-        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}"},
-        "api": {"base_url": f"http://{HOST}:{port}", "secret_key": secrets.token_urlsafe(32)},
+        # Four components and every task write one file: who waits for the lock longer than this fails.
+        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout={limit(30)}"},
+        "api": {
+            "base_url": f"http://{HOST}:{port}",
+            "secret_key": secrets.token_urlsafe(32),
+            "worker_timeout": limit(120),
+        },
         "api_auth": {"jwt_secret": secrets.token_urlsafe(64)},
+        # A task's token is made when it is queued: it must outlive the queue.
+        "execution_api": {"jwt_expiration_time": limit(600)},
         "logging": {"base_log_folder": str(home / "task-logs"), "logging_level": "INFO"},
         "scheduler": {
             "scheduler_idle_sleep_time": "0.1",  # a chain of 20 tasks takes 6 s instead of 21 s
-            "task_instance_heartbeat_timeout": "30",  # a task that was killed is noticed within half a minute
+            "task_instance_heartbeat_timeout": limit(30),  # a task that was killed is noticed within half a minute
             "task_instance_heartbeat_timeout_detection_interval": "5",
+            "task_queued_timeout": limit(600),
+            "scheduler_health_check_threshold": limit(30),
         },
-        "workers": {"min_heartbeat_interval": "1"},
-        "dag_processor": {"parsing_processes": "1", "refresh_interval": "30"},
+        "workers": {
+            "min_heartbeat_interval": "1",
+            # With a heartbeat a second, three that fail would end a healthy task after three slow seconds.
+            "max_failed_heartbeats": "10",
+            "execution_api_timeout": limit(10),
+        },
+        "dag_processor": {
+            "parsing_processes": "1",
+            "refresh_interval": "30",
+            "dag_file_processor_timeout": limit(50),
+            "stale_dag_threshold": limit(50),
+            "health_check_threshold": limit(30),
+        },
+        "triggerer": {"triggerer_health_check_threshold": limit(30), "runner_health_check_threshold": limit(30)},
         "usage_data_collection": {"enabled": "False"},
     }
 
@@ -220,14 +123,15 @@ def _in_ini(sections: Mapping[str, Mapping[str, str]]) -> str:
 
 
 class Airflow:
-    """One Airflow in ``folder/airflow``, with the estate's approvers as users."""
+    """One Airflow in ``folder/airflow``, with the estate's approvers as users; ``stretch`` multiplies its time-outs."""
 
-    def __init__(self, folder: Path, approvers: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, approvers: tuple[str, ...] = (), stretch: float = 1.0) -> None:
         self.home = folder / "airflow"
+        self.stretch = stretch
         # Role `user` may trigger and answer; only the admin may create connections.
         self.users = {ADMIN: "admin", **dict.fromkeys(approvers, "user"), SERVICE_USER: "viewer"}
         self.passwords = {name: secrets.token_urlsafe(12) for name in self.users}
-        self.processes = Processes(self.home)
+        self.processes = Processes(self.home, stretch=stretch)
         self.url = ""
         self.seconds: dict[str, float] = {}
         self._at_once: subprocess.Popen[bytes] | None = None
@@ -261,14 +165,14 @@ class Airflow:
         self.seconds["healthy"] = round(time.monotonic() - begun, 1)
 
     def run_at_once(self, dag_id: str, date: dt.date, conf: Mapping[str, Any] | None = None) -> subprocess.Popen[bytes]:
-        """Run ``dag_id`` for the day ``date`` without the scheduler and behind all else; the log is ``<dag_id>.log``.
+        """Run ``dag_id`` for the day ``date`` without the scheduler and behind the lab; the log is ``<dag_id>.log``.
 
         Unpausing a DAG that catches up would start a run for each day since its start date.
         """
         given = ["--conf", json.dumps(dict(conf))] if conf else []
         with (self.processes.logs / f"{dag_id}.log").open("ab") as output:
             self._at_once = subprocess.Popen(
-                ["nice", "-n", "10", *self._command("dags", "test", dag_id, date.isoformat(), *given)],
+                ["nice", "-n", BESIDE_NICENESS, *self._command("dags", "test", dag_id, date.isoformat(), *given)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -287,12 +191,26 @@ class Airflow:
 
     def client(self, user: str = ADMIN) -> Client:
         """A client of the REST API, logged in as ``user``."""
-        return Client(self.url, user, self.passwords[user])
+        return Client(
+            self.url,
+            user,
+            self.passwords[user],
+            timeout=TIMEOUT_SECONDS * self.stretch,
+            patience=PATIENCE_SECONDS * self.stretch,
+        )
+
+    def task_log(self, dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int) -> Path:
+        """Where the log of one try lies."""
+        mapped = f"map_index={map_index}" if map_index >= 0 else ""
+        folder = self.home / "task-logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}" / mapped
+        return folder / f"attempt={try_number}.log"
 
     def _write_files(self, port: int) -> None:
         passwords = self.home / "passwords.json"
         _write_private(passwords, json.dumps(self.passwords))
-        _write_private(self.home / "airflow.cfg", _in_ini(configuration(self.home, port, self.users, passwords)))
+        _write_private(
+            self.home / "airflow.cfg", _in_ini(configuration(self.home, port, self.users, passwords, self.stretch))
+        )
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -327,7 +245,7 @@ class Airflow:
         if self._unwanted.is_set():
             raise AirflowError("the start was given up")
         try:
-            answer = requests.get(f"{self.url}/api/v2/monitor/health", timeout=5)
+            answer = requests.get(f"{self.url}/api/v2/monitor/health", timeout=5 * self.stretch)
         except requests.RequestException:
             return False
         if not answer.ok:
@@ -471,7 +389,7 @@ def load_settings(client: Client, settings: Mapping[str, Any]) -> None:
     """Create or update the connections, pools and variables of ``settings`` through the REST API."""
     for entry in settings.get("connections") or []:
         body = connection_body(entry)
-        _post_or_patch(client, "/connections", body, body["connection_id"])
+        client.put("/connections", body, body["connection_id"])
     for entry in settings.get("pools") or []:
         body = {
             "name": entry["pool_name"],
@@ -479,10 +397,10 @@ def load_settings(client: Client, settings: Mapping[str, Any]) -> None:
             "description": entry.get("pool_description"),
             "include_deferred": False,
         }
-        _post_or_patch(client, "/pools", body, entry["pool_name"])
+        client.put("/pools", body, entry["pool_name"])
     for entry in settings.get("variables") or []:
         body = {"key": entry["variable_name"], "value": entry["variable_value"]}
-        _post_or_patch(client, "/variables", body, entry["variable_name"])
+        client.put("/variables", body, entry["variable_name"])
 
 
 def connection_body(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -501,15 +419,6 @@ def connection_body(entry: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(body.get("extra"), dict):
         body["extra"] = json.dumps(body["extra"])
     return body
-
-
-def _post_or_patch(client: Client, path: str, body: Mapping[str, Any], name: str) -> None:
-    try:
-        client.request("POST", path, json=dict(body))
-    except ApiError as error:
-        if error.status != requests.codes.conflict:
-            raise
-        client.request("PATCH", f"{path}/{name}", json=dict(body))
 
 
 def connect(airflow: Airflow, state: Mapping[str, Any], folder: Path) -> None:
@@ -537,10 +446,10 @@ def costs_folder(folder: Path) -> Path:
 
 
 def start_beside(
-    folder: Path, approvers: tuple[str, ...], boot: Callable[[], world.World]
+    folder: Path, approvers: tuple[str, ...], boot: Callable[[], world.World], stretch: float = 1.0
 ) -> tuple[Airflow, world.World]:
     """Start Airflow while ``boot`` boots the lab; on a failure of either both are taken down."""
-    airflow = Airflow(folder, approvers)
+    airflow = Airflow(folder, approvers, stretch)
     with ThreadPoolExecutor(max_workers=1) as pool:
         starting = pool.submit(airflow.start)
         try:
@@ -561,7 +470,9 @@ def start_beside(
 
 def _serve(folder: Path) -> None:
     state = world.load_world(folder)
-    airflow = Airflow(folder, load_estate().governance.approvers)
+    measured = speed.measure()
+    print(measured, flush=True)
+    airflow = Airflow(folder, load_estate().governance.approvers, measured.stretch)
     airflow.start()
     try:
         connect(airflow, state, folder)

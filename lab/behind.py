@@ -164,14 +164,14 @@ class KubernetesCluster:
         from urllib3.exceptions import HTTPError
 
         try:
-            answer = function(*arguments, _preload_content=False, _request_timeout=(3, 10), **named)
+            # The body is read in here too: it is the part that a slow machine or a dying server cuts off.
+            return json.loads(function(*arguments, _preload_content=False, _request_timeout=(3, 10), **named).data)
         except ApiException as error:
             if error.status == 404:
                 return {}
             raise UnavailableError(f"the API server answered {error.status} {error.reason}") from error
-        except (HTTPError, OSError) as error:
+        except (HTTPError, OSError, ValueError) as error:
             raise UnavailableError(f"the API server can't be reached ({type(error).__name__})") from error
-        return json.loads(answer.data)
 
     def deployed(self, namespace: str, deployment: str) -> tuple[str, ...] | None:
         """The arguments of the Deployment's container; None while it has no ready pod."""

@@ -12,11 +12,13 @@ from pathlib import Path
 from lab import pki
 from lab.processes import Processes
 from lab.programs import find, shared_folder
+from lab.telemetry import ANSWER_SECONDS
 
 MANIFESTS = Path(__file__).parent / "manifests"
 PORTS_NEEDED = 4  # etcd client, etcd peer, API server, KWOK
 SERVICE_RANGE = "10.0.0.0/24"
 READY_SECONDS = 60
+NODE_GRACE_SECONDS = 50  # without a sign of life from a node, Kubernetes' default
 AUTOSCALER_SYNC_SECONDS = 15.0  # how often an HPA looks at its metrics, Kubernetes' default
 FRONT_PROXY = "front-proxy-client"  # as whom the API server calls the API servers behind it
 
@@ -118,7 +120,7 @@ class Booting:
 
         def ready() -> bool:
             try:
-                with urllib.request.urlopen(f"{self.server}/readyz", timeout=2, context=context) as answer:
+                with urllib.request.urlopen(f"{self.server}/readyz", timeout=ANSWER_SECONDS, context=context) as answer:
                     return bool(answer.status == 200)
             except (urllib.error.URLError, OSError):
                 return False
@@ -138,8 +140,9 @@ class Booting:
             + [f"--authorization-kubeconfig={manager}", "--use-service-account-credentials=true"]
             + [f"--service-account-private-key-file={self._folder}/pki/service-account.key"]
             + ["--leader-elect=false", "--bind-address=127.0.0.1", "--secure-port=0"]
-            # A node whose lease stops is given up after 40 s in production too; the pods' default toleration
-            # of 300 s stays as it is.
+            # A node whose lease stops is given up as late as in production, or later where one process that stands in
+            # for all kubelets is slow; the pods' default toleration of 300 s stays as it is.
+            + [f"--node-monitor-grace-period={NODE_GRACE_SECONDS * self._processes.stretch:.0f}s"]
             + ["--kube-api-qps=100", "--kube-api-burst=200"]
             + [f"--horizontal-pod-autoscaler-sync-period={round(autoscaler_sync_seconds * 1000)}ms"],
         )

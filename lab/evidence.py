@@ -6,21 +6,43 @@ latency and errors from Prometheus.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from include.clients import kubernetes as k8s
 from include.clients.prometheus import Prometheus
 from include.estate import Estate
 from include.prices import AwsBook
 from include.rollout.gates import p95_within
+from lab.again import LONGEST_PAUSE_SECONDS, PROBLEMS, again
+
+T = TypeVar("T")
 
 NODE_GROUP, POOL = "eks.amazonaws.com/nodegroup", "karpenter.sh/nodepool"
+# What comes and goes by itself: nobody's change, or a part of something that is compared itself.
+PASSING = {
+    *(
+        "pods",
+        "nodes",
+        "events",
+        "leases",
+        "endpoints",
+        "endpointslices",
+        "ipaddresses",
+        "csinodes",
+        "componentstatuses",
+    ),
+    *("replicasets", "controllerrevisions", "nodeclaims"),
+}
+AGGREGATED_DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 COST_NAMESPACES = ("opencost", "kubecost")
+PATIENCE_SECONDS, QUERY_SECONDS = 60.0, 10.0  # for an API server that is away, for an answer of Prometheus
 P95_SECONDS = 60  # time span of the P95: the state at the moment of reading
 
 
@@ -69,6 +91,12 @@ def node_of(raw: Mapping[str, Any]) -> Node:
     )
 
 
+def object_name(raw: Mapping[str, Any]) -> str:
+    """``namespace/name`` of an object, or its name alone."""
+    metadata = raw["metadata"]
+    return "/".join(part for part in (metadata.get("namespace", ""), metadata["name"]) if part)
+
+
 def shares(nodes: list[Node], pods_on: list[str], floor: int) -> tuple[float, float]:
     """Spot share of the pods (by the nodes they run on) and of the vCPU.
 
@@ -97,9 +125,18 @@ def usd_hour(nodes: list[Node], book: AwsBook, region: str) -> float | None:
     return float(round(total, 4))
 
 
+class EvidenceError(RuntimeError):
+    """A region can't be read; the message says why. What is not known is not back."""
+
+    def __init__(self, region: str, seconds: float, why: BaseException) -> None:
+        reason = f"{type(why).__name__}: {why}"
+        super().__init__(f"{region} could not be read for {seconds:.0f} s ({reason}): see the log of its API server")
+        self.region = region
+
+
 @dataclass
 class Reader:
-    """Reads one region of the running lab."""
+    """Reads one region of the running lab, for up to ``patience`` seconds where nobody answers."""
 
     estate: Estate
     region: str
@@ -107,9 +144,27 @@ class Reader:
     prometheus: Prometheus
     book: AwsBook
     eks: Any
+    served: Callable[[], list[k8s.Kind]]
+    patience: float = PATIENCE_SECONDS
+    longest_pause: float = LONGEST_PAUSE_SECONDS
 
     def figures(self, since_seconds: float) -> Figures:
-        """The region now; errors are counted over the last ``since_seconds``."""
+        """The region now; errors are counted over the last ``since_seconds``. Raises EvidenceError."""
+        return self._patiently(partial(self._figures, since_seconds))
+
+    def specs(self) -> dict[str, Any]:
+        """What a rollback must bring back: pools, node counts by type and capacity type, templates, budgets, rules, and
+        which objects there are at all. Raises EvidenceError.
+        """
+        return self._patiently(self._all_specs)
+
+    def _patiently(self, read: Callable[[], T]) -> T:
+        try:
+            return again(self.patience, self.longest_pause)(read)
+        except PROBLEMS as error:
+            raise EvidenceError(self.region, self.patience, error) from error
+
+    def _figures(self, since_seconds: float) -> Figures:
         nodes = [node_of(raw) for raw in self.cluster.list(k8s.NODE)]
         floor = self.estate.region(self.region).node_group.floor
         pods_on = self._running_pods()
@@ -136,7 +191,7 @@ class Reader:
     def _p95_ms(self) -> float | None:
         slowest: list[float] = []
         for histogram in (self.estate.metrics.http_duration, self.estate.metrics.grpc_duration):
-            buckets = self.prometheus.bucket_increases(histogram, f'region="{self.region}"', P95_SECONDS)
+            buckets = self.prometheus.bucket_increases(histogram, self.estate.matchers(self.region), P95_SECONDS)
             if not buckets:
                 return None
             p95 = p95_within(buckets, self.estate.targets.p95_ms).p95_ms
@@ -150,7 +205,7 @@ class Reader:
 
         def increase(status: str) -> float | None:
             parts = [
-                f'sum(increase({name}{{region="{self.region}",{label}{status}}}[{window}s]))'
+                f"sum(increase({name}{{{self.estate.matchers(self.region)},{label}{status}}}[{window}s]))"
                 for name, label in self.estate.metrics.requests()
             ]
             values = [self.prometheus.value(part) for part in parts]
@@ -162,8 +217,7 @@ class Reader:
             return None  # no requests: there is no ratio, and it is not zero
         return round((increase('=~"5.."') or 0.0) / total, 6)
 
-    def specs(self) -> dict[str, Any]:
-        """What a rollback must bring back: pools, node counts by type and capacity type, templates, budgets, rules."""
+    def _all_specs(self) -> dict[str, Any]:
         namespace = self.estate.namespace
         nodes = [node_of(raw) for raw in self.cluster.list(k8s.NODE)]
         where = self.estate.region(self.region)
@@ -180,17 +234,27 @@ class Reader:
             "monitoring": {
                 item["metadata"]["name"]: item.get("data") for item in self.cluster.list(k8s.CONFIG_MAP, "monitoring")
             },
+            "objects": self._objects(),
+        }
+
+    def _objects(self) -> dict[str, dict[str, str]]:
+        """Every object of the cluster by resource and name, whoever made it: what a lever forgot shows here."""
+        return {
+            f"{kind.plural} {kind.api_version}": {object_name(item): "there" for item in self.cluster.list(kind)}
+            for kind in self.served()
         }
 
     def _specs(self, kind: k8s.Kind, namespace: str | None = None) -> dict[str, Any]:
         return {item["metadata"]["name"]: item["spec"] for item in self.cluster.list(kind, namespace)}
 
 
-def readers(estate: Estate, state: Mapping[str, Any], book: AwsBook, client: Callable[..., Any]) -> dict[str, Reader]:
-    """A reader for each region of the lab; ``client`` makes boto3 clients (``boto3.client``)."""
+def readers(
+    estate: Estate, state: Mapping[str, Any], book: AwsBook, client: Callable[..., Any], stretch: float = 1.0
+) -> dict[str, Reader]:
+    """A reader for each region of the lab; ``client`` makes boto3 clients, ``stretch`` multiplies the time-outs."""
     from lab.workloads import api_client
 
-    prometheus = Prometheus(state["prometheus"])
+    prometheus = Prometheus(state["prometheus"], timeout=QUERY_SECONDS * stretch)
     found = {}
     for region, entry in state["regions"].items():
         eks = client(
@@ -200,6 +264,42 @@ def readers(estate: Estate, state: Mapping[str, Any], book: AwsBook, client: Cal
             aws_access_key_id="lab",
             aws_secret_access_key="lab",
         )
-        cluster = k8s.Cluster(api_client(Path(entry["kubeconfig"])), region)
-        found[region] = Reader(estate, region, cluster, prometheus, book, eks)
+        api = api_client(Path(entry["kubeconfig"]))
+        cluster = k8s.Cluster(api, region, patience=PATIENCE_SECONDS * stretch)
+        served = partial(served_kinds, api)
+        patience = PATIENCE_SECONDS * stretch
+        found[region] = Reader(estate, region, cluster, prometheus, book, eks, served, patience)
+    return found
+
+
+def served_kinds(api: Any) -> list[k8s.Kind]:
+    """The resources that last of the cluster behind ``api``, a Kubernetes ``ApiClient``, in their preferred version."""
+    found = []
+    for root in ("/api", "/apis"):
+        answer = api.call_api(
+            root,
+            "GET",
+            header_params={"Accept": AGGREGATED_DISCOVERY},
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _request_timeout=k8s.TIMEOUT,
+        )
+        found += lasting_kinds(json.loads(answer.data))
+    return found
+
+
+def lasting_kinds(discovery: Mapping[str, Any]) -> list[k8s.Kind]:
+    """The listable resources of an aggregated discovery document, without metrics and what comes and goes by itself."""
+    found = []
+    for group in discovery["items"]:
+        name = group["metadata"].get("name", "")
+        if name.endswith("metrics.k8s.io") or not group["versions"]:
+            continue
+        preferred = group["versions"][0]
+        version = f"{name}/{preferred['version']}" if name else preferred["version"]
+        found += [
+            k8s.Kind(version, one["responseKind"]["kind"], one["resource"], one["scope"] == "Namespaced")
+            for one in preferred["resources"]
+            if "list" in one["verbs"] and one["resource"] not in PASSING
+        ]
     return found

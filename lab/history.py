@@ -42,11 +42,13 @@ def backfill(
     days: int = DAYS,
     start: str | float = "peak",
     trace: Path | None = None,
+    stretch: float = 1.0,
 ) -> float:
     """Write ``days`` of history that ends at ``now`` (clock, Unix seconds) into ``data_dir``; returns the seconds.
 
     ``start`` and ``trace`` are the plant's options of these names; give both the same, so that demand runs on without
-    a jump. ``data_dir`` must not be in use by a running Prometheus. Raises HistoryError.
+    a jump; ``stretch`` multiplies the time that promtool may take. ``data_dir`` must not be in use by a running
+    Prometheus. Raises HistoryError.
     """
     begun = time.monotonic()
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -59,7 +61,7 @@ def backfill(
                 file.writelines(samples(estate, demand, region, minutes(now, days), shift))
             file.writelines(devices.history(estate, minutes(now, days), shift))
             file.write("# EOF\n")
-        _create_blocks(promtool, text, data_dir)
+        _create_blocks(promtool, text, data_dir, TIMEOUT_SECONDS * stretch)
     return time.monotonic() - begun
 
 
@@ -73,16 +75,17 @@ def samples(estate: Estate, demand: Demand, region: str, times: range, shift: fl
     """OpenMetrics lines of one region; ``shift`` is plant time less clock time, in seconds."""
     workloads = {name: w for name, w in estate.workloads.items() if name in PROTOCOLS}
     total = sum(workload.replicas for workload in workloads.values())
+    labels = f'region="{region}",namespace="{estate.namespace}",job="akidb",instance="akidb"'
     offered = [demand.qps(region, moment - 30 + shift) for moment in times]
     for name, workload in workloads.items():
         share = workload.replicas / total
         rates = [load_of(qps * share, workload.replicas, estate.traffic.replica_qps).accepted_qps for qps in offered]
-        yield from _counter(PROTOCOLS[name], region, times, rates)
-        yield from _histogram(PROTOCOLS[name], region, times, rates, workload.replicas, estate.traffic.replica_qps)
+        yield from _counter(PROTOCOLS[name], labels, times, rates)
+        yield from _histogram(PROTOCOLS[name], labels, times, rates, workload.replicas, estate.traffic.replica_qps)
 
 
-def _counter(protocol: str, region: str, times: range, rates: Sequence[float]) -> Iterator[str]:
-    series = f'akidb_{protocol}_requests_total{{region="{region}",status="{OK}",job="akidb",instance="akidb"}}'
+def _counter(protocol: str, labels: str, times: range, rates: Sequence[float]) -> Iterator[str]:
+    series = f'akidb_{protocol}_requests_total{{{labels},status="{OK}"}}'
     count = 0.0
     for moment, rate in zip(times, rates, strict=True):
         count += rate * 60
@@ -90,7 +93,7 @@ def _counter(protocol: str, region: str, times: range, rates: Sequence[float]) -
 
 
 def _histogram(
-    protocol: str, region: str, times: range, rates: Sequence[float], replicas: int, replica_qps: float
+    protocol: str, labels: str, times: range, rates: Sequence[float], replicas: int, replica_qps: float
 ) -> Iterator[str]:
     """Cumulated buckets, sum and count, series by series."""
     step = MINUTES_PER_HISTOGRAM
@@ -98,7 +101,7 @@ def _histogram(
     steps = [sum(rates[n * step : (n + 1) * step]) / step for n in range(len(sampled))]
     loads = [load_of(rate, replicas, replica_qps) for rate in steps]
     counts = [load.accepted_qps * step * 60 for load in loads]
-    name, labels = f"akidb_{protocol}_request_duration_seconds", f'region="{region}",job="akidb",instance="akidb"'
+    name = f"akidb_{protocol}_request_duration_seconds"
     columns = {
         f'{name}_bucket{{{labels},le="{edge}"}}': [
             count * load.share_within(edge) for count, load in zip(counts, loads, strict=True)
@@ -115,14 +118,14 @@ def _histogram(
             yield f"{series} {value:.3f} {moment}\n"
 
 
-def _create_blocks(promtool: Path, text: Path, data_dir: Path) -> None:
+def _create_blocks(promtool: Path, text: Path, data_dir: Path, timeout: float) -> None:
     command = [promtool, "tsdb", "create-blocks-from", "openmetrics", f"--max-block-duration={MAX_BLOCK_DURATION}"]
     try:
         result = subprocess.run(
             [*map(str, command), "--quiet", str(text), str(data_dir)],
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_SECONDS,
+            timeout=timeout,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:

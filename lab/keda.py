@@ -19,7 +19,7 @@ import yaml
 from kubernetes import client
 from kubernetes.dynamic import DynamicClient
 
-from lab import pki, workloads
+from lab import pki, telemetry, workloads
 from lab.control_plane import ControlPlane
 from lab.processes import Processes
 from lab.programs import find, shared_folder
@@ -29,6 +29,7 @@ USER = "system:serviceaccount:keda:keda-operator"
 SERVICE = "keda-metrics-apiserver"
 API_SERVICE = "v1beta1.external.metrics.k8s.io"
 READY_SECONDS = 60
+HTTP_MILLISECONDS = 3000  # KEDA's default
 # The same for both: all namespaces, and where secrets and definitions for all of them would be.
 ENVIRONMENT = {
     "POD_NAMESPACE": NAMESPACE,
@@ -58,10 +59,15 @@ def start(processes: Processes, plane: ControlPlane, ports: Ports) -> None:
     files = plane.folder / "keda"
     authority = write_certificates(files, plane.region)
     for name, arguments in commands(plane.kubeconfig(USER), files, ports).items():
-        processes.start(f"{plane.region}-{name}", [find(name), *arguments], env=ENVIRONMENT)
+        processes.start(f"{plane.region}-{name}", [find(name), *arguments], env=environment(processes.stretch))
     processes.wait_until(lambda: _ready(ports, files), f"KEDA of {plane.region} being ready", READY_SECONDS)
     # Only now: the API server asks an adapter that does not answer less and less often.
     workloads.apply_all(dynamic, registration(authority, ports.adapter))
+
+
+def environment(stretch: float) -> dict[str, str]:
+    """The environment of both programs; ``stretch`` multiplies how long KEDA waits for an answer of Prometheus."""
+    return {**ENVIRONMENT, "KEDA_HTTP_DEFAULT_TIMEOUT": str(round(HTTP_MILLISECONDS * stretch))}
 
 
 def available(plane: ControlPlane) -> bool:
@@ -134,7 +140,7 @@ def _ready(ports: Ports, files: Path) -> bool:
 
 def _answers(url: str, context: ssl.SSLContext | None = None) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2, context=context) as answer:
+        with urllib.request.urlopen(url, timeout=telemetry.ANSWER_SECONDS, context=context) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

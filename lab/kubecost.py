@@ -19,6 +19,7 @@ from typing import Any
 
 NAME = "akidb-lab: not Kubecost, OpenCost's figures in its shape"
 TIMEOUT_SECONDS = 60
+HEALTH_SECONDS = 4  # within a scrape of 5 s: a busy OpenCost is not a dead one
 # Kubecost's parameter: OpenCost's.
 PARAMETERS = {
     "window": "window",
@@ -104,7 +105,7 @@ def server(port: int, opencost: str, region: str) -> ThreadingHTTPServer:
 
 def _metrics(opencost: str) -> str:
     try:
-        with urllib.request.urlopen(f"{opencost}/healthz", timeout=2) as response:
+        with urllib.request.urlopen(f"{opencost}/healthz", timeout=HEALTH_SECONDS) as response:
             up = int(response.status < 400)
     except OSError:
         up = 0

@@ -256,7 +256,7 @@ class Plant:
             lines.append("# TYPE akidb_memory_usage_bytes gauge")
             for name, region in self._regions.items():
                 if region.is_open:
-                    lines.append(f'akidb_memory_usage_bytes{{region="{name}"}} {region.memory_bytes:.0f}')
+                    lines.append(f"akidb_memory_usage_bytes{{{self._labels(name)}}} {region.memory_bytes:.0f}")
             if self._plant_time is not None:
                 lines += devices.series(self._estate, self._plant_time)
         return "\n".join(lines) + "\n"
@@ -274,6 +274,9 @@ class Plant:
                     memory.append(f"container_memory_working_set_bytes{{{labels}}} {usage.memory_bytes:.0f}")
         return "\n".join([*cpu, *memory]) + "\n"
 
+    def _labels(self, region: str) -> str:
+        return f'region="{region}",namespace="{self._estate.namespace}"'
+
     def _series(self, protocol: str) -> Iterator[str]:
         services = [
             (name, service)
@@ -284,15 +287,15 @@ class Plant:
         yield f"# TYPE akidb_{protocol}_requests_total counter"
         for name, service in services:
             for status, count in service.requests.items():
-                yield f'akidb_{protocol}_requests_total{{region="{name}",status="{status}"}} {count:.6f}'
+                yield f'akidb_{protocol}_requests_total{{{self._labels(name)},status="{status}"}} {count:.6f}'
         duration = f"akidb_{protocol}_request_duration_seconds"
         yield f"# TYPE {duration} histogram"
         for name, service in services:
             for edge, count in zip(service.edges, service.buckets, strict=True):
-                yield f'{duration}_bucket{{region="{name}",le="{edge:g}"}} {count:.6f}'
-            yield f'{duration}_bucket{{region="{name}",le="+Inf"}} {service.duration_count:.6f}'
-            yield f'{duration}_sum{{region="{name}"}} {service.duration_sum:.6f}'
-            yield f'{duration}_count{{region="{name}"}} {service.duration_count:.6f}'
+                yield f'{duration}_bucket{{{self._labels(name)},le="{edge:g}"}} {count:.6f}'
+            yield f'{duration}_bucket{{{self._labels(name)},le="+Inf"}} {service.duration_count:.6f}'
+            yield f"{duration}_sum{{{self._labels(name)}}} {service.duration_sum:.6f}"
+            yield f"{duration}_count{{{self._labels(name)}}} {service.duration_count:.6f}"
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether every region is open, and the state of each region."""

@@ -92,10 +92,14 @@ def hold_port(port: int) -> socket.socket | None:
 
 
 class Processes:
-    """The processes of one lab folder; logs go to ``logs`` (default: ``logs`` in the folder)."""
+    """The processes of one lab folder; logs go to ``logs`` (default: ``logs`` in the folder).
 
-    def __init__(self, folder: Path, logs: Path | None = None) -> None:
+    ``stretch`` (``lab/speed.py``) multiplies the limits of ``wait_until``.
+    """
+
+    def __init__(self, folder: Path, logs: Path | None = None, stretch: float = 1.0) -> None:
         self.folder = folder
+        self.stretch = stretch
         self.logs = logs or folder / "logs"
         self._register = folder / "processes.json"
         self._lock = threading.Lock()
@@ -153,8 +157,13 @@ class Processes:
                 raise Crashed(f"{entry.name} has ended; the last lines of its log:\n{tail(Path(entry.log))}")
 
     def wait_until(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
-        """Wait until ``condition`` holds, while all processes live. Raises Crashed or TimeoutError naming ``what``."""
+        """Wait until ``condition`` holds, while all processes live. Raises Crashed or TimeoutError naming ``what``.
+
+        ``seconds`` is the limit on the reference machine. Only the pauses count: what the condition itself takes, and
+        a machine that stands still, use nothing of it up.
+        """
         pause = threading.Event()
+        seconds *= self.stretch
         waited = 0.0
         while not condition():
             self.check()
@@ -261,9 +270,9 @@ def _end(victims: Sequence[psutil.Process], grace_seconds: float) -> None:
 
 def _reap(process: psutil.Process, child: subprocess.Popen[bytes] | None) -> None:
     if child is not None:
-        child.wait(timeout=10)
+        child.wait(timeout=60)  # of a killed process: at once, unless the machine stands still
     else:
-        psutil.wait_procs([process], timeout=10)
+        psutil.wait_procs([process], timeout=60)
 
 
 def tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:

@@ -21,6 +21,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.speed import LONGEST_STRETCH
+
+VERSION_SECONDS = round(30 * LONGEST_STRETCH)  # for a program to say which version it is
 GO_MODULES = Path(__file__).parent / "go"
 TOOLCHAIN = "go1.26.10"  # one toolchain for all groups, so that they share compiled packages
 KUBERNETES = "1.36.3"
@@ -143,7 +146,11 @@ def _given(program: Program) -> Path | None:
             continue
         if program.version_args:
             answer = subprocess.run(
-                [str(candidate), *program.version_args], capture_output=True, text=True, timeout=30, check=False
+                [str(candidate), *program.version_args],
+                capture_output=True,
+                text=True,
+                timeout=VERSION_SECONDS,
+                check=False,
             )
             wanted = program.version.replace("0.316.0", "3.16.0") if program.group == "prometheus" else program.version
             if wanted in answer.stdout + answer.stderr:

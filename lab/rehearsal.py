@@ -2,10 +2,12 @@
 
 Boots the lab and a real Airflow, triggers each day's rollout through the public REST API, answers its approval like a
 person, prints a line for each record of the ledger, then the day's table, and writes ``.lab/report.json``. The next
-day begins when the one before is promoted. Exits 0 only when the verdict of every day is "promoted"; dollars that miss
-their target don't change that. Everything is taken down at the end, also on Ctrl-C.
+day begins when the one before is promoted. At the end everything is undone through the ``rollback`` DAG, and the lab
+proves by its own evidence that nothing remains. Exits 0 only when the verdict of every day is "promoted" and nothing
+remained; dollars that miss their target don't change that. Everything is taken down at the end, also on Ctrl-C.
 
-Environment: REGIONS and DAYS (comma-separated), FAULT (gate | ice; day 1 alone), KEEP (0 | 1), TRACE (CSV), LAB_DIR.
+Environment: REGIONS and DAYS (comma-separated), FAULT (gate | ice; day 1 alone), UNDO (0 | 1; 1 without a FAULT),
+KEEP (0 | 1), TRACE (CSV), LAB_DIR.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ import datetime as dt
 import json
 import os
 import platform
+import secrets
 import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,44 +33,34 @@ import yaml
 from include.clients.storage import Folder
 from include.estate import ESTATE_FILE, Estate, EstateError, load_estate
 from include.forecast.registry import Registry
+from include.levers import LEVERS
 from include.prices import AwsBook, load_aws_book
-from include.rollout.ledger import WHOLE_RUN, Chain, FolderStore, Ledger, Record, Step, last
-from include.rollout.lever import differences
+from include.rollout.ledger import WHOLE_RUN, FolderStore, Ledger, OpenRun
 from lab import airflow as airflows
 from lab import report as texts
+from lab import speed as speeds
+from lab import undo
 from lab import world as worlds
-from lab.cloud.notices import ALL_SPOT_DRY, set_dry_pools
-from lab.evidence import Figures, Reader, readers
+from lab.airflow_api import AirflowError, Client
+from lab.evidence import EvidenceError, Figures, Reader, readers
+from lab.faults import Faults
 from lab.history import DAYS as HISTORY_DAYS
-from lab.processes import Crashed, tail
+from lab.processes import Crashed, Processes, tail
 from lab.programs import BuildError
+from lab.run import RehearsalError, Run, verdict_of
+from lab.speed import Speed
 
 PROMOTED = "promoted"
-SECOND_STEP = "step_2"
-GATE_FAULT = {"extra_latency_ms": 80}  # far beyond the 30 ms that the P95 gate allows
 COST_REPORT = "cost_report"
 # What has to be there before a day: recurring DAGs, in their order, which run beside the days before it.
 BEFORE: dict[int, tuple[str, ...]] = {2: ("traffic_export", "forecast_retrain"), 5: (COST_REPORT,)}
-RUN_SECONDS = 45 * 60  # a run that takes longer hangs
 PARSE_SECONDS = 90
 BESIDE_SECONDS = 900
 RESTORE_SECONDS = 90  # nodes that a rollback has emptied may still be leaving
-POLL_SECONDS = 1.0
-# Airflow 3.3 fails a task that is answered before the scheduler has heard of its process's end. People are slower.
-HANDED_OVER = (
-    "Received executor event with state success for task instance "
-    "TaskInstanceKey(dag_id='{}', task_id='{}', run_id='{}'"
-)
-LONGEST_HAND_OVER_SECONDS = 15.0
-LOG_TAIL = 5  # lines of a failed task's log
-LOG_NOISE = ("::", "Worker startup", "Task failed with exception")
+# Settings of a run that are limits of a wait: a slower machine gets longer ones.
+WAITS = ("gate_wait_seconds", "converge_timeout_seconds")
+UNDONE = ("rolled back", "nothing to undo")  # green verdicts of the rollback DAG
 FOLDERS = (airflows.ledger_folder, airflows.costs_folder, worlds.traffic_folder, worlds.models_folder)
-RESULTS = worlds.REPOSITORY / "benchmarks" / "results"
-FINAL = {"success", "failed"}
-
-
-class RehearsalError(RuntimeError):
-    """The rehearsal can't go on; the message says what happened and what to do."""
 
 
 @dataclass(frozen=True)
@@ -128,18 +121,21 @@ class Settings:
     regions: tuple[str, ...] = ()
     days: tuple[int, ...] = tuple(WEEK)
     fault: str = ""
+    undo: bool = True
     keep: bool = False
     trace: Path | None = None
 
 
 def settings_from(environment: Mapping[str, str], on_terminal: bool) -> Settings:
-    """Read and check REGIONS, DAYS, FAULT, KEEP, TRACE and LAB_DIR. Raises RehearsalError naming the wrong one."""
+    """Read and check REGIONS, DAYS, FAULT, UNDO, KEEP, TRACE and LAB_DIR. Raises RehearsalError for a wrong one."""
     estate = load_estate()
     names = tuple(environment.get("REGIONS", "").replace(",", " ").split())
     chosen = tuple(worlds.chosen_regions(estate, names))
-    fault, keep, trace = (environment.get(name, "") for name in ("FAULT", "KEEP", "TRACE"))
+    fault, undo, keep, trace = (environment.get(name, "") for name in ("FAULT", "UNDO", "KEEP", "TRACE"))
     if fault not in {"", "gate", "ice"}:
         raise RehearsalError(f"FAULT={fault} is not known: use gate or ice, or leave it out")
+    if undo not in {"", "0", "1"}:
+        raise RehearsalError(f"UNDO={undo} is not known: 1 undoes everything at the end, 0 leaves the changes standing")
     if keep not in {"", "0", "1"}:
         raise RehearsalError(f"KEEP={keep} is not known: 1 keeps the UI up until Ctrl-C, 0 does not")
     if len(chosen) > 1 and estate.canary_region not in chosen:
@@ -153,6 +149,7 @@ def settings_from(environment: Mapping[str, str], on_terminal: bool) -> Settings
         regions=chosen,
         days=_days(environment.get("DAYS", ""), fault),
         fault=fault,
+        undo=undo == "1" or (undo == "" and not fault),
         keep=keep == "1" or (keep == "" and on_terminal),
         trace=Path(trace).resolve() if trace else None,
     )
@@ -188,9 +185,24 @@ def open_window(estate: Estate, folder: Path, now: dt.datetime) -> Path | None:
     return copy
 
 
-def run_conf(day: Day, regions: Sequence[str], prometheus: str) -> dict[str, Any]:
-    """What the run of ``day`` is triggered with; in the lab KEDA reaches Prometheus at its URL, ``prometheus``."""
-    found = {"regions": list(regions), "dry_run": False, "reason": "rehearsal", **day.conf}
+def results_file(settings: Settings) -> Path:
+    """Where the measurements go: a file for each number of regions and fault, so that none replaces another's."""
+    fault = f"_{settings.fault}" if settings.fault else ""
+    return worlds.results_folder(settings.folder) / f"rehearsal_{len(settings.regions)}_regions{fault}.json"
+
+
+def run_id_of(now: dt.datetime) -> str:
+    """A run id of this rehearsal alone: chosen here, so that a trigger whose answer was lost can be sent again."""
+    return f"rehearsal_{now:%Y%m%dT%H%M%S}_{secrets.token_hex(3)}"
+
+
+def run_conf(day: Day, regions: Sequence[str], prometheus: str, stretch: float = 1.0) -> dict[str, Any]:
+    """What the run of ``day`` is triggered with; in the lab KEDA reaches Prometheus at its URL, ``prometheus``.
+
+    ``stretch`` multiplies the limits of waits, and neither soaks nor what gates compare with.
+    """
+    own = {name: round(value * stretch) if name in WAITS else value for name, value in day.conf.items()}
+    found = {"regions": list(regions), "dry_run": False, "reason": "rehearsal", **own}
     return found | ({"prometheus_endpoint": prometheus} if day.lever == "predictive_scaling" else {})
 
 
@@ -215,167 +227,7 @@ def without_champion(folder: Path, regions: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def handed_over(scheduler_log: str, dag_id: str, task_id: str, run_id: str) -> bool:
-    """Whether the scheduler has heard that the process of a task that waits for an answer has ended."""
-    return HANDED_OVER.format(dag_id, task_id, run_id) in scheduler_log
-
-
-@dataclass
-class Run:
-    """The triggered run of a day, followed to its end: answers, faults and one line for each new record."""
-
-    day: Day
-    airflow: airflows.Airflow
-    client: airflows.Client
-    approver: airflows.Client
-    ledger: Ledger
-    regions: Sequence[str]
-    run_id: str
-    begun: float
-    check_alive: Callable[[], None]
-    faults: Faults
-    said: dict[str, int] = field(default_factory=dict)
-    failed_tasks: set[tuple[str, int, int]] = field(default_factory=set)
-    asked_since: float | None = None
-    answered: bool = False
-
-    def records(self, region: str) -> list[Record]:
-        """The run's records of one region so far."""
-        return self.ledger.records(Chain(self.day.lever, region, self.day.dag, self.run_id))
-
-    def value(self, task_id: str, key: str = "return_value") -> Any:
-        """What a task of the run has returned; None when it has not."""
-        try:
-            return self.client.xcom(self.day.dag, self.run_id, task_id, key=key)
-        except airflows.ApiError as error:
-            if error.status == airflows.NOT_FOUND:
-                return None
-            raise
-
-    def follow(self) -> str:
-        """Until the run has ended; returns Airflow's state of it. Raises RehearsalError when it takes too long."""
-        pause = threading.Event()
-        started = time.monotonic()
-        while True:
-            self.check_alive()
-            state = self.client.run_state(self.day.dag, self.run_id)
-            self._say_new()
-            self._answer()
-            self._say_failed_tasks()
-            if state in FINAL:
-                return state
-            if time.monotonic() - started > RUN_SECONDS:
-                raise RehearsalError(
-                    f"{self.day.dag} has not ended within {RUN_SECONDS // 60} minutes; see {self.airflow.url}"
-                )
-            pause.wait(POLL_SECONDS)
-
-    def _say_new(self) -> None:
-        chains = {region: self.records(region) for region in [WHOLE_RUN, *self.regions]}
-        self.faults.react(chains)
-        fresh = []
-        for region, records in chains.items():
-            fresh += [(r, texts.seconds_of(r, records[: r.sequence - 1])) for r in records[self.said.get(region, 0) :]]
-            self.said[region] = len(records)
-        for record, seconds in sorted(fresh, key=lambda pair: pair[0].time):
-            if line := texts.line_of(record, time.monotonic() - self.begun, seconds):
-                print(line, flush=True)
-
-    def _answer(self) -> None:
-        if self.answered:
-            return
-        waiting = [q for q in self.client.questions(self.day.dag, self.run_id) if not q["response_received"]]
-        waiting = [q for q in waiting if q["task_instance"]["state"] in {"awaiting_input", "deferred"}]
-        if not waiting:
-            return
-        if self.asked_since is None:
-            self.asked_since = time.monotonic()
-            print(f"\n{waiting[0]['subject']}\n\n{waiting[0].get('body') or ''}\n", flush=True)
-        if not self._handed_over(waiting[0]) and time.monotonic() - self.asked_since < LONGEST_HAND_OVER_SECONDS:
-            return
-        self.approver.answer(waiting[0], "Approve")
-        self.answered = True
-        print(f"[{time.monotonic() - self.begun:6.0f} s] {self.approver.user} approves\n", flush=True)
-
-    def _handed_over(self, question: Mapping[str, Any]) -> bool:
-        """Whether the scheduler knows that the asking task has ended its process; only its log tells."""
-        log = self.airflow.processes.logs / "scheduler.log"
-        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-        return handed_over(text, self.day.dag, str(question["task_instance"]["task_id"]), self.run_id)
-
-    def _say_failed_tasks(self) -> None:
-        for task in self.client.troubled_tasks(self.day.dag, self.run_id):
-            key = (str(task["task_id"]), int(task["map_index"]), int(task["try_number"]))
-            if key in self.failed_tasks:
-                continue
-            self.failed_tasks.add(key)
-            again = "; it is tried again" if task["state"] == "up_for_retry" else ""
-            print(f"[{time.monotonic() - self.begun:6.0f} s] task {key[0]} failed{again}", flush=True)
-            for line in self._log_tail(key):
-                print(f"             {line}", flush=True)
-
-    def _log_tail(self, key: tuple[str, int, int]) -> list[str]:
-        try:
-            lines = self.client.log(self.day.dag, self.run_id, *key)
-            return [line[:300] for line in lines if line.strip() and not line.startswith(LOG_NOISE)][-LOG_TAIL:]
-        except airflows.ApiError as error:
-            return [str(error)]
-
-
-@dataclass
-class Faults:
-    """The fault of the rehearsal, planted and lifted as the run goes on."""
-
-    kind: str
-    canary: str
-    regions: Sequence[str]
-    folder: Path
-    emulator_folder: Path
-    planted: str = ""
-    lifted: bool = False
-    dry: tuple[str, ...] = ()
-
-    def react(self, chains: Mapping[str, Sequence[Record]]) -> None:
-        """Look at the run's records and plant or lift what is due."""
-        if self.kind == "gate":
-            self._fail_a_gate(chains)
-        elif self.kind == "ice":
-            self._dry_out(chains)
-
-    def _fail_a_gate(self, chains: Mapping[str, Sequence[Record]]) -> None:
-        # The engine writes to a second region only after the canary has passed every gate.
-        touched = [r for r in self.regions if r != self.canary and last(chains[r], Step.TOUCH)]
-        if touched and not self.planted:
-            self.planted = touched[0]
-            self._plant({self.planted: GATE_FAULT})
-            print(
-                f"FAULT=gate: requests in {touched[0]} now take {GATE_FAULT['extra_latency_ms']} ms longer", flush=True
-            )
-        elif self.planted and not self.lifted and last(chains[self.planted], Step.UNDO):
-            self.lifted = True
-            self._plant({})
-            print(f"FAULT=gate: lifted, {self.planted} is being rolled back", flush=True)
-
-    def _plant(self, faults: Mapping[str, Any]) -> None:
-        partial = self.folder / "plant_faults.partial"
-        partial.write_text(json.dumps(faults), encoding="utf-8")
-        partial.replace(self.folder / "plant_faults.json")
-
-    def _dry_out(self, chains: Mapping[str, Sequence[Record]]) -> None:
-        dry = tuple(region for region in self.regions if in_or_before_second_step(chains[region]))
-        if dry != self.dry:
-            self.dry = dry
-            set_dry_pools(self.emulator_folder, [f"{region}/{pool}" for region in dry for pool in ALL_SPOT_DRY])
-            print(f"FAULT=ice: no spot capacity in {', '.join(dry) or 'no region: it is back everywhere'}", flush=True)
-
-
-def in_or_before_second_step(records: Sequence[Record]) -> bool:
-    """Whether a region stands between the passed gate of its first step and the gate of its second."""
-    gates = [str(record.figures.get("slot")) for record in records if record.step == Step.GATE]
-    return bool(gates) and SECOND_STEP not in gates
-
-
-def await_dags(airflow: airflows.Airflow, client: airflows.Client, dags: set[str]) -> None:
+def await_dags(airflow: airflows.Airflow, client: Client, dags: set[str]) -> None:
     """Wait until the DAGs are parsed. Raises RehearsalError with the import errors."""
 
     def parsed() -> bool:
@@ -390,10 +242,11 @@ def await_dags(airflow: airflows.Airflow, client: airflows.Client, dags: set[str
 
 @dataclass
 class Rehearsal:
-    """One rehearsal from boot to report."""
+    """One rehearsal from boot to report. ``speed`` is the slowest that was measured so far."""
 
     settings: Settings
     estate: Estate
+    speed: Speed
     begun: float = field(default_factory=time.monotonic)
     seconds: dict[str, float] = field(default_factory=dict)
     airflow: airflows.Airflow | None = None
@@ -403,19 +256,21 @@ class Rehearsal:
     drills: dict[str, texts.Drill] = field(default_factory=dict)
     days: dict[str, Any] = field(default_factory=dict)
     steps: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> int:
         """Everything; returns the exit status."""
         try:
-            verdict = self._rehearse()
+            good = self._rehearse()
             if self.settings.keep:
                 print("Ctrl-C ends it and takes everything down.", flush=True)
                 self._keep()
-            return 0 if verdict == PROMOTED else 1
+            return 0 if good else 1
         finally:
             self._take_down()
 
-    def _rehearse(self) -> str:
+    def _rehearse(self) -> bool:
+        """Whether every day was promoted, and nothing remained where everything was undone."""
         self._boot()
         assert self.world is not None
         assert self.airflow is not None
@@ -423,30 +278,33 @@ class Rehearsal:
 
         client = self._connect()
         self._prepare()
-        lab = readers(self.estate, self.world.state, load_aws_book(self.estate), boto3.client)
+        lab = readers(self.estate, self.world.state, load_aws_book(self.estate), boto3.client, self.speed.stretch)
         before = {region: reader.figures(60) for region, reader in lab.items()}
+        start = {region: reader.specs() for region, reader in lab.items()}
         verdict = ""
         for number in self.settings.days:
             verdict = self._one_day(client, number, lab, before)
             if verdict != PROMOTED:
                 break
+        good = verdict == PROMOTED
+        if self.settings.undo:
+            good = self._undo_everything(client, lab, start) and good
         print(f"UI {self.airflow.url}   login {airflows.ADMIN} / {self.airflow.passwords[airflows.ADMIN]}", flush=True)
-        return verdict
+        return good
 
-    def _one_day(
-        self, client: airflows.Client, number: int, lab: Mapping[str, Reader], before: Mapping[str, Figures]
-    ) -> str:
+    def _one_day(self, client: Client, number: int, lab: Mapping[str, Reader], before: Mapping[str, Figures]) -> str:
         """Roll out one day and report it; returns its verdict."""
         specs = {region: reader.specs() for region, reader in lab.items()}
         self._await_prepared(number)
         refused = without_champion(self.settings.folder, self.settings.regions) if number == 2 else {}
         for region, reason in refused.items():
             print(f"{region} has no champion, so that day 2 goes without the forecast: {reason}", flush=True)
-        run = self._trigger(client, WEEK[number], {"use_forecast": False} if refused else {})
+        self._measure_speed()
+        run = self._trigger_day(client, WEEK[number], {"use_forecast": False} if refused else {})
         started = time.monotonic()
         state = run.follow()
         self.seconds[f"day {number}"] = round(time.monotonic() - started, 1)
-        verdict, message = verdict_of(run.records(WHOLE_RUN), state)
+        verdict, message = verdict_of(run.records(WHOLE_RUN), state, [PROMOTED])
         changes = self._changes(specs, lab, wait=verdict != PROMOTED)
         since = time.monotonic() - started
         after = {region: reader.figures(since) for region, reader in lab.items()}
@@ -456,7 +314,8 @@ class Rehearsal:
         return verdict
 
     def _boot(self) -> None:
-        options = worlds.Options(folder=self.settings.folder, trace=self.settings.trace)
+        stretch = self.speed.stretch
+        options = worlds.Options(folder=self.settings.folder, trace=self.settings.trace, stretch=stretch)
         if (self.settings.folder / "state.json").exists():
             raise RehearsalError(f"a lab is already up in {self.settings.folder.name}: run `make lab-down` first")
         for old in FOLDERS:  # of a lab that is gone
@@ -466,18 +325,36 @@ class Rehearsal:
             self.settings.folder,
             self.estate.governance.approvers,
             lambda: worlds.up(self.settings.regions, options),
+            stretch,
         )
         self.seconds["boot"] = round(time.monotonic() - self.begun, 1)
         print(f"ready after {self.seconds['boot']:.0f} s; Airflow was after {self.airflow.seconds['healthy']:.0f} s")
 
-    def _connect(self) -> airflows.Client:
+    def _connect(self) -> Client:
         """Load the settings and wait for the DAGs of the chosen days."""
         assert self.world is not None
         assert self.airflow is not None
         airflows.connect(self.airflow, self.world.state, self.settings.folder)
         client = self.airflow.client()
-        await_dags(self.airflow, client, {WEEK[number].dag for number in self.settings.days} | set(self._before()))
+        dags = {WEEK[number].dag for number in self.settings.days} | ({undo.DAG} if self.settings.undo else set())
+        await_dags(self.airflow, client, dags | set(self._before()))
         return client
+
+    def _measure_speed(self) -> None:
+        """Once more, since neighbours come and go; a machine that was slow once may be so again."""
+        assert self.airflow is not None
+        now = speeds.measure()
+        if now > self.speed:
+            self.speed = now
+            self.airflow.stretch = now.stretch
+            for processes in self._processes():
+                processes.stretch = now.stretch
+            print(f"with all that runs now, {now}", flush=True)
+
+    def _processes(self) -> tuple[Processes, Processes]:
+        assert self.world is not None
+        assert self.airflow is not None
+        return self.world.processes, self.airflow.processes
 
     def _before(self) -> list[str]:
         """The recurring DAGs that the chosen days build on, in their order."""
@@ -508,38 +385,79 @@ class Rehearsal:
         if number in BEFORE:
             self.seconds[f"waited before day {number}"] = round(time.monotonic() - started, 1)
 
-    def _trigger(self, client: airflows.Client, day: Day, more: Mapping[str, Any]) -> Run:
+    def _trigger_day(self, client: Client, day: Day, more: Mapping[str, Any]) -> Run:
         assert self.world is not None
+        conf = run_conf(day, self.settings.regions, str(self.world.state["prometheus"]), self.speed.stretch)
+        faults = Faults(
+            self.settings.fault,
+            self.estate.canary_region,
+            self.settings.regions,
+            self.settings.folder,
+            Path(self.world.state["emulator_folder"]),
+        )
+        return self._trigger(client, day.dag, [day.lever], {**conf, **more}, faults)
+
+    def _trigger(
+        self, client: Client, dag: str, levers: Sequence[str], conf: Mapping[str, Any], faults: Faults | None = None
+    ) -> Run:
         assert self.airflow is not None
-        airflow, world = self.airflow, self.world
-        client.unpause(day.dag)
-        conf = run_conf(day, self.settings.regions, str(world.state["prometheus"]))
-        run_id = client.trigger(day.dag, {**conf, **more})
-        print(f"\ntriggered {day.dag}: {airflow.url}/dags/{day.dag}/runs/{run_id}", flush=True)
+        client.unpause(dag)
+        run_id = run_id_of(dt.datetime.now(dt.UTC))
+        client.trigger(dag, run_id, conf)
+        print(f"\ntriggered {dag}: {self.airflow.url}/dags/{dag}/runs/{run_id}", flush=True)
         approvers = self.estate.governance.approvers
 
         def check_alive() -> None:
-            world.processes.check()
-            airflow.processes.check()
+            for processes in self._processes():
+                processes.check()
 
         return Run(
-            day=day,
-            airflow=airflow,
-            client=client,
-            approver=airflow.client(approvers[0]) if approvers else client,
-            ledger=Ledger(FolderStore(airflows.ledger_folder(self.settings.folder))),
-            regions=self.settings.regions,
+            dag=dag,
             run_id=run_id,
+            levers=levers,
+            regions=self.settings.regions,
+            airflow=self.airflow,
+            client=client,
+            approver=self.airflow.client(approvers[0]) if approvers else client,
+            ledger=self._ledger(),
             begun=self.begun,
             check_alive=check_alive,
-            faults=Faults(
-                self.settings.fault,
-                self.estate.canary_region,
-                self.settings.regions,
-                self.settings.folder,
-                Path(world.state["emulator_folder"]),
-            ),
+            faults=faults,
+            stretch=self.speed.stretch,
         )
+
+    def _ledger(self) -> Ledger:
+        return Ledger(FolderStore(airflows.ledger_folder(self.settings.folder)))
+
+    def _standing(self) -> dict[undo.Place, list[OpenRun]]:
+        """The changes that stand by lever and region, in the ledger's words."""
+        ledger = self._ledger()
+        places = [(lever, region) for lever in LEVERS for region in self.settings.regions]
+        found = {place: ledger.standing(*place) for place in places}
+        return {place: runs for place, runs in found.items() if runs}
+
+    def _undo_everything(self, client: Client, lab: Mapping[str, Reader], start: Mapping[str, Any]) -> bool:
+        """Undo all that stands through the rollback DAG, and prove it; returns whether nothing remains."""
+        self._measure_speed()
+        stood = self._standing()
+        run = self._trigger(client, undo.DAG, [undo.EVERYTHING, *LEVERS], undo.conf(self.settings.regions))
+        triggered = time.monotonic()
+        state = run.follow()
+        seconds = time.monotonic() - (run.answered_at or triggered)
+        verdict, message = verdict_of(run.records(WHOLE_RUN), state, UNDONE)
+        records = {(lever, region): run.records(region, lever) for lever in LEVERS for region in self.settings.regions}
+        try:
+            evidence = self._changes(start, lab, wait=True)
+        except EvidenceError as error:
+            evidence = [undo.Remains(error.region, undo.NOT_KNOWN, str(error))]
+        unfinished = "" if verdict in UNDONE else message
+        found = undo.judge(seconds, stood, records, self._standing(), evidence, unfinished)
+        self.seconds["undo"] = round(seconds, 1)
+        self.steps["undo"] = {" ".join(place): texts.step_seconds(of) for place, of in records.items() if of}
+        self.report |= {"undo": found.to_json()}
+        self._write_report()
+        print(f"\n{message}\n\n{found}", flush=True)
+        return found.restored
 
     def _costs(self, run: Run) -> dict[str, Any] | None:
         """The validation's record and where the completion report lies; None when the run did not get there."""
@@ -551,16 +469,12 @@ class Rehearsal:
         record = json.loads((folder / validated["key"]).read_text(encoding="utf-8"))
         return {"validation": record, "completion": str(folder / written["key"]) if written else None}
 
-    def _changes(self, specs: Mapping[str, Any], lab: Mapping[str, Reader], wait: bool) -> list[str]:
-        """How the live specs differ from those at the day's start; empty when everything is as it was."""
+    def _changes(self, specs: Mapping[str, Any], lab: Mapping[str, Reader], wait: bool) -> list[undo.Remains]:
+        """How the live world differs from ``specs``, read earlier; empty when everything is as it was."""
         pause = threading.Event()
-        limit = time.monotonic() + (RESTORE_SECONDS if wait else 0)
+        limit = time.monotonic() + (RESTORE_SECONDS * self.speed.stretch if wait else 0)
         while True:
-            found = [
-                str(difference)
-                for region, reader in lab.items()
-                for difference in differences(specs[region], reader.specs(), region)
-            ]
+            found = undo.of_evidence(specs, {region: reader.specs() for region, reader in lab.items()})
             if not found or time.monotonic() >= limit:
                 return found
             pause.wait(2)
@@ -570,7 +484,7 @@ class Rehearsal:
         run: Run,
         number: int,
         verdict: str,
-        changes: Sequence[str],
+        changes: Sequence[undo.Remains],
         before: Mapping[str, Figures],
         after: Mapping[str, Figures],
         costs: Mapping[str, Any] | None,
@@ -583,10 +497,9 @@ class Rehearsal:
         scaling = {region: texts.scaling_of(run.records(region)) for region in after}
         if number == 2:
             self.days[str(number)]["scaling"] = {region: asdict(found) for region, found in scaling.items()}
-        whole = texts.full_report(verdict, not changes, total, regions, self.days)
-        (self.settings.folder / "report.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+        self.report = texts.full_report(verdict, not changes, total, regions, self.days)
         self.steps[str(number)] = {region: texts.step_seconds(run.records(region)) for region in after}
-        self._record_measurements(whole)
+        self._write_report()
         if number == 5:
             print(f"\n{texts.costs_text(costs)}", flush=True)
         else:
@@ -600,18 +513,23 @@ class Rehearsal:
             print("live state equals the start" if not changes else "live state differs from the start:", flush=True)
             print("\n".join(f"  {change}" for change in changes[:40]))
 
-    def _record_measurements(self, whole: Mapping[str, Any]) -> None:
+    def _write_report(self) -> None:
+        """The report, and the measurements around it."""
+        text = json.dumps(self.report, indent=2) + "\n"
+        (self.settings.folder / "report.json").write_text(text, encoding="utf-8")
+        file = results_file(self.settings)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(self._measured(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    def _measured(self) -> dict[str, Any]:
         assert self.world is not None
         assert self.airflow is not None
-        # One file for each number of regions: a fault test's single region must not replace the whole week's figures.
-        name = f"rehearsal_{len(self.settings.regions)}_regions" + (
-            f"_{self.settings.fault}" if self.settings.fault else ""
-        )
         asked = {"REGIONS": self.settings.regions, "DAYS": map(str, self.settings.days), "FAULT": [self.settings.fault]}
-        measured = {
+        return {
             "command": "make rehearsal " + " ".join(f"{name}={','.join(values)}" for name, values in asked.items()),
             "cpus": os.cpu_count(),
             "machine": platform.machine(),
+            "speed": {"share_of_reference": round(self.speed.share, 2), "stretch": round(self.speed.stretch, 2)},
             "seconds": {**self.seconds, "airflow_healthy": self.airflow.seconds["healthy"]},
             "boot": self.world.seconds,
             "memory_mib": {
@@ -619,10 +537,8 @@ class Rehearsal:
                 "airflow": self.airflow.memory_mib(),
             },
             "steps": self.steps,
-            "report": whole,
+            "report": self.report,
         }
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS / f"{name}.json").write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def _keep(self) -> None:
         assert self.world is not None
@@ -652,17 +568,6 @@ def prices_line(book: AwsBook) -> str:
     return "; ".join([f"prices: book {book.name} of {book.date}", *book.assumptions])
 
 
-def verdict_of(records: Sequence[Record], state: str) -> tuple[str, str]:
-    """Name and message of the verdict from the run's own chain; without one the run is unfinished."""
-    record = last(records, Step.VERDICT)
-    if record is None:
-        return "unfinished", f"the run ended {state} without a verdict: read the log of its last failed task"
-    name = str(record.figures["verdict"])
-    if name == PROMOTED and state != "success":
-        return "unfinished", f"the verdict says promoted but the run ended {state}: read the log of its failed task"
-    return name, str(record.figures["message"])
-
-
 def _end_like_ctrl_c(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -677,12 +582,14 @@ def main() -> int:
             print(f"{estate.governance.refusal(dt.datetime.now(dt.UTC))}: the rehearsal opens the window in a copy")
             os.environ["AKIDB_ESTATE"] = str(copy)
             estate = load_estate()
-        return Rehearsal(settings, estate).run()
+        measured = speeds.measure()
+        print(measured, flush=True)
+        return Rehearsal(settings, estate, measured).run()
     except KeyboardInterrupt:
         print("rehearsal: stopped; everything is taken down", file=sys.stderr)
         return 130
     except (
-        airflows.AirflowError,
+        AirflowError,
         BuildError,
         Crashed,
         EstateError,

@@ -28,16 +28,18 @@ class Drill:
     error_ratio: float | None = None
 
 
-def line_of(record: Record, elapsed: float, seconds: float | None = None) -> str | None:
+def line_of(record: Record, elapsed: float, seconds: float | None = None, with_lever: bool = False) -> str | None:
     """The line for one ledger record, or None for a record that says nothing new to a person.
 
     ``elapsed`` are seconds since the rehearsal began, ``seconds`` how long the step took where that is known.
+    ``with_lever`` names the lever: in a run that concerns several.
     """
     if record.step in SILENT:
         return None
     text = _TEXTS.get(record.step, _plain)(record)
     took = f"  ({seconds:.0f} s)" if seconds is not None else ""
-    return f"[{elapsed:6.0f} s] {record.region:<15} {text}{took}"
+    lever = f"{record.lever:<18} " if with_lever else ""
+    return f"[{elapsed:6.0f} s] {record.region:<15} {lever}{text}{took}"
 
 
 def _title(record: Record) -> str:
@@ -201,7 +203,7 @@ def table(before: Mapping[str, Figures], after: Mapping[str, Figures], drills: M
                 _or_unknown(drill.replaced_s, ".0f"),
             )
         )
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _or_unknown(value: float | None, form: str) -> str:
@@ -250,7 +252,7 @@ def scaling_table(found: Mapping[str, Scaling]) -> str:
                 *(_or_unknown(scaling.seconds.get(slot), ".0f") for slot in slots),
             )
         )
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def day_report(verdict: str, seconds: float, costs: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -279,14 +281,14 @@ def costs_text(costs: Mapping[str, Any] | None) -> str:
     window = record["window"]
     head = f"costs of {window['seconds']} s, {window['start']} to {window['end']}: {total['settling']}"
     where = costs["completion"] or "not written"
-    return f"{head}\n{_aligned(rows, right={2, 3, 4})}\ncompletion report: {where}"
+    return f"{head}\n{aligned(rows, right={2, 3, 4})}\ncompletion report: {where}"
 
 
 def _dollars(text: str | None) -> str:
     return "unknown" if text is None else f"{Decimal(text):,.2f}"
 
 
-def _aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
     """Rows as columns with a rule below the first; columns of ``right`` end at the same place."""
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
 
@@ -305,7 +307,7 @@ def full_report(
     regions: Mapping[str, Mapping[str, Any]],
     days: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """report.json: verdict and ``restored`` are the last day's."""
+    """report.json before the undo of everything: verdict and ``restored`` are the last day's."""
     return {
         "verdict": verdict,
         "restored": restored,

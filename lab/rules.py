@@ -14,14 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.programs import find
+from lab.speed import LONGEST_STRETCH
 
-TIMEOUT_SECONDS = 10
+TIMEOUT_SECONDS = 10  # of a reload, which is tried again
+CHECK_SECONDS = round(30 * LONGEST_STRETCH)
 
 
 def promtool_says(file: Path) -> str:
     """Why promtool refuses the rule file, or an empty text."""
     command = [str(find("promtool")), "check", "rules", str(file)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False)
     return "" if result.returncode == 0 else " ".join((result.stderr or result.stdout).split())[-400:]
 
 

@@ -15,6 +15,7 @@ from lab.processes import Processes
 from lab.programs import find
 
 SCRAPE_SECONDS = 2
+ANSWER_SECONDS = 10  # of one look at whether a program is up; a busy one must not look dead
 SLOW_SCRAPE_SECONDS = 5  # what changes once a minute, or has a series for each pod
 HOST = "127.0.0.1"
 PREDICTOR = "traffic-predictor"  # the job of the forecast's gauges
@@ -60,6 +61,7 @@ def configuration(targets: Targets, rules: Path, scrape_seconds: int = SCRAPE_SE
                     "metrics_path": "/cadvisor",
                     "honor_labels": True,
                     "scrape_interval": slow,
+                    "scrape_timeout": slow,
                     "static_configs": [{"targets": [f"{HOST}:{targets.plant}"]}],
                 },
                 {
@@ -88,6 +90,7 @@ def _cost_job(job: str, targets: Targets, interval: str) -> dict[str, Any]:
         "job_name": job,
         "honor_labels": True,  # OpenCost's own labels namespace, pod, node and instance are what its queries ask for
         "scrape_interval": interval,
+        "scrape_timeout": interval,
         "static_configs": targets.of(job),
         "metric_relabel_configs": [
             {"source_labels": ["__name__"], "regex": "go_.*|promhttp_.*|kubecost_http_.*", "action": "drop"}
@@ -113,7 +116,7 @@ def start(processes: Processes, folder: Path, port: int, text: str) -> str:
 def answers(url: str) -> bool:
     """Whether a GET of ``url`` succeeds."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:
             return bool(answer.status < 400)
     except (urllib.error.URLError, OSError):
         return False

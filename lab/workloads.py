@@ -11,10 +11,14 @@ from kubernetes import client
 from kubernetes.dynamic import DynamicClient
 
 from include.estate import Estate
+from lab.again import LONGEST_PAUSE_SECONDS, again
 from lab.control_plane import MANIFESTS, ControlPlane
 from lab.programs import shared_folder
+from lab.speed import LONGEST_STRETCH
 
 FIELD_MANAGER = "akidb-lab"
+ESTABLISHED_SECONDS = round(30 * LONGEST_STRETCH)
+APPLY_SECONDS = 15 * LONGEST_STRETCH
 # What production applies before the first rollout: the rights of Airflow's user, a file per lever.
 ROLES = Path(__file__).parent.parent / "include" / "manifests"
 
@@ -26,17 +30,23 @@ def api_client(kubeconfig: Path) -> client.ApiClient:
     return config.new_client_from_config(config_file=str(kubeconfig))
 
 
-def apply_all(dynamic: DynamicClient, documents: list[dict[str, Any]]) -> None:
-    """Server-side apply of each document, in order."""
+def apply_all(
+    dynamic: DynamicClient, documents: list[dict[str, Any]], longest_pause: float = LONGEST_PAUSE_SECONDS
+) -> None:
+    """Server-side apply of each document, in order; again where that may help, since applying twice changes nothing."""
     for document in documents:
-        resource = dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
-        resource.server_side_apply(
-            body=document,
-            name=document["metadata"]["name"],
-            namespace=document["metadata"].get("namespace"),
-            field_manager=FIELD_MANAGER,
-            force_conflicts=True,
-        )
+        again(APPLY_SECONDS, longest_pause)(_apply, dynamic, document)
+
+
+def _apply(dynamic: DynamicClient, document: dict[str, Any]) -> None:
+    resource = dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
+    resource.server_side_apply(
+        body=document,
+        name=document["metadata"]["name"],
+        namespace=document["metadata"].get("namespace"),
+        field_manager=FIELD_MANAGER,
+        force_conflicts=True,
+    )
 
 
 def install_definitions(control_plane: ControlPlane) -> None:
@@ -57,13 +67,15 @@ def _wait_established(extensions: client.ApiextensionsV1Api, name: str) -> None:
     from kubernetes import watch
 
     stream = watch.Watch().stream(
-        extensions.list_custom_resource_definition, field_selector=f"metadata.name={name}", timeout_seconds=30
+        extensions.list_custom_resource_definition,
+        field_selector=f"metadata.name={name}",
+        timeout_seconds=ESTABLISHED_SECONDS,
     )
     for event in stream:
         conditions = event["object"].status.conditions or []
         if any(c.type == "Established" and c.status == "True" for c in conditions):
             return
-    raise TimeoutError(f"the CRD {name} was not established within 30 s")
+    raise TimeoutError(f"the CRD {name} was not established within {ESTABLISHED_SECONDS} s")
 
 
 def create_objects(control_plane: ControlPlane, estate: Estate) -> None:

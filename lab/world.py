@@ -15,15 +15,16 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from include.clients.prometheus import Prometheus
+from include.clients.prometheus import Prometheus, PrometheusError
 from include.estate import Estate, EstateError, load_estate
-from lab import behind, keda, opencost, predictor, telemetry, workloads
+from lab import behind, keda, opencost, predictor, speed, telemetry, workloads
 from lab import control_plane as planes
+from lab.again import PROBLEMS, may_pass
 from lab.processes import Processes, reserved_ports
 from lab.programs import find
 
@@ -40,7 +41,8 @@ class Options:
     """How a world is booted. Times in seconds; ``trace`` is a CSV of traffic instead of the estate's pattern.
 
     ``start`` is where plant time begins (``lab/plant.py``); ``plant_arguments`` and ``predictor_arguments`` end the
-    command lines of the plant and of each predictor.
+    command lines of the plant and of each predictor. ``stretch`` multiplies every time-out; without it the machine's
+    speed is measured (``lab/speed.py``).
     """
 
     folder: Path = DEFAULT_FOLDER
@@ -56,6 +58,7 @@ class Options:
     autoscaler_sync_seconds: float = planes.AUTOSCALER_SYNC_SECONDS
     plant_arguments: tuple[str, ...] = ()
     predictor_arguments: tuple[str, ...] = ()
+    stretch: float | None = None
 
 
 @dataclass
@@ -77,6 +80,11 @@ class World:
 def models_folder(folder: Path) -> Path:
     """The models of the lab in ``folder``: they outlive it, and whoever boots anew removes them."""
     return folder / "models"
+
+
+def results_folder(folder: Path) -> Path:
+    """What rehearsals and surges of the lab in ``folder`` measured: no tracked file, those are `make bench`'s."""
+    return folder / "results"
 
 
 def traffic_folder(folder: Path) -> Path:
@@ -102,6 +110,10 @@ def up(regions: Iterable[str] = (), options: Options | None = None, say: Callabl
     take_down(options.folder)  # what a killed run has left
     shutil.rmtree(options.folder / "logs", ignore_errors=True)
     options.folder.mkdir(parents=True, exist_ok=True)
+    if options.stretch is None:
+        measured = speed.measure()
+        say(str(measured))
+        options = replace(options, stretch=measured.stretch)
     boot = _Boot(estate, names, options, say)
     try:
         return boot.run()
@@ -129,7 +141,8 @@ class _Boot:
         self.options = options
         self.say = say
         self.run_folder = options.folder / "run"
-        self.processes = Processes(options.folder)
+        self.stretch = options.stretch or 1.0
+        self.processes = Processes(options.folder, stretch=self.stretch)
         self.seconds: dict[str, float] = {}
         self.started = time.monotonic()
 
@@ -223,6 +236,7 @@ class _Boot:
                 days=self.options.history_days,
                 start=self.options.start,
                 trace=self.options.trace,
+                stretch=self.stretch,
             )
             self._note("history written")
 
@@ -298,23 +312,23 @@ class _Boot:
     def _wait_for_estate(self) -> None:
         """Until every workload has its replicas, the plant has opened, Karpenter is healthy and KEDA answers."""
         for plane in self.clusters:
-            self.processes.wait_until(
+            self._wait_until(
                 lambda plane=plane: not workloads.waiting_workloads(plane),  # type: ignore[misc]
                 f"the workloads of {plane.region} being ready",
                 ESTATE_READY_SECONDS,
             )
             health = self.karpenter_ports[plane.region][1]
-            self.processes.wait_until(
+            self._wait_until(
                 lambda health=health: telemetry.answers(f"http://127.0.0.1:{health}/readyz"),  # type: ignore[misc]
                 f"Karpenter of {plane.region} being ready",
                 ESTATE_READY_SECONDS,
             )
-            self.processes.wait_until(
+            self._wait_until(
                 lambda plane=plane: keda.available(plane),  # type: ignore[misc]
                 f"KEDA's metrics adapter of {plane.region} being available",
                 ESTATE_READY_SECONDS,
             )
-        self.processes.wait_until(
+        self._wait_until(
             lambda: telemetry.answers(f"http://127.0.0.1:{self.plant_port}/health"), "the plant answering", 30
         )
         prometheus = Prometheus(self.state["prometheus"])
@@ -323,11 +337,24 @@ class _Boot:
             live = (
                 f'{self.estate.metrics.memory}{{region="{name}"}} and on() up{{job="karpenter",region="{name}"}} == 1'
             )
-            self.processes.wait_until(
+            self._wait_until(
                 lambda live=live: bool(prometheus.query(live)),  # type: ignore[misc]
                 f"Prometheus having scraped the plant and Karpenter of {name}",
                 30,
             )
+
+    def _wait_until(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
+        """``Processes.wait_until`` for a condition that may find nobody to answer yet: then it does not hold."""
+
+        def holds() -> bool:
+            try:
+                return condition()
+            except (PrometheusError, *PROBLEMS) as error:
+                if isinstance(error, PrometheusError) or may_pass(error):
+                    return False
+                raise
+
+        self.processes.wait_until(holds, what, seconds)
 
     def _note(self, what: str) -> None:
         self.seconds[what] = round(time.monotonic() - self.started, 1)
@@ -356,7 +383,7 @@ def start_karpenter(
             "CLUSTER_NAME": region.cluster,
             "CLUSTER_ENDPOINT": plane.server,
             "CLUSTER_CA_BUNDLE": base64.b64encode(plane.authority).decode(),
-            "INTERRUPTION_QUEUE": region.cluster,
+            "INTERRUPTION_QUEUE": region.queue,
             "EKS_CONTROL_PLANE": "true",
             "ISOLATED_VPC": "false",  # prices come from the emulator's price list, not from a built-in table
             "METRICS_PORT": str(metrics),

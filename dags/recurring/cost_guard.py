@@ -18,12 +18,13 @@ Hourly, and by hand.
 Trigger it. A look at the same time replaces its record; a cap that is there already is left as it is.
 
 ## How to undo
-Trigger it with `undo_cap` = the key of the cap's record, which the verdict names: the limit is set back and belongs to
-its former owner again. A limit that somebody else has changed since is reported and left alone.
+Trigger `rollback` for the lever `cost_cap`: the limit is set back and belongs to its former owner again. A limit that
+somebody else has changed since is reported and left alone.
 
 ## Races
-One run at a time. The cap takes the limit over from the rollout that built the pool; until it is undone a rollout that
-wants another limit is refused with the owner's name (`akidb-cost-guard`).
+One run at a time. A cap takes the lock of the region like a rollout and leaves the same records; it is refused
+while another run holds the lock, or another cap stands. It takes the limit over from the rollout that built the pool;
+until it is undone a rollout that wants another limit is refused with the owner's name (`akidb-cost-guard`).
 
 ## Owner
 platform
@@ -36,18 +37,10 @@ import datetime as dt
 from airflow.sdk import dag
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from include.cost.guard_tasks import (
-    apply_remedy,
-    give_verdict,
-    guard_params,
-    is_remedy_wanted,
-    keep_answer,
-    measure_spend,
-    set_cap_back,
-)
+from include.cost.guard_tasks import change_of, give_verdict, guard_params, is_remedy_wanted, measure_spend
 from include.estate import EstateError, load_estate
 from include.rollout.conventions import DAG_DEFAULT_ARGS, Tag
-from include.rollout.task_groups import await_approval, show_problem
+from include.rollout.task_groups import change_once, show_problem
 
 
 @dag(
@@ -63,20 +56,19 @@ from include.rollout.task_groups import await_approval, show_problem
 def cost_guard() -> None:
     """Wire the guard."""
     try:
-        estate = load_estate()
+        load_estate()
     except EstateError as error:
         show_problem(str(error))
         return
-    back = set_cap_back()
     found = measure_spend()
     wanted = is_remedy_wanted(found)
-    approval = await_approval(estate, "measure_spend", keep_answer)
-    cap = apply_remedy(found)
+    approval, cap = change_once("cost_cap", "measure_spend", "apply_remedy", change_of, found)
     verdict = give_verdict()
 
     # Nothing is written before the approval; the verdict comes in any case, also after a Reject.
-    back >> found >> wanted >> approval >> cap >> verdict
-    [back, found] >> verdict
+    wanted >> approval
+    cap >> verdict
+    found >> verdict
 
 
 cost_guard()

@@ -5,10 +5,14 @@ spot. Steps: checks -> plan (a dry run stops here, and is the default) -> approv
 region, then in the others in parallel: the interruption queue and its event rules, the node class and two node pools;
 the spot share in up to three steps; an interruption drill on one spot node; the old node group drained and shrunk to
 its floor. Each of these is soaked and judged by gates: interruption notices and rate, P95 of REST and gRPC, errors,
-availability, pods that wait for a node. A gate that fails rolls back every region that was touched, and so does one
-on the service (P95, errors, availability, waiting pods) that stays without data; any other without data ends the run
-red as UNKNOWN, with change and locks kept. Each needs samples for `minimum_coverage` of its window, which begins at the
-first write of its stage. Before the promotion the plan is made again: it must have nothing left to do.
+availability, pods that wait for a node, zones that were lost, pods of others that the drain has left without a node. A
+gate that fails rolls back every region that was touched, and so does one on the service (P95, errors, availability,
+waiting pods) that stays without data; any other without data ends the run red as UNKNOWN, with change and lock kept.
+Each needs samples for `minimum_coverage` of its window, which begins at the first write of its stage. Before the
+promotion the plan is made again: it must have nothing left to do.
+
+The pods stay in as many zones as before. The new nodes are AkiDB's alone (taint `akidb.io/dedicated`); the plan names
+the DaemonSets that they shut out, and every pod of others that the drain of the old group evicts.
 
 A node hosts one capacity domain, and the pods are spread evenly over the domains: with 4 domains the steps 30, 50, 70 %
 become 25, 50, 75 %, with 10 they are exact. While no spot capacity is to be had, the spot pool launches on-demand nodes
@@ -25,8 +29,9 @@ task with everything downstream, by the call that the verdict shows, and the run
 
 ## How to undo
 A failed gate undoes it by itself. Later: trigger `rollback` for the lever `spot_capacity`. The node group grows back
-first, then the spread constraint is removed, which restarts the pods on it, and only then the pools and their nodes go:
-two waves of nodes, minutes. What somebody else has changed since is reported and left alone.
+first, to what it was or to what the pods need by then; the constraints and the toleration are removed, which restarts
+the pods on it; and only then the pools and their nodes go, if no other pod template of the cluster needs them: two
+waves of nodes, minutes. What somebody else has changed since is reported and left alone. See `docs/spot_capacity.md`.
 
 ## Races
 One run at a time, one lock per cluster: a second run waits or is refused with the holder's name; a rollback takes the

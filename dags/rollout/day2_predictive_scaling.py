@@ -7,7 +7,7 @@ Deployment); the forecast's trigger on top of it. Gates: the forecast is fresh, 
 the estate asks for and no worse than the best naive; every HPA works and none is on its fallback; replicas are never
 below what requests need; P95 of REST and gRPC and errors, the scale-up included; replica time that the forecast added
 in vain. A gate that fails rolls back every region that was touched, and so does one on the service (P95, errors) that
-stays without data; any other without data ends the run red as UNKNOWN, with change and locks kept. Before the promotion
+stays without data; any other without data ends the run red as UNKNOWN, with change and lock kept. Before the promotion
 the plan is made again: it must have nothing left to do.
 
 A forecast may add capacity, never remove it: its trigger gives 0 unless the forecast is fresh, sure and above the

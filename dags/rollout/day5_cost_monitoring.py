@@ -6,7 +6,7 @@ Kubecost (each installed from pinned manifests, or only checked when somebody el
 dashboard and the budget alerts. Gates: OpenCost has a price for 95 % of the nodes; the sum of its prices is within
 `cost.agree_within` of price book and EC2's spot prices; Kubecost answers; every query of the dashboard returns data;
 every rule is loaded and evaluates. A gate that fails rolls back every region that was touched; one that stays without
-data ends the run red as UNKNOWN, with change and locks kept. Before the promotion the plan is made again: it must have
+data ends the run red as UNKNOWN, with change and lock kept. Before the promotion the plan is made again: it must have
 nothing left to do.
 
 Then, with everything promoted: a window of `validation_window_seconds` (24 hours) is waited for and validated, each

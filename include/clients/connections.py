@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from include.estate import Estate
 
 if TYPE_CHECKING:
+    from include.clients.access import Access
     from include.clients.aws import Aws
     from include.clients.prometheus import Prometheus
     from include.clients.storage import Storage
@@ -32,10 +33,25 @@ def connection(conn_id: str, field: str) -> Any:
 
 def base_url(conn: Any) -> str:
     """The address of an http connection, such as ``https://prometheus.example:9090/path``."""
-    host = conn.host or ""
-    if "://" not in host:
-        host = f"{conn.schema or 'http'}://{host}"
-    return f"{host.rstrip('/')}:{conn.port}" if conn.port else host.rstrip("/")
+    from include.clients.access import AccessError, url_of
+
+    try:
+        return url_of(conn)
+    except AccessError as error:
+        raise SettingMissingError(f"Airflow connection {conn.conn_id!r} {error}") from error
+
+
+def http_access(conn: Any) -> Access:
+    """How the server of an http connection is reached, as Airflow's HttpHook reads it.
+
+    Raises SettingMissingError naming the connection, its field and the remedy.
+    """
+    from include.clients.access import AccessError, access_of
+
+    try:
+        return access_of(conn)
+    except AccessError as error:
+        raise SettingMissingError(f"Airflow connection {conn.conn_id!r} {error}") from error
 
 
 def prometheus_of(region: str, estate: Estate) -> Prometheus:
@@ -44,8 +60,8 @@ def prometheus_of(region: str, estate: Estate) -> Prometheus:
 
     conn_id = estate.region(region).connections.prometheus
     conn = connection(conn_id, f"regions.{region}.connections.prometheus")
-    auth = (conn.login, conn.password or "") if conn.login else None
-    return Prometheus(base_url(conn), auth=auth)
+    access = http_access(conn)
+    return Prometheus(access.url, access=access)
 
 
 def aws_of(region: str, estate: Estate) -> Aws:

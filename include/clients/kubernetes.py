@@ -8,6 +8,8 @@ that is away for less than ``patience`` seconds.
 from __future__ import annotations
 
 import builtins
+import contextvars
+import functools
 import json
 import random
 import time
@@ -15,8 +17,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from include.clients.views import READ_AGAIN, View
+
 Object = dict[str, Any]
 PAGE = 500  # objects in one answer to a list request
+LIST_ATTEMPTS = 3  # at a list whose version is forgotten before its last page
+METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+SILENCE = 0.1  # seconds without an event after which a watch has told what it knew
+FOLLOWED = 8  # views of one wait that are kept current; more of them are quicker read again
 STARTING_SECONDS = 20.0  # how long after an outage a refusal may still be the API server starting
 TIMEOUT = (5.0, 30.0)  # seconds to connect, seconds between two bytes
 
@@ -90,6 +99,14 @@ POD = Kind("v1", "Pod", "pods")
 NODE = Kind("v1", "Node", "nodes", namespaced=False)
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
+STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
+DAEMON_SET = Kind("apps/v1", "DaemonSet", "daemonsets")
+JOB = Kind("batch/v1", "Job", "jobs")
+CRON_JOB = Kind("batch/v1", "CronJob", "cronjobs")
+VOLUME = Kind("v1", "PersistentVolume", "persistentvolumes", namespaced=False)
+VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+RESOURCE_QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 NODE_POOL = Kind("karpenter.sh/v1", "NodePool", "nodepools", namespaced=False)
@@ -113,6 +130,14 @@ KINDS = {
         NODE,
         CONFIG_MAP,
         DEPLOYMENT,
+        REPLICA_SET,
+        STATEFUL_SET,
+        DAEMON_SET,
+        JOB,
+        CRON_JOB,
+        VOLUME,
+        VOLUME_CLAIM,
+        RESOURCE_QUOTA,
         DISRUPTION_BUDGET,
         LEASE,
         NODE_POOL,
@@ -170,19 +195,75 @@ class Cluster:
         except NotFoundError:
             return None
 
+    def namespaced_kinds(self) -> builtins.list[Kind]:
+        """Every kind whose objects stand in a Namespace and go with it, in the preferred version of its group.
+
+        Raises UnreachableError for a group whose server does not answer now: what it keeps is not known.
+        """
+        return [kind for root in ("/api", "/apis") for kind in self._discovered(root)]
+
+    def _discovered(self, root: str) -> builtins.list[Kind]:
+        groups = self._call("GET", root, accept=DISCOVERY)
+        if groups.get("kind") != "APIGroupDiscoveryList":
+            raise KubernetesError(
+                f"cluster {self.name} has no aggregated discovery: Kubernetes 1.27 or newer is needed"
+            )
+        found: dict[tuple[str, str], Kind] = {}
+        for group in groups["items"]:
+            name = group["metadata"].get("name", "")
+            for version in group["versions"]:
+                if version.get("freshness") == "Stale":
+                    raise UnreachableError(
+                        f"cluster {self.name}: the server of the API group {name} does not answer: see kubectl get "
+                        "apiservices"
+                    )
+                for kind in _that_go_with_a_namespace(name, version):
+                    found.setdefault((name, kind.plural), kind)
+        return [*found.values()]
+
     def list(
-        self, kind: Kind, namespace: str | None = None, labels: str = "", fields: str = ""
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
     ) -> builtins.list[Object]:
-        """All objects that match the label and field selectors, in every namespace when none is given."""
-        items: builtins.list[Object] = []
+        """All objects that match the label and field selectors, in every namespace when none is given.
+
+        Each says its apiVersion and kind as one of ``get`` does; in a list of the API server they stand once, outside.
+        With ``metadata_only`` nothing but their metadata is sent: no content of a Secret, for one.
+        """
+        views = _VIEWS.get()
+        if views is not None and views.cluster is self and not metadata_only:
+            return views.of(kind, namespace, labels, fields).objects()
+        identity = {"apiVersion": kind.api_version, "kind": kind.name}
+        accept = METADATA if metadata_only else "application/json"
+        pages = self._pages(kind, namespace, labels, fields, accept)
+        return [item | identity for page in pages for item in page["items"]]
+
+    def _pages(
+        self, kind: Kind, namespace: str | None, labels: str, fields: str, accept: str = "application/json"
+    ) -> builtins.list[Object]:
+        """Every page of a list as of one version; read anew when that version is forgotten before the last page."""
         query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
-        while True:
-            page = self._call("GET", kind.path(namespace), kind=kind, query=query)
-            items += page["items"]
-            token = page["metadata"].get("continue")
-            if not token:
-                return items
-            query["continue"] = token
+        for _ in range(LIST_ATTEMPTS):
+            pages: builtins.list[Object] = []
+            token = ""
+            try:
+                while token or not pages:
+                    pages.append(self._page(kind, namespace, query | {"continue": token}, accept))
+                    token = pages[-1]["metadata"].get("continue") or ""
+            except _ExpiredError:
+                continue
+            return pages
+        # As of no version at all, but in one answer.
+        return [self._page(kind, namespace, query | {"limit": ""}, accept)]
+
+    def _page(self, kind: Kind, namespace: str | None, query: Mapping[str, str], accept: str) -> Object:
+        page = self._call("GET", kind.path(namespace), kind, query, accept=accept)
+        page["items"] = page["items"] or []  # of metadata alone, an API server says null for none
+        return page
 
     def create(self, body: Object) -> Object:
         """Create the object. Raises ConflictError when it exists."""
@@ -287,15 +368,17 @@ class Cluster:
         """Wait until ``missing()`` is empty; returns the seconds waited. Raises TimedOutError with what is missing.
 
         ``missing`` is asked again after each change of a ``kind``, and every ``recheck`` seconds for what that kind
-        doesn't show. An API server that is away costs time only, up to ``timeout``.
+        doesn't show. What it lists is read once and then kept current by watches; that nothing is missing any more is
+        seen in the API server's own answer. An API server that is away costs time only, up to ``timeout``.
         """
         start = self._clock()
+        views = _Views(self)
         left: Sequence[str] = ("the API server has not answered",)
         while True:
             changed = ""
             try:
-                changed = self._latest(kind, namespace)
-                left = missing()
+                changed = "" if views.first(kind, namespace) else self._latest(kind, namespace)
+                left = self._looked_at(missing, views)
                 if not left:
                     return self._clock() - start
             except UnreachableError as error:
@@ -303,16 +386,83 @@ class Cluster:
             remaining = timeout - (self._clock() - start)
             if remaining <= 0:
                 raise TimedOutError(left, timeout)
-            self._await_change(kind, namespace, labels, changed, min(recheck, remaining))
+            self._await_change(views, kind, namespace, labels, changed, min(recheck, remaining))
 
-    def _await_change(self, kind: Kind, namespace: str | None, labels: str, version: str, seconds: float) -> None:
-        # Changes come in bursts: looking again after each one would keep the API server busy.
-        self._sleep(min(0.3, seconds))
+    def _looked_at(self, missing: Callable[[], Sequence[str]], views: _Views) -> Sequence[str]:
+        seen_before = bool(views)
+        token = _VIEWS.set(views)
         try:
-            for _ in self.watch(kind, seconds, namespace, labels, version=version):
-                return
+            left = missing()
+        finally:
+            _VIEWS.reset(token)
+        # A view is a moment behind; what was read in this very look is not.
+        return missing() if seen_before and not left else left
+
+    def _await_change(
+        self, views: _Views, kind: Kind, namespace: str | None, labels: str, version: str, seconds: float
+    ) -> None:
+        try:
+            view = views.first(kind, namespace)
+            if view:
+                view.follow(seconds, seconds, until_change=True)
+            elif version:
+                for _ in self._changes(kind, namespace, labels, "", version, seconds, seconds):
+                    break
+            else:
+                self._sleep(_pause(0))
+            # Changes come in bursts: looking again after each one would keep the API server busy.
+            self._sleep(min(0.2, seconds))
+            for number, view in enumerate(views):
+                if number < FOLLOWED:
+                    view.follow(1.0, SILENCE)
+                else:
+                    view.forget()
         except UnreachableError:
             return
+
+    def _changes(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        labels: str,
+        fields: str,
+        version: str,
+        seconds: float,
+        silence: float,
+    ) -> Iterator[tuple[str, Object]]:
+        """Events after ``version`` for at most ``seconds``; the end once nothing has come for ``silence`` seconds."""
+        from urllib3.exceptions import HTTPError
+
+        query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version}
+        query |= {"timeoutSeconds": str(max(1, round(seconds))), "labelSelector": labels, "fieldSelector": fields}
+        try:
+            stream = self._open(kind.path(namespace), kind, query, seconds)
+        except _ExpiredError:
+            yield READ_AGAIN, {}
+            return
+        try:
+            # The request itself may take its time; what it has to say is then there at once.
+            socket = getattr(getattr(stream, "connection", None), "sock", None)
+            if socket is not None:
+                socket.settimeout(silence)
+            for line in stream:
+                event = json.loads(line)
+                yield event["type"], event["object"]
+        except (HTTPError, OSError, json.JSONDecodeError):
+            pass  # silence, or a connection that broke: the next look goes on from the last version
+        finally:
+            stream.close()
+
+    def view(self, kind: Kind, namespace: str | None, labels: str = "", fields: str = "") -> View:
+        """A list that can be kept current."""
+
+        def read() -> tuple[builtins.list[Object], str]:
+            pages = self._pages(kind, namespace, labels, fields)
+            identity = {"apiVersion": kind.api_version, "kind": kind.name}
+            items = [item | identity for page in pages for item in page["items"]]
+            return items, str(pages[0]["metadata"]["resourceVersion"])
+
+        return View(read, functools.partial(self._changes, kind, namespace, labels, fields))
 
     def _latest(self, kind: Kind, namespace: str | None) -> str:
         page = self._call("GET", kind.path(namespace), kind=kind, query={"limit": "1"})
@@ -330,9 +480,10 @@ class Cluster:
         body: Any = None,
         media: str | None = None,
         patience: float | None = None,
+        accept: str = "application/json",
     ) -> Object:
         wait = self._patience if patience is None else patience
-        response = self._send(method, path, kind, query or {}, body, media, wait, TIMEOUT)
+        response = self._send(method, path, kind, query or {}, body, media, wait, TIMEOUT, accept)
         answer: Object = json.loads(response.data)
         return answer
 
@@ -346,11 +497,12 @@ class Cluster:
         media: str | None,
         patience: float,
         timeout: tuple[float, float],
+        accept: str = "application/json",
     ) -> Any:
         start, attempt = self._clock(), 0
         while True:
             try:
-                return self._once(method, path, kind, query, body, media, timeout)
+                return self._once(method, path, kind, query, body, media, timeout, accept)
             except UnreachableError:
                 self._away_at = self._clock()
                 if self._clock() - start >= patience:
@@ -371,11 +523,12 @@ class Cluster:
         body: Any,
         media: str | None,
         timeout: tuple[float, float],
+        accept: str,
     ) -> Any:
         from kubernetes.client.exceptions import ApiException  # a second to import: not at a DAG's parse
         from urllib3.exceptions import HTTPError
 
-        headers = {"Accept": "application/json", "Content-Type": media or "application/json"}
+        headers = {"Accept": accept, "Content-Type": media or "application/json"}
         try:
             return self._api.call_api(
                 path,
@@ -431,12 +584,51 @@ class Cluster:
         return NotServedError(f"cluster {self.name} does not serve {name}: install its CustomResourceDefinition")
 
 
+class _Views:
+    """The lists that a wait looks at, each read once and kept current."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._views: dict[tuple[Kind, str | None, str, str], View] = {}
+
+    def of(self, kind: Kind, namespace: str | None, labels: str, fields: str) -> View:
+        """The view of one list."""
+        key = (kind, namespace, labels, fields)
+        if key not in self._views:
+            self._views[key] = self.cluster.view(*key)
+        return self._views[key]
+
+    def first(self, kind: Kind, namespace: str | None) -> View | None:
+        """A view that shows changes of ``kind`` in ``namespace``; None when nothing of it is looked at."""
+        return next((view for key, view in self._views.items() if key[:2] == (kind, namespace)), None)
+
+    def __iter__(self) -> Iterator[View]:
+        return iter(self._views.values())
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+
+# The views of the wait that looks at this moment, in this thread.
+_VIEWS: contextvars.ContextVar[_Views | None] = contextvars.ContextVar("views", default=None)
+
+
 class _BlockedError(KubernetesError):
     """A disruption budget has no room for an eviction at this moment."""
 
 
 class _ExpiredError(KubernetesError):
     """The resource version of a watch is too old (410)."""
+
+
+def _that_go_with_a_namespace(group: str, version: Mapping[str, Any]) -> builtins.list[Kind]:
+    """The kinds of one version of a group that the deletion of a Namespace lists and deletes."""
+    api_version = "/".join(part for part in (group, version["version"]) if part)
+    return [
+        Kind(api_version, resource["responseKind"]["kind"], resource["resource"])
+        for resource in version.get("resources", [])
+        if resource["scope"] == "Namespaced" and {"list", "delete"} <= set(resource["verbs"])
+    ]
 
 
 def _identity(body: Object) -> tuple[Kind, str | None, str]:

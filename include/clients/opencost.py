@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from include.clients.access import Access
+
 ATTEMPTS = 4
 IDLE, UNMOUNTED, UNALLOCATED = "__idle__", "__unmounted__", "__unallocated__"
 SPECIAL = frozenset({IDLE, UNMOUNTED, UNALLOCATED})
@@ -74,7 +76,7 @@ class AllocationSet:
 
 
 class OpenCost:
-    """One OpenCost or Kubecost (``flavour``). ``timeout`` is in seconds; ``ca_file`` a CA bundle of its own.
+    """One OpenCost or Kubecost (``flavour``). ``timeout`` is in seconds; ``access`` says who asks (default: nobody).
 
     TLS certificates are always checked.
     """
@@ -85,8 +87,7 @@ class OpenCost:
         flavour: str = "opencost",
         timeout: float = 60.0,
         session: Any = None,
-        auth: tuple[str, str] | None = None,
-        ca_file: str | None = None,
+        access: Access | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         if flavour not in FLAVOURS:
@@ -99,8 +100,7 @@ class OpenCost:
         self.flavour = flavour
         self._timeout = timeout
         self._session = session
-        self._auth = auth
-        self._verify = ca_file or True
+        self._access = access or Access(self.url)
         self._sleep = sleep
 
     def allocations(
@@ -148,11 +148,12 @@ class OpenCost:
                 self._sleep(0.5 * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
             try:
                 response = self._session.get(
-                    address, params=dict(parameters), timeout=self._timeout, auth=self._auth, verify=self._verify
+                    address, params=dict(parameters), timeout=self._timeout, **self._access.options()
                 )
             except requests.exceptions.SSLError as error:
                 raise OpenCostError(
-                    f"{address}: its certificate is not trusted ({_short(error)}): give the CA file of its connection"
+                    f"{address}: its certificate is not trusted ({_short(error)}): name the CA file in its "
+                    "connection's extra.verify"
                 ) from error
             except requests.RequestException as error:
                 problem = f"can't be reached ({_short(error)}): check the host of its connection"
@@ -160,15 +161,13 @@ class OpenCost:
             if response.status_code >= 500 or response.status_code == 429:
                 problem = f"answers {response.status_code} to {_shown(parameters)}: look at the allocator's own log"
                 continue
+            if response.status_code in (401, 403):
+                raise OpenCostError(self._access.refused(response.status_code, response.text, "its"))
             return _data(response, address, parameters)
         raise OpenCostError(f"{address} {problem} ({ATTEMPTS} attempts)")
 
 
 def _data(response: Any, address: str, parameters: Mapping[str, str]) -> Any:
-    if response.status_code in (401, 403):
-        raise OpenCostError(
-            f"{address} refuses the credentials ({response.status_code}): renew login and password of its connection"
-        )
     if response.status_code == 404:
         raise OpenCostError(
             f"{address} does not exist (404): give the address of an OpenCost, or of a Kubecost, as its connection says"

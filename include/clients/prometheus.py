@@ -6,9 +6,11 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from include.clients.access import Access
 
 MAX_POINTS = 10_000  # of a range query; the server refuses more than 11,000 a series
 ATTEMPTS = 4
@@ -16,6 +18,10 @@ ATTEMPTS = 4
 
 class PrometheusError(RuntimeError):
     """Prometheus can't be asked or refuses the query; the message names the address, the query and the remedy."""
+
+
+class PartialResponseError(PrometheusError):
+    """The answer lacks what a store that is away would have added (Thanos, Mimir, remote read): it is no evidence."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +55,17 @@ class Rule:
 
 
 class Prometheus:
-    """One Prometheus server. ``timeout`` is in seconds; ``session`` a ``requests.Session``, made here by default."""
+    """One Prometheus server. ``timeout`` is in seconds; ``session`` a ``requests.Session``, made here by default.
+
+    ``access`` says who asks (default: nobody).
+    """
 
     def __init__(
         self,
         url: str,
         timeout: float = 10.0,
         session: Any = None,
-        auth: tuple[str, str] | None = None,
+        access: Access | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -67,7 +76,7 @@ class Prometheus:
         self.url = url.rstrip("/")
         self._timeout = timeout
         self._session = session
-        self._auth = auth
+        self.access = access or Access(self.url)
         self._sleep = sleep
         self._clock = clock
 
@@ -139,23 +148,36 @@ class Prometheus:
             try:
                 send = getattr(self._session, method)  # what changes nothing may also be posted, but for the rules
                 response = send(
-                    f"{self.url}/api/v1/{path}", data=dict(parameters), timeout=self._timeout, auth=self._auth
+                    f"{self.url}/api/v1/{path}",
+                    data=dict(parameters),
+                    timeout=self._timeout,
+                    **self.access.options(),
                 )
+            except requests.exceptions.SSLError as error:
+                raise PrometheusError(
+                    f"{self.url}: its certificate is not trusted ({_short(error)}): name the CA file in its "
+                    "connection's extra.verify"
+                ) from error
             except requests.RequestException as error:
-                problem = f"can't be reached ({' '.join(str(error).split())[-160:]}): check the host of its connection"
+                problem = f"can't be reached ({_short(error)}): check the host of its connection"
                 continue
             if response.status_code in (401, 403):
-                raise PrometheusError(
-                    f"{self.url} refuses the credentials ({response.status_code}): renew login and password of its "
-                    "Prometheus connection"
-                )
+                raise PrometheusError(self.access.refused(response.status_code, response.text, "its Prometheus"))
             if response.status_code >= 500 or response.status_code == 429:
                 problem = f"answers {response.status_code} to {what}"
                 continue
-            return self._data(response, what)
+            answer = self._answer(response, what)
+            missing = partial(answer.get("warnings") or [])
+            if not missing:
+                return answer["data"]
+            if attempt == ATTEMPTS - 1:
+                raise PartialResponseError(
+                    f"{self.url} answers {what} in part only ({self.access.shown('; '.join(missing))}): bring back the "
+                    f"store that it names ({ATTEMPTS} attempts)"
+                )
         raise PrometheusError(f"{self.url} {problem} ({ATTEMPTS} attempts)")
 
-    def _data(self, response: Any, expression: str) -> Any:
+    def _answer(self, response: Any, expression: str) -> Any:
         try:
             answer = response.json()
         except ValueError as error:
@@ -165,7 +187,15 @@ class Prometheus:
             ) from error
         if answer.get("status") != "success":
             raise PrometheusError(f"{self.url}: {expression}: {answer.get('error', response.status_code)}")
-        return answer["data"]
+        return answer
+
+
+def partial(warnings: Sequence[str]) -> list[str]:
+    """The warnings that say that an answer is not whole. Hints at a query's style are none of them.
+
+    Such hints stand under ``infos``; Prometheus 2.48 to 2.52 has them among the warnings.
+    """
+    return [warning for warning in warnings if not warning.startswith("PromQL info")]
 
 
 def chunks(start: float, end: float, step: float) -> Iterator[tuple[float, float]]:
@@ -176,6 +206,10 @@ def chunks(start: float, end: float, step: float) -> Iterator[tuple[float, float
     for first in range(0, steps + 1, MAX_POINTS):
         last = min(first + MAX_POINTS - 1, steps)
         yield start + first * step, start + last * step
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[-160:]
 
 
 def _series(raw: Mapping[str, Any]) -> Series:

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from include.clients.opencost import IDLE, SPECIAL, Allocation, AllocationSet, OpenCost
+from include.clients.opencost import AGGREGATE, IDLE, SPECIAL, Allocation, AllocationSet, OpenCost
 from include.cost.focus import SOURCES, CostError, Role
 from include.cost.partition import HOUR, billing_period, day_start, tags, write_partition
 from include.cost.store import Facts
 from include.estate import Estate
 
 CENT = Decimal("0.01")
+DEFAULT_CLUSTERS = frozenset({"cluster-one", "default-cluster"})  # what an installation without a CLUSTER_ID says
 _NAMES = {"opencost": "OpenCost", "kubecost": "Kubecost"}
 
 
@@ -122,14 +124,17 @@ def allocation_partition(
     """Ask the allocator of each region for ``day`` and write the partition of its flavour to ``path``.
 
     An hour that one region of the estate knows nothing about is missing. None, and nothing written, when no region
-    knows anything. Raises OpenCostError or CostError.
+    knows anything. Raises OpenCostError or CostError, such as for an allocator that answers for another's cluster: the
+    same cost would count twice.
     """
     start, end = day_start(day), day_start(day + dt.timedelta(days=1))
     source = _flavour(allocators)
+    _check_addresses(allocators, source, estate)
     rows: list[dict[str, Any]] = []
     hours, inputs = set(range(24)) if set(allocators) >= set(estate.regions) else set[int](), []
     for region in sorted(allocators):
         sets = allocators[region].allocations(start, end)
+        _check_clusters(sets, region, source, estate)
         rows += allocation_rows(sets, region, source, day, estate)
         hours &= covered_hours(sets, day)
         inputs.append(_file(source, region, day))
@@ -145,6 +150,50 @@ def _flavour(allocators: Mapping[str, OpenCost]) -> str:
         found = ", ".join(sorted(flavours)) or "none"
         raise CostError(f"allocators are of flavour {found}: a partition needs one region or more, all of one flavour")
     return flavours.pop()
+
+
+def connection_of(source: str, region: str) -> str:
+    """The id of the Airflow connection of a region's allocator, such as ``opencost_us_east_1``."""
+    return f"{source}_{region.replace('-', '_')}"
+
+
+def _check_addresses(allocators: Mapping[str, OpenCost], source: str, estate: Estate) -> None:
+    """An answer need not name its cluster: one address for two regions is one allocator that would count twice."""
+    seen: dict[tuple[Any, ...], str] = {}
+    for region in sorted(allocators):
+        url = getattr(allocators[region], "url", "")
+        other = seen.setdefault(_address(url), region) if url else region
+        if other != region:
+            raise CostError(
+                f"connections {connection_of(source, other)} and {connection_of(source, region)} have the same address "
+                f"{url}, and the same cost would count twice: give each the address of the allocator in its own "
+                f"cluster ({estate.region(other).cluster}, {estate.region(region).cluster}), or remove one"
+            )
+
+
+def _address(url: str) -> tuple[Any, ...]:
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.hostname, port, parts.path.rstrip("/")
+
+
+def _check_clusters(sets: Sequence[AllocationSet], region: str, source: str, estate: Estate) -> None:
+    """A region's allocator must answer for its own cluster alone, by the estate's name for it or by the region's."""
+    named = {name for one in sets for allocation in one.allocations if (name := _cluster_of(allocation))}
+    own = estate.region(region).cluster
+    foreign = sorted(named - {own, region} - DEFAULT_CLUSTERS - SPECIAL)
+    if foreign:
+        raise CostError(
+            f"the {_NAMES[source]} of {region} answers for cluster {', '.join(foreign)}, and only {own} is its own: "
+            f"the same cost could count twice. Give connection {connection_of(source, region)} the address of the one "
+            f"in {own}; if it is the one, set its CLUSTER_ID to {own}"
+        )
+
+
+def _cluster_of(allocation: Allocation) -> str | None:
+    # Some versions leave the property out, and name the cluster in the allocation's name alone.
+    parts = allocation.name.split("/")
+    return allocation.cluster or (parts[0] if len(parts) == len(AGGREGATE) else None)
 
 
 def _check_windows(sets: Sequence[AllocationSet], region: str, day: dt.date) -> None:

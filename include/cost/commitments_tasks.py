@@ -74,10 +74,11 @@ def read_unused(table: CostTable, start: dt.datetime, end: dt.datetime) -> list[
     """Commitments that were paid and not used, from the bill."""
     from include.cost.commitments import Unused
     from include.cost.hourly import unused_commitments
+    from include.cost.validation import Window
 
     days = [(start + dt.timedelta(days=n)).date() for n in range((end - start).days)]
-    with table.files(days, ["aws"]) as files:
-        return [Unused(*row) for row in unused_commitments(files)]
+    with table.files(table.with_lasting("aws", days), ["aws"]) as files:
+        return [Unused(*row) for row in unused_commitments(files, Window(start, end))]
 
 
 def _judged(use: Use, estate: Estate) -> dict[str, Any]:

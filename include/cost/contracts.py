@@ -1,7 +1,12 @@
-"""Fixed contracts as rows of the cost table: USD a month over 30.4 days, one row a contract and day."""
+"""Fixed contracts as rows of the cost table, one row a contract and day.
+
+``BilledCost`` is the day's part of what the calendar month is billed: the days of a month add up to it exactly.
+``EffectiveCost`` is the month over 30.4 days, as every target is: a day is judged alike in a short and a long month.
+"""
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
 from collections.abc import Sequence
 from decimal import Decimal
@@ -44,19 +49,28 @@ def contracts_partition(estate: Estate, day: dt.date, received: dt.datetime, pat
     return write_partition(rows, facts, path)
 
 
+def day_of_month(usd_month: Decimal, day: dt.date) -> Decimal:
+    """The day's part of a calendar month's price: what is due by its end less what was due by the evening before.
+
+    So the rounding of one day is made good on the next, and the month's days add up to ``usd_month``.
+    """
+    days = calendar.monthrange(day.year, day.month)[1]
+    return money(usd_month * day.day / days) - money(usd_month * (day.day - 1) / days)
+
+
 def _row(contract: Contract, place: int, day: dt.date, currency: str) -> dict[str, Any]:
-    cost = money(contract.usd_month / DAYS_PER_MONTH)
+    billed = day_of_month(contract.usd_month, day)
     return {
         **billing_period(day),
-        "BilledCost": cost,
+        "BilledCost": billed,
         "BillingCurrency": currency,
         "ChargeCategory": "Purchase",
-        "ChargeDescription": f"{contract.name}: {contract.usd_month} a month / {DAYS_PER_MONTH} days",
+        "ChargeDescription": f"{contract.name}: {contract.usd_month} a month",
         "ChargeFrequency": "Recurring",
         "ChargePeriodEnd": day_start(day + dt.timedelta(days=1)),
         "ChargePeriodStart": day_start(day),
-        "ContractedCost": cost,
-        "EffectiveCost": cost,
+        "ContractedCost": billed,
+        "EffectiveCost": money(contract.usd_month / DAYS_PER_MONTH),
         "InvoiceIssuerName": contract.provider,
         "PricingQuantity": Decimal(1),
         "PricingUnit": "Days",

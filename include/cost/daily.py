@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from include.cost.figures import ALLOCATIONS, BILLS, UNALLOCATED
+from include.cost.components import UNALLOCATED
+from include.cost.figures import ALLOCATIONS, BILLS
 from include.cost.focus import CostError
 from include.cost.gathering import trailing
 from include.cost.measured_requests import kept
@@ -48,7 +49,8 @@ def due_again(table: CostTable, day: dt.date, estate: Estate) -> list[dt.date]:
 
 def fingerprint(table: CostTable, day: dt.date, estate: Estate) -> str:
     """SHA-256 over everything that the report of ``day`` is made of: equal inputs make an equal report."""
-    wanted = [(source, at) for source in BILLS for at in reads(day)] + [(source, day) for source in ALLOCATIONS]
+    wanted = [(source, at) for source in BILLS for at in table.with_lasting(source, reads(day))]
+    wanted += [(source, day) for source in ALLOCATIONS]
     facts = (table.facts(source, at) for source, at in wanted)
     requests = kept(table.storage, day)
     parts = [

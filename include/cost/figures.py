@@ -17,33 +17,28 @@ from typing import Any
 
 from include.cost import exports
 from include.cost.components import check_components, component_sql
-from include.cost.focus import COLUMNS, MONEY, SOURCES, CostError, Role
+from include.cost.focus import COLUMNS, LONGEST_DAY_HOURS, MONEY, SOURCES, CostError, Role
+from include.cost.hourly import with_machine_hours
 from include.cost.store import CostTable, Facts, facts_of
 from include.estate import Estate
 
-UNALLOCATED = "unallocated"
 BILLS = tuple(source for source, role in SOURCES.items() if role is Role.BILL)
 ALLOCATIONS = tuple(source for source, role in SOURCES.items() if role is Role.ALLOCATION)
 NOWHERE = "no region"
-# Hours of machines: of the rows that use capacity, not of those that buy a commitment.
-_NODE_HOURS = (
-    "sum(ConsumedQuantity) FILTER (x_CapacityType IS NOT NULL AND ChargeCategory = 'Usage' "
-    "AND lower(ConsumedUnit) IN ('hours', 'hour', 'hrs'))"
-)
 _KEYS = """
 SELECT CAST(ChargePeriodStart AT TIME ZONE 'UTC' AS DATE) AS day, source, {component} AS component,
     coalesce(ServiceName, '') AS service, coalesce(RegionId, '') AS region, coalesce(SkuMeter, '') AS sku,
     coalesce(ResourceId, '') AS resource, coalesce(x_CapacityType, '') AS capacity,"""
 _USD = "coalesce(EffectiveCost, BilledCost, 0)"
-_LONG = "ChargePeriodEnd - ChargePeriodStart > INTERVAL 1 DAY"
+_LONG = f"ChargePeriodEnd - ChargePeriodStart > INTERVAL {LONGEST_DAY_HOURS} HOUR"
 # A month's fee is billed on one day, and costs on each of its days.
 _LINES = f"""
 CREATE TABLE lines AS
 {_KEYS}
     CAST(sum(BilledCost) AS {MONEY}) AS billed,
     CAST(sum(CASE WHEN {_LONG} THEN 0 ELSE {_USD} END) AS {MONEY}) AS usd, count(*) AS rows,
-    count(*) - count(EffectiveCost) AS rows_by_billed, {_NODE_HOURS} AS node_hours
-FROM focus GROUP BY ALL
+    count(*) - count(EffectiveCost) AS rows_by_billed, sum(machine_hours) AS node_hours
+FROM ({with_machine_hours("focus")}) GROUP BY ALL
 """
 _SPREAD = f"""
 INSERT INTO lines
@@ -133,6 +128,20 @@ class Figures:
         )
         return dict(rows)
 
+    def begun_before(self, day: dt.date) -> dict[str, list[dt.date]]:
+        """Source of the bill -> the earlier days whose partitions hold a charge that costs on ``day`` too."""
+        rows = self._ask(
+            "SELECT source, CAST(ChargePeriodStart AS DATE) AS begun FROM long WHERE list_contains($sources, source) "
+            "AND begun < $day AND CAST(ChargePeriodEnd - INTERVAL 1 MICROSECOND AS DATE) >= $day "
+            "GROUP BY ALL ORDER BY ALL",
+            day=day,
+            sources=list(BILLS),
+        )
+        found: dict[str, list[dt.date]] = defaultdict(list)
+        for source, begun in rows:
+            found[source].append(begun)
+        return dict(found)
+
     def drivers(self, day: dt.date, before: Sequence[dt.date], component: str = "", limit: int = 5) -> list[Driver]:
         """The parts of the bill (of one component when it is named) that moved most against their median ``before``.
 
@@ -171,7 +180,10 @@ class Figures:
 
 @contextmanager
 def opened(table: CostTable, days: Sequence[dt.date], day: dt.date, estate: Estate) -> Iterator[Figures]:
-    """The figures of ``days``, allocations only of ``day``. Raises CostError when rows and facts disagree."""
+    """The figures of ``days``, allocations only of ``day``; what began earlier and lasts into ``days`` counts in them.
+
+    Raises CostError when rows and facts disagree.
+    """
     import duckdb
 
     with duckdb.connect() as connection:
@@ -187,7 +199,8 @@ def _load(
     connection: Any, table: CostTable, days: Sequence[dt.date], day: dt.date, estate: Estate
 ) -> dict[tuple[str, dt.date], Facts]:
     facts: dict[tuple[str, dt.date], Facts] = {}
-    wanted = {source: list(days) for source in BILLS} | {source: [day] for source in ALLOCATIONS}
+    wanted = {source: table.with_lasting(source, days) for source in BILLS}
+    wanted |= {source: [day] for source in ALLOCATIONS}
     parts = []
     with ExitStack() as stack:
         for source, of_source in wanted.items():
@@ -199,7 +212,8 @@ def _load(
         check_components(connection, "focus", estate)
         connection.execute(f"CREATE VIEW long AS SELECT * FROM focus WHERE {_LONG}")
         connection.execute(_LINES.format(component=component_sql(estate)))
-        connection.execute(_SPREAD.format(component=component_sql(estate), spread=exports.spread_daily("long")))
+        spread = exports.spread_daily("long", min(days), max(days))
+        connection.execute(_SPREAD.format(component=component_sql(estate), spread=spread))
     return facts
 
 

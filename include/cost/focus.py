@@ -77,6 +77,8 @@ COLUMNS: dict[str, str] = {
     "x_SourceRow": "BIGINT",  # 1 is the first row of the file after its header
 }
 ORDER_BY = ("ChargePeriodStart", "ServiceName", "SkuMeter", "ResourceId", "x_SourceFile", "x_SourceRow")
+LONGEST_DAY_HOURS = 25  # a day in local time, when clocks go back; what lasts longer is spread over its days
+MOST_HOURS = 12  # of a day: with hourly rows in so many of its hours a bill tells hours apart
 
 
 class CapacityType(enum.StrEnum):

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
+from include.cost.components import UNALLOCATED
 from include.cost.hourly import HOUR, Fleet, price_of
 from include.cost.validation import CENT, CENTRAL_DC, Validation, usd
 from include.prices import DAYS_PER_MONTH, AwsBook
@@ -264,7 +265,7 @@ def _plain(value: Any) -> str:
 
 
 def spend_of(validation: Validation, history: HistoryCheck, shape: tuple[Decimal, str]) -> Spend:
-    """The spend of the validated window as a rate, against the budget of this hour.
+    """The spend of the validated window as a rate, what no component takes included, against the budget of this hour.
 
     Budget: each target / 30.4 / 24; central_dc's with the ``shape`` of its usual day, since nodes follow the traffic.
     """
@@ -277,6 +278,9 @@ def spend_of(validation: Validation, history: HistoryCheck, shape: tuple[Decimal
         factor = shape[0] if line.component == CENTRAL_DC else Decimal(1)
         target = line.target_usd_month
         budget = None if budget is None or target is None else budget + target / DAYS_PER_MONTH / 24 * factor
+    rest = validation.total.unallocated_usd_24h
+    if rest is not None or UNALLOCATED in validation.total.unknown:
+        rates[UNALLOCATED] = None if rest is None else rest / 24  # no target is for it, and it is spent all the same
     unknown = tuple(name for name, rate in rates.items() if rate is None)
     total = None if unknown else sum((rate for rate in rates.values() if rate is not None), Decimal(0))
     over = None if total is None or budget is None else total > budget

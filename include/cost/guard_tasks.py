@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import functools
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param, TriggerRule, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException
 
 from include.clients.connections import connection, storage_at
 from include.cost.validation_tasks import COSTS_VARIABLE, prometheus_clients, window_end
 from include.estate import Estate, EstateError, load_estate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from include.clients.kubernetes import Cluster
-    from include.clients.storage import Storage
 
 MEASURE = "measure_spend"
 
@@ -33,12 +30,6 @@ def guard_params(estate: Estate | None = None) -> dict[str, Param]:
     return {
         "allow_remedy": Param(
             False, type="boolean", description="On a spike ask for an approval to cap the NodePool that drives it"
-        ),
-        "undo_cap": Param(
-            None,
-            type=["string", "null"],
-            maxLength=300,
-            description="Key of a cap's record (guard/...-cap.json): set that NodePool's limit back",
         ),
         "window_seconds": Param(
             900, type="integer", minimum=5, maximum=86_400, description="How far back the spend rate looks, in seconds"
@@ -68,22 +59,7 @@ def cluster_of(region: str, estate: Estate) -> Cluster:
     return Cluster(KubernetesHook(conn_id=conn_id).get_conn(), name=estate.region(region).cluster)
 
 
-@task
-def set_cap_back() -> str:
-    """Undo the cap whose record the param ``undo_cap`` names; skipped without it."""
-    from include.cost.guard_live import undo_cap
-
-    key, estate = get_current_context()["params"]["undo_cap"], load_estate()
-    if not key:
-        raise AirflowSkipException("no cap to undo: the param undo_cap is empty")
-    try:
-        record = json.loads(storage_at(COSTS_VARIABLE).read(key))
-    except FileNotFoundError:
-        raise AirflowFailException(f"undo_cap {key!r} does not exist: give the key that the verdict named") from None
-    return undo_cap(cluster_of(record["region"], estate), record)
-
-
-@task(multiple_outputs=False, trigger_rule=TriggerRule.NONE_FAILED)
+@task(multiple_outputs=False)
 def measure_spend() -> dict[str, Any]:
     """Measure the spend, compare it with budget and history, name driver and remedy; keeps the record."""
     from include.cost.focus import CostError
@@ -113,51 +89,10 @@ def is_remedy_wanted(found: dict[str, Any]) -> bool:
     return bool(get_current_context()["params"]["allow_remedy"] and way and way["kind"] == "cap")
 
 
-def keep_answer(answer: Mapping[str, Any]) -> None:
-    """Keep who answered what, beside the record of the look: the approval's own task alone writes it."""
-    found = get_current_context()["ti"].xcom_pull(task_ids=MEASURE)
-    storage_at(COSTS_VARIABLE).put(_answer_key(found["key"]), json.dumps(answer, sort_keys=True, indent=1).encode())
-
-
-def _answer_key(key: str) -> str:
-    return f"{key.removesuffix('.json')}-answer.json"
-
-
-def _is_approved(storage: Storage, found: Mapping[str, Any], approvers: Sequence[str]) -> bool:
-    """Whether an approver's answer to this very remedy was kept; a state that was set by hand is none."""
-    try:
-        answer = json.loads(storage.read(_answer_key(found["key"])))
-    except FileNotFoundError:
-        return False
-    may = not approvers or answer["user_id"] in approvers
-    return bool(answer["approved"] and answer["hash"] == found["hash"] and may)
-
-
-@task(multiple_outputs=False)
-def apply_remedy(found: dict[str, Any]) -> dict[str, Any]:
-    """Cap the pool's CPU limit and keep what it was; refused when the pool has changed since the look."""
-    from include.cost.focus import CostError
-    from include.cost.guard import Remedy
-    from include.cost.guard_live import apply_cap, prepare_cap
-
-    estate, storage = load_estate(), storage_at(COSTS_VARIABLE)
-    way, key = Remedy(**found["remedy"]), f"{found['key'].removesuffix('.json')}-cap.json"
-    if not _is_approved(storage, found, estate.governance.approvers):
-        raise AirflowFailException(
-            "no approver's answer to this remedy was kept: a task that was marked by hand approves nothing; clear "
-            "await_approval and have it approved. Nothing was changed"
-        )
-    cluster = cluster_of(way.region, estate)
-    try:
-        # Kept before the first write, and never replaced: a retry would take the guard itself for the owner.
-        with contextlib.suppress(FileExistsError):
-            record = prepare_cap(cluster, way, estate.namespace)
-            storage.create(key, json.dumps(record, sort_keys=True, indent=1).encode())
-        kept: dict[str, Any] = json.loads(storage.read(key))
-        apply_cap(cluster, kept, estate.namespace)
-    except CostError as error:
-        raise AirflowFailException(str(error)) from error
-    return {"key": key, **kept}
+def change_of(found: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Region and settings of the lever ``cost_cap`` for a look's record whose remedy is a cap."""
+    way = found["remedy"]
+    return way["region"], {"pool": way["pool"], "new_cpu": way["new_cpu"], "old_cpu": way["old_cpu"]}
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE, retries=0)
@@ -175,9 +110,11 @@ def give_verdict() -> str:
 
 
 def _what_was_done(cap: dict[str, Any] | None) -> str:
-    if not cap:
+    if not cap or not cap["figures"]:
         return "Nothing was changed. Next: trigger cost_guard with allow_remedy, or follow the remedy by hand."
+    figures = cap["figures"]
     return (
-        f"Capped: NodePool {cap['pool']} in {cap['region']} has limits.cpu {cap['new_cpu']} (was {cap['old_cpu']}). "
-        f'Undo: trigger cost_guard with {{"undo_cap": "{cap["key"]}"}}.'
+        f"Capped: NodePool {figures['pool']} in {cap['region']} has limits.cpu {figures['new_cpu']} "
+        f"(was {figures['old_cpu'] or 'none'}). "
+        f'Undo: trigger rollback with {{"lever": "cost_cap", "regions": ["{cap["region"]}"], "dry_run": false}}.'
     )

@@ -17,7 +17,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.cost.focus import CapacityType, CostError
+from include.cost.focus import AMOUNT, CapacityType, CostError
+from include.cost.validation import Window
 from include.prices import AwsBook
 
 if TYPE_CHECKING:
@@ -230,28 +231,65 @@ class Use:
         return Decimal(len(self.hours_seen)) / self.hours_due if self.hours_due else Decimal(0)
 
 
-_USE_SQL = """
+# Only EC2 sells machines. A surcharge (EMR), software (Marketplace) or a licence names the same instance type, often
+# the same meter, for an hour that EC2 has billed already; so do some meters of EC2 itself.
+_NO_MACHINE = "EBSOptimized|Software|Licen[sc]e|HostUsage|UnusedBox|UnusedDed|CPUCredits|Reservation"
+_IS_MACHINE = f"""
+x_CapacityType IS NOT NULL AND ChargeCategory = 'Usage' AND ConsumedQuantity IS NOT NULL
+AND lower(ConsumedUnit) IN ('hrs', 'hours', 'hour', 'h') AND coalesce(CommitmentDiscountStatus, 'Used') <> 'Unused'
+AND (lower(ServiceName) = 'amazonec2' OR starts_with(lower(ServiceName), 'amazon elastic compute cloud'))
+AND NOT regexp_matches(coalesce(SkuMeter, ''), '{_NO_MACHINE}')
+"""
+_IS_INSTANCE = r"regexp_matches(coalesce(ResourceId, ''), '(^|/)i-\w+$')"
+# Of the lines of one instance and period, the machine's own come first.
+_COUNTED = """
+sum(ConsumedQuantity) OVER (
+    PARTITION BY ResourceId, ChargePeriodStart, ChargePeriodEnd
+    ORDER BY ConsumedQuantity < 0, NOT regexp_matches(coalesce(SkuMeter, ''), '(BoxUsage|SpotUsage|DedicatedUsage)'),
+        x_SourceFile, x_SourceRow
+    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+)
+"""
+_PERIOD = f"CAST(epoch(ChargePeriodEnd - ChargePeriodStart) / 3600 AS {AMOUNT})"
+
+
+def with_machine_hours(relation: str) -> str:
+    """A query over ``relation`` (columns of the table) that adds ``machine_hours``, null where a row is no machine's.
+
+    An instance runs no longer than the period: whatever its lines are, they count an hour once.
+    """
+    capped = f"greatest(0, least(ConsumedQuantity, {_PERIOD} - coalesce({_COUNTED}, 0)))"
+    hours = (
+        f"CASE WHEN {_IS_INSTANCE} AND {_PERIOD} > 0 AND ConsumedQuantity > 0 THEN {capped} ELSE ConsumedQuantity END"
+    )
+    return (
+        f"SELECT *, CAST({hours} AS {AMOUNT}) AS machine_hours FROM {relation} WHERE {_IS_MACHINE} "
+        f"UNION ALL SELECT *, CAST(NULL AS {AMOUNT}) FROM {relation} WHERE NOT coalesce({_IS_MACHINE}, FALSE)"
+    )
+
+
+_FILES = "read_parquet($files, union_by_name = true)"
+_USE_SQL = f"""
 SELECT date_trunc('hour', ChargePeriodStart) AS hour, coalesce(RegionId, ''), x_InstanceType, x_CapacityType,
-       sum(ConsumedQuantity), sum(coalesce(EffectiveCost, BilledCost))
-FROM read_parquet($files, union_by_name = true)
-WHERE ChargePeriodStart >= $start AND ChargePeriodStart < $end AND x_InstanceType IS NOT NULL
-  AND x_CapacityType IS NOT NULL AND ChargeCategory = 'Usage' AND ConsumedQuantity IS NOT NULL
-  AND coalesce(CommitmentDiscountStatus, 'Used') <> 'Unused'
+       sum(machine_hours), sum(coalesce(EffectiveCost, BilledCost))
+FROM ({with_machine_hours(_FILES)})
+WHERE ChargePeriodStart >= $start AND ChargePeriodStart < $end AND x_InstanceType IS NOT NULL AND machine_hours <> 0
   AND ChargePeriodEnd - ChargePeriodStart <= INTERVAL 1 HOUR
-  AND lower(ConsumedUnit) IN ('hrs', 'hours', 'hour', 'h')
 GROUP BY ALL ORDER BY ALL
 """
-_HOURS_SQL = """
-SELECT DISTINCT date_trunc('hour', ChargePeriodStart) FROM read_parquet($files, union_by_name = true)
+# A charge at a moment, such as a purchase, says nothing about its hour.
+_HOURS_SQL = f"""
+SELECT DISTINCT date_trunc('hour', ChargePeriodStart) FROM {_FILES}
 WHERE ChargePeriodStart >= $start AND ChargePeriodStart < $end
-  AND ChargePeriodEnd - ChargePeriodStart <= INTERVAL 1 HOUR
+  AND ChargePeriodEnd > ChargePeriodStart AND ChargePeriodEnd - ChargePeriodStart <= INTERVAL 1 HOUR
 """
 
 
 def hourly_use(files: Sequence[Path], start: dt.datetime, end: dt.datetime) -> Use:
     """Machine hours in the bill's partitions ``files`` within [start, end), both whole hours.
 
-    Rows longer than an hour say nothing about an hour and are left out; rows of unused commitments are no use.
+    Rows longer than an hour say nothing about an hour and are left out; rows of unused commitments are no use, and
+    surcharges on an instance are no second machine.
     """
     if start.minute or start.second or end <= start:
         raise CostError(f"hourly use needs whole hours in order, not {start} to {end}: correct the window")
@@ -275,19 +313,36 @@ def connect() -> Any:
 
 
 _UNUSED_SQL = """
-SELECT coalesce(CommitmentDiscountId, ''), coalesce(CommitmentDiscountType, ''), sum(CommitmentDiscountQuantity),
-       sum(coalesce(EffectiveCost, BilledCost))
+SELECT coalesce(CommitmentDiscountId, ''), coalesce(CommitmentDiscountType, ''), ChargePeriodStart, ChargePeriodEnd,
+       sum(CommitmentDiscountQuantity), sum(coalesce(EffectiveCost, BilledCost))
 FROM read_parquet($files, union_by_name = true) WHERE CommitmentDiscountStatus = 'Unused' GROUP BY ALL ORDER BY ALL
 """
 
 
-def unused_commitments(files: Sequence[Path]) -> list[tuple[str, str, Decimal | None, Decimal]]:
-    """Id, type, quantity (None: not said) and dollars of each commitment that was paid and not used."""
+def unused_commitments(
+    files: Sequence[Path], window: Window | None = None
+) -> list[tuple[str, str, Decimal | None, Decimal]]:
+    """Id, type, quantity (None: not said) and dollars of each commitment that was paid and not used.
+
+    Of a line that reaches out of ``window``, such as a month's fee, its share in the window counts.
+    """
     if not files:
         return []
     with connect() as connection:
         found = connection.execute(_UNUSED_SQL, {"files": [str(path) for path in files]}).fetchall()
-    return [(name, kind, quantity, usd) for name, kind, quantity, usd in found]
+    sums: dict[tuple[str, str], tuple[Decimal | None, Decimal]] = {}
+    for name, kind, start, end, quantity, usd in found:
+        part = window.part if window else _all
+        if not part(Decimal(1), start, end):
+            continue
+        before, dollars = sums.get((name, kind), (None, Decimal(0)))
+        units = before if quantity is None else (before or Decimal(0)) + part(quantity, start, end)
+        sums[name, kind] = units, dollars + part(usd, start, end)
+    return [(*key, *values) for key, values in sorted(sums.items())]
+
+
+def _all(amount: Decimal, _start: dt.datetime, _end: dt.datetime) -> Decimal:
+    return amount
 
 
 def live_use(

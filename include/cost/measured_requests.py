@@ -129,7 +129,7 @@ def region_requests(prometheus: Prometheus, region: str, day: dt.date, estate: E
     start = _start(day).timestamp()
     total, coverage, problems = Decimal(0), Decimal(1), []
     for metric, _ in estate.metrics.requests():
-        series = raw_day(prometheus, f'{metric}{{region="{region}"}}', start)
+        series = raw_day(prometheus, f"{metric}{{{estate.matchers(region)}}}", start)
         share = covered(series, start)
         coverage = min(coverage, share)
         if share < 1:

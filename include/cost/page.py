@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from include.cost.figures import UNALLOCATED
+from include.cost.components import UNALLOCATED
 from include.cost.focus import MONEY
 from include.cost.pictures import pictures
 from include.cost.report import TOTAL, Report, Row

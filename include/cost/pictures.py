@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from include.cost.anomalies import HISTORY_DAYS, weekend
-from include.cost.figures import UNALLOCATED
+from include.cost.components import UNALLOCATED
 from include.cost.report import TOTAL, Report
 
 # Readable on white and on black; grey is for what no component took.

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.cost import hourly
+from include.cost.components import UNALLOCATED, component_sql
 from include.cost.crosscheck import Gap, Measure, compare
-from include.cost.focus import SOURCES, Role
+from include.cost.focus import LONGEST_DAY_HOURS, MOST_HOURS, SOURCES, Role
 from include.cost.store import CostTable, Facts
 from include.cost.validation import (
     CENTRAL_DC,
@@ -26,6 +27,7 @@ from include.cost.validation import (
     JETSON,
     MIN_COVERAGE,
     PROVISIONAL,
+    Goal,
     Reading,
     Validation,
     Window,
@@ -45,10 +47,11 @@ if TYPE_CHECKING:
 
 AWS = "aws"
 CONTRACTS = "contracts"
-UNALLOCATED = "unallocated"
 STALE_DAYS = 3  # a bill's day that ended longer before the window's end says nothing about it
+NO_GOAL = Goal("", None, None, "no component takes it: it has no target")
 ALLOCATORS = tuple(source for source, role in SOURCES.items() if role == Role.ALLOCATION)
-DAY = dt.timedelta(days=1)
+DAY, HOUR, NO_TIME = dt.timedelta(days=1), dt.timedelta(hours=1), dt.timedelta(0)
+LONGEST_DAY = dt.timedelta(hours=LONGEST_DAY_HOURS)
 
 
 @dataclass(frozen=True)
@@ -90,24 +93,27 @@ class Live:
 _CHARGES_SQL = """
 SELECT {component} AS component, source, ChargePeriodStart, ChargePeriodEnd, coalesce(RegionId, '') AS region,
        CASE WHEN x_CapacityType IS NULL THEN NULL ELSE coalesce(x_InstanceType, '') END AS type, x_CapacityType,
-       sum(CASE WHEN lower(ConsumedUnit) IN ('hrs', 'hours', 'hour', 'h') THEN ConsumedQuantity END),
-       sum(coalesce(EffectiveCost, BilledCost)), count(*)
-FROM rows GROUP BY ALL ORDER BY ALL
+       sum(machine_hours), sum(coalesce(EffectiveCost, BilledCost)), count(*)
+FROM ({rows}) GROUP BY ALL ORDER BY ALL
 """
 
 
 def read_bill(table: CostTable, estate: Estate, days: Sequence[dt.date]) -> Bill:
-    """The bill's charges of ``days`` by component. EffectiveCost counts; where it is null, BilledCost."""
-    from include.cost.components import component_sql
+    """The bill's charges of ``days`` by component. EffectiveCost counts; where it is null, BilledCost.
 
-    facts = {(s, day): f for s in bill_sources() for day in days if (f := table.facts(s, day)) is not None}
-    charges = []
+    Of earlier days those that last into ``days`` are there too, such as a year's subscription.
+    """
+    facts: dict[tuple[str, dt.date], Facts] = {}
+    charges: list[Charge] = []
     with hourly.connect() as connection:
         for source in bill_sources():
-            with table.files(days, [source]) as files:
+            read = table.with_lasting(source, days)
+            facts |= {(source, day): found for day in read if (found := table.facts(source, day)) is not None}
+            with table.files(read, [source]) as files:
                 if files:
                     charges += _charges(connection, files, source, component_sql(estate))
-    return Bill(tuple(charges), facts)
+    begin = day_window(min(days)).start
+    return Bill(tuple(one for one in charges if one.start >= begin or one.end > begin), facts)
 
 
 def bill_sources() -> tuple[str, ...]:
@@ -120,7 +126,8 @@ def _charges(connection: Any, files: Sequence[Path], source: str, component: str
         "CREATE OR REPLACE TEMP VIEW rows AS SELECT *, CAST($source AS VARCHAR) AS source "
         "FROM read_parquet($files)".replace("$source", f"'{source}'").replace("$files", _quoted(files))
     )
-    found = connection.execute(_CHARGES_SQL.format(component=component)).fetchall()
+    query = _CHARGES_SQL.format(component=component, rows=hourly.with_machine_hours("rows"))
+    found = connection.execute(query).fetchall()
     return [
         Charge(
             component=name,
@@ -146,10 +153,7 @@ def _quoted(files: Sequence[Path]) -> str:
 
 def overlap(charge: Charge, window: Window, amount: Decimal = Decimal(1)) -> Decimal:
     """The part of ``amount`` (default: the share, 0..1) that the charge's period has in the window."""
-    seconds = (min(charge.end, window.end) - max(charge.start, window.start)).total_seconds()
-    length = (charge.end - charge.start).total_seconds()
-    # The product first: a share of a third is inexact, three hours' dollars a third of an hour are not.
-    return amount * max(0, int(seconds)) / int(length) if length > 0 else Decimal(0)
+    return window.part(amount, charge.start, charge.end)
 
 
 def sum_in(charges: Iterable[Charge], window: Window) -> Decimal:
@@ -157,20 +161,38 @@ def sum_in(charges: Iterable[Charge], window: Window) -> Decimal:
     return sum((overlap(charge, window, charge.usd) for charge in charges), Decimal(0))
 
 
-def coverage_of(charges: Iterable[Charge], window: Window) -> Decimal:
-    """Share of the window's hours that any row of a source covers.
+def coverage_of(charges: Sequence[Charge], window: Window, by_hour: bool | None = None) -> Decimal:
+    """Share of the window that the rows of a source cover.
 
-    A source with hourly rows is judged by those: a row for a whole day would hide a missing hour.
+    A bill by the hour (``by_hour``; default: what ``charges`` are) is judged by its hourly rows: a row for a whole day
+    would hide a missing hour. Charges for more than a day, or for a moment, say nothing about it.
     """
-    periods = [(charge.start, charge.end) for charge in charges if charge.end - charge.start <= DAY]
-    hourly_rows = [(start, end) for start, end in periods if end - start <= dt.timedelta(hours=1)]
-    covered, until = dt.timedelta(0), window.start
-    for start, end in sorted(hourly_rows or periods):
+    longest = HOUR if (is_hourly(charges) if by_hour is None else by_hour) else LONGEST_DAY
+    periods = [(charge.start, charge.end) for charge in charges if NO_TIME < charge.end - charge.start <= longest]
+    covered, until = NO_TIME, window.start
+    for start, end in sorted(periods):
         begin, stop = max(start, until), min(end, window.end)
         if stop > begin:
             covered += stop - begin
             until = stop
     return Decimal(int(covered.total_seconds())) / window.seconds
+
+
+def is_hourly(charges: Iterable[Charge]) -> bool:
+    """Whether a bill tells hours apart: on some day most hours have an hourly row, or most rows are hourly.
+
+    One hourly row, such as a late correction, doesn't make an hourly bill of a daily one.
+    """
+    hours: dict[dt.date, set[int]] = defaultdict(set)
+    of_hours = of_days = 0
+    for charge in charges:
+        length = charge.end - charge.start
+        if NO_TIME < length <= HOUR:
+            hours[charge.start.date()].add(charge.start.hour)
+            of_hours += charge.rows
+        elif HOUR < length <= LONGEST_DAY:
+            of_days += charge.rows
+    return of_hours > of_days or any(len(found) >= MOST_HOURS for found in hours.values())
 
 
 # --- Readings of a component ------------------------------------------------------------------------------------------
@@ -237,20 +259,32 @@ def bill_reading(name: str, source: str, inputs: Inputs, window: Window) -> Read
         why = f" ({inputs.problems[source]})" if source in inputs.problems else ""
         reason = f"no partition of {source} for {missing}{why}"
         return Reading(name, label, window, None, Decimal(0), PROVISIONAL, reason)
-    age = (inputs.window.end - window.end) / DAY
-    if age > STALE_DAYS:
-        reason = f"the newest complete day of the bill ended {age:.1f} days before the window: stale after {STALE_DAYS}"
-        return Reading(name, label, window, None, Decimal(1), PROVISIONAL, reason)
+    if stale := _stale(window, inputs):
+        return Reading(name, label, window, None, Decimal(1), PROVISIONAL, stale)
     of_source = [c for c in inputs.bill.charges if c.source == source]
-    mine = [c for c in of_source if c.component == name]
+    # Of every source: rules may take rows of several. A contract among them is no row to wait for: see rest_reading.
+    mine = [c for c in inputs.bill.charges if c.component == name and c.source != CONTRACTS]
     coverage = coverage_of(of_source, window)
     if not any(overlap(charge, window) for charge in mine):
         reason = f"the bill has no row of it: see cost.components.{name}.rules"
         return Reading(name, label, window, None, coverage, PROVISIONAL, reason)
     judged, beside = _split(name, mine, inputs, window)
     settle = weakest([_settling(source, day, inputs) for day in window.days]) if source == AWS else ""
+    age = _age(window, inputs)
     notes = () if window == inputs.window else (f"the bill's day ended {age:.1f} days before the window's end",)
     return Reading(name, label, window, judged, coverage, settle, "", notes, beside, window)
+
+
+def _age(window: Window, inputs: Inputs) -> float:
+    return (inputs.window.end - window.end) / DAY
+
+
+def _stale(window: Window, inputs: Inputs) -> str:
+    """Why the bill of ``window`` says nothing about the validated one any more; empty when it does."""
+    age = _age(window, inputs)
+    if age <= STALE_DAYS:
+        return ""
+    return f"the newest complete day of the bill ended {age:.1f} days before the window: stale after {STALE_DAYS}"
 
 
 def _split(name: str, charges: Sequence[Charge], inputs: Inputs, window: Window) -> tuple[Decimal, Decimal]:
@@ -258,8 +292,10 @@ def _split(name: str, charges: Sequence[Charge], inputs: Inputs, window: Window)
     if name != CENTRAL_DC or inputs.estate.cost.components[name].baseline_usd_month is not None:
         return sum_in(charges, window), Decimal(0)
     here = [c for c in charges if not c.region or c.region in inputs.regions]
+    # No selection of regions would ever take what runs outside of the estate, and it is billed all the same.
+    outside = [c for c in charges if c.region and c.region not in inputs.estate.regions]
     machines = [c for c in here if c.machine]
-    return sum_in(machines, window), sum_in((c for c in here if not c.machine), window)
+    return sum_in(machines, window), sum_in((*outside, *(c for c in here if not c.machine)), window)
 
 
 def _settling(source: str, day: dt.date, inputs: Inputs) -> str:
@@ -321,15 +357,18 @@ def power_of(series: Iterable[Series], steps: int, step: Decimal, estate: Estate
 
 def contract_reading(name: str, inputs: Inputs) -> Reading:
     """A component that is a fixed price: its contracts, for the days of the window that they run."""
-    rules = inputs.estate.cost.components[name].rules
-    patterns = [pattern for rule in rules for pattern in rule.resources]
-    mine = [c for c in inputs.estate.cost.contracts if any(fnmatch.fnmatch(c.name, p) for p in patterns)]
+    mine = _contracts_of(inputs.estate.cost.components[name], inputs.estate)
     if not mine:
         reason = f"no contract matches cost.components.{name}.rules: add it to cost.contracts"
         return Reading(name, CONTRACTS, inputs.window, None, Decimal(0), "", reason)
     total = sum((_contract_usd(contract, inputs.window) for contract in mine), Decimal(0))
     notes = tuple(f"{c.name}: {c.usd_month} a month, {c.source}" for c in mine)
     return Reading(name, CONTRACTS, inputs.window, total, notes=notes, fixed=True)
+
+
+def _contracts_of(component: Component, estate: Estate) -> list[Contract]:
+    patterns = [pattern for rule in component.rules for pattern in rule.resources]
+    return [one for one in estate.cost.contracts if any(fnmatch.fnmatch(one.name, pattern) for pattern in patterns)]
 
 
 def _contract_usd(contract: Contract, window: Window) -> Decimal:
@@ -342,38 +381,47 @@ def _contract_usd(contract: Contract, window: Window) -> Decimal:
 # --- The whole --------------------------------------------------------------------------------------------------------
 
 
-def daily_history(name: str, inputs: Inputs) -> dict[dt.date, Decimal]:
-    """Dollars by complete day of a component in the 28 days before the window."""
-    source = source_of(inputs.estate.cost.components[name])
-    found: dict[dt.date, Decimal] = {}
-    of_source = [c for c in inputs.bill.charges if c.source == source]
+def daily_history(name: str, source: str, inputs: Inputs) -> dict[dt.date, Decimal]:
+    """Dollars by complete day of a component of ``source`` in the 28 days before the window."""
+    of_source = [charge for charge in inputs.bill.charges if charge.source == source]
+    by_hour = is_hourly(of_source)
     by_day: dict[dt.date, list[Charge]] = defaultdict(list)
     for charge in of_source:
         by_day[charge.start.date()].append(charge)
+    long = [charge for charge in of_source if charge.end - charge.start > LONGEST_DAY and charge.component == name]
     first = inputs.window.start.date()
-    for day, charges in by_day.items():
-        if first - dt.timedelta(days=HISTORY_DAYS) <= day < first and coverage_of(charges, day_window(day)) == 1:
-            mine = [charge for charge in charges if charge.component == name]
-            if mine:
-                judged, beside = _split(name, mine, inputs, day_window(day))
-                found[day] = judged + beside
+    found: dict[dt.date, Decimal] = {}
+    for day in sorted(by_day):
+        window = day_window(day)
+        # A row of the day before may last until some hour of this one: days in local time do.
+        near = [*by_day.get(day - DAY, ()), *by_day[day]]
+        if not first - HISTORY_DAYS * DAY <= day < first or coverage_of(near, window, by_hour) < 1:
+            continue
+        short = (one for one in near if one.component == name and one.end - one.start <= LONGEST_DAY)
+        mine = [charge for charge in (*short, *long) if overlap(charge, window)]
+        if mine:
+            found[day] = sum(_split(name, mine, inputs, window), Decimal(0))
     return found
 
 
 def validate(inputs: Inputs) -> Validation:
-    """The result for the window: a line a component, the total, the cross-checks and what no component took."""
+    """The result for the window: a line a component, what no component took, the total and the cross-checks."""
     lines = []
-    for name in inputs.estate.cost.components:
+    for name, component in inputs.estate.cost.components.items():
         goal = goal_of(name, inputs.estate, inputs.book, inputs.regions)
-        lines.append(line_of(choose(readings_of(name, inputs)), goal, daily_history(name, inputs)))
+        history = daily_history(name, source_of(component), inputs)
+        lines.append(line_of(choose(readings_of(name, inputs)), goal, history))
+    rest, rows = rest_reading(inputs)
+    rest_line = line_of(rest, NO_GOAL, daily_history(UNALLOCATED, AWS, inputs))
+    said = f"unknown: {rest.reason}" if rest.usd is None else f"{usd(rest.usd)} USD in {rows} rows"
     return Validation(
         window=inputs.window,
         regions=inputs.regions,
         of_regions=len(inputs.estate.regions),
         lines=tuple(lines),
-        total=total_of(lines),
+        total=total_of(lines, rest_line),
         gaps=tuple(cross_checks(inputs)),
-        unallocated=_unallocated(inputs),
+        unallocated={f"{rest.window}": said},
         inputs=_used(inputs),
     )
 
@@ -387,7 +435,7 @@ def cross_checks(inputs: Inputs) -> list[Gap]:
 
 def _billed(inputs: Inputs) -> bool:
     """Whether the bill covers the window itself."""
-    rows = (charge for charge in inputs.bill.charges if charge.source == AWS)
+    rows = [charge for charge in inputs.bill.charges if charge.source == AWS]
     return inputs.bill.has(AWS, inputs.window.days) and coverage_of(rows, inputs.window) >= MIN_COVERAGE
 
 
@@ -431,16 +479,34 @@ def _live_measures(inputs: Inputs) -> list[Measure]:
     return found
 
 
-def _unallocated(inputs: Inputs) -> dict[str, str]:
-    window = inputs.window
-    if not _billed(inputs):
-        day = newest_day(AWS, inputs)
-        if day is None:
-            return {}
-        window = day
+def rest_reading(inputs: Inputs) -> tuple[Reading, int]:
+    """What no component takes, of the window or else of the bill's newest complete day, and in how many rows.
+
+    A bill without such rows leaves nothing over; without a bill nobody knows.
+    """
+    window = inputs.window if _billed(inputs) else newest_day(AWS, inputs)
+    if window is None:
+        return _no_rest(inputs, "the bill has no complete day"), 0
+    if stale := _stale(window, inputs):
+        return _no_rest(inputs, stale), 0
     charges = [c for c in inputs.bill.charges if c.source in bill_sources() and c.component == UNALLOCATED]
-    rows = sum(charge.rows for charge in charges if overlap(charge, window))
-    return {f"{window}": f"{usd(sum_in(charges, window))} USD in {rows} rows"}
+    # A contract is known from the estate, whether or not the table has its day.
+    mine = [charge for charge in charges if charge.source != CONTRACTS and overlap(charge, window)]
+    contracts = {c.name: _contract_usd(c, window) for c in inputs.estate.cost.contracts if not _is_taken(c, inputs)}
+    coverage = coverage_of([charge for charge in inputs.bill.charges if charge.source == AWS], window)
+    settling = weakest([_settling(AWS, day, inputs) for day in window.days])
+    dollars = sum_in(mine, window) + sum(contracts.values(), Decimal(0))
+    rows = sum(charge.rows for charge in mine) + sum(bool(dollars) for dollars in contracts.values())
+    return Reading(UNALLOCATED, f"bill ({AWS})", window, dollars, coverage, settling), rows
+
+
+def _no_rest(inputs: Inputs, reason: str) -> Reading:
+    return Reading(UNALLOCATED, f"bill ({AWS})", inputs.window, None, Decimal(0), PROVISIONAL, reason)
+
+
+def _is_taken(contract: Contract, inputs: Inputs) -> bool:
+    components = inputs.estate.cost.components.values()
+    return any(contract in _contracts_of(one, inputs.estate) for one in components if source_of(one) == CONTRACTS)
 
 
 def _used(inputs: Inputs) -> tuple[str, ...]:

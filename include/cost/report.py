@@ -14,7 +14,8 @@ from functools import cached_property
 
 from include.cost.allocation import reconcile
 from include.cost.anomalies import HISTORY_DAYS, Anomaly, Finding, judge, same_class, weekend
-from include.cost.figures import ALLOCATIONS, BILLS, NOWHERE, UNALLOCATED, Driver, Figures, opened
+from include.cost.components import UNALLOCATED
+from include.cost.figures import ALLOCATIONS, BILLS, NOWHERE, Driver, Figures, opened
 from include.cost.focus import CostError
 from include.cost.measured_requests import Requests
 from include.cost.store import CostTable, Facts
@@ -99,7 +100,8 @@ def window(day: dt.date) -> list[dt.date]:
 def reads(day: dt.date) -> list[dt.date]:
     """The days whose partitions the report of ``day`` is made of: its window, from the first day of a month on.
 
-    A fee for a month is a row of the day that it begins on, and a part of the cost of every day of the month.
+    A fee for a month is a row of the day that it begins on, and a part of the cost of every day of the month. Longer
+    charges lie in earlier partitions: see ``CostTable.with_lasting``.
     """
     first = window(day)[0].replace(day=1)
     return [first + dt.timedelta(days=n) for n in range((day - first).days + 1)]
@@ -131,6 +133,7 @@ class _Day:
         if EXPORTED in self.facts:
             self.status = settling_of(self.facts[EXPORTED], self.history, estate.cost.settle_hours)
         self.sums = figures.by_component()
+        self.begun_before = figures.begun_before(day)
         self.goals = {name: _goal(name, estate) for name in estate.cost.components}
         self.names = [*estate.cost.components, UNALLOCATED]
         reasons = {name: self.problem(name, day) for name in self.names}
@@ -221,7 +224,7 @@ class _Day:
         status: str = "",
         sources: Iterable[str] | None = None,
     ) -> Row:
-        used = [self._partition(source) for source in sorted(self.facts if sources is None else sources)]
+        used = [name for source in sorted(self.facts if sources is None else sources) for name in self._used(source)]
         number = None if value is None else Decimal(value).quantize(PLACES, ROUND_HALF_EVEN)
         return Row(
             section,
@@ -230,12 +233,15 @@ class _Day:
             number,
             unit,
             status or (UNKNOWN if number is None else self.status),
-            tuple(filter(None, used)),
+            tuple(used),
         )
 
-    def _partition(self, source: str) -> str:
-        facts = self.facts.get(source)
-        return f"{source}/{facts.day}#{facts.content[:12]}" if facts else ""
+    def _used(self, source: str) -> Iterator[str]:
+        """The source's partitions behind a figure: those whose charges last into the day, and the day's own."""
+        for at in (*self.begun_before.get(source, ()), self.day):
+            facts = self.figures.facts.get((source, at))
+            if facts:
+                yield f"{source}/{facts.day}#{facts.content[:12]}"
 
     def _total(self) -> Iterator[Row]:
         bills = [source for source in BILLS if source in self.facts]

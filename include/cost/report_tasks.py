@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.clients.connections import SettingMissingError, base_url, connection, prometheus_of, s3_client, storage_at
+from include.clients.connections import (
+    SettingMissingError,
+    connection,
+    http_access,
+    prometheus_of,
+    s3_client,
+    storage_at,
+)
 from include.estate import Estate, load_estate
 
 if TYPE_CHECKING:
@@ -131,12 +138,15 @@ def _clients(estate: Estate) -> Clients:
 def _allocators(estate: Estate) -> dict[str, dict[str, OpenCost]]:
     """The allocators that have an Airflow connection, such as ``opencost_us_east_1``."""
     from include.clients.opencost import FLAVOURS, OpenCost
+    from include.cost.allocation import connection_of
 
     found: dict[str, dict[str, OpenCost]] = {flavour: {} for flavour in FLAVOURS}
     for flavour, clients in found.items():
         for region in estate.regions:
-            with contextlib.suppress(SettingMissingError):
-                conn = connection(f"{flavour}_{region.replace('-', '_')}", f"the {flavour} of {region}")
-                auth = (conn.login, conn.password or "") if conn.login else None
-                clients[region] = OpenCost(base_url(conn), flavour, auth=auth)
+            try:
+                conn = connection(connection_of(flavour, region), f"the {flavour} of {region}")
+            except SettingMissingError:
+                continue
+            access = http_access(conn)
+            clients[region] = OpenCost(access.url, flavour, access=access)
     return {flavour: clients for flavour, clients in found.items() if clients}

@@ -2,6 +2,7 @@
 
     focus/source=aws/day=2026-11-23.parquet                      the rows
     history/source=aws/day=2026-11-23/<received>-<content>.json  the facts of every version that ever stood there
+    lasting/source=aws/day=2026-11-23/until=<day>                how long its charges last, where one outlasts the day
     aside/source=aws/<name>.parquet and .json                    rows and batches that were refused, with the reason
 
 Facts and rows can't disagree: the facts are the Parquet file's own metadata.
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from include.clients.storage import Storage
+from include.cost import lasting
 from include.cost.focus import SOURCES, CostError
 
 FACTS_KEY = "akidb"
@@ -94,6 +96,7 @@ class CostTable:
         # The record first: a partition without its record would hide that two exports agreed.
         with contextlib.suppress(FileExistsError):
             self.storage.create(record, metadata_of(facts).encode())
+        lasting.mark(self.storage, facts.source, facts.day, path)
         self.storage.put_file(_key(facts.source, facts.day), path)
         return facts
 
@@ -116,6 +119,10 @@ class CostTable:
         """The days that the source has a partition for, in order."""
         matches = (_DAY.search(key) for key in self.storage.keys(f"focus/source={_known(source)}/"))
         return [dt.date.fromisoformat(match[1]) for match in matches if match]
+
+    def with_lasting(self, source: str, days: Sequence[dt.date]) -> list[dt.date]:
+        """``days`` and, before them, those whose partition has a charge that lasts into them."""
+        return [*lasting.lasting(self, _known(source), min(days)), *days]
 
     @contextlib.contextmanager
     def files(self, days: Sequence[dt.date], sources: Sequence[str] = tuple(SOURCES)) -> Iterator[list[Path]]:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
+from include.cost.components import UNALLOCATED
 from include.cost.crosscheck import Gap
 from include.cost.focus import CostError
 from include.cost.store import Facts
@@ -27,6 +28,7 @@ CENTRAL_DC, JETSON = "central_dc", "jetson"
 MIN_COVERAGE = Decimal("0.95")  # share of the window with data, below which a figure is unknown
 MIN_WEEKDAYS, MIN_WEEKEND_DAYS = 4, 2  # of history, for a projection that knows weekends
 DAY_SECONDS = 86_400
+_TICK = dt.timedelta(microseconds=1)
 HISTORY_DAYS = 28
 CENT = Decimal("0.01")
 NANO = Decimal("1e-9")
@@ -54,6 +56,18 @@ class Window:
         first = self.start.astimezone(dt.UTC).date()
         last = (self.end.astimezone(dt.UTC) - dt.timedelta(microseconds=1)).date()
         return [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
+
+    def part(self, amount: Decimal, start: dt.datetime, end: dt.datetime) -> Decimal:
+        """The part of ``amount`` that the period [start, end) has in the window, by time.
+
+        A period without a length is its whole day (UTC): a purchase belongs to a day, not to a moment.
+        """
+        if end <= start:
+            start = start.astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            end = start + dt.timedelta(days=1)
+        inside = (min(end, self.end) - max(start, self.start)) // _TICK
+        # The product first: a share of a third is inexact, three hours' dollars a third of an hour are not.
+        return amount * max(0, inside) / ((end - start) // _TICK)
 
     @property
     def name(self) -> str:
@@ -125,7 +139,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Total:
-    """All components together. ``usd_month`` is None unless every component is known."""
+    """All components together, and what none of them takes. ``usd_month`` is None unless all of it is known."""
 
     usd_24h: Decimal | None
     usd_month: Decimal | None
@@ -135,6 +149,8 @@ class Total:
     verdict: str
     settling: str
     unknown: tuple[str, ...]
+    unallocated_usd_24h: Decimal | None = None
+    unallocated_usd_month: Decimal | None = None
 
 
 @dataclass(frozen=True)
@@ -352,20 +368,24 @@ def _beside(reading: Reading) -> Decimal | None:
     return scaled(reading.beside_usd, reading.beside_window or reading.window)[0] * DAYS_PER_MONTH
 
 
-def total_of(lines: Sequence[Line]) -> Total:
-    """The sum over all components. One unknown figure makes the total unknown, never smaller."""
-    unknown = tuple(line.component for line in lines if line.usd_month is None or line.beside_usd_month is None)
-    known = sum((_month(line) for line in lines if line.usd_month is not None), Decimal(0))
+def total_of(lines: Sequence[Line], rest: Line | None = None) -> Total:
+    """The sum over all components and ``rest``, what none of them takes and no target is for.
+
+    One unknown figure makes the total unknown, never smaller.
+    """
+    every = [*lines, rest] if rest else list(lines)
+    unknown = tuple(line.component for line in every if line.usd_month is None or line.beside_usd_month is None)
+    known = sum((_month(line) for line in every if line.usd_month is not None), Decimal(0))
     targets = [line.target_usd_month for line in lines]
     target = None if None in targets else sum((t for t in targets if t is not None), Decimal(0))
     verdict, day = UNKNOWN, None
     if not unknown:
-        most = sum((_at_most(line) for line in lines), Decimal(0))
-        day = sum((_day(line) for line in lines), Decimal(0))
+        most = sum((_at_most(line) for line in every), Decimal(0))
+        day = sum((_day(line) for line in every), Decimal(0))
         # What is missing could lift a total above the target that is within it now: then nobody knows.
         verdict = FAIL if judge(known, Decimal(1), target) == FAIL else judge(most, Decimal(1), target)
         verdict = UNKNOWN if verdict == FAIL and target is not None and known <= target else verdict
-    words = [line.settling for line in lines if line.settling]
+    words = [line.settling for line in every if line.settling]
     return Total(
         usd_24h=day,
         usd_month=None if unknown else known,
@@ -375,6 +395,8 @@ def total_of(lines: Sequence[Line]) -> Total:
         verdict=verdict,
         settling=min(words, key=_WEAKEST_FIRST.index, default=FINAL),
         unknown=unknown,
+        unallocated_usd_24h=rest.usd_24h if rest else None,
+        unallocated_usd_month=rest.usd_month if rest else None,
     )
 
 
@@ -432,9 +454,13 @@ def supersedes(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
 
     A source may be gone by then (Prometheus keeps its samples for some days only); what was known stays known.
     """
-    known = {line["component"] for line in new["lines"] if line["usd_month"] is not None}
-    before = {line["component"] for line in old["lines"] if line["usd_month"] is not None}
-    return new != old and before <= known
+    return new != old and _known_in(old) <= _known_in(new)
+
+
+def _known_in(record: Mapping[str, Any]) -> set[str]:
+    known = {line["component"] for line in record["lines"] if line["usd_month"] is not None}
+    # Older records don't have it.
+    return known | ({UNALLOCATED} if record["total"].get("unallocated_usd_month") is not None else set())
 
 
 def open_windows(records: Mapping[str, Mapping[str, Any]], end: dt.datetime, days: int) -> list[str]:
@@ -455,7 +481,10 @@ def what_is_missing(record: Mapping[str, Any]) -> str:
     if record["total"]["verdict"] != UNKNOWN:
         return ""
     lines = {line["component"]: line for line in record["lines"]}
-    reasons = [f"{name}: {lines[name]['reason'] or 'its rest is unknown'}" for name in record["total"]["unknown"]]
+    unknown = [name for name in record["total"]["unknown"] if name != UNALLOCATED]
+    reasons = [f"{name}: {lines[name]['reason'] or 'its rest is unknown'}" for name in unknown]
+    if len(unknown) < len(record["total"]["unknown"]):
+        reasons += [f"{UNALLOCATED}: {text}" for text in record["unallocated"].values()]
     reasons += [
         f"{name}: {line['reason']}"
         for name, line in lines.items()
@@ -481,6 +510,7 @@ def to_markdown(record: Mapping[str, Any]) -> str:
         "| component | verdict | 24 h | month | baseline | target | book | coverage | source |",
         "|---|---|---:|---:|---:|---:|---|---:|---|",
         *(_row(line) for line in record["lines"]),
+        *_rest_row(total),
         f"| total | {total['verdict']} | {usd(total['usd_24h'])} | {usd(total['usd_month'])} | | "
         f"{usd(total['target_usd_month'])} | | | |\n",
         "## How each figure was made\n",
@@ -488,6 +518,7 @@ def to_markdown(record: Mapping[str, Any]) -> str:
         "\n## Cross-check\n",
         *([f"- {gap['text']}" for gap in record["cross_checks"]] or ["Nothing to compare: one source only."]),
         "\n## Not allocated to a component\n",
+        "Part of the total, against no target of its own.\n",
         *([f"- {what}: {text}" for what, text in record["unallocated"].items()] or ["Nothing is known of such rows."]),
     ]
     return "\n".join(parts) + "\n"
@@ -503,6 +534,14 @@ def _total_text(total: Mapping[str, Any]) -> str:
         f"**Total {total['verdict']}**: {usd(total['usd_month'])} a month against {usd(total['target_usd_month'])} "
         f"(the plan's own figure: {usd(total['plan_usd_month'])}).\n"
     )
+
+
+def _rest_row(total: Mapping[str, Any]) -> list[str]:
+    # Older records don't have it in their total.
+    if total.get("unallocated_usd_month") is None:
+        return []
+    day, month = usd(total["unallocated_usd_24h"]), usd(total["unallocated_usd_month"])
+    return [f"| {UNALLOCATED} | | {day} | {month} | | | | | |"]
 
 
 def _row(line: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,19 @@ HISTORY_DAYS = 14  # before the window: enough to tell weekdays from weekends, a
 
 def missing_days(table: CostTable, window: Window) -> list[dt.date]:
     """Days of the window and of the two weeks before it that have no partition of the bill."""
-    first = window.days[0] - dt.timedelta(days=HISTORY_DAYS)
-    near = [first + dt.timedelta(days=n) for n in range((window.days[-1] - first).days + 1)]
+    return _missing(table, window.days[0] - dt.timedelta(days=HISTORY_DAYS), window.days[-1])
+
+
+def missing_month(table: CostTable, window: Window) -> list[dt.date]:
+    """Earlier days of the window's month without a partition: a fee for the month lies on the day that it begins."""
+    before = window.days[0] - dt.timedelta(days=HISTORY_DAYS + 1)
+    return _missing(table, window.days[0].replace(day=1), before)
+
+
+def _missing(table: CostTable, first: dt.date, last: dt.date) -> list[dt.date]:
     there = set(table.days(AWS))
-    return [day for day in near if day not in there]
+    days = (first + dt.timedelta(days=n) for n in range((last - first).days + 1))
+    return [day for day in days if day not in there]
 
 
 def bring_bill(table: CostTable, estate: Estate, window: Window, s3_client: Callable[[str], Any]) -> dict[str, str]:
@@ -32,9 +41,15 @@ def bring_bill(table: CostTable, estate: Estate, window: Window, s3_client: Call
     Returns source -> why it is still out of date. A new version of a day that is there is the report's to notice.
     Raises CostError when a partition fails its suite.
     """
-    days = missing_days(table, window)
-    if not days or not estate.cost.exports:
-        return {}
+    for days in (missing_days(table, window), missing_month(table, window)):
+        if days and estate.cost.exports and (problems := _bring(table, estate, days, s3_client)):
+            return problems
+    return {}
+
+
+def _bring(
+    table: CostTable, estate: Estate, days: Sequence[dt.date], s3_client: Callable[[str], Any]
+) -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="akidb-validation-") as folder:
         made = CostTable(Folder(Path(folder)))
         try:

@@ -32,7 +32,7 @@ from include.forecast.traffic_table import (
 
 if TYPE_CHECKING:
     from include.clients.prometheus import Prometheus
-    from include.estate import Metrics
+    from include.estate import Estate
 
 DAYS_PER_REQUEST = 6  # 8,641 points; the server refuses more than 11,000
 LOST_SHARE = 0.1
@@ -41,32 +41,32 @@ DAY = dt.timedelta(days=1)
 Judge = Callable[[Sequence[Day]], Mapping[dt.date, Sequence[str]]]
 
 
-def request_expression(metrics: Metrics, region: str) -> str:
+def request_expression(estate: Estate, region: str) -> str:
     """PromQL: requests a second of the minute that ends at the evaluated time. No value: not observed."""
     parts = []
-    for metric, _ in metrics.requests():
-        now = f'last_over_time({metric}{{region="{region}"}}[{STEP}s])'
-        before = f'last_over_time({metric}{{region="{region}"}}[{STEP}s] offset {STEP}s)'
+    for metric, _ in estate.metrics.requests():
+        now = f"last_over_time({metric}{{{estate.matchers(region)}}}[{STEP}s])"
+        before = f"last_over_time({metric}{{{estate.matchers(region)}}}[{STEP}s] offset {STEP}s)"
         parts.append(f"sum(({now} - {before} >= 0) or ({now} and {before}))")
     return f"({' + '.join(parts)}) / {STEP}"
 
 
-def lost_expression(metrics: Metrics, region: str) -> str:
+def lost_expression(estate: Estate, region: str) -> str:
     """PromQL: the share of the targets that no scrape reached in the minute before; only where it is too much.
 
     A target counts for an hour after its last sample, while Prometheus still tries it (``up`` is 0).
     """
     every = " or ".join(
-        f'count by (job, instance) (last_over_time({metric}{{region="{region}"}}[1h]))'
-        for metric, _ in metrics.requests()
+        f"count by (job, instance) (last_over_time({metric}{{{estate.matchers(region)}}}[1h]))"
+        for metric, _ in estate.metrics.requests()
     )
     down = f"max_over_time(up[{STEP}s]) == 0"
     return f"count(({every}) and on (job, instance) ({down})) / count({every}) > {LOST_SHARE}"
 
 
-def expression_hash(metrics: Metrics, region: str) -> str:
+def expression_hash(estate: Estate, region: str) -> str:
     """What a stored day was read with: under other queries it is read again."""
-    text = "\n".join((request_expression(metrics, region), lost_expression(metrics, region)))
+    text = "\n".join((request_expression(estate, region), lost_expression(estate, region)))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -75,9 +75,7 @@ def observable_until(now: float) -> int:
     return int((now - SETTLE_SECONDS) // STEP) * STEP
 
 
-def observed(
-    prometheus: Prometheus, metrics: Metrics, region: str, start: int, end: int, now: float
-) -> dict[int, float]:
+def observed(prometheus: Prometheus, estate: Estate, region: str, start: int, end: int, now: float) -> dict[int, float]:
     """QPS by start of minute for the observed minutes from ``start`` up to, not including, ``end`` (Unix seconds).
 
     Raises PrometheusError when the server can't be asked.
@@ -87,9 +85,9 @@ def observed(
         return {}
     # One minute more, so that an outage that begins at the end is seen; never one that can't be there yet.
     last = min(end + STEP, observable_until(now))
-    found = prometheus.query_range(request_expression(metrics, region), start + STEP, last, STEP)
+    found = prometheus.query_range(request_expression(estate, region), start + STEP, last, STEP)
     values = {round(at) - STEP: value for series in found for at, value in series.points}
-    lost = prometheus.query_range(lost_expression(metrics, region), start + STEP, last, STEP)
+    lost = prometheus.query_range(lost_expression(estate, region), start + STEP, last, STEP)
     return trusted(values, (round(at) - STEP for series in lost for at, _ in series.points), start, end, last)
 
 
@@ -147,7 +145,7 @@ class Exporter:
     """Exports the days of one region. ``judge`` gives the reasons against each day, ``now`` is the clock (Unix s)."""
 
     prometheus: Prometheus
-    metrics: Metrics
+    estate: Estate
     region: str
     table: TrafficTable
     judge: Judge
@@ -176,11 +174,11 @@ class Exporter:
 
     @property
     def _expression(self) -> str:
-        return expression_hash(self.metrics, self.region)
+        return expression_hash(self.estate, self.region)
 
     def _export(self, batch: Sequence[dt.date], force: bool) -> Iterator[Outcome]:
         start, end = day_start(batch[0]), day_start(batch[-1] + DAY)
-        values = observed(self.prometheus, self.metrics, self.region, start, end, self.now)
+        values = observed(self.prometheus, self.estate, self.region, start, end, self.now)
         days = days_between(values, self.region, batch[0], len(batch), observable_until(self.now))
         refused = self.judge([day for day in days if day.observed])
         for day in days:
@@ -212,14 +210,14 @@ class Exporter:
         gaps = day.until - first - day.observed
         if first == 0 or gaps > 0:
             return False
-        selectors = (f'{metric}{{region="{self.region}"}}' for metric, _ in self.metrics.requests())
+        selectors = (f"{metric}{{{self.estate.matchers(self.region)}}}" for metric, _ in self.estate.metrics.requests())
         earlier = " or ".join(f"last_over_time({selector}[1d])" for selector in selectors)
         return not self.prometheus.query(f"count({earlier})", day_start(day.day))
 
     def _explain_absence(self, first: dt.date, last: dt.date) -> None:
         days = (last - first).days + 1
-        for metric, _ in self.metrics.requests():
-            selector = f'{metric}{{region="{self.region}"}}'
+        for metric, _ in self.estate.metrics.requests():
+            selector = f"{metric}{{{self.estate.matchers(self.region)}}}"
             if not self.prometheus.query(
                 f"count(last_over_time({selector}[{days}d]))", min(self.now, day_start(last + DAY))
             ):

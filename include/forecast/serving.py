@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from include.clients.access import Access
 from include.clients.prometheus import Prometheus
 from include.clients.storage import StorageError
 from include.estate import Estate, EstateError, load_estate
@@ -85,8 +86,9 @@ def service_from(asked: argparse.Namespace, estate: Estate, environment: Mapping
         champions = Champions(Registry(storage, name), prepare_apart)
         live = None
         if asked.prometheus:
-            client = Prometheus(asked.prometheus, PROMETHEUS_TIMEOUT, auth=credentials(environment))
-            live = Live(name, client, estate.metrics, champions, settings)
+            access = Access(asked.prometheus, credentials(environment))
+            client = Prometheus(asked.prometheus, PROMETHEUS_TIMEOUT, access=access)
+            live = Live(name, client, estate, champions, settings)
         regions[name] = Region(champions, live)
     interval = asked.minute_seconds / 4 if asked.interval is None else asked.interval
     return Service(

@@ -197,7 +197,7 @@ def exporter_of(region: str) -> Any:
     from include.quality.traffic import judge_days
 
     estate = load_estate()
-    return Exporter(prometheus_of(region, estate), estate.metrics, region, open_traffic(), judge_days, clock())
+    return Exporter(prometheus_of(region, estate), estate, region, open_traffic(), judge_days, clock())
 
 
 # --- forecast_retrain -------------------------------------------------------------------------------------------------
@@ -381,7 +381,7 @@ def look_at(region: str) -> Watched:
     prometheus, now = prometheus_of(region, estate), clock()
     end = export.observable_until(now)
     start = end - (watch.HISTORY_DAYS + 1) * 86400
-    values = export.observed(prometheus, estate.metrics, region, start, end, now)
+    values = export.observed(prometheus, estate, region, start, end, now)
     hours = watch.Limits().hours
     live = watch.served(prometheus, region, end - hours * 3600, end, pointer.version)
     series = watch.series_of(values, region, start, end)

@@ -15,6 +15,7 @@ LEVERS: dict[str, str] = {
     "spot_capacity": "include.levers.spot_capacity:SpotCapacity",
     "predictive_scaling": "include.levers.predictive_scaling:PredictiveScaling",
     "cost_monitoring": "include.levers.cost_monitoring:CostMonitoring",
+    "cost_cap": "include.levers.cost_cap:CostCap",
 }
 # old name -> name of today: the ledger keeps the records of a renamed lever under the name that wrote them.
 RENAMED: dict[str, str] = {}

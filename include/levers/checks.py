@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from include.clients.aws import AwsError
-from include.clients.kubernetes import KubernetesError
+from include.clients.kubernetes import (
+    DEPLOYMENT,
+    REPLICA_SET,
+    RESOURCE_QUOTA,
+    STATEFUL_SET,
+    Cluster,
+    ForbiddenError,
+    Kind,
+    KubernetesError,
+)
 from include.clients.prometheus import PrometheusError
 from include.cost.focus import CostError
 from include.forecast.registry import RegistryError
-from include.levers.common import Object, World, node_facts, owner_of, refusals, usd_hour
+from include.levers import workloads
+from include.levers.common import Object, World, deployments, node_facts, owner_of, refusals, usd_hour
+from include.levers.workloads import Finding
 from include.prices import PriceBookError, TooFewInstanceTypesError
 from include.rollout.lever import Check, Refused
 
 REPAIR = "repair what the message names, then start again"
-SCRAPE = "have Prometheus scrape it with the label region"
+SCRAPE = "have Prometheus scrape it with the labels region and namespace"
 EXPECTED = (
     KubernetesError,
     AwsError,
@@ -29,6 +41,63 @@ EXPECTED = (
 AnyWorld = TypeVar("AnyWorld", bound=World)
 
 
+class _ReadOnce:
+    """A cluster whose answers are remembered: checks look at one moment, and each thing is asked for once."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._known: dict[tuple[Any, ...], Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cluster, name)
+
+    def serves(self, kind: Kind) -> Any:
+        return self._once(self._cluster.serves, kind)
+
+    def get(self, kind: Kind, name: str, namespace: str | None = None) -> Any:
+        return self._once(self._cluster.get, kind, name, namespace)
+
+    def list(self, kind: Kind, namespace: str | None = None, labels: str = "", fields: str = "") -> Any:
+        return self._once(self._cluster.list, kind, namespace, labels, fields)
+
+    def _once(self, read: Callable[..., Any], *asked: Any) -> Any:
+        key = (read.__name__, *asked)
+        if key not in self._known:
+            self._known[key] = read(*asked)
+        return self._known[key]
+
+
+class _Clients:
+    """A target's clients, whose cluster answers each question once."""
+
+    def __init__(self, clients: Any) -> None:
+        self._clients = clients
+        self.kubernetes = _ReadOnce(clients.kubernetes)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._clients, name)
+
+
+def once(world: AnyWorld) -> AnyWorld:
+    """The world as it is read for one preflight: no object or list is asked for twice. What it gives is not changed."""
+    return replace(world, target=replace(world.target, clients=_Clients(world.target.clients)))
+
+
+def report(name: str, found: Iterable[Finding], passed: str) -> Iterator[Check]:
+    """A failed check for each finding, or one that says ``passed``."""
+    findings = list(found)
+    for finding in findings:
+        yield Check(f"{name} of {finding.subject}", False, finding.reason, finding.remedy)
+    if not findings:
+        yield Check(name, True, passed)
+
+
+def each(world: World, find: Callable[[Object], Iterable[Finding]]) -> Iterator[Finding]:
+    """What ``find`` finds in the Deployment of each workload."""
+    for deployment in deployments(world).values():
+        yield from find(deployment)
+
+
 def guarded(name: str, world: AnyWorld, check: Callable[[AnyWorld], Iterator[Check]]) -> list[Check]:
     """What ``check`` gives; what a client or a file is to blame for becomes a failed check called ``name``."""
     try:
@@ -38,9 +107,90 @@ def guarded(name: str, world: AnyWorld, check: Callable[[AnyWorld], Iterator[Che
         return [Check(name, False, str(error), REPAIR)]
 
 
+def several(world: AnyWorld, named: Mapping[str, Callable[[AnyWorld], Iterator[Check]]]) -> list[Check]:
+    """What all of these checks give, in their order; see :func:`guarded`."""
+    return [found for name, check in named.items() for found in guarded(name, world, check)]
+
+
 def reachable(world: World) -> Iterator[Check]:
     """Does the cluster answer?"""
     yield Check("cluster reachable", True, f"{world.cluster.name} answers, {world.cluster.version()}")
+
+
+# The workloads -----------------------------------------------------------------------------------------------------
+
+
+def deployed(world: World) -> Iterator[Check]:
+    """Is every workload of the estate a Deployment whose pods carry its name?"""
+    space, found = world.estate.namespace, list(world.estate.workloads)
+    for name in world.estate.workloads:
+        deployment = world.cluster.get(DEPLOYMENT, name, space)
+        if deployment is None:
+            yield _not_deployed(world, name)
+            found.remove(name)
+            continue
+        label = (deployment["spec"]["template"]["metadata"].get("labels") or {}).get("app")
+        if label != name:
+            reason = f"the pods of Deployment {name} have label app={label}, not {name}"
+            remedy = f"label them app={name}: spread constraints and figures select by it"
+            yield Check(f"workloads of {name}", False, reason, remedy)
+            found.remove(name)
+    if len(found) == len(world.estate.workloads):
+        yield Check("workloads", True, f"{', '.join(found)} are Deployments in namespace {space}")
+
+
+def _not_deployed(world: World, name: str) -> Check:
+    space = world.estate.namespace
+    if readable(lambda: world.cluster.get(STATEFUL_SET, name, space)):
+        reason = f"{space}/{name} is a StatefulSet: levers change Deployments only"
+        return Check(f"workloads of {name}", False, reason, f"leave {name} out of workloads in estate.yaml")
+    reason = f"Deployment {space}/{name} does not exist"
+    return Check(f"workloads of {name}", False, reason, "correct namespace or workloads in estate.yaml, or deploy it")
+
+
+def readable(read: Callable[[], Any]) -> Any:
+    """What ``read`` gives, None where the credentials lack the right: for what helps but is not needed."""
+    try:
+        return read()
+    except ForbiddenError:
+        return None
+
+
+def pods_of(world: World, deployment: Object, pods: Iterable[Object]) -> list[Object]:
+    """The Deployment's own pods among ``pods``, by their owners; finished ones left out."""
+    return workloads.own_pods(deployment, world.cluster.list(REPLICA_SET, world.estate.namespace), pods)
+
+
+def rollouts(world: World) -> Iterator[Check]:
+    """Is every Deployment at rest, with all of its pods available?"""
+    yield from report(
+        "rollout", each(world, workloads.rollout_findings), "no Deployment is paused, or in the middle of a rollout"
+    )
+
+
+def budgets_exist(world: World, budgets: list[Object]) -> Iterator[Check]:
+    """Does a PodDisruptionBudget select the pods of every workload?"""
+    found = each(world, lambda deployment: workloads.unbudgeted_findings(deployment, budgets))
+    yield from report("disruption budget", found, "a PodDisruptionBudget selects the pods of every workload")
+
+
+def quotas(world: World, more: Mapping[str, int], pods: Iterable[Object], what: str) -> Iterator[Check]:
+    """Do the ResourceQuotas of the namespace allow so many ``more`` pods of each workload?"""
+    found = readable(lambda: world.cluster.list(RESOURCE_QUOTA, world.estate.namespace))
+    if found is None:
+        yield Check("quota", True, "ResourceQuotas can't be read: not looked at (role: list resourcequotas)")
+        return
+    needs: dict[str, Any] = {}
+    for name, deployment in deployments(world).items():
+        own = workloads.live_requests(deployment, pods_of(world, deployment, pods))
+        spec = deployment["spec"]["template"]["spec"]
+        for resource, value in workloads.quota_needs(more[name], spec, own).items():
+            needs[resource] = needs.get(resource, 0) + value
+    passed = f"{len(found)} ResourceQuotas leave room for {what}"
+    yield from report("quota", workloads.quota_findings(found, needs, what), passed)
+
+
+# What a lever writes and reads -------------------------------------------------------------------------------------
 
 
 def owners(world: World, things: Mapping[str, Object | None], harm: str, first: str) -> Iterator[Check]:
@@ -80,14 +230,24 @@ def prices(world: World) -> Iterator[Check]:
 
 def request_series(world: World) -> dict[str, str]:
     """What AkiDB's requests, errors and latencies are read from, by field of the estate's metrics."""
-    metrics, region = world.estate.metrics, f'region="{world.target.region}"'
+    metrics, ours = world.estate.metrics, world.estate.matchers(world.target.region)
     return {
-        "http_requests": f"{metrics.http_requests}{{{region}}}",
-        "http_status_label": f'{metrics.http_requests}{{{region},{metrics.http_status_label}!=""}}',
-        "http_duration": f"{metrics.http_duration}_bucket{{{region}}}",
-        "grpc_requests": f"{metrics.grpc_requests}{{{region}}}",
-        "grpc_status_label": f'{metrics.grpc_requests}{{{region},{metrics.grpc_status_label}!=""}}',
-        "grpc_duration": f"{metrics.grpc_duration}_bucket{{{region}}}",
+        "http_requests": f"{metrics.http_requests}{{{ours}}}",
+        "http_status_label": f'{metrics.http_requests}{{{ours},{metrics.http_status_label}!=""}}',
+        "http_duration": f"{metrics.http_duration}_bucket{{{ours}}}",
+        "grpc_requests": f"{metrics.grpc_requests}{{{ours}}}",
+        "grpc_status_label": f'{metrics.grpc_requests}{{{ours},{metrics.grpc_status_label}!=""}}',
+        "grpc_duration": f"{metrics.grpc_duration}_bucket{{{ours}}}",
+    }
+
+
+def own_series(world: World) -> dict[str, str]:
+    """The requests of each workload that has matchers of its own: without any, its autoscaler would count none."""
+    region, scaling = world.target.region, world.estate.predictive_scaling
+    return {
+        f"requests of {name}": f"{world.estate.metrics.counter(protocol)}{{{world.estate.matchers(region, name)}}}"
+        for name, protocol in scaling.requests.items()
+        if world.estate.workloads[name].matchers
     }
 
 
@@ -99,5 +259,5 @@ def series_exist(world: World, selectors: Mapping[str, str]) -> Iterator[Check]:
             continue
         reason = f"Prometheus {world.prometheus.url} has no sample of {series} in the last 5 minutes"
         known = name in type(world.estate.metrics).model_fields
-        remedy = f"correct metrics.{name} in estate.yaml, or {SCRAPE}" if known else SCRAPE
+        remedy = f"correct metrics.{name} or metrics.matchers in estate.yaml, or {SCRAPE}" if known else SCRAPE
         yield Check(f"metric {name}", False, reason, remedy)

@@ -26,6 +26,7 @@ from include.clients.kubernetes import (
 from include.clients.prometheus import Prometheus
 from include.estate import Estate, Region
 from include.prices import AwsBook, load_aws_book
+from include.quantities import cores
 from include.rollout.lever import NotConverged, Refused, Target
 
 Object = dict[str, Any]
@@ -205,19 +206,6 @@ def total(prices: Iterable[Decimal | None]) -> Decimal | None:
     return known
 
 
-def cores(quantity: str) -> float:
-    """A Kubernetes CPU quantity in cores: ``500m`` is 0.5."""
-    return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
-
-
-def mebibytes(quantity: str) -> float:
-    """A Kubernetes memory quantity in MiB: ``2Gi`` is 2048."""
-    units = {"Ki": 1 / 1024, "Mi": 1.0, "Gi": 1024.0, "Ti": 1024.0**2}
-    if quantity[-2:] in units:
-        return float(quantity[:-2]) * units[quantity[-2:]]
-    return float(quantity) / 2**20
-
-
 def node_facts(world: World) -> list[NodeFact]:
     """The live nodes, by name."""
     return [node_fact(node) for node in sorted(world.cluster.list(NODE), key=lambda node: str(name_of(node)))]
@@ -232,7 +220,7 @@ def node_fact(node: Object) -> NodeFact:
         instance_type=labels.get("node.kubernetes.io/instance-type", ""),
         zone=labels.get("topology.kubernetes.io/zone", ""),
         capacity=labels.get("karpenter.sh/capacity-type") or eks_type.lower().replace("_", "-"),
-        vcpu=cores(str(node.get("status", {}).get("capacity", {}).get("cpu", "0"))),
+        vcpu=float(cores(node.get("status", {}).get("capacity", {}).get("cpu", "0"))),
         node_group=labels.get(NODE_GROUP_LABEL),
         node_pool=labels.get("karpenter.sh/nodepool"),
         domain=labels.get(SPREAD),

@@ -51,7 +51,8 @@ def coverage(world: World, metric: str, seconds: float) -> float:
     first after a stage's beginning is up to an interval late.
     """
     slot, ends = slot_seconds(seconds), slot_ends(world.now(), seconds)
-    expression = f'count(last_over_time({metric}{{region="{world.target.region}"}}[{2 * slot:.0f}s]))'
+    mine = world.estate.matchers(world.target.region)
+    expression = f"count(last_over_time({metric}{{{mine}}}[{2 * slot:.0f}s]))"
     found = world.prometheus.query_range(expression, ends[0], ends[-1], slot)
     return min(1.0, len({at for series in found for at, _ in series.points}) / len(ends))
 
@@ -80,7 +81,7 @@ def judged_latency(world: World, histogram: str, seconds: float) -> Figure | Non
 
 def latency(world: World, histogram: str, seconds: float) -> Figure | None:
     """P95 of a duration histogram in ms over the last ``seconds``."""
-    matchers = f'region="{world.target.region}"'
+    matchers = world.estate.matchers(world.target.region)
     buckets = world.prometheus.bucket_increases(histogram, matchers, seconds)
     if buckets is None:
         return None
@@ -90,12 +91,13 @@ def latency(world: World, histogram: str, seconds: float) -> Figure | None:
 def error_ratio(world: World, seconds: float) -> Figure | None:
     """Requests that failed on the server's side, REST and gRPC together, by all requests of the last ``seconds``."""
     answered = failed = 0.0
+    mine = world.estate.matchers(world.target.region)
     for metric, label in world.estate.metrics.requests():
         # Only requests that carry the label count: without it nothing is known about failures.
-        every = grown(world.prometheus, f'{metric}{{region="{world.target.region}",{label}!=""}}', seconds)
+        every = grown(world.prometheus, f'{metric}{{{mine},{label}!=""}}', seconds)
         if not every:
             return None
-        selector = f'{metric}{{region="{world.target.region}",{label}=~"{SERVER_ERRORS}"}}'
+        selector = f'{metric}{{{mine},{label}=~"{SERVER_ERRORS}"}}'
         answered += every
         failed += grown(world.prometheus, selector, seconds) or 0.0  # no such series: nothing has failed yet
     note = f"{failed:.0f} of {answered:.0f} requests in {seconds:.0f} s"
@@ -129,8 +131,9 @@ def availability(world: World, seconds: float) -> Figure | None:
 
 
 def _by_slot(world: World, status: str, ends: list[float], slot: float) -> dict[float, float]:
+    mine = world.estate.matchers(world.target.region)
     parts = [
-        f'sum(increase({metric}{{region="{world.target.region}",{label}{status}}}[{slot:.0f}s]))'
+        f"sum(increase({metric}{{{mine},{label}{status}}}[{slot:.0f}s]))"
         for metric, label in world.estate.metrics.requests()
     ]
     # "or" keeps a slot in which only one of the two protocols has a value.

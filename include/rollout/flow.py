@@ -363,12 +363,12 @@ def _unknown(facts: Facts, unknown: Sequence[str]) -> Verdict:
     left = tuple(f"{region}: written to, neither promoted nor rolled back" for region in facts.touched)
     lines = [
         f"{Ending.UNKNOWN}: " + "\n".join(unknown),
-        "Nothing was promoted. The change and the locks are kept.",
+        "Nothing was promoted. The change is kept, and the lock where it stands.",
         "Left behind:",
         *left,
         f"Next, once the data is there: judge again. Clear {', '.join(tasks)} with everything downstream, "
         f"in the UI or by POST /api/v2/dags/{chain.dag_id}/clearTaskInstances {json.dumps(call)}",
-        f"Or undo: {rollback_command(chain.lever, facts.selected)}",
+        f"Or undo: {rollback_command(chain.lever, facts.touched)}",
     ]
     return Verdict(Ending.UNKNOWN, green=False, message="\n".join(lines), left_behind=left)
 

@@ -195,6 +195,16 @@ class Restored:
     changed_by_others: tuple[Difference, ...] = ()
 
 
+def kept(snapshot: Mapping[str, Json], name: str) -> Json:
+    """A part of a snapshot. Raises Refused when it lacks it: what nobody knows can't be restored, nor called so."""
+    if name not in snapshot:
+        raise Refused(
+            f"the snapshot has no {name!r}: another release took it; undo with that release, or restore by hand and "
+            "close the change with accept"
+        )
+    return snapshot[name]
+
+
 class Lever(Protocol):
     """One change to one part of the estate. Every method may be called again after a crash at any point."""
 

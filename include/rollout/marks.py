@@ -51,7 +51,7 @@ class Mark:
     """What the name of a mark tells of a record.
 
     ``order`` is a snapshot's (0: an older release gave none), ``other`` the short name of the chain that a snapshot
-    resumes or a restoration closes ("" for none), up to its record ``upto``; or of that which an undo begins with.
+    resumes or a restoration closes, up to its record ``upto``, or that an undo begins to set back; "" for none.
     """
 
     number: int

@@ -222,12 +222,12 @@ def lock_regions(run: Run, regions: Sequence[str], approval: Mapping[str, Any] |
 
 
 def release_locks(run: Run) -> None:
-    """Give up the locks of this run; a run that waits for people keeps them all, beyond its end."""
-    if flow.waits_for_people(run.records(WHOLE_RUN)) and run.ledger.touched(run.chain(), run.regions):
-        for region in run.regions:
-            run.lock(region).keep()
-    else:
-        unlock_regions(run, run.regions)
+    """Give up the locks of this run; one that waits for people keeps those where its change stands, beyond its end."""
+    waits = flow.waits_for_people(run.records(WHOLE_RUN))
+    kept = run.ledger.touched(run.chain(), run.regions) if waits else []
+    for region in kept:
+        run.lock(region).keep()
+    unlock_regions(run, [region for region in run.regions if region not in kept])
 
 
 def unlock_regions(run: Run, regions: Sequence[str]) -> None:
@@ -270,6 +270,9 @@ def take_snapshot(run: Run, region: str) -> None:
         raise NotWanted(f"{region} is not selected")
     if run.ledger.snapshot(run.chain(region)) is not None:
         return
+    if flow.waits_for_people(run.records(WHOLE_RUN)):
+        # Judged again: the lock was given up where nothing was written yet.
+        run.lock(region).acquire(run.run_ended)
     check_ours(run, region)
     target = run.target(region)
     # Hours may lie between the confirmation and this region's turn: the canary soaked first.
@@ -278,6 +281,12 @@ def take_snapshot(run: Run, region: str) -> None:
         raise Refused(f"{region}: its plan was not confirmed; trigger a new run")
     if message := flow.changed_since([approved], [run.lever.plan(target)]):
         raise Refused(message)
+    put_snapshot(run, target)
+
+
+def put_snapshot(run: Run, target: Target) -> None:
+    """Put the snapshot of a region on record, with all that its undo needs; an unfinished run's stays the origin."""
+    region = target.region
     figures = {"before": run.lever.evidence(target), "settings": target.settings.model_dump(mode="json")}
     figures["estate"] = run.estate.slice(region).model_dump(mode="json")
     unfinished = run.ledger.unfinished(run.lever.name, region)

@@ -19,7 +19,7 @@ top. What the engine does for a lever:
 - Change window, connections, ledger and lock are the engine's to check; ``lever.preflight`` checks the rest.
 - ``apply``: Refused and NotConverged stop the run, which is then rolled back; anything else is retried twice.
 - ``observe`` may raise or return None while a source is away: the gate waits up to ``gate_wait_seconds`` for it. What
-  is unknown then is rolled back if the gate is for the service's safety; else the run ends red, keeps change and locks,
+  is unknown then is rolled back if the gate is for the service's safety; else the run ends red, keeps change and lock,
   and may be judged again by clearing the gate's task.
 - A task's limit follows the run's ``converge_timeout_seconds``; undoing is retried for at least 15 minutes.
 - The approval's answer goes from its task into the ledger: no state that is set by hand, and no XCom, approves.
@@ -63,7 +63,7 @@ from include.clients.connections import (
     storage_at,
 )
 from include.estate import Estate, EstateError, load_estate
-from include.rollout import flow, rollback, steps
+from include.rollout import flow, once, rollback, steps
 from include.rollout.conventions import DAG_DEFAULT_ARGS, UNDO_RETRY_ARGS, Tag
 from include.rollout.ledger import WHOLE_RUN, Ledger, LedgerError, Step, open_store
 from include.rollout.lever import Lever, NotConverged, Refused
@@ -394,7 +394,7 @@ def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | 
     preflight = _task(engine, steps.check_preflight)
     plan = _task(engine, steps.make_plan)
     real = _task(engine, is_real_run, decorator=task.short_circuit, ignore_downstream_trigger_rules=False)
-    approval = await_approval(estate, "make_plan", engine.keep_answer)
+    approval = await_approval(engine, "make_plan")
     lock = _task(engine, take_locks).as_setup()
     confirm = _task(engine, steps.confirm_unchanged)
     decide = _task(engine, choose_ending, decorator=task.branch, trigger_rule=TriggerRule.ALL_DONE)
@@ -535,18 +535,18 @@ class PlanApproval(ApprovalOperator):
         return super().execute_complete(context, event)
 
 
-def await_approval(estate: Estate | None, plan_task: str, keep: Callable[[Mapping[str, Any]], None]) -> Any:
+def await_approval(engine: Engine, plan_task: str) -> Any:
     """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject.
 
-    ``keep`` is given the answer: ``approved``, ``hash`` of the plan that was shown, ``user`` and ``user_id``. Without
-    an estate anybody may answer in the form: who may approve is then checked when the locks are taken.
+    Without an estate anybody may answer in the form; who may approve is then checked when the locks are taken.
     """
+    estate = engine.estate
     plan = f"ti.xcom_pull(task_ids='{plan_task}')"
     people = [{"id": name, "name": name} for name in estate.governance.approvers] if estate else []
     timeout = estate.windows.approval_timeout_seconds if estate else APPROVAL_TIMEOUT
     return PlanApproval(
         plan_task=plan_task,
-        keep=keep,
+        keep=engine.keep_answer,
         task_id="await_approval",
         subject=f"{{{{ dag.dag_id }}}}: approve plan {{{{ {plan}['hash'] }}}}?",
         body=f"Plan {{{{ {plan}['hash'] }}}}\n\n{{{{ {plan}['text'] }}}}",
@@ -592,6 +592,36 @@ def verify_restored(run: Run, region: str) -> None:
 def give_verdict(run: Run) -> dict[str, Any]:
     """Say how the run ended, what was left behind and what to do next; fails the run unless it may be green."""
     return _announce(steps.conclude(run, steps.answer_on_record(run), _failed_tasks()))
+
+
+# --- A change of a recurring job --------------------------------------------------------------------------------------
+
+
+def change_once(
+    lever: str,
+    plan_task: str,
+    task_id: str,
+    choose: Callable[[dict[str, Any]], tuple[str, dict[str, Any]]],
+    planned: Any,
+) -> tuple[Any, Any]:
+    """Wire a change that a recurring job proposes: its approval, and the task that makes it. Returns both.
+
+    ``planned`` is the XCom of ``plan_task``, with ``hash`` and ``text`` for the approver; ``choose`` gives the region
+    and the lever's settings from it.
+    """
+    estate = load_estate()
+    engine = Engine(estate, levers.lever(lever), lambda region, estate: clients_for(region, estate))
+
+    @task(task_id=task_id, multiple_outputs=False, doc_md=inspect.getdoc(once.change))
+    def make_change(found: dict[str, Any]) -> dict[str, Any]:
+        region, settings = choose(found)
+        run = once.acting(engine.run(), settings)
+        with recorded(run, region):
+            return {"region": region, "figures": once.change(run, region, found["hash"])}
+
+    approval, change = await_approval(engine, plan_task), make_change(planned)
+    approval >> change
+    return approval, change
 
 
 # --- The rollback DAG -------------------------------------------------------------------------------------------------
@@ -641,13 +671,13 @@ def roll_back(clients: ClientsFactory | None = None, estate: Estate | None = Non
     engine = Engine(estate, None, clients or clients_for, problem)
     find = _task(engine, rollback.find_changes)
     choose = _task(engine, choose_path, decorator=task.branch)
-    approval = await_approval(estate, "find_changes", engine.keep_answer)
+    approval = await_approval(engine, "find_changes")
     lock = _task(engine, take_locks_over, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS).as_setup()
     # A task of its own: what follows a setup directly may not also run after a failure, as verify must.
     regions = _task(engine, rollback.list_regions)
-    undo = _for_each_region(
-        engine, rollback.undo_changes, regions, execution_timeout=write_timeout(LONGEST_CONVERGENCE)
-    )
+    # Each change brings the settings of its own run: their upper bound is all that is known at parse.
+    timeout = write_timeout(LONGEST_CONVERGENCE)
+    undo = _for_each_region(engine, rollback.undo_changes, regions, execution_timeout=timeout)
     # Also after an undo that failed: what is left behind belongs into the verdict.
     verify = _for_each_region(engine, rollback.verify_restored, regions, trigger_rule=TriggerRule.NONE_SKIPPED)
     unlock = _task(engine, release_rollback_locks).as_teardown(setups=lock)

@@ -89,7 +89,7 @@ def _seed_region(aws: Clients, estate: Estate, region: Region, number: int) -> S
     image = images[estate.spot.architecture]
     ami_type = AMI_TYPES[estate.spot.architecture]
     asg, template = _node_group(aws, region, list(subnets.values()), group, node_role, image, ami_type)
-    queue_url = aws.sqs.create_queue(QueueName=region.cluster)["QueueUrl"]
+    queue_url = aws.sqs.create_queue(QueueName=region.queue)["QueueUrl"]
     return SeededRegion(vpc, subnets, group, queue_url, images, asg, template)
 
 

@@ -25,7 +25,7 @@ from lab.surge.stage import Stage
 from lab.traffic import TraceError
 
 SHARED_TRACE = worlds.REPOSITORY.parent / "shared" / "data" / "traffic" / "worldcup98_1min.csv.gz"
-RESULT = worlds.REPOSITORY / "benchmarks" / "results" / "surge.json"
+RESULT = "surge.json"
 KINDS = {"morning": ("morning",), "burst": ("burst",), "both": ("morning", "burst")}
 
 
@@ -38,9 +38,11 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--profile", default="none", help="how the champion is trained: none (no network), quick, fast")
     parser.add_argument("--time-scale", type=float, default=paces.TIME_SCALE, help="how much faster plant time passes")
     parser.add_argument("--folder", type=Path, default=Path(os.environ.get("LAB_DIR") or worlds.DEFAULT_FOLDER))
-    parser.add_argument("--json", type=Path, default=RESULT, help="where the report is written")
+    parser.add_argument("--json", type=Path, help="where the report is written; results/surge.json in the lab's folder")
     parser.add_argument("--markdown", type=Path, help="where the tables are written as Markdown")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    given.json = given.json or worlds.results_folder(given.folder) / RESULT
+    return given
 
 
 def chosen(asked: argparse.Namespace, estate: Estate) -> list[Surge]:

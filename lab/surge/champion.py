@@ -58,12 +58,12 @@ def read_traffic(
     first, count = history_span(surge)
     start = day_start(first)
     end = start + count * DAY
-    seen = export.observed(prometheus, estate.metrics, region, start + shift, end + shift, time.time())
+    seen = export.observed(prometheus, estate, region, start + shift, end + shift, time.time())
     values = {second - shift: value for second, value in seen.items()}
     if len(values) < 0.99 * count * DAY / 60:
         problem = f"Prometheus has {len(values)} minutes of the {count} days before the surge"
         raise SurgeError(f"{problem}: the history was not written whole; see the lab's logs")
-    expression = export.expression_hash(estate.metrics, region)
+    expression = export.expression_hash(estate, region)
     for day in days_between(values, region, first, count, end):
         table.put(day, expression)
 

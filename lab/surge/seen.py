@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from urllib3.exceptions import HTTPError
+
 from include.clients import kubernetes as k8s
 from include.clients.kubernetes import Cluster, KubernetesError
 from include.clients.prometheus import Prometheus
@@ -33,7 +35,7 @@ def counters(
     prometheus: Prometheus, estate: Estate, region: str, begins: float, minutes: int, step: float
 ) -> tuple[Counters, Counters]:
     """REST's and gRPC's counters at each plant minute, which has ``step`` seconds."""
-    metrics, mine = estate.metrics, f'region="{region}"'
+    metrics, mine = estate.metrics, estate.matchers(region)
     none = [0.0] * (minutes + 1)
     made = []
     for (requests, label), histogram in zip(
@@ -89,7 +91,7 @@ class Sampler:
             begun = time.monotonic()
             try:
                 self.samples.append(self._look())
-            except KubernetesError:
+            except (KubernetesError, HTTPError, OSError, ValueError):  # away, or an answer that was cut off
                 self.problems += 1  # the sample before counts until the next one
             self._over.wait(max(0.0, LOOK_SECONDS - (time.monotonic() - begun)))
 

@@ -53,6 +53,8 @@ class Stage:
         self.region = region
         self.pace = pace
         self.folder = world.options.folder
+        self.converge_seconds = round(CONVERGE_SECONDS * world.processes.stretch)
+        self.plant_seconds = PLANT_SECONDS * world.processes.stretch
         spot = world.estate.spot.model_copy(update={"consolidate_after": f"{pace.consolidate_after}s"})
         self.estate: Estate = world.estate.model_copy(update={"spot": spot})
         self.prometheus = Prometheus(world.state["prometheus"])
@@ -91,7 +93,7 @@ class Stage:
     def day_one(self, replicas: int) -> None:
         """Spot capacity as day 1 leaves it; with few replicas, so that few pods have to move."""
         self.scale(replicas)
-        given = {"steps_percent": (SPOT_PERCENT,), "drill": False, "converge_timeout_seconds": CONVERGE_SECONDS}
+        given = {"steps_percent": (SPOT_PERCENT,), "drill": False, "converge_timeout_seconds": self.converge_seconds}
         target, lever = self.target(build(SpotSettings, given, self.estate)), SpotCapacity()
         for stage in lever.plan(target).stages:
             lever.apply(target, stage)
@@ -102,7 +104,7 @@ class Stage:
             **self.pace.settings(),
             "use_forecast": use_forecast,
             "prometheus_endpoint": self.world.state["prometheus"],
-            "converge_timeout_seconds": CONVERGE_SECONDS,
+            "converge_timeout_seconds": self.converge_seconds,
         }
         return self.target(build(PredictiveSettings, given, self.estate))
 
@@ -144,7 +146,15 @@ class Stage:
         shutil.rmtree(data, ignore_errors=True)
         days = surge.history_days + HISTORY_MORE_DAYS
         history.backfill(
-            find("promtool"), data, self.estate, [self.region], begins, days=days, start=surge.begins, trace=surge.trace
+            find("promtool"),
+            data,
+            self.estate,
+            [self.region],
+            begins,
+            days=days,
+            start=surge.begins,
+            trace=surge.trace,
+            stretch=self.world.processes.stretch,
         )
 
     def start_prometheus(self) -> None:
@@ -168,9 +178,9 @@ class Stage:
         self.buy_nodes_anew(replicas)
         say("history")
         # Written with its end in the future, which it must not be any more when Prometheus starts.
-        begins = math.ceil((time.time() + PLANT_SECONDS) / 60) * 60.0
+        begins = math.ceil((time.time() + self.plant_seconds) / 60) * 60.0
         self.write_history(surge, begins)
-        if time.time() > begins - PLANT_SECONDS / 2:  # a slow disk: once more, with the time that it took
+        if time.time() > begins - self.plant_seconds / 2:  # a slow disk: once more, with the time that it took
             begins += 60.0
             self.write_history(surge, begins)
         predictor.write_arguments(self.folder, timeline_arguments(self.pace, begins, surge.begins))
@@ -205,7 +215,7 @@ def at_pace(configuration: str, pace: Pace) -> str:
     every = f"{pace.scrape}s"
     wanted["global"] |= {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every}
     wanted["scrape_configs"] = [
-        {key: value for key, value in job.items() if key != "scrape_interval"}
+        {key: value for key, value in job.items() if key not in {"scrape_interval", "scrape_timeout"}}
         for job in wanted["scrape_configs"]
         if job["job_name"] in JOBS
     ]

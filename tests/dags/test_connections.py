@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,21 @@ def test_a_missing_connection_is_named(airflow_database: None) -> None:
 def test_prometheus_of_a_region(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_PROMETHEUS_US_EAST_1", "http://reader:pw@prometheus.example:9090/https")
     assert prometheus_of("us-east-1", load_estate()).url == "https://prometheus.example:9090"
+
+
+def test_headers_of_the_extra_are_sent_and_a_kind_that_can_not_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    described = {"conn_type": "http", "host": "https://mimir.example/prometheus", "port": 443}
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_PROMETHEUS_US_EAST_1", json.dumps(described | {"extra": {"X-Scope-OrgID": "prod"}})
+    )
+    prometheus = prometheus_of("us-east-1", load_estate())
+    assert prometheus.url == "https://mimir.example:443/prometheus"
+    assert prometheus.access.headers == {"X-Scope-OrgID": "prod"}
+    monkeypatch.setenv("AIRFLOW_CONN_PROMETHEUS_US_EAST_1", json.dumps({"conn_type": "aws"}))
+    with pytest.raises(SettingMissingError, match="Airflow connection 'prometheus_us_east_1' is of type aws, and"):
+        prometheus_of("us-east-1", load_estate())
 
 
 def test_a_storage_is_where_its_variable_says(

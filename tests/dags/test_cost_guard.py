@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import importlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from include.cost import guard_tasks
+from include.rollout import task_groups
+from include.rollout.ledger import FolderStore, Ledger
+from include.rollout.lock import LEASE, Lock, holder_of
+from include.rollout.task_groups import ClusterLeases
 from tests.dags.cost_fakes import Fakes
-from tests.unit.cost.test_guard import MONDAY, NOON, FakeCluster, spike
+from tests.unit.cost.test_guard import MONDAY, NOON, spike
 from tests.unit.cost.validation_world import DAY, FakePrometheus, Table, estate_day, live_nodes
+from tests.unit.levers.test_cost_cap import Region
 
 Runner = Callable[..., Any]
 LOOK = {"end": NOON.isoformat()}
@@ -24,15 +30,20 @@ LOOK = {"end": NOON.isoformat()}
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
     table = Table(tmp_path)
     monkeypatch.setenv("AIRFLOW_VAR_AKIDB_COSTS", str(table.storage.root))
+    monkeypatch.setenv("AIRFLOW_VAR_AKIDB_LEDGER", str(tmp_path / "ledger"))
     table.put(MONDAY - DAY, estate_day(MONDAY - DAY))
     return table
 
 
-def use(monkeypatch: pytest.MonkeyPatch, prometheus: FakePrometheus) -> FakeCluster:
-    fakes = Fakes(prometheus, FakeCluster())
+def use(monkeypatch: pytest.MonkeyPatch, prometheus: FakePrometheus) -> Region:
+    """The pool ``spot`` of five nodes, and what the tasks reach it by."""
+    region = Region()
+    fakes = Fakes(prometheus, region.cluster)
     monkeypatch.setattr(guard_tasks, "prometheus_clients", fakes.prometheus_clients)
     monkeypatch.setattr(guard_tasks, "cluster_of", fakes.cluster_of)
-    return fakes.cluster
+    clients = SimpleNamespace(kubernetes=region.cluster, leases=ClusterLeases(region.cluster, "akidb"))
+    monkeypatch.setattr(task_groups, "clients_for", lambda region, estate: clients)
+    return region
 
 
 def new_dag() -> Any:
@@ -46,11 +57,11 @@ def test_a_quiet_hour_is_green_and_over_budget_is_only_said(
 ) -> None:
     prometheus = live_nodes()
     prometheus.hourly_usd = 5 * 1.0034 / 3
-    cluster = use(monkeypatch, prometheus)
+    region = use(monkeypatch, prometheus)
     run = run_dag(new_dag(), LOOK | {"allow_remedy": True})
     assert run.state == "success"
-    assert (run.tasks["await_approval"], run.tasks["set_cap_back"]) == ("skipped", "skipped")
-    assert cluster.writes == []
+    assert (run.tasks["await_approval"], run.tasks["apply_remedy"]) == ("skipped", "skipped")
+    assert region.writes == []
     (key,) = world.storage.keys("guard/")
     record = json.loads(world.storage.read(key))
     assert record["spend"]["over_budget"] is True
@@ -60,45 +71,66 @@ def test_a_quiet_hour_is_green_and_over_budget_is_only_said(
 def test_a_spike_fails_the_run_and_changes_nothing_without_leave(
     world: Table, run_dag: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = use(monkeypatch, spike())
+    region = use(monkeypatch, spike())
     run = run_dag(new_dag(), LOOK)
     assert run.state == "failed"
     assert run.tasks["await_approval"] == "skipped"
-    assert cluster.writes == []
+    assert region.writes == []
 
 
-def test_an_approved_cap_is_applied_and_set_back_by_hand(
+def test_an_approved_cap_takes_the_lock_leaves_its_records_and_is_undone_by_the_rollback_dag(
     world: Table, run_dag: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = use(monkeypatch, spike())
+    region = use(monkeypatch, spike())
+    before = region.limits()
     run = run_dag(new_dag(), LOOK | {"allow_remedy": True}, answer="Approve")
     assert (run.state, run.tasks["apply_remedy"]) == ("failed", "success")  # a spike is never green
-    assert cluster.writes == ["apply 48"]
-    key = next(key for key in world.storage.keys("guard/") if key.endswith("-cap.json"))
-    assert json.loads(world.storage.read(key))["old_cpu"] == "200"
-    quiet = live_nodes()
-    quiet.hourly_usd = 5 * 1.0034 / 3
-    monkeypatch.setattr(guard_tasks, "prometheus_clients", Fakes(quiet).prometheus_clients)
-    later = {"end": (NOON + dt.timedelta(hours=1)).isoformat(), "undo_cap": key}
-    run = run_dag(new_dag(), later)
-    assert (run.state, run.tasks["set_cap_back"]) == ("success", "success")
-    assert cluster.writes == ["apply 48", "apply 200", "hand back ['akidb-rollout']"]
+    assert region.limits()["cpu"] == "48"
+    ledger = Ledger(FolderStore(Path(os.environ["AIRFLOW_VAR_AKIDB_LEDGER"])))
+    (change,) = ledger.standing("cost_cap", "us-east-1")
+    steps = [record.step for record in ledger.records(change.chain)]
+    assert steps == ["plan", "snapshot", "touch", "applied", "promoted"]
+    assert holder_of(ClusterLeases(region.cluster, "akidb").get(LEASE)) == ""  # given up at the end
+
+    choice = {"lever": "cost_cap", "regions": ["us-east-1"], "dry_run": False}
+    undone = run_dag(rollback_dag(), choice, answer="Approve")
+    assert (undone.state, region.limits()) == ("success", before)
+    assert ledger.standing("cost_cap", "us-east-1") == []
+
+
+def rollback_dag() -> Any:
+    import dags.operations.rollback as module
+
+    return importlib.reload(module).rollback()
+
+
+def test_a_cap_is_refused_while_another_run_holds_the_lock(
+    world: Table, run_dag: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    region = use(monkeypatch, spike())
+    monkeypatch.setattr(task_groups, "run_ended", lambda holder: False)
+    other = Lock(ClusterLeases(region.cluster, "akidb"), "us-east-1", "day1_spot/manual__1")
+    other.acquire(lambda holder: False)
+    region.writes.clear()
+    run = run_dag(new_dag(), LOOK | {"allow_remedy": True}, answer="Approve")
+    assert (run.state, run.tasks["apply_remedy"]) == ("failed", "failed")
+    assert region.limits()["cpu"] == "200"
 
 
 def test_an_approval_that_was_marked_by_hand_caps_nothing(
     world: Table, run_dag: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = use(monkeypatch, spike())
+    region = use(monkeypatch, spike())
     run = run_dag(new_dag(), LOOK | {"allow_remedy": True}, marked="await_approval")
     assert (run.state, run.tasks["apply_remedy"]) == ("failed", "failed")
-    assert cluster.writes == []
+    assert region.limits()["cpu"] == "200"
 
 
 def test_a_rejected_cap_changes_nothing(world: Table, run_dag: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    cluster = use(monkeypatch, spike())
+    region = use(monkeypatch, spike())
     run = run_dag(new_dag(), LOOK | {"allow_remedy": True}, answer="Reject")
     assert (run.state, run.tasks["apply_remedy"]) == ("failed", "skipped")
-    assert cluster.writes == []
+    assert region.writes == []
 
 
 def test_an_unknown_spend_fails_the_run(world: Table, run_dag: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

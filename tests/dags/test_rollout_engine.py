@@ -257,15 +257,15 @@ def test_a_gate_that_stays_unknown_is_judged_again_and_promoted(world: World, le
     assert world.sizes() == {US: 1, EU: 1, AP: 2}
     assert world.events == [f"apply {AP} step_1"]
     holder = f"toy_rollout/{run.run_id}"
-    assert holders(world) == {AP: holder, US: holder}
+    assert holders(world) == {AP: holder, US: None}  # nothing was written to US yet
     lines = run.verdict["message"].splitlines()
     assert lines[:4] == [
         f"unknown: {AP}: gate of size 2 is unknown: health: no data",
-        "Nothing was promoted. The change and the locks are kept.",
+        "Nothing was promoted. The change is kept, and the lock where it stands.",
         "Left behind:",
         f"{AP}: written to, neither promoted nor rolled back",
     ]
-    rollback = json.dumps({"lever": "toy", "regions": [AP, US], "dry_run": False})
+    rollback = json.dumps({"lever": "toy", "regions": [AP], "dry_run": False})
     assert lines[5:] == [f"Or undo: airflow dags trigger rollback --conf '{rollback}'"]
     judge_again, _, body = lines[4].partition(" in the UI or by POST /api/v2/dags/toy_rollout/clearTaskInstances ")
     assert judge_again == (
@@ -286,14 +286,14 @@ def test_a_gate_that_stays_unknown_is_judged_again_and_promoted(world: World, le
 
 def test_a_gate_that_stays_unknown_is_undone_by_the_verdicts_command(world: World, run_dag: Runner) -> None:
     set_fault(world, "no data", [f"{AP} step_1"])
-    estate = estate_of(AP)
+    estate = estate_of(AP, US)
     run = run_dag(rollout_dag(world, estate), QUICK)
     assert run.verdict["verdict"] == "unknown"
     conf = run.verdict["message"].partition("airflow dags trigger rollback --conf '")[2].removesuffix("'")
     undone = run_dag(rollback_dag(world, estate), json.loads(conf))
     assert (undone.state, undone.verdict["verdict"]) == ("success", "rolled back")
     assert world.sizes() == START
-    assert holders(world) == {AP: None}
+    assert holders(world) == {AP: None, US: None}
 
 
 def test_a_gate_that_was_marked_by_hand_is_no_gate_that_passed(world: World, run_dag: Runner) -> None:

@@ -103,9 +103,7 @@ def test_the_champion_is_served_and_its_forecast_is_in_prometheus(
 
     def by_demand() -> float:
         """The forecast by the demand of now, which is low in the first seconds of a lab; 0 while one is missing."""
-        demand = prometheus.value(
-            queries.demand(["akidb_http_requests_total", "akidb_grpc_requests_total"], REGION, 10)
-        )
+        demand = prometheus.value(queries.demand(world.estate, REGION, 10))
         median = prometheus.value(queries.forecast(REGION, queries.LONGEST_LEAD, 180))
         return median / demand if median and demand else 0.0
 

@@ -16,12 +16,13 @@ from lab.programs import find
 
 pytestmark = pytest.mark.lab
 START = 1_800_000_000 // 86400 * 86400
-METRICS = load_estate().metrics
+ESTATE = load_estate()
+METRICS = ESTATE.metrics
 MINUTES = 60
 
 
 def counter(metric: str, region: str, pod: str, values: dict[int, float]) -> list[str]:
-    labels = f'region="{region}",status="200",job="akidb",instance="{pod}"'
+    labels = f'region="{region}",namespace="akidb",status="200",job="akidb",instance="{pod}"'
     return [f"{metric}{{{labels}}} {value} {START + 60 * minute}" for minute, value in values.items()]
 
 
@@ -73,7 +74,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 def exported(prometheus: Prometheus, region: str) -> dict[int, float]:
     """QPS by minute; minute 0 ends at the second sample."""
     now = START + 60 * (MINUTES - 1) + 120.0
-    values = observed(prometheus, METRICS, region, START, START + 60 * (MINUTES - 1), now)
+    values = observed(prometheus, ESTATE, region, START, START + 60 * (MINUTES - 1), now)
     return {(minute - START) // 60: value for minute, value in values.items()}
 
 

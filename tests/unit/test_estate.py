@@ -75,6 +75,97 @@ def test_freeze_days_and_change_windows_refuse_with_the_setting(tmp_path: Path) 
     assert early == "08:59 UTC is outside the change window 9-24 h"
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("memory: 2Gi}", "memory: 2GB}", "workloads.akidb-rest.requests.memory Value error, '2GB' is no Kubernetes"),
+        ("memory: 2Gi}", "memory: 100m}", "requests.memory Value error, is 0.1 bytes: m means thousandths, write M or"),
+        ('{cpu: "1",', "{cpu: yes,", "workloads.akidb-rest.requests.cpu Input should be a valid string (value True)"),
+        ('{cpu: "1",', '{cpu: "0",', "requests.cpu Value error, must be more than zero (value '0')"),
+        ('{cpu: "1",', '{cpu: "3",', "requests.cpu 3 is more than limits.cpu 2"),
+        (
+            "memory_limit: 400Gi",
+            "memory_limit: lots",
+            "spot.memory_limit Value error, 'lots' is no Kubernetes quantity",
+        ),
+        (
+            "expire_after: Never",
+            "expire_after: 7d",
+            "must be Never or an age that Karpenter reads, such as 720h or 1h30m",
+        ),
+        (
+            "port: 8080",
+            "port: 8080\n    matchers: service",
+            "workloads.akidb-rest.matchers Value error, must be PromQL",
+        ),
+    ],
+)
+def test_a_quantity_an_age_or_a_matcher_that_cannot_be_read_names_its_field(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    with pytest.raises(EstateError) as refusal:
+        load_estate(_altered(tmp_path, old, new))
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize("memory", ["2G", "512M", "1500000k", "2e9", "2147483648"])
+def test_every_way_in_which_kubernetes_writes_memory_is_taken_as_it_stands(tmp_path: Path, memory: str) -> None:
+    assert load_estate(_altered(tmp_path, "memory: 2Gi}", f"memory: {memory}}}")).workloads[
+        "akidb-rest"
+    ].requests.memory == (memory)
+
+
+@pytest.mark.parametrize(("cpu", "read"), [("1", "1"), ("0.5", "0.5"), ("500m", "500m")])
+def test_a_bare_number_is_a_quantity_too(tmp_path: Path, cpu: str, read: str) -> None:
+    assert load_estate(_altered(tmp_path, '{cpu: "1",', f"{{cpu: {cpu},")).workloads["akidb-rest"].requests.cpu == read
+
+
+def test_the_interruption_queue_has_the_clusters_name_unless_the_estate_says_otherwise(tmp_path: Path) -> None:
+    assert load_estate().region("us-east-1").queue == "akidb-us-east-1"
+    named = "cluster: akidb-us-east-1\n    interruption_queue: Karpenter-akidb"
+    assert load_estate(_altered(tmp_path, "cluster: akidb-us-east-1", named)).region("us-east-1").queue == (
+        "Karpenter-akidb"
+    )
+
+
+def test_series_are_those_of_the_namespace_or_of_the_estates_matchers(tmp_path: Path) -> None:
+    assert load_estate().matchers("us-east-1") == 'region="us-east-1",namespace="akidb"'
+    matchers = "matchers: 'job=\"akidb\"'"
+    named = load_estate(_altered(tmp_path, "metrics:\n", f"metrics:\n  {matchers}\n"))
+    assert named.matchers("us-east-1") == 'region="us-east-1",job="akidb"'
+    none = load_estate(_altered(tmp_path, "metrics:\n", "metrics:\n  matchers: ''\n"))
+    assert none.matchers("us-east-1", "akidb-rest") == 'region="us-east-1"'
+
+
+SHARED = "requests: {akidb-rest: http, akidb-grpc: http}"
+
+
+def _sharing(tmp_path: Path, rest: str, grpc: str) -> Path:
+    """An estate whose two workloads have one counter, with these matchers."""
+    text = ESTATE_FILE.read_text().replace("requests: {akidb-rest: http, akidb-grpc: grpc}", SHARED)
+    text = text.replace("port: 8080\n", f"port: 8080\n    matchers: '{rest}'\n", 1)
+    path = tmp_path / "estate.yaml"
+    path.write_text(text.replace("port: 9090\n", f"port: 9090\n    matchers: '{grpc}'\n", 1))
+    return path
+
+
+@pytest.mark.parametrize(("rest", "grpc"), [("", ""), ('a="b"', ""), ("", 'a="b"'), ('a="b"', 'a="b"')])
+def test_workloads_that_would_scale_with_the_same_requests_are_refused(tmp_path: Path, rest: str, grpc: str) -> None:
+    with pytest.raises(EstateError) as refusal:
+        load_estate(_sharing(tmp_path, rest, grpc))
+    assert (
+        "akidb-rest and akidb-grpc would both scale with all of akidb_http_requests_total: set "
+        "workloads.akidb-rest.matchers and workloads.akidb-grpc.matchers to what tells their requests apart"
+    ) in str(refusal.value)
+
+
+def test_workloads_with_one_counter_are_told_apart_by_their_matchers(tmp_path: Path) -> None:
+    estate = load_estate(_sharing(tmp_path, 'service="rest"', 'service=~"grpc.*", api!="x"'))
+    assert estate.matchers("us-east-1", "akidb-grpc") == (
+        'region="us-east-1",namespace="akidb",service=~"grpc.*", api!="x"'
+    )
+
+
 def kept_slice(region: str) -> dict[str, Any]:
     """What a snapshot's record holds."""
     raw: dict[str, Any] = json.loads(json.dumps(load_estate().slice(region).model_dump(mode="json")))

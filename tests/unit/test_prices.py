@@ -174,3 +174,46 @@ def test_plan_book_refuses_what_it_does_not_have() -> None:
         PlanBook().total(9)
     with pytest.raises(PriceBookError, match="'dns' is not in the plan: use one of central_dc, "):
         PlanBook().component("dns")
+
+
+QUOTED = {
+    (name, f"eu-west-1{zone}"): Decimal(price)
+    for name, zone, price in (
+        ("c7g.xlarge", "a", "0.05"), ("c7g.xlarge", "b", "0.06"), ("m7g.xlarge", "a", "0.08"),
+        ("c7g.2xlarge", "b", "0.10"), ("c7i.xlarge", "a", "0.01"),
+    )
+}  # fmt: skip
+
+
+def book_elsewhere() -> AwsBook:
+    header, rows = parse_aws_book("test.csv", [*HEADER, COLUMNS, *ROWS])
+    return AwsBook(rows, {"eu-west-1": Decimal("1.07")}, header["date"], header["source"])
+
+
+def test_a_region_that_the_book_does_not_know_is_priced_by_ec2_at_the_dearest_zone() -> None:
+    book = book_elsewhere()
+    assert (book.knows_spot("us-east-1"), book.knows_spot("eu-west-1")) == (True, False)
+    choices = choose_instance_types(book, "eu-west-1", spot_settings(3), QUOTED)
+    assert [(c.name, c.spot, c.interruption_band) for c in choices] == [
+        ("c7g.2xlarge", Decimal("0.10"), None),
+        ("c7g.xlarge", Decimal("0.06"), None),
+        ("m7g.xlarge", Decimal("0.08"), None),
+    ]
+    assert choices[1].on_demand == Decimal("0.145") * Decimal("1.07")
+
+
+def test_quotes_count_only_where_the_book_has_none() -> None:
+    quoted = {("c7g.xlarge", "us-east-1a"): Decimal("0.01")}
+    choices = choose_instance_types(small_book(), "us-east-1", spot_settings(3), quoted)
+    assert all(choice.spot != Decimal("0.01") for choice in choices)
+
+
+def test_a_region_without_any_price_says_how_to_add_one() -> None:
+    with pytest.raises(TooFewInstanceTypesError) as refusal:
+        choose_instance_types(book_elsewhere(), "eu-west-1", spot_settings(3))
+    assert str(refusal.value).endswith(
+        "price not known 5, interruption band 0. The price book (2026-01-02) has no spot prices of eu-west-1, and EC2 "
+        "quotes too few: add the columns eu-west-1_savings and eu-west-1_band to include/price_book/aws_ec2.csv "
+        "(percent below on demand and interruption band, from AWS Spot Advisor), or allow "
+        "ec2:DescribeSpotPriceHistory to the region's AWS connection"
+    )

@@ -18,7 +18,7 @@ from include.cost.components import UNALLOCATED, check_components, component_sql
 from include.cost.exports import normalise, rules, write
 from include.cost.exports.source import Source, SourceFile, guarded, open_source
 from include.cost.exports.stage import Stage
-from include.cost.focus import COLUMNS, CostError
+from include.cost.focus import COLUMNS, LONGEST_DAY_HOURS, MOST_HOURS, CostError
 from include.cost.sql import literal, quoted
 from include.cost.store import Facts
 from include.estate import Estate
@@ -26,6 +26,7 @@ from include.estate import Estate
 SOURCE = "aws"
 MEMORY_LIMIT = "1100MB"  # of DuckDB; with Python, Arrow and one chunk in flight the process stays below 2 GiB
 THREADS = 2
+_LENGTH = "ChargePeriodEnd - ChargePeriodStart"
 
 
 @dataclass
@@ -104,6 +105,21 @@ def _connection(folder: Path) -> Iterator[tuple[Any, Path]]:
         yield connection, Path(scratch)
 
 
+def _hourly_days(connection: Any, kept: str) -> set[dt.date]:
+    """Days of which the bill tells hours apart: most of their hours have hourly usage, or most usage is hourly.
+
+    One hourly row, such as a late correction, doesn't make an hourly bill of a daily one.
+    """
+    hourly, daily = f"{_LENGTH} <= INTERVAL 1 HOUR", f"{_LENGTH} > INTERVAL 1 HOUR"
+    rows = connection.execute(
+        f"SELECT day FROM {kept} WHERE ChargeCategory = 'Usage' AND {_LENGTH} > INTERVAL 0 HOUR "
+        f"AND {_LENGTH} <= INTERVAL {LONGEST_DAY_HOURS} HOUR GROUP BY day "
+        f"HAVING count(*) FILTER ({hourly}) > count(*) FILTER ({daily}) "
+        f"OR count(DISTINCT date_part('hour', ChargePeriodStart)) FILTER ({hourly}) >= {MOST_HOURS}"
+    ).fetchall()
+    return {day for (day,) in rows}
+
+
 def _open(connection: Any, files: Sequence[SourceFile], made: Collected) -> list[Source | None]:
     sources: list[Source | None] = []
     for file in files:
@@ -141,6 +157,7 @@ class _Run:
     def __init__(
         self, connection: Any, estate: Estate, sources: Sequence[Source | None], folder: Path, made: Collected
     ) -> None:
+        self._hourly_days: set[dt.date] = set()
         self._connection = connection
         self._estate = estate
         self._sources = [source for source in sources if source]
@@ -169,6 +186,7 @@ class _Run:
         dropped = rules.make_dropped(self._connection, relation, len(ranks) > 1, self._has_superseded)
         self._set_aside(relation, dropped)
         kept = f"(SELECT *, '{SOURCE}' AS source FROM {self._billed(relation, dropped)})"
+        self._hourly_days |= _hourly_days(self._connection, kept)
         facts = self._facts(kept)
         self._made.facts += facts
         self._made.paths += write.write_days(self._connection, kept, facts, self._folder)
@@ -211,7 +229,7 @@ class _Run:
         estate = self._estate
         traced = {"x_SourceFile", "x_SourceRow"}
         content = ", ".join(quoted(name) for name in COLUMNS if name not in traced)
-        hourly = "ChargeCategory = 'Usage' AND ChargePeriodEnd - ChargePeriodStart <= INTERVAL 1 HOUR"
+        hourly = f"ChargeCategory = 'Usage' AND {_LENGTH} > INTERVAL 0 HOUR AND {_LENGTH} <= INTERVAL 1 HOUR"
         hour = "CAST(1 AS UBIGINT) << date_part('hour', ChargePeriodStart)"
         rows = self._connection.execute(
             f"SELECT day, {component_sql(estate)} AS component, count(*), sum(BilledCost), "
@@ -260,7 +278,7 @@ class _Run:
 
         A delivery holds its billing period from the first hour, and a day that ended a day before it was written.
         """
-        if not hours or self._bounds is None:
+        if not hours or self._bounds is None or day not in self._hourly_days:
             return ()
         first, last = self._bounds
         if all(file.delivery for file in files):

@@ -22,7 +22,7 @@ from include.forecast.watch import FRESH_SECONDS
 
 if TYPE_CHECKING:
     from include.clients.prometheus import Prometheus
-    from include.estate import Metrics
+    from include.estate import Estate
 
 MINUTE, HOUR, DAY = 60, 60, 1440  # seconds, and minutes
 MINUTES_KEPT = HISTORY_DAYS * DAY + HOUR
@@ -102,7 +102,7 @@ class Live:
         self,
         region: str,
         prometheus: Prometheus,
-        metrics: Metrics,
+        estate: Estate,
         champions: Champions,
         settings: LiveSettings | None = None,
         clock: Callable[[], float] = time.time,
@@ -111,7 +111,7 @@ class Live:
         self.reason = "no forecast was made yet"
         self.history: Series | None = None
         self._prometheus = prometheus
-        self._metrics = metrics
+        self._estate = estate
         self._champions = champions
         self._settings = settings or LiveSettings()
         self._clock = clock
@@ -195,7 +195,7 @@ class Live:
         # The table's own waiting time is longer: it must never read a minute again.
         as_of = now + SETTLE_SECONDS - self._settings.settle_seconds
         start, end = (first + shift) * MINUTE, (last + shift) * MINUTE
-        values = observed(self._prometheus, self._metrics, self.region, start, end, as_of)
+        values = observed(self._prometheus, self._estate, self.region, start, end, as_of)
         return {second // MINUTE - shift: value for second, value in values.items()}
 
     def _short_minutes(self, first: int, last: int) -> dict[int, float]:
@@ -204,7 +204,7 @@ class Live:
         start, end = timeline.real((first + 1) * MINUTE), timeline.real(last * MINUTE)
         if end < start:
             return {}
-        series = self._prometheus.query_range(short_expression(self._metrics, self.region, step), start, end, step)
+        series = self._prometheus.query_range(short_expression(self._estate, self.region, step), start, end, step)
         points = (point for one in series for point in one.points)
         return {
             round(timeline.model(at) / MINUTE) - 1: value for at, value in points if np.isfinite(value) and value >= 0
@@ -243,10 +243,12 @@ class Live:
         return ""
 
 
-def short_expression(metrics: Metrics, region: str, seconds: float) -> str:
+def short_expression(estate: Estate, region: str, seconds: float) -> str:
     """PromQL: requests a second over two short minutes, which hold enough scrapes where one may not."""
     window = f"{round(2000 * seconds)}ms"
-    return " + ".join(f'sum(rate({metric}{{region="{region}"}}[{window}]))' for metric, _ in metrics.requests())
+    return " + ".join(
+        f"sum(rate({metric}{{{estate.matchers(region)}}}[{window}]))" for metric, _ in estate.metrics.requests()
+    )
 
 
 def newest_hour(minutes: dict[int, float]) -> tuple[int, Array] | None:

@@ -44,7 +44,8 @@ class PanelSpec:
 def panels(estate: Estate, job: str = "opencost") -> list[PanelSpec]:
     """The eight panels in the plan's order; ``job`` is Prometheus' name of the OpenCost scrape."""
     mine = f'job="{job}"'
-    http, grpc = (f"sum by (region) (rate({metric}[5m]))" for metric, _ in estate.metrics.requests())
+    akidb = estate.matchers("")
+    http, grpc = (f"sum by (region) (rate({metric}{{{akidb}}}[5m]))" for metric, _ in estate.metrics.requests())
     per_million = f"1e6 * akidb:cost_usd_day:region / on (region) (86400 * ({http} + on (region) {grpc}))"
     return [
         _total(),

@@ -11,7 +11,7 @@ from include.levers import common
 from include.levers.common import Object
 from include.levers.cost_monitoring import plan
 from include.levers.cost_monitoring.plan import DASHBOARD, SLOTS, MonitoringSettings
-from include.levers.objects import key_of, projection, read
+from include.levers.objects import key_of, listed, projection, read
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read_live(world: World) -> Object:
     for slot in SLOTS:
         for body in bodies(world, slot, operator, left):
             objects[key_of(body)] = _entry(read(world, body), body)
-    return {"operator": operator, "foreign": left, "objects": objects}
+    return {"operator": operator, "foreign": left, "objects": listed(objects)}
 
 
 def _entry(found: Object | None, body: Object) -> Object | None:
@@ -61,7 +61,7 @@ def _entry(found: Object | None, body: Object) -> Object | None:
     mine = plan.ours(found)
     return {
         "ours": mine,
-        "fields": projection(found, body),
+        "fields": projection(found, body, mine),
         "left_alone": body["kind"] == "Namespace" and mine is None,
     }
 

@@ -157,12 +157,12 @@ def wanted_rules(world: World) -> list[tuple[str, str]]:
 
 
 def rules_not_loaded(world: World) -> Figure:
-    """How many of the region's rules Prometheus has not loaded."""
+    """How many of the region's rules Prometheus has not loaded; without samples while it has none at all."""
     wanted = wanted_rules(world)
     loaded = [(rule.group, rule.name) for rule in world.prometheus.rules()]
     lacking = [name for name in wanted if name not in loaded]
     note = f"not loaded: {', '.join(sorted({rule for _, rule in lacking}))}" if lacking else f"{len(wanted)} loaded"
-    return Figure(len(lacking), "rules", len(wanted), "Prometheus /api/v1/rules", note)
+    return Figure(len(lacking), "rules", len(wanted) if loaded else 0, "Prometheus /api/v1/rules", note)
 
 
 def rules_with_errors(world: World) -> Figure | None:

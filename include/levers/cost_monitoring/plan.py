@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from include.estate import Estate
 from include.levers.common import Object
 from include.levers.cost_monitoring import dashboard, rules
-from include.levers.objects import applied_by, key_of
+from include.levers.objects import applied_by, by_key, key_of
 from include.prices import PlanBook, load_aws_book
 from include.rollout.gates import Comparison, Gate
 from include.rollout.lever import Difference, Plan, Stage, Undo, differences
@@ -188,9 +188,10 @@ def ours(live: Object) -> Object | None:
 def found_differences(live: Mapping[str, Any], bodies: Sequence[Object]) -> tuple[Difference, ...]:
     """Every wanted field that is another one in the live state; an object that is absent is one difference."""
     found: list[Difference] = []
+    objects = by_key(live["objects"])
     for body in bodies:
         key = key_of(body)
-        entry = live["objects"].get(key)
+        entry = objects.get(key)
         if entry is None:
             found.append(Difference(key, None, "created"))
         elif not entry["left_alone"]:
@@ -235,7 +236,7 @@ def build_plan(
     """The whole plan of one region; ``bodies`` are the wanted objects of every slot."""
     book, share = PlanBook(), Decimal(len(estate.regions))
     cost = (book.component(PLATFORM).week_14 / share).quantize(Decimal("0.01"))
-    there = all(live["objects"].get(key_of(body)) is not None for body in bodies)
+    there = all(by_key(live["objects"]).get(key_of(body)) is not None for body in bodies)
     return Plan(
         lever=NAME,
         region=region,

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator
 
 from include.clients.kubernetes import CLUSTER_ROLE, DEPLOYMENT, NAMESPACE, PROMETHEUS_RULE
-from include.levers import checks, objects
+from include.levers import checks, objects, workloads
 from include.levers.common import Object, owner_of
 from include.levers.cost_monitoring import live, plan
 from include.levers.cost_monitoring.live import World
@@ -16,19 +16,23 @@ from include.rollout.lever import Check
 
 def run_checks(world: World) -> list[Check]:
     """Every check, in the order in which a person would repair them. Never raises for a failed check."""
+    world = checks.once(world)
     reached = checks.guarded("cluster reachable", world, checks.reachable)
     if not reached[0].passed:
         return reached
-    found = [*reached]
-    for name, check in {
-        "installed already": _installed,
-        "objects' owners": _owners,
-        "manifests accepted": _dry_run,
-        "prices": checks.prices,
-        "metrics": _metrics,
-    }.items():
-        found += checks.guarded(name, world, check)
-    return found
+    return [
+        *reached,
+        *checks.several(
+            world,
+            {
+                "installed already": _installed,
+                "objects' owners": _owners,
+                "manifests accepted": _dry_run,
+                "prices": checks.prices,
+                "metrics": _metrics,
+            },
+        ),
+    ]
 
 
 def _installed(world: World) -> Iterator[Check]:
@@ -36,6 +40,8 @@ def _installed(world: World) -> Iterator[Check]:
         found = world.cluster.get(DEPLOYMENT, name, name)
         if found is None:
             yield Check(f"{name} installed", True, f"Deployment {name}/{name} is absent and will be made")
+        elif found["spec"].get("paused"):
+            yield from checks.report(f"{name} installed", workloads.rollout_findings(found), "")
         elif plan.ours(found) is not None:
             yield Check(f"{name} installed", True, f"Deployment {name}/{name} is this lever's own")
         else:
@@ -96,10 +102,11 @@ def _in_existing_namespace(world: World, body: Object) -> Object:
 
 def _metrics(world: World) -> Iterator[Check]:
     metrics, region = world.estate.metrics, world.target.region
+    ours = world.estate.matchers(region)
     pods = f'namespace="{world.estate.namespace}",region="{region}"'
     selectors = {
-        "http_requests": f'{metrics.http_requests}{{region="{region}"}}',
-        "grpc_requests": f'{metrics.grpc_requests}{{region="{region}"}}',
+        "http_requests": f"{metrics.http_requests}{{{ours}}}",
+        "grpc_requests": f"{metrics.grpc_requests}{{{ours}}}",
         "container CPU": f"container_cpu_usage_seconds_total{{{pods}}}",
         "Karpenter": f'up{{job="karpenter",region="{region}"}}',
     }

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from include.clients.kubernetes import CONFIG_MAP, DEPLOYMENT, SERVICE
 from include.levers.common import Object, name_of, refusals
-from include.levers.cost_monitoring import plan
 from include.levers.cost_monitoring.live import World
 from include.levers.cost_monitoring.plan import MANAGER
-from include.levers.objects import await_gone, restore_object, unrestored
-from include.rollout.lever import Difference, Restored
-
-OF_EVERY_NAMESPACE = {"kube-root-ca.crt"}  # the ConfigMap that Kubernetes puts into each one
+from include.levers.namespaces import held_by_others
+from include.levers.objects import await_gone, by_key, restore_object, unrestored
+from include.rollout.lever import Difference, Restored, kept
 
 
 def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
@@ -22,13 +19,15 @@ def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
     others: list[Difference] = []
     deleted: list[str] = []
 
+    objects = by_key(kept(snapshot, "objects"))
+
     def held(found: Object) -> list[str]:
-        return holds(world, name_of(found)) if found["kind"] == "Namespace" else []
+        return held_by_others(world, MANAGER, name_of(found), objects) if found["kind"] == "Namespace" else []
 
     with refusals(world):
-        for key in reversed(list(snapshot["objects"])):
+        for key, was in reversed(objects.items()):
             world.target.fence()
-            done = restore_object(world, MANAGER, key, snapshot["objects"][key], others, held)
+            done = restore_object(world, MANAGER, key, was, others, held)
             if done:
                 steps.append(f"{key} {done}")
             if done == "deleted":
@@ -37,17 +36,6 @@ def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
     return Restored(tuple(steps) or ("nothing was written, nothing is to be undone",), tuple(others))
 
 
-def holds(world: World, namespace: str) -> list[str]:
-    """What somebody else keeps in a Namespace that would go with it."""
-    found = [
-        f"{kind.name} {name_of(thing)}"
-        for kind in (DEPLOYMENT, SERVICE, CONFIG_MAP)
-        for thing in world.cluster.list(kind, namespace)
-        if plan.ours(thing) is None and name_of(thing) not in OF_EVERY_NAMESPACE
-    ]
-    return sorted(found)
-
-
 def verify(world: World, snapshot: Mapping[str, Any]) -> list[Difference]:
     """What would still have to be set back, from live to snapshot."""
-    return unrestored(world, MANAGER, snapshot["objects"])
+    return unrestored(world, MANAGER, by_key(kept(snapshot, "objects")))

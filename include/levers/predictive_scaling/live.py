@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from include.clients.kubernetes import AUTOSCALER, SCALED_OBJECT
+from include.clients.kubernetes import AUTOSCALER, DEPLOYMENT
 from include.forecast.registry import Registry
 from include.levers import common
 from include.levers.common import Object, deployments, name_of
-from include.levers.objects import key_of, projection, read
+from include.levers.objects import key_of, listed, projection, read, read_key
 from include.levers.predictive_scaling import plan
 from include.levers.predictive_scaling.plan import MODELS_VARIABLE, PredictiveSettings
 
@@ -48,6 +48,11 @@ def final(world: World) -> list[Object]:
     return plan.final(world.estate, world.target.region, world.chosen, world.models)
 
 
+def everything(world: World) -> list[Object]:
+    """All that the lever can write in this world."""
+    return plan.every_object(world.estate, world.target.region, world.chosen, world.models)
+
+
 def read_live(world: World) -> Object:
     """The state of everything that the lever may write, as JSON. An object that doesn't exist is None.
 
@@ -57,21 +62,27 @@ def read_live(world: World) -> Object:
     scaled = {name: our_scaled_object(world, name) is not None for name in world.estate.workloads}
     replicas = {name: None if scaled[name] else replicas_of(found) for name, found in deployments(world).items()}
     return {
-        "objects": {key_of(body): _entry(read(world, body), body) for body in final(world)},
+        "objects": listed({key_of(body): _entry(read(world, body), body) for body in everything(world)}),
         "replicas": replicas,
     }
 
 
 def _entry(found: Object | None, body: Object) -> Object | None:
-    return None if found is None else {"ours": plan.ours(found), "fields": projection(found, body)}
+    if found is None:
+        return None
+    mine = plan.ours(found)
+    return {"ours": mine, "fields": projection(found, body, mine)}
 
 
 def our_scaled_object(world: World, workload: str) -> Object | None:
     """The ScaledObject of a workload as this lever applied it; None when it did not, or KEDA is not there."""
-    if not world.cluster.serves(SCALED_OBJECT):
-        return None
-    found = world.cluster.get(SCALED_OBJECT, workload, world.estate.namespace)
+    found = scaled_object(world, workload)
     return plan.ours(found) if found else None
+
+
+def scaled_object(world: World, workload: str) -> Object | None:
+    """The live ScaledObject of a workload; None without one, or without KEDA."""
+    return read_key(world, plan.scaled_key(world.estate, workload))
 
 
 def replicas_of(deployment: Object) -> int:
@@ -81,16 +92,17 @@ def replicas_of(deployment: Object) -> int:
 
 def scaled_objects(world: World) -> dict[str, Object | None]:
     """The live ScaledObject of each workload by its name."""
-    return {name: world.cluster.get(SCALED_OBJECT, name, world.estate.namespace) for name in world.estate.workloads}
+    return {name: scaled_object(world, name) for name in world.estate.workloads}
 
 
 def autoscalers(world: World) -> dict[str, list[Object]]:
     """The HPAs that scale each workload, whoever made them."""
-    found: dict[str, list[Object]] = {name: [] for name in world.estate.workloads}
-    for autoscaler in world.cluster.list(AUTOSCALER, world.estate.namespace):
-        if scales(autoscaler) in found:
-            found[scales(autoscaler)].append(autoscaler)
-    return found
+    return {name: autoscalers_of(world, name) for name in world.estate.workloads}
+
+
+def autoscalers_of(world: World, workload: str) -> list[Object]:
+    """The HPAs that scale one Deployment, whoever made them."""
+    return [found for found in world.cluster.list(AUTOSCALER, world.estate.namespace) if scales(found) == workload]
 
 
 def scales(autoscaler: Mapping[str, Any]) -> str:
@@ -108,8 +120,14 @@ def made_by_keda(autoscaler: Object, scaled_object: str) -> bool:
 
 def keda_autoscaler(world: World, workload: str) -> Object | None:
     """The HPA that KEDA made for a workload's ScaledObject."""
-    found = autoscalers(world)[workload]
+    found = autoscalers_of(world, workload)
     return next((autoscaler for autoscaler in found if made_by_keda(autoscaler, workload)), None)
+
+
+def standing(world: World, names: Iterable[str]) -> dict[str, Object]:
+    """The Deployments of ``names`` that stand, whether or not the estate still has them."""
+    found = {name: world.cluster.get(DEPLOYMENT, name, world.estate.namespace) for name in names}
+    return {name: deployment for name, deployment in found.items() if deployment is not None}
 
 
 def all_replicas(world: World) -> dict[str, int]:

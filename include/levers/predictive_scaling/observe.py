@@ -76,7 +76,7 @@ def live_accuracy(world: World, version: str) -> Accuracy | None:
     if len(served.own) < limits.least_minutes:
         return None
     start = end - (watch.HISTORY_DAYS + 1) * 86_400
-    values = export.observed(world.prometheus, world.estate.metrics, region, start, end, now)
+    values = export.observed(world.prometheus, world.estate, region, start, end, now)
     found = watch.compare(watch.series_of(values, region, start, end), served, limits)
     if found.champion_wape is None or found.best_naive_wape is None:
         return None

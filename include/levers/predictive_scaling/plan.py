@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.estate import Estate
 from include.levers.common import NodeFact, Object, node_price, total
-from include.levers.objects import applied_by, key_of
+from include.levers.objects import applied_by, by_key, key_of
 from include.levers.predictive_scaling import queries
 from include.prices import AwsBook, usd_month
 from include.rollout.gates import Comparison, Gate
@@ -53,6 +53,10 @@ class PredictiveSettings(BaseModel):
     prometheus_endpoint: Annotated[
         str, Field(pattern="^https?://", description="Prometheus as KEDA and the predictor reach it in the cluster")
     ] = "http://prometheus-server.monitoring.svc"
+    endpoint_needs_no_login: Annotated[
+        bool,
+        Field(description="prometheus_endpoint answers without the credentials that Airflow's connection sends"),
+    ] = False
     min_replicas: Annotated[int, Field(ge=1, description="Least replicas of each Deployment")]
     max_replicas: Annotated[int, Field(ge=1, description="Most replicas of each Deployment")]
     lead_minutes: Annotated[
@@ -207,6 +211,12 @@ def final(estate: Estate, region: str, settings: PredictiveSettings, models: str
     return [body for slot in slots for body in wanted(slot, estate, region, settings, models)]
 
 
+def every_object(estate: Estate, region: str, settings: PredictiveSettings, models: str) -> list[Object]:
+    """All that the lever can write, whatever this run's settings: what a later run of it may add is known before."""
+    scaling = PREDICTIVE if settings.use_forecast else REACTIVE
+    return [body for slot in (PREDICTOR, scaling) for body in wanted(slot, estate, region, settings, models)]
+
+
 def ours(live: Object) -> Object | None:
     """The object as this lever last applied it, identity included; None when it never did."""
     return applied_by(MANAGER, live)
@@ -214,7 +224,7 @@ def ours(live: Object) -> Object | None:
 
 def has_forecast(body: Object | None) -> bool:
     """Whether a ScaledObject has the forecast's trigger."""
-    triggers = body["spec"].get("triggers", []) if body else []
+    triggers = body.get("spec", {}).get("triggers", []) if body else []
     return any(trigger.get("name") == FORECAST_TRIGGER for trigger in triggers)
 
 
@@ -236,9 +246,10 @@ def scaled_key(estate: Estate, workload: str) -> str:
 def found_differences(live: Mapping[str, Any], bodies: Sequence[Object]) -> tuple[Difference, ...]:
     """Every wanted field that is another one in the live state; an object that is absent is one difference."""
     found: list[Difference] = []
+    objects = by_key(live["objects"])
     for body in bodies:
         key = key_of(body)
-        entry = live["objects"].get(key)
+        entry = objects.get(key)
         found += [Difference(key, None, "created")] if entry is None else differences(entry["fields"], body, key)
     return tuple(found)
 
@@ -252,7 +263,7 @@ def stages(estate: Estate, settings: PredictiveSettings, live: Mapping[str, Any]
         REACTIVE: f"{names}: {span} each by requests, {estate.qps_per_replica():g} a second and replica",
         PREDICTIVE: f"{names}: the forecast of the next {settings.lead_minutes} min may add replicas",
     }
-    entries = [live["objects"].get(scaled_key(estate, name)) for name in estate.workloads]
+    entries = [by_key(live["objects"]).get(scaled_key(estate, name)) for name in estate.workloads]
     stands = all(entry is not None and has_forecast(entry["ours"]) for entry in entries)
     chosen = [REACTIVE] if not settings.use_forecast else [s for s in SLOTS if not (stands and s == REACTIVE)]
     return tuple(Stage(slot, titles[slot], gates(slot, estate, settings)) for slot in chosen)

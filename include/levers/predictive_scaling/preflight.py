@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from include.clients.access import Access
 from include.clients.kubernetes import (
     API_SERVICE,
     DISRUPTION_BUDGET,
+    POD,
     SCALED_OBJECT,
     VERTICAL_AUTOSCALER,
 )
-from include.levers import checks, objects
+from include.levers import checks, objects, workloads
 from include.levers.common import Object, condition, deployments, name_of, owner_of
 from include.levers.predictive_scaling import live, plan, queries
 from include.levers.predictive_scaling.live import World
 from include.levers.predictive_scaling.plan import MANAGER
+from include.levers.workloads import Finding
 from include.rollout.lever import Check
 
 EXTERNAL_METRICS = "v1beta1.external.metrics.k8s.io"
@@ -23,23 +26,14 @@ OFF = "Off"
 
 def run_checks(world: World) -> list[Check]:
     """Every check, in the order in which a person would repair them. Never raises for a failed check."""
+    world = checks.once(world)
     reached = checks.guarded("cluster reachable", world, checks.reachable)
     if not reached[0].passed:
         return reached
-    keda = checks.guarded("KEDA", world, _keda)
-    found = [*reached, *keda, *checks.guarded("workloads", world, _workloads)]
+    found = [*reached, *checks.several(world, {"KEDA": _keda, "workloads": checks.deployed})]
     if all(check.passed for check in found):
-        found += checks.guarded("autoscalers", world, _autoscalers)
-        found += checks.guarded("objects' owners", world, _owners)
-        found += checks.guarded("manifests accepted", world, _dry_run)
-    for name, check in {
-        "disruption budgets": _budgets,
-        "champion": _champion,
-        "prices": checks.prices,
-        "metrics": _metrics,
-    }.items():
-        found += checks.guarded(name, world, check)
-    return found
+        found += checks.several(world, OF_THE_WORKLOADS)
+    return [*found, *checks.several(world, OF_WHAT_IT_RESTS_ON)]
 
 
 def _keda(world: World) -> Iterator[Check]:
@@ -58,17 +52,29 @@ def _keda(world: World) -> Iterator[Check]:
         yield Check("KEDA's metrics adapter", True, f"APIService {EXTERNAL_METRICS} is available")
 
 
-def _workloads(world: World) -> Iterator[Check]:
+def _replicas(world: World) -> Iterator[Check]:
     settings = world.chosen
-    for name, count in live.all_replicas(world).items():
+    counts = live.all_replicas(world)
+
+    def find(deployment: Object) -> Iterator[Finding]:
+        name, count = name_of(deployment), workloads.replicas_of(deployment)
         if count > settings.max_replicas:
             reason = (
                 f"{name} has {count} replicas, more than max_replicas {settings.max_replicas}: some would go at once"
             )
-            yield Check(f"workload {name}", False, reason, f"raise max_replicas to {count} or more")
-        else:
-            span = f"{settings.min_replicas} to {settings.max_replicas}"
-            yield Check(f"workload {name}", True, f"{name} has {count} replicas and may have {span}")
+            yield Finding(name, reason, f"raise max_replicas to {count} or more")
+
+    told = ", ".join(f"{name} {count}" for name, count in counts.items())
+    span = f"{settings.min_replicas} to {settings.max_replicas}"
+    yield from checks.report("replicas", checks.each(world, find), f"{told} replicas; each may have {span}")
+
+
+def _quotas(world: World) -> Iterator[Check]:
+    """The most that the autoscaling may ask for."""
+    most = world.chosen.max_replicas
+    more = {name: max(0, most - count) for name, count in live.all_replicas(world).items()}
+    what = f"max_replicas {most} of each workload"
+    yield from checks.quotas(world, more, world.cluster.list(POD, world.estate.namespace), what)
 
 
 # Who else scales -------------------------------------------------------------------------------------------------
@@ -136,19 +142,20 @@ def _dry_run(world: World) -> Iterator[Check]:
 
 def _budgets(world: World) -> Iterator[Check]:
     """A budget in absolute pods was made for a fixed size: with fewer replicas it would allow no eviction any more."""
-    least, found = world.chosen.min_replicas, world.cluster.list(DISRUPTION_BUDGET, world.estate.namespace)
-    for name in world.estate.workloads:
-        mine = [b for b in found if ((b["spec"].get("selector") or {}).get("matchLabels") or {}).get("app") == name]
-        kept = [b["spec"]["minAvailable"] for b in mine if isinstance(b["spec"].get("minAvailable"), int)]
-        if not mine:
-            reason = f"no PodDisruptionBudget selects app={name}: nodes that go would take too many of its replicas"
-            yield Check(f"disruption budget of {name}", False, reason, "make one with maxUnavailable 25%")
-        elif kept and max(kept) >= least:
-            reason = f"{name_of(mine[0])} keeps {max(kept)} pods available, there may be only {least}: no node could go"
-            remedy = f"set maxUnavailable in per cent instead, or raise min_replicas above {max(kept)}"
-            yield Check(f"disruption budget of {name}", False, reason, remedy)
-        else:
-            yield Check(f"disruption budget of {name}", True, f"{name_of(mine[0])} holds for any number of replicas")
+    budgets = world.cluster.list(DISRUPTION_BUDGET, world.estate.namespace)
+    least = world.chosen.min_replicas
+
+    def find(deployment: Object) -> Iterator[Finding]:
+        for budget in workloads.template_budgets(deployment, budgets):
+            kept = budget["spec"].get("minAvailable")
+            if isinstance(kept, int) and kept >= least:
+                reason = f"{name_of(budget)} keeps {kept} pods available, there may be only {least}: no node could go"
+                remedy = f"set maxUnavailable in per cent instead, or raise min_replicas above {kept}"
+                yield Finding(name_of(deployment), reason, remedy)
+
+    found = [*checks.budgets_exist(world, budgets), *checks.report("disruption budget", checks.each(world, find), "")]
+    failed = [check for check in found if not check.passed]
+    yield from failed or [Check("disruption budget", True, "the workloads' budgets hold for any number of replicas")]
 
 
 def _champion(world: World) -> Iterator[Check]:
@@ -166,8 +173,33 @@ def _champion(world: World) -> Iterator[Check]:
     yield Check("champion", True, f"{manifest.model} {manifest.version}, data up to {manifest.created}: {why}")
 
 
+def _trigger_login(world: World) -> Iterator[Check]:
+    """KEDA's trigger has no credentials: the lever makes no TriggerAuthentication."""
+    endpoint, access = world.chosen.prometheus_endpoint, world.prometheus.access
+    if not access.asks_who:
+        yield Check("Prometheus for KEDA", True, f"{world.prometheus.url} answers without credentials")
+    elif world.chosen.endpoint_needs_no_login:
+        yield Check("Prometheus for KEDA", True, f"{endpoint} needs none of them (endpoint_needs_no_login)")
+    else:
+        reason = (
+            f"{world.prometheus.url} is asked with {_sent(access)}, which KEDA's triggers and the predictor don't have"
+        )
+        remedy = (
+            f"let prometheus_endpoint (now {endpoint}) name an address that answers without them, and set "
+            "endpoint_needs_no_login"
+        )
+        yield Check("Prometheus for KEDA", False, reason, remedy)
+
+
+def _sent(access: Access) -> str:
+    """What a server is shown, without any value that may be secret."""
+    headers = f"the headers {', '.join(sorted(access.headers))}" if access.headers else ""
+    shown = ("a login" if access.auth else "", headers, "a client certificate" if access.cert else "")
+    return " and ".join(part for part in shown if part)
+
+
 def _metrics(world: World) -> Iterator[Check]:
-    yield from checks.series_exist(world, checks.request_series(world))
+    yield from checks.series_exist(world, checks.request_series(world) | checks.own_series(world))
     yield from _pod_metrics(world)
 
 
@@ -181,3 +213,20 @@ def _pod_metrics(world: World) -> Iterator[Check]:
         else:
             remedy = "have Prometheus scrape the kubelets' cAdvisor with the labels region, namespace and pod"
             yield Check(f"metric pods of {name}", False, f"{query} has no sample", remedy)
+
+
+OF_THE_WORKLOADS: dict[str, Callable[[World], Iterator[Check]]] = {
+    "replicas": _replicas,
+    "rollout": checks.rollouts,
+    "quota": _quotas,
+    "autoscalers": _autoscalers,
+    "objects' owners": _owners,
+    "manifests accepted": _dry_run,
+    "disruption budget": _budgets,
+}
+OF_WHAT_IT_RESTS_ON: dict[str, Callable[[World], Iterator[Check]]] = {
+    "champion": _champion,
+    "prices": checks.prices,
+    "metrics": _metrics,
+    "Prometheus for KEDA": _trigger_login,
+}

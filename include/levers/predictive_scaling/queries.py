@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from include.estate import Estate
 
 FORECAST = "akidb_forecast_qps"
@@ -15,9 +13,9 @@ LONGEST_LEAD = 15  # minutes, as far as the forecast goes
 POD_NAME = "{}-[a-z0-9]+-[a-z0-9]+"
 
 
-def demand(counters: Iterable[str], region: str, window: int) -> str:
+def demand(estate: Estate, region: str, window: int) -> str:
     """Requests a second of a region, over the last ``window`` seconds; no series when any of the counters is lost."""
-    return " + ".join(f'sum(rate({counter}{{region="{region}"}}[{window}s]))' for counter in counters)
+    return " + ".join(own_demand(estate, region, name, window) for name in estate.predictive_scaling.requests)
 
 
 def ready_pods(estate: Estate, region: str, workload: str) -> str:
@@ -46,7 +44,7 @@ def forecast(region: str, lead_minutes: int, freshness: int) -> str:
 def own_demand(estate: Estate, region: str, workload: str, window: int) -> str:
     """Requests a second that a workload has to serve, those included that it refuses."""
     counter = estate.metrics.counter(estate.predictive_scaling.requests[workload])
-    return demand([counter], region, window)
+    return f"sum(rate({counter}{{{estate.matchers(region, workload)}}}[{window}s]))"
 
 
 def forecast_trigger(
@@ -58,7 +56,7 @@ def forecast_trigger(
     ``act_above`` times the demand of now; never more than ``cap`` times what the workload's pods serve.
     """
     scaling = estate.predictive_scaling
-    every = demand([estate.metrics.counter(name) for name in scaling.requests.values()], region, window)
+    every = demand(estate, region, window)
     own = own_demand(estate, region, workload, window)
     rise = f"({forecast(region, lead_minutes, freshness)} > {scaling.act_above:g} * ({every}))"
     capacity = f"scalar({ready_pods(estate, region, workload)}) * {scaling.cap * estate.qps_per_replica():g}"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from include.clients.kubernetes import DEPLOYMENT
-from include.levers.common import deployments, refusals
-from include.levers.objects import await_gone, restore_object, split, unrestored
-from include.levers.predictive_scaling import live, plan
+from include.clients.kubernetes import DEPLOYMENT, ConflictError
+from include.levers.common import refusals
+from include.levers.objects import await_gone, by_key, restore_object, split, unrestored
+from include.levers.predictive_scaling import live, plan, queries
 from include.levers.predictive_scaling.apply import available_missing
 from include.levers.predictive_scaling.live import World
 from include.levers.predictive_scaling.plan import MANAGER
-from include.rollout.lever import Difference, Restored
+from include.rollout.lever import Difference, Restored, kept
 
 Report = list[Difference]
 
@@ -20,14 +21,14 @@ Report = list[Difference]
 def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
     """Set back every object and the replicas; what others made or changed since is reported."""
     others: Report = []
-    objects = snapshot["objects"]
+    objects = by_key(kept(snapshot, "objects"))
     scaled = {key: was for key, was in objects.items() if split(key)[0] == live.OWNER}
     rest = {key: was for key, was in objects.items() if key not in scaled}
     with refusals(world):
         steps = _take_forecast_out(world, scaled)
         steps += _restore_objects(world, scaled, others)
         _await_no_autoscaler(world, scaled)
-        steps += _restore_replicas(world, snapshot["replicas"])
+        steps += _restore_replicas(world, kept(snapshot, "replicas"))
         steps += _restore_objects(world, rest, others)
     return Restored(tuple(steps) or ("nothing was written, nothing is to be undone",), tuple(others))
 
@@ -38,10 +39,13 @@ def _take_forecast_out(world: World, scaled: Mapping[str, Any]) -> list[str]:
     for key, was in scaled.items():
         workload = split(key)[2]
         mine = live.our_scaled_object(world, workload)
-        if mine is None or not plan.has_forecast(mine) or (was is not None and plan.has_forecast(was["ours"])):
+        if mine is None or not plan.has_forecast(mine) or (was is not None and plan.has_forecast(was.get("ours"))):
             continue
         world.target.fence()
-        world.cluster.apply(plan.without_forecast(mine), MANAGER)
+        try:
+            world.cluster.apply(plan.without_forecast(mine), MANAGER)
+        except ConflictError:  # others have taken the triggers over: what becomes of the object says so
+            continue
         steps.append(f"forecast trigger of {workload} taken out after {world.now() - started:.1f} s")
     return steps
 
@@ -61,48 +65,76 @@ def _restore_objects(world: World, objects: Mapping[str, Any], others: Report) -
 
 def _await_no_autoscaler(world: World, scaled: Mapping[str, Any]) -> None:
     """An HPA that outlives its ScaledObject would undo the replicas that are set back next."""
+    names = [split(key)[2] for key in scaled]
 
     def left() -> list[str]:
-        found = live.scaled_objects(world) if scaled else {}
         return [
             f"KEDA's HPA of {name} still exists"
-            for name, thing in found.items()
-            if thing is None and live.keda_autoscaler(world, name) is not None
+            for name in names
+            if live.keda_autoscaler(world, name) is not None and live.scaled_object(world, name) is None
         ]
 
     world.await_all(left, "removing the autoscalers")
 
 
 def _restore_replicas(world: World, replicas: Mapping[str, int | None]) -> list[str]:
-    steps = []
     wanted = {name: count for name, count in replicas.items() if count is not None}
-    for name, found in deployments(world).items():
-        now = live.replicas_of(found)
-        if name in wanted and now != wanted[name]:
+    steps = []
+    for name, found in live.standing(world, wanted).items():
+        now, was = live.replicas_of(found), wanted[name]
+        back, why = (was, "") if now <= was else _enough(world, name, now, was)
+        if back != now:
             world.target.fence()
-            change = {"spec": {"replicas": wanted[name]}}
+            change = {"spec": {"replicas": back}}
             world.cluster.patch(DEPLOYMENT, name, change, world.estate.namespace, manager=MANAGER)
-            steps.append(f"{name} from {now} back to {wanted[name]} replicas")
+            steps.append(f"{name} from {now} back to {back} replicas{why}")
+        elif why:
+            steps.append(f"{name} stays at {now} replicas{why}")
 
     def missing() -> list[str]:
-        return [
-            line for name, found in deployments(world).items() if name in wanted for line in available_missing(found)
-        ]
+        return [line for found in live.standing(world, wanted).values() for line in available_missing(found)]
 
     if steps:
         world.await_all(missing, "getting the replicas back", world.estate.namespace)
     return steps
 
 
+def _enough(world: World, workload: str, now: int, was: int) -> tuple[int, str]:
+    """Replicas to go down to from ``now``, and why those of the snapshot (``was``) are not enough.
+
+    No more than run now; all of them while the requests are not known, because an undo must not cost an answer.
+    """
+    qps = _requests(world, workload)
+    need = now if qps is None else math.ceil(qps / world.estate.qps_per_replica())
+    back = max(was, min(now, need))
+    if back == was:
+        return was, ""
+    known = "how many requests come is not known" if qps is None else f"{qps:.0f} requests a second need {need}"
+    by_hand = f"kubectl -n {world.estate.namespace} scale deployment/{workload} --replicas={was}"
+    return back, f": {known}, the snapshot has {was}; set it back when they are fewer: {by_hand}"
+
+
+def _requests(world: World, workload: str) -> float | None:
+    try:
+        return world.prometheus.value(
+            queries.own_demand(world.estate, world.target.region, workload, world.chosen.rate_window_seconds)
+        )
+    except Exception:  # noqa: BLE001 - whatever keeps Prometheus from answering must not stop an undo
+        return None
+
+
 def verify(world: World, snapshot: Mapping[str, Any]) -> list[Difference]:
-    """What would still have to be set back, from live to snapshot."""
-    found = unrestored(world, MANAGER, snapshot["objects"])
-    now = live.all_replicas(world)
-    for name, was in snapshot["replicas"].items():
-        if was is None:
-            continue
-        if now[name] != was:
-            found.append(Difference(f"Deployment {world.estate.namespace}/{name} replicas", now[name], was))
+    """What would still have to be set back, from live to snapshot.
+
+    More replicas than the snapshot's are none of it: a rollback leaves what the requests need, and says so.
+    """
+    found = unrestored(world, MANAGER, by_key(kept(snapshot, "objects")))
+    wanted = {name: count for name, count in kept(snapshot, "replicas").items() if count is not None}
+    for name, deployment in live.standing(world, wanted).items():
+        now = live.replicas_of(deployment)
+        if now < wanted[name]:
+            found.append(Difference(f"Deployment {world.estate.namespace}/{name} replicas", now, wanted[name]))
+    for name in wanted:
         if live.keda_autoscaler(world, name) is not None:
             found.append(Difference(f"HorizontalPodAutoscaler of {name}", "exists", None))
     return found

@@ -2,47 +2,39 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import json
 import uuid
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from include.clients.aws import AwsRefusedError
 from include.clients.kubernetes import CONFIG_MAP, EC2_NODE_CLASS, NODE, NODE_POOL, POD
-from include.levers.common import (
-    NODE_GROUP_LABEL,
-    NodeFact,
-    Object,
-    condition,
-    deployments,
-    name_of,
-    node_fact,
-    node_facts,
-    refusals,
-    workload_pods,
-)
+from include.levers.common import Object, condition, deployments, name_of, node_facts, refusals
+from include.levers.spot_capacity.dependents import origin_of, waits
 from include.levers.spot_capacity.live import (
-    CORDONED,
     MANAGER,
     World,
-    node_group,
     our_claims,
+    pods_of,
     queue_url,
     read_queue,
     read_rule,
+    surplus_and_evicted,
 )
+from include.levers.spot_capacity.node_group import cordon, drain, is_ours_to_lift, terminate, wait_gone
 from include.levers.spot_capacity.placement import (
-    choose_surplus,
     choose_victim,
     incomplete,
     is_ending,
+    is_of,
     is_ready,
     misplaced,
     pending_seconds,
     shares,
+    unix,
     unsettled,
+    waiting,
 )
 from include.levers.spot_capacity.plan import (
     DRILL,
@@ -52,13 +44,16 @@ from include.levers.spot_capacity.plan import (
     SPOT_POOL,
     node_class,
     node_pools,
+    placed,
     queue_attributes,
     rules,
-    spread,
+    tolerations_of,
 )
 from include.rollout.lever import NotConverged, Refused, Stage
 
 DRILLS = "akidb-interruption-drills"  # ConfigMap: drill id -> Unix seconds; kept when everything else is undone
+RECORD = "akidb.io/drill"  # its annotation: the last drill, as far as it has come
+UNSEEN = -1.0  # seconds of a reaction that nobody watched
 DRILL_SECONDS = 90_000  # how long a drill is remembered: the rate looks back 24 h
 REACTION_SECONDS = 60.0  # longest wait for Karpenter to react to a notice
 READY_SECONDS = 300.0
@@ -88,6 +83,7 @@ def move_domains(world: World, stage: Stage) -> dict[str, Any]:
     world.target.fence()
     world.cluster.apply(node_class(world.estate, world.target.region), MANAGER)
     _wait_ready(world, EC2_NODE_CLASS.name, lambda: [world.cluster.get(EC2_NODE_CLASS, NODE_CLASS)])
+    check_zones(world)
     pools = node_pools(world.estate, world.settings, wanted["spot_domains"], wanted["instance_types"])
     # Spot first: a domain is always offered by a pool, and the nodes that lose theirs find it there.
     for name in POOLS:
@@ -95,8 +91,8 @@ def move_domains(world: World, stage: Stage) -> dict[str, Any]:
         world.cluster.apply(pools[name], MANAGER)
     _wait_ready(world, NODE_POOL.name, lambda: [world.cluster.get(NODE_POOL, name) for name in POOLS])
     world.target.fence()
-    for name in world.estate.workloads:
-        world.cluster.apply(spread(world.estate, name, wanted["domains"]), MANAGER)
+    for name, deployment in deployments(world).items():
+        write_placement(world, name, deployment, wanted["domains"])
     seconds = wait_settled(world, stage, f"moving to {wanted['spot_domains']} of {wanted['domains']} spot domains")
     return {
         "spot_domains": wanted["spot_domains"],
@@ -104,6 +100,30 @@ def move_domains(world: World, stage: Stage) -> dict[str, Any]:
         "converged_seconds": round(seconds, 1),
         **placement_figures(world, started),
     }
+
+
+def check_zones(world: World) -> None:
+    """Refuse a node class whose subnets leave out a zone in which the node group has nodes."""
+    live = world.cluster.get(EC2_NODE_CLASS, NODE_CLASS) or {}
+    offered = {subnet.get("zone") for subnet in live.get("status", {}).get("subnets") or []}
+    used = {node.zone for node in node_facts(world) if node.node_group == world.region.node_group.name and node.zone}
+    if offered and not used <= offered:
+        raise Refused(
+            f"{world.target.region}: no subnet in {', '.join(sorted(used - offered))} has the tag "
+            f"karpenter.sh/discovery {world.region.discovery_tag}: the pods would leave the zone; tag its subnets"
+        )
+
+
+def write_placement(world: World, name: str, deployment: Object, domains: int, dry_run: bool = False) -> None:
+    """Have a Deployment's pods spread over the domains and tolerated by the pools."""
+    body = placed(world.estate, name, domains, deployment)
+    shared = len(tolerations_of(body) or []) > 1
+    if shared:
+        # Tolerations have one owner for the whole list: it is taken over, and handed back by the undo. Nothing else is.
+        rest = copy.deepcopy(body)
+        del rest["spec"]["template"]["spec"]["tolerations"]
+        world.cluster.apply(rest, MANAGER, dry_run=True)
+    world.cluster.apply(body, MANAGER, dry_run=dry_run, force=shared)
 
 
 def _wait_ready(world: World, kind: str, read: Any) -> None:
@@ -131,10 +151,12 @@ def wait_settled(world: World, stage: Stage, what: str) -> float:
         found = deployments(world)
         nodes = {fact.name: fact for fact in node_facts(world)}
         domains, spot_domains = stage.settings["domains"], stage.settings["spot_domains"]
+        pods = pods_of(world)
         return [
             *incomplete(found),
-            *misplaced(found, workload_pods(world), nodes, domains, spot_domains),
+            *misplaced(found, pods, nodes, domains, spot_domains),
             *unsettled(our_claims(world)),
+            *waiting(pods),
         ]
 
     return world.wait_for(missing, what)
@@ -142,7 +164,7 @@ def wait_settled(world: World, stage: Stage, what: str) -> float:
 
 def placement_figures(world: World, since: float) -> dict[str, Any]:
     """Nodes, shares and the longest wait of a pod since ``since``, for the ledger."""
-    nodes, pods, group = node_facts(world), workload_pods(world), world.region.node_group
+    nodes, pods, group = node_facts(world), pods_of(world), world.region.node_group
     by_pods, by_vcpu = shares(nodes, pods, group.name, group.floor)
     return {
         "nodes": len(nodes),
@@ -156,13 +178,13 @@ def placement_figures(world: World, since: float) -> dict[str, Any]:
 
 def feed_queue(world: World) -> None:
     """The interruption queue and the rules that feed it, as they should be."""
-    cluster = world.region.cluster
+    cluster, queue = world.region.cluster, world.region.queue
     queue_arn, live = read_queue(world)
     wanted = queue_attributes(queue_arn, cluster)
     world.target.fence()
     if live is None:
         tags = dict(world.estate.spot.tags)
-        world.aws.call("sqs", "create_queue", QueueName=cluster, Attributes=wanted, tags=tags)
+        world.aws.call("sqs", "create_queue", QueueName=queue, Attributes=wanted, tags=tags)
     elif any(live[name] != value for name, value in wanted.items()):
         world.aws.call("sqs", "set_queue_attributes", QueueUrl=queue_url(world), Attributes=wanted)
     for name, rule in rules(cluster, queue_arn).items():
@@ -184,55 +206,109 @@ def write_rule(world: World, name: str, rule: Mapping[str, Any]) -> None:
 
 
 def run_drill(world: World, stage: Stage) -> dict[str, Any]:
-    """Send one spot node an interruption notice; measure cordon and replacement in seconds."""
-    wait_settled(world, stage, "settling before the drill")
+    """Send one spot node an interruption notice; measure cordon and replacement in seconds.
+
+    A drill that was cut short is taken up again: its record says to which node the notice went.
+    """
+    begun = find_drill(world)
+    if begun is None:
+        wait_settled(world, stage, "settling before the drill")
+    drill, record = begun or begin_drill(world)
+    if record["cordon_s"] is None:
+        record = {**record, "cordon_s": notify_and_watch(world, drill, record, begun is not None)}
+        remember_drill(world, drill, record)
+    world.wait_for(lambda: _not_replaced(world, record["node"]), f"replacing node {record['node']}")
+    replaced = world.now() - record["at"]
+    wait_settled(world, stage, "settling after the drill")
+    cordon_s = None if record["cordon_s"] == UNSEEN else round(record["cordon_s"], 2)
+    return {
+        "drill_id": drill,
+        "node": record["node"],
+        "instance_type": record["instance_type"],
+        "pods_on_node": record["pods_on_node"],
+        "cordon_s": cordon_s,
+        "replaced_s": round(replaced, 1),
+        **placement_figures(world, record["at"]),
+    }
+
+
+def begin_drill(world: World) -> tuple[str, dict[str, Any]]:
+    """Choose the node and put the drill on record; its notice is not sent yet."""
     claims = {claim.get("status", {}).get("nodeName"): claim for claim in our_claims(world)}
     ending = frozenset(str(name) for name, claim in claims.items() if is_ending(claim))
-    nodes, pods = node_facts(world), workload_pods(world)
+    nodes, pods = node_facts(world), pods_of(world)
     victim = choose_victim(nodes, pods, ending)
     if victim is None:
         raise Refused(f"{world.target.region}: no spot node to drill on: all of them fell back to on demand")
     node = world.cluster.get(NODE, victim.name)
     if node is None:
         raise NotConverged(f"{world.target.region}: node {victim.name} vanished before the drill")
-    drill = str(uuid.uuid4())
-    started = world.now()
-    cordoned = notify_and_watch(world, drill, victim.name, node["spec"]["providerID"].rsplit("/", 1)[1])
-    world.wait_for(lambda: _not_replaced(world, victim.name), f"replacing node {victim.name}")
-    replaced = world.now() - started
-    wait_settled(world, stage, "settling after the drill")
-    return {
-        "drill_id": drill,
+    record = {
+        "at": world.now(),
+        "of": _this_drill(world),
         "node": victim.name,
+        "instance": node["spec"]["providerID"].rsplit("/", 1)[1],
         "instance_type": victim.instance_type,
         "pods_on_node": sum(pod["spec"].get("nodeName") == victim.name for pod in pods),
-        "cordon_s": round(cordoned, 2),
-        "replaced_s": round(replaced, 1),
-        **placement_figures(world, started),
+        "cordon_s": None,
     }
+    drill = str(uuid.uuid4())
+    world.target.fence()
+    remember_drill(world, drill, record)
+    return drill, record
 
 
-def notify_and_watch(world: World, drill: str, node: str, instance: str) -> float:
+def _this_drill(world: World) -> str:
+    """What tells the drill of this run from another one: the run, and the pool that was built for it."""
+    pool = world.cluster.get(NODE_POOL, SPOT_POOL) or {"metadata": {}}
+    return f"{world.target.run_id} {pool['metadata'].get('uid', '')}".strip()
+
+
+def find_drill(world: World) -> tuple[str, dict[str, Any]] | None:
+    """The drill that this run has begun before, with its id."""
+    found = world.cluster.get(CONFIG_MAP, DRILLS, world.estate.namespace) or {"metadata": {}}
+    record = json.loads((found["metadata"].get("annotations") or {}).get(RECORD, "{}"))
+    return (record["drill"], record) if record.get("of") == _this_drill(world) else None
+
+
+def notify_and_watch(world: World, drill: str, record: Mapping[str, Any], begun: bool) -> float:
     """Put the notice on Karpenter's queue; the seconds until the node takes no more pods.
 
-    EventBridge accepts no events in AWS's name from others, so the drill begins where Karpenter listens.
+    EventBridge accepts no events in AWS's name from others, so the drill begins where Karpenter listens. ``begun``: the
+    notice may have been sent by an attempt that was cut short. If its node reacts, no second one is sent; the figure
+    is UNSEEN then, when the moment was missed.
     """
+    node = str(record["node"])
+    if begun and not all(map(_takes_pods, world.cluster.watch(NODE, REACTION_SECONDS, fields=f"metadata.name={node}"))):
+        return _seconds_by_claim(world, record)
     events = world.cluster.watch(NODE, REACTION_SECONDS, fields=f"metadata.name={node}")
     next(events, None)  # the stream is open before the notice is sent
     url, queue_arn = queue_url(world), read_queue(world)[0]
-    body = json.dumps(notice(drill, instance, queue_arn, world.now()))
+    body = json.dumps(notice(drill, record["instance"], queue_arn, world.now()))
     world.target.fence()
     sent = world.now()
     world.aws.call("sqs", "send_message", QueueUrl=url, MessageBody=body)
-    remember_drill(world, drill, sent)
-    for kind, seen in events:
-        taints = {taint["key"] for taint in seen["spec"].get("taints") or []}
-        if kind == "DELETED" or seen["spec"].get("unschedulable") or "karpenter.sh/disrupted" in taints:
+    for event in events:
+        if not _takes_pods(event):
             return world.now() - sent
     raise NotConverged(
         f"{world.target.region}: node {node} takes pods {REACTION_SECONDS:.0f} s after its interruption notice: is "
-        f"Karpenter's setting interruptionQueue {world.region.cluster}?"
+        f"Karpenter's setting interruptionQueue {world.region.queue}?"
     )
+
+
+def _takes_pods(event: tuple[str, Object]) -> bool:
+    kind, node = event
+    taints = {taint["key"] for taint in node["spec"].get("taints") or []}
+    return not (kind == "DELETED" or node["spec"].get("unschedulable") or "karpenter.sh/disrupted" in taints)
+
+
+def _seconds_by_claim(world: World, record: Mapping[str, Any]) -> float:
+    """Seconds to the deletion of the node's claim, with which Karpenter begins; UNSEEN when the claim is gone."""
+    for claim in our_claims(world):
+        if claim.get("status", {}).get("nodeName") == record["node"] and is_ending(claim):
+            return max(0.0, unix(claim["metadata"]["deletionTimestamp"]) - float(record["at"]))
+    return UNSEEN
 
 
 def notice(drill: str, instance: str, queue_arn: str, at: float) -> Object:
@@ -251,14 +327,18 @@ def notice(drill: str, instance: str, queue_arn: str, at: float) -> Object:
     }
 
 
-def remember_drill(world: World, drill: str, at: float) -> None:
-    """Record a drill, so that its notice is never counted as an interruption; forget those older than a day."""
-    known = {key: when for key, when in drills(world).items() if when > at - DRILL_SECONDS}
+def remember_drill(world: World, drill: str, record: Mapping[str, Any]) -> None:
+    """Record a drill, so that its notice is never counted as an interruption; forget those older than a day.
+
+    ``record``: ``at`` (Unix seconds) and what taking the drill up again needs. Written before the notice is sent.
+    """
+    known = {key: when for key, when in drills(world).items() if when > record["at"] - DRILL_SECONDS}
+    annotations = {RECORD: json.dumps({"drill": drill, **record}, sort_keys=True)}
     body = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": DRILLS, "namespace": world.estate.namespace},
-        "data": {key: str(when) for key, when in {**known, drill: at}.items()},
+        "metadata": {"name": DRILLS, "namespace": world.estate.namespace, "annotations": annotations},
+        "data": {key: str(when) for key, when in {**known, drill: record["at"]}.items()},
     }
     world.cluster.apply(body, MANAGER)
 
@@ -270,11 +350,11 @@ def drills(world: World) -> dict[str, float]:
 
 
 def _not_replaced(world: World, node: str) -> list[str]:
-    found, pods = deployments(world), workload_pods(world)
+    found, pods = deployments(world), pods_of(world)
     left = sum(pod["spec"].get("nodeName") == node for pod in pods)
     missing = [f"{left} pods are on {node}"] if left else []
     for name, deployment in found.items():
-        ready = sum(is_ready(pod) for pod in pods if pod["metadata"]["labels"].get("app") == name)
+        ready = sum(is_ready(pod) for pod in pods if is_of(pod, name))
         wanted = deployment["spec"].get("replicas", 1)
         if ready < wanted:
             missing.append(f"{name}: {ready} of {wanted} pods ready")
@@ -285,12 +365,23 @@ def _not_replaced(world: World, node: str) -> list[str]:
 
 
 def shrink_node_group(world: World, stage: Stage) -> dict[str, Any]:
-    """Drain the nodes beyond the floor, with respect for disruption budgets, and let exactly these go."""
+    """Drain the nodes beyond the floor, with respect for disruption budgets, and let exactly these go.
+
+    Raises Refused, before anything is cordoned, when the drain would evict pods that are lost by it or find no node.
+    """
     started = world.now()
     floor = int(stage.settings["floor"])
     wait_settled(world, stage, "having all pods on the new nodes before the old ones go")
-    nodes = group_nodes(world)
-    surplus = choose_surplus(nodes, _other_pods(world), floor)
+    surplus, evicted = surplus_and_evicted(world, floor)
+    stuck = [f"{pod}: {pod.problem}" for pod in evicted if pod.problem]
+    if stuck and not world.settings.accept_unmovable_pods:
+        raise Refused(
+            f"{world.target.region}: draining {world.region.node_group.name} would evict {'; '.join(stuck)}. "
+            "Move these pods or let them end, raise node_group.floor in estate.yaml, or set accept_unmovable_pods"
+        )
+    # A drain that was cut short has evicted pods that are on none of the nodes now: those that wait are among them.
+    cut_short = any(is_ours_to_lift(node) for node in surplus)
+    left = [origin_of(pod) for pod in world.cluster.list(POD) if cut_short and waits(pod)]
     for node in surplus:
         world.target.fence()
         cordon(world, name_of(node))
@@ -299,117 +390,11 @@ def shrink_node_group(world: World, stage: Stage) -> dict[str, Any]:
     terminate(world, surplus, floor)
     wait_gone(world, [name_of(node) for node in surplus])
     settle = wait_settled(world, stage, "settling on the new nodes alone")
-    figures = placement_figures(world, started)
-    return {"nodes_removed": len(surplus), "floor": floor, "settle_seconds": round(settle, 1), **figures}
-
-
-def group_nodes(world: World) -> list[Object]:
-    """Nodes of the old node group."""
-    return world.cluster.list(NODE, labels=f"{NODE_GROUP_LABEL}={world.region.node_group.name}")
-
-
-def _other_pods(world: World) -> dict[str, int]:
-    """How many pods besides AkiDB's each node has; those of a DaemonSet don't count."""
-    names = (pod["spec"].get("nodeName", "") for pod in world.cluster.list(POD) if evictable(pod))
-    return Counter(names)
-
-
-def evictable(pod: Object) -> bool:
-    """Whether a drain has to move the pod: not a DaemonSet's, not the kubelet's own, not finished."""
-    metadata = pod["metadata"]
-    daemon = any(owner["kind"] == "DaemonSet" for owner in metadata.get("ownerReferences") or [])
-    mirror = "kubernetes.io/config.mirror" in (metadata.get("annotations") or {})
-    return not (daemon or mirror or pod.get("status", {}).get("phase") in ("Succeeded", "Failed"))
-
-
-def cordon(world: World, node: str) -> None:
-    """Take no more pods on the node, marked as ours; a cordon by somebody else keeps its owner."""
-    live = world.cluster.get(NODE, node)
-    if live is None or live["spec"].get("unschedulable"):
-        return
-    patch = {"metadata": {"annotations": {CORDONED: MANAGER}}, "spec": {"unschedulable": True}}
-    world.cluster.patch(NODE, node, patch, manager=MANAGER)
-
-
-def uncordon(world: World, node: Object) -> bool:
-    """Lift the cordon if it is ours; whether it was."""
-    if (node["metadata"].get("annotations") or {}).get(CORDONED) != MANAGER:
-        return False
-    patch = {"metadata": {"annotations": {CORDONED: None}}, "spec": {"unschedulable": None}}
-    world.cluster.patch(NODE, name_of(node), patch, manager=MANAGER)
-    return True
-
-
-def drain(world: World, nodes: Sequence[str]) -> None:
-    """Evict every pod from the nodes; a budget that blocks is waited for."""
-
-    def evict_the_rest() -> list[str]:
-        world.target.fence()
-        left = []
-        for node in nodes:
-            for pod in world.cluster.list(POD, fields=f"spec.nodeName={node}"):
-                if not evictable(pod):
-                    continue
-                name, namespace = name_of(pod), pod["metadata"]["namespace"]
-                allowed = is_ending(pod) or world.cluster.evict(name, namespace)
-                left.append(
-                    f"{namespace}/{name} on {node}" + ("" if allowed else " (its disruption budget has no room)")
-                )
-        return left
-
-    world.wait_for(evict_the_rest, "draining the old nodes")
-
-
-def terminate(world: World, surplus: Sequence[Object], floor: int) -> None:
-    """Let the node group shrink to ``floor`` by exactly these nodes, as the cluster autoscaler does it."""
-    group = node_group(world)
-    if group["scalingConfig"]["minSize"] > floor:
-        resize(world, minSize=floor)
-    scaling_group = group["resources"]["autoScalingGroups"][0]["name"]
-    answer = world.aws.call("autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[scaling_group])
-    members = {i["InstanceId"] for i in answer["AutoScalingGroups"][0]["Instances"]}
-    for node in surplus:
-        instance = node["spec"]["providerID"].rsplit("/", 1)[1]
-        if instance in members:
-            world.target.fence()
-            world.aws.call(
-                "autoscaling",
-                "terminate_instance_in_auto_scaling_group",
-                InstanceId=instance,
-                ShouldDecrementDesiredCapacity=True,
-            )
-
-
-def resize(world: World, **scaling: int) -> None:
-    """Change the node group's ``minSize`` or ``desiredSize`` once no other update of it is under way."""
-    where = {"clusterName": world.region.cluster, "nodegroupName": world.region.node_group.name}
-
-    def busy() -> list[str]:
-        status = node_group(world)["status"]
-        if status not in ("ACTIVE", "DEGRADED"):
-            return [f"node group {where['nodegroupName']} is {status}"]
-        try:
-            world.aws.call("eks", "update_nodegroup_config", **where, scalingConfig=scaling)
-        except AwsRefusedError as error:
-            if error.code in ("ResourceInUseException", "ResourceInUse"):
-                return [str(error)]
-            raise
-        return []
-
-    world.wait_for(busy, f"resizing node group {where['nodegroupName']}")
-
-
-def wait_gone(world: World, nodes: Sequence[str]) -> None:
-    """Wait until these Nodes exist no more."""
-
-    def there() -> list[str]:
-        live = {name_of(node) for node in world.cluster.list(NODE)}
-        return [f"node {name} still exists" for name in nodes if name in live]
-
-    world.wait_for(there, "the drained nodes being gone")
-
-
-def ready_group_nodes(world: World) -> list[NodeFact]:
-    """Node-group nodes that are Ready and take pods."""
-    usable = (n for n in group_nodes(world) if condition(n, "Ready") == "True" and not n["spec"].get("unschedulable"))
-    return [node_fact(node) for node in usable]
+    return {
+        "nodes_removed": len(surplus),
+        "floor": floor,
+        "settle_seconds": round(settle, 1),
+        "evicted": list(map(str, evicted)),
+        "evicted_from": sorted({*(pod.origin for pod in evicted), *left}),
+        **placement_figures(world, started),
+    }

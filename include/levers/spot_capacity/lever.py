@@ -8,8 +8,8 @@ from typing import Any
 
 from include.levers.common import node_facts
 from include.levers.spot_capacity import apply, observe, plan, preflight, restore
-from include.levers.spot_capacity.live import World, read_live
-from include.prices import TooFewInstanceTypesError, choose_instance_types, load_aws_book
+from include.levers.spot_capacity.live import World, instance_types, read_live, read_snapshot, surroundings
+from include.prices import TooFewInstanceTypesError, load_aws_book
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target
 
@@ -24,7 +24,7 @@ class SpotCapacity:
     name = plan.NAME
     slots = (*plan.STEPS, plan.DRILL, plan.OLD_NODE_GROUP)
     settings_type = plan.SpotSettings
-    undo_after: tuple[str, ...] = ("predictive_scaling",)
+    undo_after: tuple[str, ...] = ("predictive_scaling",)  # what moves the replicas goes before their capacity does
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
@@ -38,15 +38,16 @@ class SpotCapacity:
         world = self._world(target)
         book = load_aws_book(target.estate)
         try:
-            choices = choose_instance_types(book, target.region, target.estate.spot)
+            choices = instance_types(world)
         except TooFewInstanceTypesError as error:
             raise Refused(str(error)) from error
         live, nodes = read_live(world), node_facts(world)
-        return plan.build_plan(target.estate, target.region, world.settings, live, nodes, book, choices)
+        around = surroundings(world)
+        return plan.build_plan(target.estate, target.region, world.settings, live, nodes, book, choices, around)
 
     def snapshot(self, target: Target) -> dict[str, Json]:
         """See :class:`include.rollout.lever.Lever`."""
-        return read_live(self._world(target))
+        return read_snapshot(self._world(target))
 
     def apply(self, target: Target, stage: Stage) -> dict[str, Json]:
         """See :class:`include.rollout.lever.Lever`."""
@@ -56,7 +57,7 @@ class SpotCapacity:
         self, target: Target, stage: Stage, window_seconds: int, applied: Mapping[str, Json]
     ) -> dict[str, Figure | None]:
         """See :class:`include.rollout.lever.Lever`."""
-        figures = observe.observe_stage(self._world(target), window_seconds, applied)
+        figures = observe.observe_stage(self._world(target), stage, window_seconds, applied)
         return {gate.name: figures[gate.name] for gate in stage.gates}
 
     def evidence(self, target: Target) -> dict[str, Any]:

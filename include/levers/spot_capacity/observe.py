@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from include.clients.kubernetes import POD
 from include.clients.prometheus import counter_increase
-from include.levers.common import NodeFact, node_facts, usd_hour, workload_pods
+from include.levers.common import NodeFact, name_of, node_facts, usd_hour
 from include.levers.service import (
     availability,
     covered,
@@ -18,33 +19,37 @@ from include.levers.service import (
     spans,
 )
 from include.levers.spot_capacity.apply import drills
-from include.levers.spot_capacity.live import World
-from include.levers.spot_capacity.placement import pending_seconds, shares
-from include.levers.spot_capacity.plan import SPOT_POOL
+from include.levers.spot_capacity.dependents import origin_of, waits
+from include.levers.spot_capacity.live import World, pods_of
+from include.levers.spot_capacity.placement import pending_seconds, pods_by_zone, shares
+from include.levers.spot_capacity.plan import SPOT_POOL, STRANDED, ZONES
 from include.prices import load_aws_book
 from include.rollout.gates import Figure, interruption_rate, unplanned_notices
+from include.rollout.lever import Stage
 
 DAY = 86_400
 EVIDENCE_SECONDS = 300  # the report's latency and error ratio cover the last five minutes
 
 
-def observe_stage(world: World, window: float, applied: Mapping[str, Any]) -> dict[str, Figure | None]:
+def observe_stage(world: World, judged: Stage, window: float, applied: Mapping[str, Any]) -> dict[str, Figure | None]:
     """Every figure that the stage's gates name.
 
     Latency and notices cover at most the last ``window`` seconds; errors, availability and waiting pods the whole
     stage, so that what went wrong while it was applied counts too.
     """
-    recent, stage = spans(world, window, applied)
-    metrics, counted = world.estate.metrics, request_coverage(world, stage)
+    recent, seconds = spans(world, window, applied)
+    metrics, counted = world.estate.metrics, request_coverage(world, seconds)
     return {
         "unplanned_notices": _notices_in(world, recent),
         "interruption_rate_24h": _interruption_rate(world, recent),
         "p95_ms": judged_latency(world, metrics.http_duration, recent),
         "p95_ms_grpc": judged_latency(world, metrics.grpc_duration, recent),
-        "error_ratio": covered(error_ratio(world, stage), counted),
-        "availability": covered(availability(world, stage), counted),
-        "pods_pending_too_long": _pending(world, world.now() - stage),
+        "error_ratio": covered(error_ratio(world, seconds), counted),
+        "availability": covered(availability(world, seconds), counted),
+        "pods_pending_too_long": _pending(world, world.now() - seconds),
         "cordon_seconds": _cordon(applied),
+        ZONES: _lost_zones(world, judged),
+        STRANDED: _stranded(world, applied),
     }
 
 
@@ -57,11 +62,30 @@ def _cordon(applied: Mapping[str, Any]) -> Figure | None:
 
 def _pending(world: World, since: float) -> Figure:
     limit = world.estate.targets.pending_seconds
-    pods = workload_pods(world)
+    pods = pods_of(world)
     waits = pending_seconds(pods, world.now(), since)
     longest = max(waits, default=0.0)
     late = sum(wait > limit for wait in waits)
     return Figure(late, "pods", len(pods), "conditions of the pods", f"longest wait for a node {longest:.0f} s")
+
+
+def _lost_zones(world: World, stage: Stage) -> Figure | None:
+    before, zones = stage.settings.get(ZONES), pods_by_zone(pods_of(world), node_facts(world))
+    if before is None or not zones:
+        return None
+    shown = ", ".join(f"{zone} {pods}" for zone, pods in zones.items())
+    lost, note = max(0, before - len(zones)), f"pods in {len(zones)} of {before} zones: {shown}"
+    return Figure(lost, "zones", sum(zones.values()), "nodes of the pods", note)
+
+
+def _stranded(world: World, applied: Mapping[str, Any]) -> Figure | None:
+    evicted = applied.get("evicted_from")
+    if evicted is None:
+        return None
+    left = [pod for pod in world.cluster.list(POD) if waits(pod) and origin_of(pod) in evicted]
+    names = ", ".join(f"{pod['metadata']['namespace']}/{name_of(pod)}" for pod in left)
+    note = f"without a node: {names}" if left else ""
+    return Figure(len(left), "pods", len(evicted), "pods of others that the drain evicted", note)
 
 
 # Interruptions ---------------------------------------------------------------------------------------------------
@@ -126,7 +150,7 @@ def _spot_nodes_of_the_day(world: World) -> set[str]:
 
 def evidence(world: World) -> dict[str, Any]:
     """Nodes, shares, cost, latency and errors of the live world."""
-    nodes, pods, group = node_facts(world), workload_pods(world), world.region.node_group
+    nodes, pods, group = node_facts(world), pods_of(world), world.region.node_group
     by_pods, by_vcpu = shares(nodes, pods, group.name, group.floor)
     cost, unknown = usd_hour(world, nodes)
     http = latency(world, world.estate.metrics.http_duration, EVIDENCE_SECONDS)
@@ -136,6 +160,7 @@ def evidence(world: World) -> dict[str, Any]:
         "nodes_by_kind": _by_kind(nodes),
         "fallback_nodes": sum(n.node_pool == SPOT_POOL and n.capacity != "spot" for n in nodes),
         "pods": len(pods),
+        "pods_by_zone": pods_by_zone(pods, nodes),
         "spot_share_pods": by_pods,
         "spot_share_vcpu": by_vcpu,
         "usd_hour": None if cost is None else float(cost),

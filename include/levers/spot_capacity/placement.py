@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from include.levers.common import NodeFact, Object
-from include.levers.spot_capacity.plan import balanced, domain_names, pool_of
+from include.levers.spot_capacity.plan import domain_names, pool_of
+from include.levers.workloads import controller_of, is_finished
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
@@ -23,9 +24,16 @@ def is_ending(thing: Mapping[str, Any]) -> bool:
     return bool(thing["metadata"].get("deletionTimestamp"))
 
 
-def workload_of(pod: Mapping[str, Any]) -> str:
-    """The workload that a pod belongs to."""
-    return str(pod["metadata"].get("labels", {}).get("app", ""))
+def is_of(pod: Mapping[str, Any], deployment: str) -> bool:
+    """Whether a pod is a Deployment's own, whatever its labels say: one of its ReplicaSets made it."""
+    maker = controller_of(pod)
+    return maker is not None and maker["kind"] == "ReplicaSet" and str(maker["name"]).rpartition("-")[0] == deployment
+
+
+def own_pods(pods: Iterable[Object], deployments: Iterable[str]) -> list[Object]:
+    """The Deployments' own pods that run, wait or end; what is left of evicted or finished ones doesn't count."""
+    names = list(deployments)
+    return [pod for pod in pods if not is_finished(pod) and any(is_of(pod, name) for name in names)]
 
 
 def incomplete(deployments: Mapping[str, Object]) -> list[str]:
@@ -47,26 +55,45 @@ def misplaced(
     domains: int,
     spot_domains: int,
 ) -> list[str]:
-    """Pods outside the pool of their domain, and workloads whose pods are not evenly spread; one line each."""
+    """Workloads that have pods outside the pools of the ``domains``, or on the pool of another domain; one line each.
+
+    How even they are spread is not asked: the constraint holds when a pod is placed, and nothing moves one when others
+    are scaled away.
+    """
     missing = []
-    for name, deployment in deployments.items():
-        counts: Counter[str] = Counter()
+    for name in deployments:
         wrong = 0
-        for pod in pods:
-            if workload_of(pod) != name or is_ending(pod):
-                continue
+        for pod in own_pods(pods, [name]):
             node = nodes.get(pod["spec"].get("nodeName", ""))
-            if node is None or node.domain is None or node.node_pool != pool_of(node.domain, spot_domains):
+            domain = node.domain if node is not None and node.domain in domain_names(domains) else None
+            if not is_ending(pod) and (
+                domain is None or node is None or node.node_pool != pool_of(domain, spot_domains)
+            ):
                 wrong += 1
-            else:
-                counts[node.domain] += 1
         if wrong:
             missing.append(f"{wrong} pods of {name} are not on the pool of their domain")
-        found = sorted((counts[domain] for domain in domain_names(domains)), reverse=True)
-        wanted = balanced(deployment["spec"].get("replicas", 1), domains)
-        if not wrong and found != wanted:
-            missing.append(f"{name}: {_listed(found)} pods in the {domains} domains, wanted {_listed(wanted)}")
     return missing
+
+
+def waiting(pods: Iterable[Object]) -> list[str]:
+    """What the scheduler says of pods that it has no node for, one line for each thing that it says."""
+    told: dict[str, list[str]] = {}
+    for pod in pods:
+        conditions = pod.get("status", {}).get("conditions") or []
+        refused = next((c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), None)
+        if refused is not None and refused.get("message") and not is_ending(pod):
+            told.setdefault(refused["message"], []).append(pod["metadata"]["name"])
+    return [
+        f"{len(names)} pods wait for a node ({names[0]}{' ...' if len(names) > 1 else ''}): {message}"
+        for message, names in told.items()
+    ]
+
+
+def pods_by_zone(pods: Iterable[Object], nodes: Iterable[NodeFact]) -> dict[str, int]:
+    """How many of the pods that have a node, and aren't ending, stand in each zone; by the zone's name."""
+    zones = {node.name: node.zone for node in nodes}
+    placed = [zones.get(pod["spec"].get("nodeName", "")) for pod in pods if not is_ending(pod)]
+    return dict(sorted(Counter(zone for zone in placed if zone).items()))
 
 
 def unsettled(claims: Iterable[Object]) -> list[str]:
@@ -113,12 +140,17 @@ def choose_victim(nodes: Iterable[NodeFact], pods: Sequence[Object], unusable: f
     return min(spot, key=lambda n: (-counts[n.name], n.name), default=None)
 
 
-def choose_surplus(group_nodes: Sequence[Object], system_pods: Mapping[str, int], floor: int) -> list[Object]:
-    """Node-group nodes beyond the floor: those already cordoned first, then those with fewest other pods."""
+def choose_surplus(
+    group_nodes: Sequence[Object], system_pods: Mapping[str, int], floor: int, stuck: Mapping[str, int] | None = None
+) -> list[Object]:
+    """Node-group nodes beyond the floor: those already cordoned first, then those with fewest other pods.
 
-    def order(node: Object) -> tuple[bool, int, str]:
+    Nodes with ``stuck`` pods, which a drain must not evict, are kept before all others.
+    """
+
+    def order(node: Object) -> tuple[bool, int, int, str]:
         name = str(node["metadata"]["name"])
-        return not node["spec"].get("unschedulable", False), system_pods.get(name, 0), name
+        return not node["spec"].get("unschedulable", False), (stuck or {}).get(name, 0), system_pods.get(name, 0), name
 
     return sorted(group_nodes, key=order)[: max(0, len(group_nodes) - floor)]
 
@@ -133,7 +165,3 @@ def shares(
     group = sorted(n.vcpu for n in nodes if n.node_group == node_group)
     counted = sum(n.vcpu for n in nodes if n.node_group != node_group) + sum(group[floor:])
     return by_pods, sum(n.vcpu for n in nodes if n.name in spot) / counted if counted else None
-
-
-def _listed(counts: Sequence[int]) -> str:
-    return ", ".join(map(str, counts))

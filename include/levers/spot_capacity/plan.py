@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import math
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,8 +18,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.estate import Estate
-from include.levers.common import SPREAD, NodeFact, Object, cores, mebibytes, node_price, total
+from include.levers.common import SPREAD, NodeFact, Object, node_price, total
+from include.levers.nodes import ZONE, tolerates
 from include.prices import AwsBook, Choice, usd_month
+from include.quantities import cores, mebibytes
 from include.rollout.gates import Comparison, Gate
 from include.rollout.lever import Difference, Plan, Stage, Undo
 from include.rollout.settings import LONGEST_CONVERGENCE
@@ -28,6 +31,11 @@ NODE_CLASS = "akidb"
 SPOT_POOL = "akidb-spot"
 ON_DEMAND_POOL = "akidb-on-demand"
 POOLS = (SPOT_POOL, ON_DEMAND_POOL)
+POOL_LABEL = "karpenter.sh/nodepool"
+TAINT = "akidb.io/dedicated"  # on every node of the pools; AkiDB's pods tolerate it
+TAINTS = ({"key": TAINT, "effect": "NoSchedule"},)
+ZONES = "zones"  # how many zones the pods stood in before: a stage's setting, and the gate that looks at it
+STRANDED = "evicted_pods_pending"
 STEPS = ("step_1", "step_2", "step_3")
 DRILL = "interruption_drill"
 OLD_NODE_GROUP = "old_node_group"
@@ -57,6 +65,17 @@ class SpotSettings(BaseModel):
     )
     accept_stranded_commitments: bool = Field(
         default=False, description="Go on although Reserved Instances or Savings Plans would be paid for and not used."
+    )
+    accept_do_not_disrupt: bool = Field(
+        default=False, description="Go on although pods ask Karpenter not to disrupt them: they keep drifted nodes."
+    )
+    accept_unmovable_pods: bool = Field(
+        default=False,
+        description="Drain the old node group although it evicts pods that would be lost or find no node: the plan "
+        "names them.",
+    )
+    multi_arch_images: bool = Field(
+        default=False, description="The workloads' images run on spot.architecture too, whatever their nodes are now."
     )
     converge_timeout_seconds: int = Field(
         gt=0,
@@ -153,14 +172,56 @@ def node_pools(estate: Estate, settings: SpotSettings, spot_domains: int, types:
 
 
 def spread(estate: Estate, workload: str, domains: int) -> Object:
-    """The Deployment with nothing but its spread constraint, for server-side apply."""
+    """The Deployment with nothing but what the lever may write in it, for server-side apply."""
     return render("spread.yaml", {"NAME": workload, "NAMESPACE": estate.namespace, "DOMAINS": domains})
+
+
+def placed(estate: Estate, workload: str, domains: int, live: Object) -> Object:
+    """``spread`` as it fits beside what others have set in the live Deployment.
+
+    A zone constraint of theirs stays the only one. Tolerations are one value for the API server: theirs are kept in it.
+    """
+    body = spread(estate, workload, domains)
+    spec, zone = body["spec"]["template"]["spec"], zone_constraint(estate, workload)
+    if any(constraint != zone for constraint in zones_of(live) or []):
+        spec["topologySpreadConstraints"].remove(zone)
+    theirs = [t for t in tolerations_of(live) or [] if t not in spec["tolerations"]]
+    if tolerates({"tolerations": theirs}, TAINTS):
+        del spec["tolerations"]
+    else:
+        spec["tolerations"] = [*theirs, *spec["tolerations"]]
+    return body
+
+
+def _constraints(deployment: Object) -> list[Object]:
+    return deployment["spec"].get("template", {}).get("spec", {}).get("topologySpreadConstraints") or []
 
 
 def constraint_of(deployment: Object) -> Object | None:
     """The spread constraint on our topology key in a Deployment, if any."""
-    constraints = deployment["spec"]["template"]["spec"].get("topologySpreadConstraints") or []
-    return next((c for c in constraints if c["topologyKey"] == SPREAD), None)
+    return next((c for c in _constraints(deployment) if c["topologyKey"] == SPREAD), None)
+
+
+def zones_of(deployment: Object) -> list[Object] | None:
+    """A Deployment's constraints over zones, None without any."""
+    return [c for c in _constraints(deployment) if c["topologyKey"] == ZONE] or None
+
+
+def tolerations_of(deployment: Object) -> list[Object] | None:
+    """A Deployment's tolerations, None without any."""
+    return deployment["spec"].get("template", {}).get("spec", {}).get("tolerations") or None
+
+
+def zone_constraint(estate: Estate, workload: str) -> Object:
+    """The constraint over zones that the lever writes."""
+    (constraint,) = zones_of(spread(estate, workload, 0)) or []
+    return constraint
+
+
+def toleration(estate: Estate, workload: str) -> Object:
+    """The toleration that the lever writes."""
+    (ours,) = tolerations_of(spread(estate, workload, 0)) or []
+    return ours
 
 
 def queue_attributes(queue_arn: str, cluster: str) -> dict[str, str]:
@@ -196,44 +257,65 @@ def rules(cluster: str, queue_arn: str) -> dict[str, Object]:
 
 
 def wanted_state(
-    estate: Estate, region: str, settings: SpotSettings, spot_domains: int, types: Sequence[str], queue_arn: str
+    estate: Estate,
+    region: str,
+    settings: SpotSettings,
+    spot_domains: int,
+    types: Sequence[str],
+    live: Mapping[str, Any],
 ) -> Object:
     """The state after the last stage, in the shape of the live state."""
     where = estate.region(region)
     pools = node_pools(estate, settings, spot_domains, types)
-    group = where.node_group
+    floor = where.node_group.floor
+    bodies = {
+        name: placed(estate, name, settings.domains, as_deployment(live["zones"][name], live["tolerations"][name]))
+        for name in estate.workloads
+    }
     return {
-        "queue": queue_attributes(queue_arn, where.cluster),
-        "rules": rules(where.cluster, queue_arn),
+        "queue": queue_attributes(live["queue_arn"], where.cluster),
+        "rules": rules(where.cluster, live["queue_arn"]),
         "node_class": node_class(estate, region)["spec"],
         "node_pools": {name: pool["spec"] for name, pool in pools.items()},
-        "constraints": {name: constraint_of(spread(estate, name, settings.domains)) for name in estate.workloads},
-        "node_group": {"minSize": group.floor, "desiredSize": group.floor},
+        "constraints": {name: constraint_of(body) for name, body in bodies.items()},
+        "zones": {name: zones_of(body) or live["zones"][name] for name, body in bodies.items()},
+        "tolerations": {name: tolerations_of(body) or live["tolerations"][name] for name, body in bodies.items()},
+        # An autoscaler that moves the size keeps what it has found to be needed.
+        "node_group": {"minSize": floor} if SIZE in live["moving"] else {"minSize": floor, "desiredSize": floor},
     }
+
+
+def as_deployment(zones: Sequence[Object] | None, tolerations: Sequence[Object] | None) -> Object:
+    """A Deployment with nothing but these parts of the live state."""
+    parts = {"topologySpreadConstraints": list(zones or []), "tolerations": list(tolerations or [])}
+    return {"spec": {"template": {"spec": parts}}}
 
 
 # Differences -----------------------------------------------------------------------------------------------------
 
-_TITLES = {
+TITLES = {
     "queue": "Queue",
     "rules": "Rule/{}",
     "node_class": f"EC2NodeClass/{NODE_CLASS} spec",
     "node_pools": "NodePool/{} spec",
     "constraints": f"Deployment/{{}} spread over {SPREAD}",
+    "zones": f"Deployment/{{}} spread over {ZONE}",
+    "tolerations": "Deployment/{} tolerations",
     "node_group": "NodeGroup",
 }
-_NAMED = ("rules", "node_pools", "constraints")
+NAMED = ("rules", "node_pools", "constraints", "zones", "tolerations")
+SIZE = f"{TITLES['node_group']} desiredSize"
 
 
 def differences(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Difference]:
     """Every wanted field whose live value is another one; live fields that nobody wants don't count."""
     found: list[Difference] = []
     for part, value in wanted.items():
-        if part in _NAMED:
+        if part in NAMED:
             for name, inner in value.items():
-                found += _compare(_TITLES[part].format(name), live[part].get(name), inner)
+                found += _compare(TITLES[part].format(name), live[part].get(name), inner)
         else:
-            found += _compare(_TITLES[part], live[part], value)
+            found += _compare(TITLES[part], live[part], value)
     return found
 
 
@@ -283,8 +365,29 @@ def _domains_of(spec: Object | None) -> list[str]:
     return next((list(r.get("values", [])) for r in requirements if r["key"] == SPREAD), [])
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What the lever doesn't own and the plan speaks of.
+
+    ``zones``: in how many zones AkiDB's pods stand, None when the nodes don't say. ``evicted``: the pods that the drain
+    of the old node group would evict, a line each; ``unmovable``: those among them that it must not, with the reason.
+    ``shut_out``: DaemonSets that will not run on the pools' nodes, None when they may not be read.
+    """
+
+    zones: int | None = None
+    evicted: tuple[str, ...] = ()
+    unmovable: tuple[str, ...] = ()
+    shut_out: tuple[str, ...] | None = ()
+
+
 def stages(
-    estate: Estate, region: str, settings: SpotSettings, types: Sequence[str], live: Mapping[str, Any], changes: bool
+    estate: Estate,
+    region: str,
+    settings: SpotSettings,
+    types: Sequence[str],
+    live: Mapping[str, Any],
+    changes: bool,
+    zones: int | None = None,
 ) -> tuple[Stage, ...]:
     """The stages that lead from ``live`` to the wanted state. ``changes``: something besides the node group differs."""
     wanted = step_domains(settings.steps_percent, settings.domains)
@@ -292,7 +395,7 @@ def stages(
     steps = [step for step in zip(STEPS, settings.steps_percent, wanted, strict=False) if step[2] > have]
     if not steps and changes:
         steps = list(zip(STEPS, settings.steps_percent, wanted, strict=False))[-1:]
-    known = {"domains": settings.domains, "instance_types": sorted(types)}
+    known = {"domains": settings.domains, "instance_types": sorted(types), ZONES: zones}
     made = [
         Stage(
             slot,
@@ -304,17 +407,18 @@ def stages(
     ]
     last = {**known, "spot_domains": wanted[-1]}
     group = estate.region(region).node_group
-    shrinks = live["node_group"]["desiredSize"] > group.floor
+    sizes = live["node_group"]
+    shrinks = sizes["minSize" if SIZE in live["moving"] else "desiredSize"] > group.floor
     if settings.drill and (made or shrinks):
-        made.append(Stage(DRILL, "one spot node gets an interruption notice", gates(estate, drill=True), last))
+        made.append(Stage(DRILL, "one spot node gets an interruption notice", gates(estate, DRILL), last))
     if shrinks:
-        title = f"node group {group.name} from {live['node_group']['desiredSize']} nodes to its floor of {group.floor}"
-        made.append(Stage(OLD_NODE_GROUP, title, gates(estate), {**last, "floor": group.floor}))
+        title = f"node group {group.name} from {sizes['desiredSize']} nodes to its floor of {group.floor}"
+        made.append(Stage(OLD_NODE_GROUP, title, gates(estate, OLD_NODE_GROUP), {**last, "floor": group.floor}))
     return tuple(made)
 
 
-def gates(estate: Estate, drill: bool = False) -> tuple[Gate, ...]:
-    """The gates of every stage; the drill adds how soon Karpenter reacts."""
+def gates(estate: Estate, slot: str = "") -> tuple[Gate, ...]:
+    """The gates of every stage; the drill adds how soon Karpenter reacts, the old node group whom its drain left."""
     targets = estate.targets
 
     def gate(
@@ -341,7 +445,10 @@ def gates(estate: Estate, drill: bool = False) -> tuple[Gate, ...]:
         gate("availability", at_least, "availability", "ratio", 3, targets.availability, safety=True),
         Gate("pods_pending_too_long", at_most, 0, "pods", 1, pending, safety=True),
     ]
-    if drill:
+    made.append(Gate(ZONES, at_most, 0, "zones", 1, "the zones that the pods stood in when the plan was made"))
+    if slot == OLD_NODE_GROUP:
+        made.append(Gate(STRANDED, at_most, 0, "pods", 0, "every pod that the drain evicts needs a node"))
+    if slot == DRILL:
         made.append(gate("cordon_seconds", at_most, "cordon_seconds", "s", 1, targets.cordon_seconds))
     return tuple(made)
 
@@ -353,7 +460,8 @@ def pods_per_node(estate: Estate, cpu: float, memory_mib: float) -> int:
     """How many AkiDB pods fit a node with this allocatable, counted with the largest request of the workloads."""
     requests = [w.requests for w in estate.workloads.values()]
     return min(
-        int(cpu // max(cores(r.cpu) for r in requests)), int(memory_mib // max(mebibytes(r.memory) for r in requests))
+        int(Decimal(str(cpu)) // max(cores(r.cpu) for r in requests)),
+        int(Decimal(str(memory_mib)) // max(mebibytes(r.memory) for r in requests)),
     )
 
 
@@ -379,6 +487,9 @@ def predicted_usd_hour(
     return total([None if floor is None else floor * group.floor, *parts])
 
 
+_ALONE = Surroundings()
+
+
 def build_plan(
     estate: Estate,
     region: str,
@@ -387,11 +498,12 @@ def build_plan(
     nodes: Sequence[NodeFact],
     book: AwsBook,
     choices: Sequence[Choice],
+    around: Surroundings = _ALONE,
 ) -> Plan:
     """The whole plan of one region."""
     types = [choice.name for choice in choices]
     counts = step_domains(settings.steps_percent, settings.domains)
-    wanted = wanted_state(estate, region, settings, counts[-1], types, live["queue_arn"])
+    wanted = wanted_state(estate, region, settings, counts[-1], types, live)
     found = differences(live, wanted)
     changes = any(not d.path.startswith("NodeGroup") for d in found)
     before = total(node_price(book, region, node) for node in nodes)
@@ -401,18 +513,21 @@ def build_plan(
         region=region,
         live=live,
         differences=tuple(found),
-        stages=stages(estate, region, settings, types, live, changes),
+        stages=stages(estate, region, settings, types, live, changes, around.zones),
         usd_month_before=None if before is None else usd_month(before),
         usd_month_after=None if after is None else usd_month(after),
         price_book=f"{book.name} ({book.date})",
         undo=Undo.NODE_WAVE,
-        notes=_notes(estate, region, settings, counts, book),
+        notes=(
+            *_notes(estate, region, settings, counts),
+            *_notes_on(around, live),
+            *_quoted(book, region),
+            *book.assumptions,
+        ),
     )
 
 
-def _notes(
-    estate: Estate, region: str, settings: SpotSettings, counts: Sequence[int], book: AwsBook
-) -> tuple[str, ...]:
+def _notes(estate: Estate, region: str, settings: SpotSettings, counts: Sequence[int]) -> tuple[str, ...]:
     asked = ", ".join(f"{p} %" for p in settings.steps_percent)
     given = ", ".join(f"{count / settings.domains:.0%}" for count in counts)
     group = estate.region(region).node_group
@@ -420,6 +535,53 @@ def _notes(
         f"steps {asked} become {given} of the pods: {settings.domains} domains need at least {settings.domains} nodes",
         f"{group.floor} nodes of {group.name} stay for system pods: they cost money and don't count in the share",
         "adding the spread constraint restarts every AkiDB pod once; a rollback does so again",
+        _expiry(estate.spot.expire_after),
         "the cost after is a forecast: each domain on its cheapest type at the book's spot price",
-        *book.assumptions,
+        "pods are spread over zones too, where a Deployment has no zone constraint of its own: any constraint turns "
+        "the scheduler's own spreading off; a zone without capacity costs balance and no pod",
+        f"the pools' nodes carry the taint {TAINT}: AkiDB's pods alone run there, all others on the nodes that stay",
+    )
+
+
+def _notes_on(around: Surroundings, live: Mapping[str, Any]) -> Iterator[str]:
+    untainted = [name for name, spec in live["node_pools"].items() if spec and not _is_tainted(spec)]
+    if untainted:
+        yield (
+            f"{' and '.join(untainted)} had no taint: all their nodes drift and are replaced, and pods of others that "
+            "run there must find another node"
+        )
+    if around.shut_out is None:
+        yield f"which DaemonSets don't tolerate {TAINT} is not known: the role may not list them"
+    if around.shut_out:
+        yield (
+            f"not on the pools' nodes, for they don't tolerate {TAINT}: the pods of DaemonSets "
+            f"{', '.join(around.shut_out)}; add the toleration to those that AkiDB's nodes need"
+        )
+    if around.evicted:
+        yield f"{OLD_NODE_GROUP} evicts {len(around.evicted)} pods of others: {', '.join(around.evicted)}"
+    if around.unmovable:
+        yield (
+            f"{OLD_NODE_GROUP} refuses as long as these are on its nodes, unless accept_unmovable_pods is set: "
+            f"{'; '.join(around.unmovable)}"
+        )
+
+
+def _is_tainted(spec: Object) -> bool:
+    return any(taint["key"] == TAINT for taint in spec["template"]["spec"].get("taints") or [])
+
+
+def _quoted(book: AwsBook, region: str) -> Iterator[str]:
+    if not book.knows_spot(region):
+        yield (
+            f"the price book has no spot prices of {region}: these are EC2's own, each type at its dearest zone; how "
+            "often they are interrupted is not known, and no type was left out for it"
+        )
+
+
+def _expiry(expire_after: str) -> str:
+    if expire_after == "Never":
+        return "new nodes don't expire: they are replaced when they drift, as many at once as the pools' budgets allow"
+    return (
+        f"nodes expire {expire_after} after their birth, those of one step within the same hour: pools' budgets don't "
+        "hold expiry back, only PodDisruptionBudgets do; spot.expire_after Never leaves it to drift"
     )

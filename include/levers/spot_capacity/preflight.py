@@ -2,56 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 
 from include.clients.kubernetes import (
+    CONFIG_MAP,
+    DEPLOYMENT,
     DISRUPTION_BUDGET,
     EC2_NODE_CLASS,
     NODE,
     NODE_CLAIM,
     NODE_POOL,
     POD,
+    VOLUME_CLAIM,
+    ForbiddenError,
 )
-from include.levers import checks
-from include.levers.common import NODE_GROUP_LABEL, Object, cores, deployments, mebibytes, name_of
-from include.levers.spot_capacity.live import MANAGER, World, node_group, read_queue
+from include.levers import checks, nodes, workloads
+from include.levers.common import NODE_GROUP_LABEL, SPREAD, Object, deployments, name_of
+from include.levers.nodes import ARCHITECTURE, HOST, ZONE, Crowd, Labels, Room, by_node, crowd_of, room_of, takes_pods
+from include.levers.spot_capacity import karpenter
+from include.levers.spot_capacity.apply import write_placement
+from include.levers.spot_capacity.dependents import evictable
+from include.levers.spot_capacity.live import (
+    MANAGER,
+    World,
+    instance_types,
+    node_group,
+    read_queue,
+    surplus_and_evicted,
+)
 from include.levers.spot_capacity.plan import (
     NODE_CLASS,
+    ON_DEMAND_POOL,
     POOLS,
+    SPOT_POOL,
+    constraint_of,
     node_class,
     node_pools,
-    pods_per_node,
-    spread,
     step_domains,
 )
-from include.prices import choose_instance_types, load_aws_book
+from include.levers.workloads import Finding
+from include.prices import Choice, PriceBookError, load_aws_book
+from include.quantities import cores, quantity
 from include.rollout.lever import Check
+
+FEWEST_DOMAINS = 2  # what the setting domains allows at least
 
 
 def run_checks(world: World) -> list[Check]:
     """Every check, in the order in which a person would repair them. Never raises for a failed check."""
+    world = checks.once(world)
     reached = checks.guarded("cluster reachable", world, checks.reachable)
     if not reached[0].passed:
         return reached
-    served = checks.guarded("Karpenter's definitions", world, _definitions)
-    found = [*reached, *served, *checks.guarded("workloads", world, _workloads)]
+    served = checks.several(world, {"Karpenter's definitions": _definitions, "workloads": checks.deployed})
+    found = [*reached, *served]
     if all(check.passed for check in found):
-        found += checks.guarded("objects' owners", world, _owners)
-        found += checks.guarded("disruption budgets", world, _budgets)
+        found += checks.several(world, OF_THE_WORKLOADS)
         types = checks.guarded("instance types", world, _instance_types)
         found += types
-        found += checks.guarded("domains", world, _domains)
         if types[0].passed:
-            found += checks.guarded("manifests accepted", world, _dry_run)
-        found += checks.guarded("way back", world, _way_back)
-    found += checks.guarded("node group", world, _node_group)
-    found += checks.guarded("interruption queue", world, _queue)
-    found += checks.guarded("commitments", world, _commitments)
-    return [
-        *found,
-        *checks.guarded("metrics", world, _metrics),
-        *checks.guarded("Karpenter running", world, _karpenter),
-    ]
+            found += checks.several(world, {"placement": _placement, "manifests accepted": _dry_run})
+        found += checks.several(world, OF_THE_ROOM)
+    return [*found, *checks.several(world, OF_THE_CLOUD)]
 
 
 # The cluster -----------------------------------------------------------------------------------------------------
@@ -67,22 +82,147 @@ def _definitions(world: World) -> Iterator[Check]:
             yield Check(f"definition {kind.plural}", False, f"{name} is not served", remedy)
 
 
-def _workloads(world: World) -> Iterator[Check]:
-    for name, deployment in deployments(world).items():
-        template = deployment["spec"]["template"]
-        labels = template["metadata"].get("labels", {})
-        selector = template["spec"].get("nodeSelector") or {}
-        if labels.get("app") != name:
-            reason = f"the pods of Deployment {name} have label app={labels.get('app')}, not {name}"
-            yield Check(
-                f"workload {name}", False, reason, f"label them app={name}: the spread constraint selects by it"
-            )
-        elif NODE_GROUP_LABEL in selector:
-            reason = f"Deployment {name} is tied to node group {selector[NODE_GROUP_LABEL]} by its nodeSelector"
-            yield Check(f"workload {name}", False, reason, f"remove {NODE_GROUP_LABEL} from its nodeSelector")
-        else:
-            replicas = deployment["spec"].get("replicas", 1)
-            yield Check(f"workload {name}", True, f"Deployment {name} has {replicas} replicas")
+def _group(world: World) -> list[Object]:
+    """Nodes of the old node group."""
+    name = world.region.node_group.name
+    return [n for n in world.cluster.list(NODE) if (n["metadata"].get("labels") or {}).get(NODE_GROUP_LABEL) == name]
+
+
+def _own_pods(world: World, deployment: Object) -> list[Object]:
+    return checks.pods_of(world, deployment, world.cluster.list(POD))
+
+
+def _requests_of(world: World, deployment: Object) -> dict[str, Decimal]:
+    return workloads.live_requests(deployment, _own_pods(world, deployment))
+
+
+def _others(world: World) -> list[Object]:
+    """Pods of all namespaces that are no workload's and have not ended."""
+    own = {name_of(p) for d in deployments(world).values() for p in _own_pods(world, d)}
+    return [
+        pod
+        for pod in world.cluster.list(POD)
+        if not workloads.is_finished(pod)
+        and not (pod["metadata"]["namespace"] == world.estate.namespace and name_of(pod) in own)
+    ]
+
+
+# The workloads ---------------------------------------------------------------------------------------------------
+
+
+def _strategies(world: World) -> Iterator[Check]:
+    found = checks.each(world, workloads.strategy_findings)
+    yield from checks.report("strategy", found, "no rollout of a Deployment takes all of its pods down at once")
+
+
+def _pace(world: World) -> Iterator[Check]:
+    found = checks.each(world, lambda deployment: workloads.slow_findings(deployment, world.timeout))
+    yield from checks.report("pace", found, f"a pod ends and counts as ready within {world.timeout:.0f} s")
+
+
+def _pending(world: World) -> Iterator[Check]:
+    found = checks.each(world, lambda d: workloads.pending_findings(d, _own_pods(world, d)))
+    yield from checks.report("pending pods", found, "every pod of the workloads has a node")
+
+
+def _requests(world: World) -> Iterator[Check]:
+    def find(deployment: Object) -> Iterator[Finding]:
+        wanted = world.estate.workloads[name_of(deployment)].requests
+        return workloads.request_findings(deployment, _own_pods(world, deployment), wanted)
+
+    yield from checks.report("requests", checks.each(world, find), "the pods request what estate.yaml says")
+
+
+def _architecture(world: World) -> Iterator[Check]:
+    wanted, book = world.estate.spot.architecture, load_aws_book(world.estate)
+    group = world.region.node_group
+
+    def of_type(instance_type: str) -> str | None:
+        try:
+            return book.details(instance_type).arch
+        except PriceBookError:
+            return None
+
+    known: dict[str, str | None] = {}
+    for node in _group(world):
+        labels = node["metadata"].get("labels") or {}
+        told = labels.get(ARCHITECTURE) or node.get("status", {}).get("nodeInfo", {}).get("architecture")
+        instance_type = labels.get("node.kubernetes.io/instance-type", group.instance_type)
+        known[f"node {name_of(node)} of {group.name}"] = told or of_type(instance_type)
+    described = of_type(group.instance_type)
+    if described:
+        known[f"node group {group.name} ({group.instance_type} in estate.yaml)"] = described
+    confirmed = world.settings.multi_arch_images
+    found = checks.each(world, lambda d: workloads.architecture_findings(d, known, wanted, confirmed))
+    passed = f"the nodes are {wanted}, like the pools"
+    yield from checks.report("architecture", found, f"{passed}{' (multi_arch_images)' if confirmed else ''}")
+
+
+def _disruption(world: World) -> Iterator[Check]:
+    findings = list(checks.each(world, lambda d: workloads.disruption_findings(d, _own_pods(world, d))))
+    findings += list(_kept_nodes(world))
+    if findings and world.settings.accept_do_not_disrupt:
+        told = "; ".join(finding.reason for finding in findings)
+        yield Check("do-not-disrupt", True, f"accepted (accept_do_not_disrupt): {told}")
+        return
+    yield from checks.report("do-not-disrupt", findings, "no pod and no new node asks not to be disrupted")
+
+
+def _kept_nodes(world: World) -> Iterator[Finding]:
+    ours = [n for n in world.cluster.list(NODE) if (n["metadata"].get("labels") or {}).get(karpenter.POOL) in POOLS]
+    kept = sorted(name_of(node) for node in ours if workloads.asks(node, workloads.DO_NOT_DISRUPT, "true"))
+    if kept:
+        reason = f"nodes {workloads.listed(kept)} are annotated {workloads.DO_NOT_DISRUPT}: they would never drift away"
+        yield Finding("nodes", reason, "remove the annotation, or set accept_do_not_disrupt")
+
+
+def _volumes(world: World) -> Iterator[Check]:
+    used = any(d["spec"]["template"]["spec"].get("volumes") for d in deployments(world).values())
+    space = world.estate.namespace
+    claims = (checks.readable(lambda: world.cluster.list(VOLUME_CLAIM, space)) or []) if used else []
+    by_name = {name_of(claim): claim for claim in claims}
+    found = checks.each(world, lambda deployment: workloads.volume_findings(deployment, by_name))
+    yield from checks.report("volumes", found, "no workload mounts a volume that ties its pods to a node")
+
+
+def _quotas(world: World) -> Iterator[Check]:
+    more = {name: workloads.max_surge(found) for name, found in deployments(world).items()}
+    what = f"the {sum(more.values())} pods that the rollouts add for a while"
+    yield from checks.quotas(world, more, world.cluster.list(POD), what)
+
+
+def _placement(world: World) -> Iterator[Check]:
+    pools = pool_labels(world, instance_types(world))
+    found = checks.each(world, lambda deployment: workloads.tie_findings(deployment, pools, [SPREAD]))
+    yield from checks.report("placement", found, f"the pods may be on nodes of {' and '.join(pools)}")
+
+
+def pool_labels(world: World, choices: Sequence[Choice]) -> dict[str, list[Labels]]:
+    """The labels that nodes of each pool may carry, a set for each instance type and zone."""
+    zones = {(n["metadata"].get("labels") or {}).get(ZONE) for n in world.cluster.list(NODE)} - {None}
+    found: dict[str, list[Labels]] = {}
+    for pool, capacity, domain in ((SPOT_POOL, "spot", "d1"), (ON_DEMAND_POOL, "on-demand", "d2")):
+        own = {karpenter.POOL: pool, "karpenter.sh/capacity-type": capacity, SPREAD: domain, HOST: "a new node"}
+        place = {"kubernetes.io/os": "linux", "topology.kubernetes.io/region": world.target.region}
+        sorts = [_type_labels(choice) for choice in choices]
+        found[pool] = [{**own, **place, **sort, ZONE: str(zone)} for sort in sorts for zone in sorted(zones, key=str)]
+    return found
+
+
+def _type_labels(choice: Choice) -> dict[str, str]:
+    instance, prefix = choice.instance, "karpenter.k8s.aws/instance"
+    family = instance.name.split(".")[0]
+    generation = re.search(r"\d+", family)
+    return {
+        "node.kubernetes.io/instance-type": instance.name,
+        ARCHITECTURE: instance.arch,
+        f"{prefix}-category": instance.category,
+        f"{prefix}-family": family,
+        f"{prefix}-generation": generation[0] if generation else "",
+        f"{prefix}-size": instance.size,
+        f"{prefix}-cpu": str(instance.vcpu),
+        f"{prefix}-memory": str(instance.memory_mib),
+    }
 
 
 # Who owns what ---------------------------------------------------------------------------------------------------
@@ -101,131 +241,136 @@ def _owners(world: World) -> Iterator[Check]:
 def _budgets(world: World) -> Iterator[Check]:
     budgets = world.cluster.list(DISRUPTION_BUDGET)
     moved = _pods_to_move(world)
-    problems = list(budget_problems(budgets, moved))
-    for subject, reason, remedy in problems:
-        yield Check(f"disruption budget {subject}", False, reason, remedy)
-    if not problems:
-        yield Check("disruption budgets", True, f"{len(budgets)} PodDisruptionBudgets let {len(moved)} pods move")
+    passed = f"{len(budgets)} PodDisruptionBudgets let {len(moved)} pods move"
+    yield from checks.report("disruption budgets", workloads.budget_findings(budgets, moved), passed)
 
 
 def _pods_to_move(world: World) -> list[Object]:
-    group = {name_of(n) for n in world.cluster.list(NODE, labels=f"{NODE_GROUP_LABEL}={world.region.node_group.name}")}
-    names = set(world.estate.workloads)
-    return [
-        pod
-        for pod in world.cluster.list(POD)
-        if pod["spec"].get("nodeName") in group or pod["metadata"].get("labels", {}).get("app") in names
-    ]
-
-
-def budget_problems(budgets: Sequence[Object], pods: Sequence[Object]) -> Iterator[tuple[str, str, str]]:
-    """Budgets that would block an eviction for good: (budget, reason, remedy)."""
-    double: set[tuple[str, ...]] = set()
-    used: set[str] = set()
-    for pod in pods:
-        mine = sorted(f"{_space(b)}/{name_of(b)}" for b in budgets if _space(b) == _space(pod) and _selects(b, pod))
-        used |= set(mine)
-        if len(mine) > 1:
-            double.add(tuple(mine))
-    for names in sorted(double):
-        reason = f"{' and '.join(names)} select the same pods: the Eviction API refuses such pods"
-        yield names[0], reason, "let one PodDisruptionBudget select each pod"
-    for budget in budgets:
-        name, spec = f"{_space(budget)}/{name_of(budget)}", budget["spec"]
-        if name not in used:
-            continue
-        never = str(spec.get("maxUnavailable")) in ("0", "0%") or str(spec.get("minAvailable")) == "100%"
-        if never:
-            yield name, f"{name} never allows an eviction", "allow at least one pod to be unavailable"
-        elif budget.get("status", {}).get("disruptionsAllowed", 0) == 0:
-            healthy = budget.get("status", {})
-            counts = f"{healthy.get('currentHealthy')} of {healthy.get('expectedPods')} pods healthy"
-            yield name, f"{name} allows no eviction now ({counts})", "wait until its pods are healthy, or add replicas"
-
-
-def _space(thing: Object) -> str:
-    return str(thing["metadata"]["namespace"])
-
-
-def _selects(budget: Object, pod: Object) -> bool:
-    selector = budget["spec"].get("selector") or {}
-    labels = pod["metadata"].get("labels") or {}
-    if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
-        return False
-    for term in selector.get("matchExpressions") or []:
-        key, operator, values = term["key"], term["operator"], term.get("values") or []
-        has = key in labels
-        holds = {
-            "In": has and labels.get(key) in values,
-            "NotIn": labels.get(key) not in values,
-            "Exists": has,
-            "DoesNotExist": not has,
-        }[operator]
-        if not holds:
-            return False
-    return True
+    group = {name_of(node) for node in _group(world)}
+    others = [pod for pod in _others(world) if pod["spec"].get("nodeName") in group and evictable(pod)]
+    return [*others, *(pod for d in deployments(world).values() for pod in _own_pods(world, d))]
 
 
 # What is about to be built ---------------------------------------------------------------------------------------
 
 
 def _instance_types(world: World) -> Iterator[Check]:
-    choices = choose_instance_types(load_aws_book(world.estate), world.target.region, world.estate.spot)
-    book = load_aws_book(world.estate)
+    choices, book = instance_types(world), load_aws_book(world.estate)
     cheapest = ", ".join(choice.name for choice in choices[:3])
-    reason = f"{len(choices)} types by price and interruption band ({book.date}), cheapest first: {cheapest} ..."
-    yield Check("instance types", True, reason)
+    source = f"by price and interruption band ({book.date})"
+    if not book.knows_spot(world.target.region):
+        source = "by EC2's own prices; how often they are interrupted here is not known"
+    yield Check("instance types", True, f"{len(choices)} types {source}, cheapest first: {cheapest} ...")
 
 
 def _domains(world: World) -> Iterator[Check]:
     domains = world.settings.domains
-    for name, deployment in deployments(world).items():
-        replicas = deployment["spec"].get("replicas", 1)
-        if replicas < domains:
-            reason = f"{name} has {replicas} replicas for {domains} domains: some would host none of its pods"
-            yield Check(f"domains of {name}", False, reason, f"set domains to {replicas} or fewer, or add replicas")
-    cpu = sum(cores(w.requests.cpu) * w.replicas for w in world.estate.workloads.values())
-    memory = sum(mebibytes(w.requests.memory) * w.replicas for w in world.estate.workloads.values())
+    found = checks.each(world, lambda d: workloads.replica_findings(d, domains, FEWEST_DOMAINS))
+    yield from checks.report("domains", found, f"{domains} domains, one node each at least")
+
+
+def _limits(world: World) -> Iterator[Check]:
+    cpu, memory = Decimal(0), Decimal(0)
+    for deployment in deployments(world).values():
+        replicas, each = workloads.replicas_of(deployment), _requests_of(world, deployment)
+        cpu += replicas * each.get("cpu", Decimal(0))
+        memory += replicas * each.get("memory", Decimal(0))
     limits = world.estate.spot
-    if cpu > cores(limits.cpu_limit) or memory > mebibytes(limits.memory_limit):
-        reason = f"the pods request {cpu:g} CPU and {memory / 1024:g} Gi, a pool may have {limits.cpu_limit} and "
-        yield Check("pool limits", False, reason + limits.memory_limit, "raise spot.cpu_limit and spot.memory_limit")
+    asked = f"the pods request {nodes.shown({'cpu': cpu, 'memory': memory})}"
+    if cpu > cores(limits.cpu_limit) or memory > quantity(limits.memory_limit):
+        reason = f"{asked}, a pool may have {limits.cpu_limit} and {limits.memory_limit}"
+        yield Check("pool limits", False, reason, "raise spot.cpu_limit and spot.memory_limit")
     else:
-        yield Check(
-            "domains", True, f"{domains} domains, one node each at least; requests {cpu:g} CPU, {memory / 1024:g} Gi"
-        )
+        yield Check("pool limits", True, f"{asked}, within what a pool may have")
 
 
 def _dry_run(world: World) -> Iterator[Check]:
-    types = [c.name for c in choose_instance_types(load_aws_book(world.estate), world.target.region, world.estate.spot)]
+    types = [choice.name for choice in instance_types(world)]
     first = step_domains(world.settings.steps_percent, world.settings.domains)[0]
     bodies = [
         node_class(world.estate, world.target.region),
         *node_pools(world.estate, world.settings, first, types).values(),
-        *(spread(world.estate, name, world.settings.domains) for name in world.estate.workloads),
     ]
     for body in bodies:
         world.cluster.apply(body, MANAGER, dry_run=True)
-    names = ", ".join(f"{body['kind']} {name_of(body)}" for body in bodies)
-    yield Check("manifests accepted", True, f"the API server's dry run accepts {names}")
+    found = deployments(world)
+    for name, deployment in found.items():
+        write_placement(world, name, deployment, world.settings.domains, dry_run=True)
+    names = [*(f"{body['kind']} {name_of(body)}" for body in bodies), *(f"Deployment {name}" for name in found)]
+    yield Check("manifests accepted", True, f"the API server's dry run accepts {', '.join(names)}")
+
+
+# The way back ----------------------------------------------------------------------------------------------------
 
 
 def _way_back(world: World) -> Iterator[Check]:
-    group = world.cluster.list(NODE, labels=f"{NODE_GROUP_LABEL}={world.region.node_group.name}")
-    pods = sum(d["spec"].get("replicas", 1) for d in deployments(world).values())
-    if not group:
-        yield Check("way back", False, "the node group has no nodes", "start from a node group that carries the pods")
+    """Would the node group, as it takes pods today, hold those that a rollback brings back to it?"""
+    away = {name: found for name, found in deployments(world).items() if constraint_of(found) is None}
+    if not away:
+        yield Check("way back", True, "the pods are on the pools already: a rollback of this run leaves them there")
         return
-    rooms = [node["status"]["allocatable"] for node in group]
-    each = min(pods_per_node(world.estate, cores(room["cpu"]), mebibytes(room["memory"])) for room in rooms)
-    size = max(len(group), node_group(world)["scalingConfig"]["desiredSize"])
-    if each * size < pods:
-        reason = f"{size} nodes of the node group hold {each * size} of {pods} pods: a rollback would not fit"
-        yield Check("way back", False, reason, "grow the node group before the rollout, or lower requests")
+    group, others = _group(world), by_node(_others(world))
+    usable = [node for node in group if takes_pods(node)]
+    rooms = [room_of(node, others.get(name_of(node), ())) for node in usable]
+    crowds = [
+        crowd_of(name, workloads.replicas_of(d), _requests_of(world, d), d["spec"]["template"], SPREAD)
+        for name, d in away.items()
+    ]
+    yield way_back(crowds, rooms, sorted({name_of(n) for n in group} - {room.name for room in rooms}))
+
+
+def way_back(crowds: Sequence[Crowd], rooms: Sequence[Room], unusable: Sequence[str]) -> Check:
+    """Whether the rooms of the node group take every crowd; ``unusable`` are its nodes that take no pods."""
+    if not rooms:
+        reason = "the node group has no node that takes pods"
+        return Check("way back", False, reason, "start from a node group that carries the pods")
+    every = len(rooms) + len(unusable)
+    held = f"{every} nodes of the node group"
+    if unusable:
+        held = f"{len(rooms)} of {every} nodes of the node group ({workloads.listed(unusable)} cordoned or not ready)"
+    wanted, placed = sum(crowd.count for crowd in crowds), nodes.place(crowds, rooms)
+    if sum(placed.values()) >= wanted:
+        return Check("way back", True, f"{held} hold the {wanted} pods that a rollback brings back")
+    reason = f"{held} hold {sum(placed.values())} of {wanted} pods{_by_domain(crowds, rooms)}: a rollback would not fit"
+    return Check("way back", False, reason, "grow the node group before the rollout, or lower requests")
+
+
+def _by_domain(crowds: Sequence[Crowd], rooms: Sequence[Room]) -> str:
+    """Where the smallest domain of a hard spread has too little room: how many pods it needs, how many fit."""
+    for key in sorted({key for crowd in crowds for key in crowd.skews}):
+        hard = [crowd for crowd in crowds if key in crowd.skews]
+        domains = sorted({room.labels[key] for room in rooms if key in room.labels})
+        need = sum(math.ceil(crowd.count / len(domains)) for crowd in hard) if domains else 0
+        fits = {
+            domain: _fitting(hard, [room for room in rooms if room.labels.get(key) == domain]) for domain in domains
+        }
+        smallest = min(domains, key=lambda domain: fits[domain], default="")
+        if domains and fits[smallest] < need:
+            return f" ({need} pods in each of {len(domains)} {key}, {fits[smallest]} fit in {smallest})"
+    return ""
+
+
+def _fitting(crowds: Sequence[Crowd], rooms: Sequence[Room]) -> int:
+    """How many pods of the crowds these rooms hold, whatever their spread."""
+    free = [Crowd(crowd.name, crowd.count, crowd.requests, crowd.spec, {}) for crowd in crowds]
+    return sum(nodes.place(free, rooms).values())
+
+
+# The way out -----------------------------------------------------------------------------------------------------
+
+
+def _evictions(world: World) -> Iterator[Check]:
+    """Who else would be moved when the old node group goes down to its floor, and where to?"""
+    group = world.region.node_group
+    _, evicted = surplus_and_evicted(world, group.floor)
+    stuck = "; ".join(f"{pod}: {pod.problem}" for pod in evicted if pod.problem)
+    if not stuck:
+        yield Check("evictions", True, f"the drain of {group.name} evicts {len(evicted)} pods; each finds another node")
+    elif world.settings.accept_unmovable_pods:
+        yield Check("evictions", True, f"accepted (accept_unmovable_pods): {stuck}")
     else:
-        yield Check(
-            "way back", True, f"{size} nodes of the node group hold {each * size} pods, a rollback needs {pods}"
-        )
+        remedy = "move these pods or let them end, raise node_group.floor, or set accept_unmovable_pods"
+        yield Check("evictions", False, f"draining {group.name} would evict {stuck}", remedy)
 
 
 # The cloud -------------------------------------------------------------------------------------------------------
@@ -247,6 +392,26 @@ def _queue(world: World) -> Iterator[Check]:
     arn, attributes = read_queue(world)
     state = "will be created" if attributes is None else "exists"
     yield Check("interruption queue", True, f"{arn} {state}")
+
+
+def _karpenter_queue(world: World) -> Iterator[Check]:
+    """Does Karpenter listen to the queue that the estate names? An interruption would be lost in another one."""
+    try:
+        named = [world.cluster.get(DEPLOYMENT, karpenter.NAME, space) for space in karpenter.NAMESPACES]
+        deployment = next(filter(None, [*named, *world.cluster.list(DEPLOYMENT, labels=karpenter.LABEL)]), None)
+    except ForbiddenError:
+        yield Check("Karpenter's queue", True, "Karpenter's Deployment can't be read: its queue was not compared")
+        return
+    if deployment is None:
+        reason = f"no Deployment {karpenter.NAME} was found: its queue was not compared"
+        yield Check("Karpenter's queue", True, reason)
+        return
+    space = deployment["metadata"]["namespace"]
+
+    def config_map(name: str) -> Mapping[str, str]:
+        return (checks.readable(lambda: world.cluster.get(CONFIG_MAP, name, space)) or {}).get("data") or {}
+
+    yield karpenter.queue_check(karpenter.queue_of(deployment, config_map), world.target.region, world.region.queue)
 
 
 def _commitments(world: World) -> Iterator[Check]:
@@ -286,7 +451,7 @@ def stranded(world: World, family: str) -> Iterator[str]:
 
 
 def _metrics(world: World) -> Iterator[Check]:
-    memory = f'{world.estate.metrics.memory}{{region="{world.target.region}"}}'
+    memory = f"{world.estate.metrics.memory}{{{world.estate.matchers(world.target.region)}}}"
     yield from checks.series_exist(world, {**checks.request_series(world), "memory": memory})
 
 
@@ -299,3 +464,33 @@ def _karpenter(world: World) -> Iterator[Check]:
         state = "has no sample" if up is None else f"is {up:g}"
         remedy = "start Karpenter, and scrape it as job karpenter: its interruption counter is a gate"
         yield Check("Karpenter running", False, f"{series} {state}", remedy)
+
+
+OF_THE_WORKLOADS: dict[str, Callable[[World], Iterator[Check]]] = {
+    "objects' owners": _owners,
+    "rollout": checks.rollouts,
+    "strategy": _strategies,
+    "pace": _pace,
+    "pending pods": _pending,
+    "requests": _requests,
+    "architecture": _architecture,
+    "do-not-disrupt": _disruption,
+    "volumes": _volumes,
+    "quota": _quotas,
+    "disruption budget": lambda world: checks.budgets_exist(world, world.cluster.list(DISRUPTION_BUDGET)),
+    "disruption budgets": _budgets,
+}
+OF_THE_ROOM: dict[str, Callable[[World], Iterator[Check]]] = {
+    "domains": _domains,
+    "pool limits": _limits,
+    "way back": _way_back,
+    "evictions": _evictions,
+}
+OF_THE_CLOUD: dict[str, Callable[[World], Iterator[Check]]] = {
+    "node group": _node_group,
+    "interruption queue": _queue,
+    "Karpenter's queue": _karpenter_queue,
+    "commitments": _commitments,
+    "metrics": _metrics,
+    "Karpenter running": _karpenter,
+}

@@ -101,10 +101,88 @@ def test_paths_of_core_group_and_cluster_wide_kinds() -> None:
 
 
 def test_list_reads_every_page() -> None:
-    client, api, _ = cluster(page("a", token="t"), page("b"))
-    assert client.list(NODE, labels="x=y") == ["a", "b"]
+    client, api, _ = cluster(page({"metadata": {"name": "a"}}, token="t"), page({"metadata": {"name": "b"}}))
+    assert [node["metadata"]["name"] for node in client.list(NODE, labels="x=y")] == ["a", "b"]
     assert api.query(0) == {"limit": "500", "labelSelector": "x=y"}
     assert api.query(1) == {"limit": "500", "labelSelector": "x=y", "continue": "t"}
+
+
+EXPIRED = {"message": "The provided continue parameter is too old", "reason": "Expired"}
+
+
+def named(*names: str) -> list[dict[str, Any]]:
+    return [{"metadata": {"name": name}} for name in names]
+
+
+def test_a_list_whose_version_is_forgotten_between_two_pages_is_read_anew() -> None:
+    client, api, _ = cluster(
+        page(*named("gone"), token="t"), refusal(410, EXPIRED), page(*named("a"), token="u"), page(*named("b"))
+    )
+    assert [node["metadata"]["name"] for node in client.list(NODE)] == ["a", "b"]
+    assert [api.query(n).get("continue") for n in range(4)] == [None, "t", None, "u"]
+
+
+def test_a_list_that_changes_faster_than_its_pages_is_read_in_one() -> None:
+    often = [answer for _ in range(3) for answer in (page(*named("x"), token="t"), refusal(410, EXPIRED))]
+    client, api, _ = cluster(*often, page(*named("a", "b")))
+    assert [node["metadata"]["name"] for node in client.list(NODE)] == ["a", "b"]
+    assert api.query() == {}
+
+
+def test_only_metadata_is_asked_for_where_no_more_is_needed() -> None:
+    client, api, _ = cluster(page(*named("a")))
+    assert client.list(DEPLOYMENT, "akidb", metadata_only=True)[0]["kind"] == "Deployment"
+    assert "as=PartialObjectMetadataList" in api.requests[0]["header_params"]["Accept"]
+
+
+def groups(*found: Any) -> dict[str, Any]:
+    items = [
+        {
+            "metadata": {"name": name} if name else {},
+            "versions": [
+                {
+                    "version": version,
+                    "freshness": freshness,
+                    "resources": [
+                        {"resource": f"{kind.lower()}s", "responseKind": {"kind": kind}, "scope": scope, "verbs": verbs}
+                        for kind, scope, verbs in resources
+                    ],
+                }
+                for version, freshness, resources in versions
+            ],
+        }
+        for name, versions in found
+    ]
+    return {"kind": "APIGroupDiscoveryList", "items": items}
+
+
+def test_kinds_that_go_with_a_namespace_are_those_that_can_be_listed_and_deleted_there() -> None:
+    both, space = ["list", "delete", "get"], "Namespaced"
+    core = groups(("", [("v1", "Current", [("Secret", space, both), ("Node", "Cluster", both)])]))
+    metrics = ("metrics.k8s.io", [("v1beta1", "Current", [("PodMetric", space, ["get", "list"])])])
+    keda = [("ScaledObject", space, both), ("OldOne", space, both)]
+    versions = ("keda.sh", [("v1", "Current", keda[:1]), ("v1alpha1", "Current", keda)])
+    client, _, _ = cluster(core, groups(metrics, versions))
+    assert [(kind.api_version, kind.name) for kind in client.namespaced_kinds()] == [
+        ("v1", "Secret"),
+        ("keda.sh/v1", "ScaledObject"),
+        ("keda.sh/v1alpha1", "OldOne"),
+    ]
+
+
+def test_a_group_whose_server_is_away_and_an_old_cluster_are_no_answer() -> None:
+    client, _, _ = cluster(groups(), groups(("custom.io", [("v1", "Stale", [])])))
+    with pytest.raises(UnreachableError, match=r"API group custom\.io does not answer: see kubectl get apiservices"):
+        client.namespaced_kinds()
+    client, _, _ = cluster({"kind": "APIVersions"})
+    with pytest.raises(KubernetesError, match=r"Kubernetes 1\.27 or newer"):
+        client.namespaced_kinds()
+
+
+def test_an_item_of_a_list_says_what_it_is_as_the_object_itself_does() -> None:
+    client, _, _ = cluster(page({"metadata": {"name": "a"}}))
+    (found,) = client.list(DEPLOYMENT, "akidb")
+    assert found == {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}}
 
 
 def test_an_absent_object_is_none_but_an_absent_definition_is_an_error() -> None:
@@ -218,8 +296,8 @@ def test_delete_of_what_is_gone_is_false() -> None:
 
 
 def test_an_outage_shorter_than_the_patience_costs_time_only() -> None:
-    client, api, clock = cluster(*[DOWN] * 12, refusal(503, {"message": "starting"}), page("a"))
-    assert client.list(NODE) == ["a"]
+    client, api, clock = cluster(*[DOWN] * 12, refusal(503, {"message": "starting"}), page({"metadata": {"name": "a"}}))
+    assert [node["metadata"]["name"] for node in client.list(NODE)] == ["a"]
     assert len(api.requests) == 14
     assert 15 < clock.now < 35
 
@@ -256,7 +334,7 @@ def test_wait_for_asks_again_after_a_change() -> None:
     state = iter([["b", "a"], ["a"], []])
     change = {"type": "MODIFIED", "object": {}}
     client, api, _ = cluster(page(version="1"), Stream(change), page(version="2"), Stream(change), page(version="3"))
-    assert client.wait_for(lambda: next(state), 60) == pytest.approx(0.6)
+    assert client.wait_for(lambda: next(state), 60) == pytest.approx(0.4)
     assert [dict(r["query_params"]).get("resourceVersion") for r in api.requests] == [None, "1", None, "2", None]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from include.clients.access import Access
 from include.clients.opencost import AllocationSet, OpenCost, OpenCostError, parse
 
 START = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
@@ -61,13 +62,18 @@ def test_opencost_is_asked_with_its_own_path_and_parameters() -> None:
             },
             "timeout": 60.0,
             "auth": None,
+            "headers": {},
             "verify": True,
+            "cert": None,
+            "proxies": None,
         }
     ]
 
 
 def test_kubecost_is_asked_with_its_own_path_and_parameters() -> None:
-    kubecost, session, _ = client(answer(None), flavour="kubecost", ca_file="/ca.pem", auth=("a", "b"))
+    kubecost, session, _ = client(
+        answer(None), flavour="kubecost", access=Access("http://cost", ("a", "b"), verify="/ca.pem")
+    )
     found = kubecost.allocations(START, END, dt.timedelta(days=1), ("namespace",), include_idle=False, accumulate=True)
     assert found == []
     assert session.sent[0]["url"] == "http://cost/model/allocation"
@@ -213,7 +219,7 @@ def test_a_server_that_keeps_failing_names_the_parameters() -> None:
 
 def test_a_certificate_that_is_not_trusted_is_not_tried_again() -> None:
     opencost, session, _ = client(requests.exceptions.SSLError("self-signed"))
-    with pytest.raises(OpenCostError, match=r"certificate is not trusted .*: give the CA file"):
+    with pytest.raises(OpenCostError, match=r"certificate is not trusted .*: name the CA file"):
         opencost.allocations(START, END)
     assert len(session.sent) == 1
 
@@ -222,6 +228,7 @@ def test_a_certificate_that_is_not_trusted_is_not_tried_again() -> None:
     ("answered", "text"),
     [
         (SimpleNamespace(status_code=401, text=""), r"refuses the credentials \(401\): renew login"),
+        (SimpleNamespace(status_code=403, text="no tenant"), r"refuses the credentials \(403: no tenant\): renew"),
         (SimpleNamespace(status_code=404, text=""), r"does not exist \(404\): give the address of an OpenCost"),
         (SimpleNamespace(status_code=200, text="<html>"), "answers 200 without JSON: is this the allocator"),
         (answer(None, 400, message="invalid window"), "refuses window=.*: invalid window: correct the named parameter"),

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import requests
 
+from include.clients.access import Access
 from include.clients.prometheus import (
     MAX_POINTS,
+    PartialResponseError,
     Prometheus,
     PrometheusError,
     Rule,
@@ -18,6 +20,7 @@ from include.clients.prometheus import (
     Series,
     chunks,
     counter_increase,
+    partial,
 )
 
 
@@ -39,7 +42,7 @@ class Session:
 
 def answer(result: Any, kind: str = "vector", status: int = 200) -> Any:
     body = {"status": "success", "data": {"resultType": kind, "result": result}}
-    return SimpleNamespace(status_code=status, json=lambda: body)
+    return SimpleNamespace(status_code=status, json=lambda: body, text="")
 
 
 def vector(*values: str, **labels: str) -> Any:
@@ -153,6 +156,65 @@ def test_refused_credentials_are_not_tried_again() -> None:
     with pytest.raises(PrometheusError, match=r"refuses the credentials \(401\): renew login and password"):
         prometheus.query("x")
     assert len(session.sent) == 1
+
+
+def test_a_refusal_says_what_the_server_answered_and_no_secret() -> None:
+    session = Session(SimpleNamespace(status_code=403, text="no org id, key hunter2"))
+    access = Access("http://prom", headers={"X-Key": "hunter2"})
+    with pytest.raises(PrometheusError, match=r"refuses the credentials \(403: no org id, key \*\*\*\)"):
+        Prometheus("http://prom", session=session, access=access).query("x")
+    assert session.sent[0]["headers"] == {"X-Key": "hunter2"}
+
+
+def test_a_certificate_that_is_not_trusted_is_not_tried_again() -> None:
+    prometheus, session, _ = client(requests.exceptions.SSLError("self-signed"))
+    with pytest.raises(PrometheusError, match=r"certificate is not trusted \(self-signed\): name the CA file"):
+        prometheus.query("x")
+    assert len(session.sent) == 1
+
+
+AWAY = "receive series from Addr: 10.0.0.7:10901: rpc error: code = Unavailable"
+
+
+def with_notes(result: Any = (), **notes: list[str]) -> Any:
+    body = {"status": "success", "data": {"resultType": "vector", "result": list(result)}, **notes}
+    return SimpleNamespace(status_code=200, json=lambda: body, text="")
+
+
+def test_an_answer_in_part_is_no_answer() -> None:
+    prometheus, _, slept = client(*[with_notes(warnings=[AWAY])] * 4)
+    with pytest.raises(PartialResponseError, match=r"answers sum\(x\) in part only \(receive series from .* store"):
+        prometheus.value("sum(x)")
+    assert len(slept) == 3
+
+
+def test_an_answer_in_part_that_is_whole_the_next_time_counts() -> None:
+    prometheus, _, slept = client(with_notes(warnings=[AWAY]), vector("2"))
+    assert prometheus.value("x") == 2.0
+    assert len(slept) == 1
+
+
+@pytest.mark.parametrize("method", ["query", "raw", "query_range", "series_exists", "bucket_increases"])
+def test_no_way_of_asking_takes_a_part_for_the_whole(method: str) -> None:
+    arguments = {
+        "query": ("x",),
+        "raw": ("x", 60),
+        "query_range": ("x", 0, 60, 60),
+        "series_exists": ("x",),
+        "bucket_increases": ("x", "", 60),
+    }[method]
+    prometheus, _, _ = client(*[with_notes(warnings=[AWAY])] * 4)
+    with pytest.raises(PartialResponseError):
+        getattr(prometheus, method)(*arguments)
+
+
+def test_hints_at_the_style_of_a_query_are_no_failure() -> None:
+    hint = 'PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "x"'
+    prometheus, _, _ = client(with_notes(infos=[hint]), with_notes(warnings=[hint]), with_notes(warnings=[]))
+    assert [prometheus.query("x") for _ in range(3)] == [[], [], []]
+    assert partial([hint, "PromQL warning: encountered a mix of histograms and floats"]) == [
+        "PromQL warning: encountered a mix of histograms and floats"
+    ]
 
 
 def test_a_wrong_query_and_a_wrong_server_are_told_apart() -> None:

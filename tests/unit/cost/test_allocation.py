@@ -214,6 +214,88 @@ def test_nothing_known_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+# --- One allocator for several clusters -------------------------------------------------------------------------------
+
+
+def allocator_of(*clusters: str | None, url: str = "", flavour: str = "kubecost") -> Any:
+    """An allocator whose answer names these clusters; None: an allocation that names none."""
+    found = tuple(allocation(f"w{n}", hours=24, cluster=name) for n, name in enumerate(clusters))
+    made = Allocator(AllocationSet(START, START + dt.timedelta(days=1), found))
+    made.url, made.flavour = url, flavour  # type: ignore[attr-defined]
+    return made
+
+
+CLUSTERS = {region: ESTATE.region(region).cluster for region in ESTATE.regions}
+
+
+def test_an_allocator_that_answers_for_all_clusters_is_refused(tmp_path: Path) -> None:
+    allocators = {name: allocator_of(*CLUSTERS.values(), url=f"http://{name}") for name in ESTATE.regions}
+    with pytest.raises(CostError) as caught:
+        partition(allocators, tmp_path / "day.parquet")
+    assert str(caught.value) == (
+        "the Kubecost of ap-northeast-1 answers for cluster akidb-eu-central-1, akidb-us-east-1, and only "
+        "akidb-ap-northeast-1 is its own: the same cost could count twice. Give connection kubecost_ap_northeast_1 the "
+        "address of the one in akidb-ap-northeast-1; if it is the one, set its CLUSTER_ID to akidb-ap-northeast-1"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_connection_alone_does_not_make_three_clusters_its_own(tmp_path: Path) -> None:
+    with pytest.raises(CostError, match="the Kubecost of us-east-1 answers for cluster akidb-ap-northeast-1, akidb-eu"):
+        partition({"us-east-1": allocator_of(*CLUSTERS.values())}, tmp_path / "day.parquet")
+
+
+@pytest.mark.parametrize("names", [("akidb-eu-central-1",), ("eu-central-1",), ("somebody-elses",), (None, "other")])
+def test_an_answer_for_other_clusters_only_is_refused(tmp_path: Path, names: tuple[str | None, ...]) -> None:
+    with pytest.raises(CostError, match=r"answers for cluster .*, and only akidb-us-east-1 is its own"):
+        partition({"us-east-1": allocator_of(*names)}, tmp_path / "day.parquet")
+
+
+def test_a_cluster_that_only_the_allocations_name_tells_is_told(tmp_path: Path) -> None:
+    def answering(cluster: str) -> Allocator:
+        names = (f"{cluster}/akidb/deployment/akidb-rest", "akidb/__unallocated__", "__idle__")
+        return Allocator(one_set(0, 24, *names))
+
+    assert partition({"us-east-1": answering("akidb-us-east-1")}, tmp_path / "day.parquet").rows == 3
+    with pytest.raises(CostError, match="answers for cluster akidb-eu-central-1, and only akidb-us-east-1 is its own"):
+        partition({"us-east-1": answering("akidb-eu-central-1")}, tmp_path / "other.parquet")
+
+
+@pytest.mark.parametrize("name", ["akidb-us-east-1", "us-east-1", "cluster-one", "default-cluster", "", None])
+def test_its_own_name_the_regions_an_installations_default_and_none_are_its_own(
+    tmp_path: Path, name: str | None
+) -> None:
+    assert partition({"us-east-1": allocator_of(name)}, tmp_path / "day.parquet").rows == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://kubecost:9090", "http://kubecost:9090"),
+        ("http://kubecost", "http://KUBECOST:80/"),
+        ("https://kubecost/api", "https://kubecost:443/api/"),
+    ],
+)
+def test_one_address_behind_two_connections_is_refused_whatever_it_answers(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    allocators = {"us-east-1": allocator_of(None, url=one), "eu-central-1": allocator_of(None, url=other)}
+    with pytest.raises(CostError) as caught:
+        partition(allocators, tmp_path / "day.parquet")
+    assert str(caught.value) == (
+        f"connections kubecost_eu_central_1 and kubecost_us_east_1 have the same address {one}, and the same cost "
+        "would count twice: give each the address of the allocator in its own cluster (akidb-eu-central-1, "
+        "akidb-us-east-1), or remove one"
+    )
+    assert allocators["us-east-1"].asked == []
+
+
+def test_addresses_that_differ_in_port_or_path_are_two_allocators(tmp_path: Path) -> None:
+    urls = {"us-east-1": "http://k:9001", "eu-central-1": "http://k:9002", "ap-northeast-1": "http://k:9002/tokyo"}
+    allocators = {region: allocator_of(None, url=url) for region, url in urls.items()}
+    assert partition(allocators, tmp_path / "day.parquet").rows == 3
+
+
 @pytest.mark.parametrize("flavours", [[], ["opencost", "kubecost"]])
 def test_a_partition_is_of_one_flavour(tmp_path: Path, flavours: list[str]) -> None:
     allocators = {f"r{n}": OpenCost("http://x", flavour, session=object()) for n, flavour in enumerate(flavours)}

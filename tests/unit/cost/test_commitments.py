@@ -30,6 +30,7 @@ from include.cost.commitments import (
     to_markdown,
     units_of,
 )
+from include.cost.commitments_tasks import read_unused
 from include.cost.focus import CapacityType, CostError
 from include.estate import load_estate
 from include.prices import load_aws_book
@@ -207,6 +208,16 @@ def test_unused_commitments_of_the_bill(tmp_path: Path) -> None:
     with world.table.files([START], ["aws"]) as files:
         assert hourly.unused_commitments(files) == [("ri-1", "Reserved", Decimal(24), Decimal("4.176"))]
     assert hourly.unused_commitments([]) == []
+
+
+def test_of_a_months_unused_part_the_share_in_the_window_counts(tmp_path: Path) -> None:
+    world, first = Table(tmp_path), dt.date(2026, 10, 1)
+    more = {"CommitmentDiscountId": "ri-1", "CommitmentDiscountType": "Reserved", "CommitmentDiscountStatus": "Unused"}
+    fee = row("Amazon Elastic Compute Cloud", "31", at(first), 31 * 24, **more, CommitmentDiscountQuantity=Decimal(744))
+    world.put(first, [fee])
+    days = at(START), at(START + 2 * dt.timedelta(days=1))
+    assert read_unused(world.table, *days) == [Unused("ri-1", "Reserved", Decimal(48), Decimal(2))]
+    assert read_unused(world.table, at(dt.date(2026, 11, 1)), at(dt.date(2026, 11, 3))) == []
 
 
 def test_live_use_counts_nodes_at_full_hours_where_every_region_was_seen() -> None:

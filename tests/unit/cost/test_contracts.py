@@ -35,23 +35,24 @@ def test_the_first_and_the_last_day_count(begins: str, ends: str | None, runs: b
     assert in_force(contract(begins=begins, ends=ends), DAY) is runs
 
 
-def test_a_day_is_the_month_over_30_4() -> None:
+def test_a_day_is_billed_by_its_month_and_judged_by_the_month_over_30_4() -> None:
     rows = contract_rows(
         [contract(), contract(name="later", begins="2027-01-01"), contract(usd_month="620")], DAY, "USD"
     )
-    assert [row["BilledCost"] for row in rows] == [Decimal("1.644736842105"), Decimal("20.394736842105")]
+    assert [row["BilledCost"] for row in rows] == [Decimal("1.666666666666"), Decimal("20.666666666666")]
+    assert [row["EffectiveCost"] for row in rows] == [Decimal("1.644736842105"), Decimal("20.394736842105")]
     assert [row["x_SourceRow"] for row in rows] == [1, 3]
     assert rows[0] == {
-        "BilledCost": Decimal("1.644736842105"),
+        "BilledCost": Decimal("1.666666666666"),
         "BillingCurrency": "USD",
         "BillingPeriodEnd": dt.datetime(2026, 12, 1, tzinfo=dt.UTC),
         "BillingPeriodStart": dt.datetime(2026, 11, 1, tzinfo=dt.UTC),
         "ChargeCategory": "Purchase",
-        "ChargeDescription": "m: 50 a month / 30.4 days",
+        "ChargeDescription": "m: 50 a month",
         "ChargeFrequency": "Recurring",
         "ChargePeriodEnd": dt.datetime(2026, 11, 24, tzinfo=dt.UTC),
         "ChargePeriodStart": dt.datetime(2026, 11, 23, tzinfo=dt.UTC),
-        "ContractedCost": Decimal("1.644736842105"),
+        "ContractedCost": Decimal("1.666666666666"),
         "EffectiveCost": Decimal("1.644736842105"),
         "InvoiceIssuerName": "P",
         "PricingQuantity": Decimal(1),
@@ -69,11 +70,28 @@ def test_a_day_is_the_month_over_30_4() -> None:
     }
 
 
+@pytest.mark.parametrize("usd", ["620", "50", "0.01", "99.99", "1000000.07", "33.333333333333"])
+@pytest.mark.parametrize(("year", "month", "days"), [(2026, 2, 28), (2028, 2, 29), (2026, 11, 30), (2026, 12, 31)])
+def test_the_days_of_a_month_add_up_to_its_price(usd: str, year: int, month: int, days: int) -> None:
+    dates = [dt.date(year, month, day) for day in range(1, days + 1)]
+    rows = [row for day in dates for row in contract_rows([contract(usd_month=usd)], day, "USD")]
+    assert sum(row["BilledCost"] for row in rows) == Decimal(usd)
+    even = Decimal(usd) / days
+    assert all(abs(row["BilledCost"] - even) <= Decimal("1e-12") for row in rows)
+
+
+def test_a_contract_that_runs_for_a_part_of_the_month_is_billed_for_its_days() -> None:
+    part = contract(usd_month="620", begins="2026-11-10", ends="2026-11-24")
+    dates = [dt.date(2026, 11, day) for day in range(1, 31)]
+    billed = [row["BilledCost"] for day in dates for row in contract_rows([part], day, "USD")]
+    assert (len(billed), sum(billed)) == (15, Decimal(310))
+
+
 def test_the_estates_contracts_make_one_partition(tmp_path: Path) -> None:
     path = tmp_path / "day.parquet"
     facts = contracts_partition(load_estate(), DAY, RECEIVED, path)
     assert facts is not None
-    assert (facts.source, facts.day, facts.rows, facts.billed_usd) == ("contracts", DAY, 2, Decimal("22.039473684210"))
+    assert (facts.source, facts.day, facts.rows, facts.billed_usd) == ("contracts", DAY, 2, Decimal("22.333333333332"))
     assert facts.missing_hours == ()
     assert pq.read_table(path)["ResourceId"].to_pylist() == ["cost-platform", "monitoring"]
 

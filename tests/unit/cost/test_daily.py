@@ -106,3 +106,21 @@ def test_wrong_input_leaves_the_old_report(table: CostTable) -> None:
         report_day(table, DAY, ESTATE, day_start(DAY))
     assert reports(table) == before
     assert done.new
+
+
+def test_a_corrected_subscription_of_january_is_a_new_input_of_novembers_report(table: CostTable) -> None:
+    january = dt.date(2026, 1, 1)
+
+    def subscription(usd: str) -> dict[str, object]:
+        year = {"ChargePeriodStart": day_start(january), "ChargePeriodEnd": day_start(dt.date(2027, 1, 1))}
+        return aws_rows(january)[-1] | year | {"BilledCost": Decimal(usd), "EffectiveCost": Decimal(usd)}
+
+    put(table, "aws", january, [subscription("3650")])
+    first = report_day(table, DAY, ESTATE)
+    put(table, "aws", january, [subscription("365")])
+    assert due_again(table, DAY + dt.timedelta(days=1), ESTATE) == [DAY]
+    second = report_day(table, DAY, ESTATE)
+    changes = json.loads(table.storage.read(f"{second.key}/changes.json"))["changes"]
+    total = next(one for one in changes if (one["section"], one["metric"]) == ("total", "usd"))
+    assert first.new
+    assert (Decimal(total["before"]), Decimal(total["after"])) == (Decimal("98.50"), Decimal("89.50"))

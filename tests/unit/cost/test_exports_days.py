@@ -119,6 +119,35 @@ def test_a_delivery_covers_its_period_from_the_first_day(tmp_path: Path) -> None
     assert [(facts.day.day, facts.rows) for facts in made.facts] == [(2, 0)]  # the 25th has not come yet: unknown
 
 
+def at(day: int, hour: int = 0) -> dt.datetime:
+    return dt.datetime(2026, 11, day, hour, tzinfo=dt.UTC)
+
+
+def used(day: int, hour: int, hours: int, category: str = "Usage", **more: Any) -> dict[str, Any]:
+    start = at(day, hour)
+    times = {"ChargePeriodStart": start.isoformat(), "ChargePeriodEnd": (start + dt.timedelta(hours=hours)).isoformat()}
+    return focus_row(ChargeCategory=category, **times, **more)
+
+
+@pytest.mark.parametrize(
+    ("beside", "missing"),
+    [
+        ([used(2, 3, 1, ResourceId="late")], 0),  # a daily bill with one hourly row
+        ([used(2, 3, 0, ResourceId="at once")], 0),  # or with usage at a moment
+        ([used(2, hour, 1, ResourceId="i-1") for hour in (3, 4)], 0),
+        ([used(2, hour, 1, ResourceId=f"i-{n}") for hour in (3, 4) for n in range(2)], 22),  # most of it is by the hour
+        ([used(2, hour, 1, ResourceId="i-1") for hour in range(20)], 4),  # an hourly bill with daily rows
+    ],
+)
+def test_the_hours_of_a_bill_by_the_day_are_not_missing(
+    tmp_path: Path, beside: list[dict[str, Any]], missing: int
+) -> None:
+    rows = [used(day, 0, 24, ResourceId=f"bucket-{n}") for day in (1, 2, 3) for n in range(3)]
+    made = collected(tmp_path, write_csv(tmp_path / "a.csv", [*rows, *beside]))
+    facts = next(facts for facts in made.facts if facts.day.day == 2)
+    assert (facts.rows, len(facts.missing_hours)) == (3 + len(beside), missing)
+
+
 def spread(rows: list[tuple[str, str, str]]) -> list[tuple[Any, ...]]:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -131,10 +160,6 @@ def spread(rows: list[tuple[str, str, str]]) -> list[tuple[Any, ...]]:
         connection.execute(f"CREATE TABLE t AS SELECT * FROM (VALUES {values}) AS v ({names})")
         sql = f"SELECT ChargePeriodStart, ChargePeriodEnd, BilledCost, source FROM ({spread_daily('t')}) ORDER BY 1"
         return connection.execute(sql).fetchall()
-
-
-def at(day: int, hour: int = 0) -> dt.datetime:
-    return dt.datetime(2026, 11, day, hour, tzinfo=dt.UTC)
 
 
 def test_long_charges_are_spread_with_their_exact_sum() -> None:
@@ -153,6 +178,36 @@ def test_short_charges_stay_and_slices_keep_their_hour() -> None:
     assert [(row[0], row[1], row[2]) for row in found] == [
         (at(1, 12), at(2, 12), Decimal("0.5")), (at(2, 12), at(2, 18), Decimal("0.5")),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "slices"),
+    [
+        ("2026-10-25 00:00:00+02", "2026-10-26 00:00:00+01", 1),  # clocks go back: a day of 25 hours
+        ("2026-03-29 00:00:00+01", "2026-03-30 00:00:00+02", 1),  # and forward: 23
+        ("2026-10-01 00:00:00+02", "2026-11-01 00:00:00+01", 31),
+        ("2026-03-01 00:00:00+01", "2026-04-01 00:00:00+02", 31),
+        ("2026-11-01 00:00:00+00", "2026-12-01 00:00:00+00", 30),
+        ("2028-01-01 00:00:00+00", "2029-01-01 00:00:00+00", 366),
+    ],
+)
+def test_a_period_in_local_time_has_the_days_of_its_calendar(start: str, end: str, slices: int) -> None:
+    found = spread([(start, end, "-100.01")])
+    assert len(found) == slices
+    assert sum(row[2] for row in found) == Decimal("-100.01")
+
+
+def test_only_the_slices_of_the_days_that_are_asked_for_are_made() -> None:
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(
+            "CREATE TABLE t AS SELECT TIMESTAMPTZ '2026-01-01 06:00:00+00' AS ChargePeriodStart, "
+            "TIMESTAMPTZ '9999-01-01 06:00:00+00' AS ChargePeriodEnd, 1::DECIMAL(28,12) AS BilledCost, "
+            "1::DECIMAL(28,12) AS EffectiveCost, 1::DECIMAL(28,12) AS ListCost, 1::DECIMAL(28,12) AS ContractedCost"
+        )
+        query = spread_daily("t", dt.date(2026, 11, 17), dt.date(2026, 11, 18))
+        found = connection.execute(f"SELECT ChargePeriodStart, ChargePeriodEnd FROM ({query}) ORDER BY 1").fetchall()
+    assert found == [(at(17, 6), at(18, 6)), (at(18, 6), at(19, 6))]
 
 
 def test_a_days_rows_only_are_read(tmp_path: Path) -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime as dt
-import json
-from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from include.cost.focus import CostError
 from include.cost.guard import (
     CAP,
     MANAGER,
@@ -23,7 +20,6 @@ from include.cost.guard import (
     UNKNOWN,
     Driver,
     Group,
-    Remedy,
     Situation,
     against_history,
     floor_of,
@@ -32,17 +28,7 @@ from include.cost.guard import (
     same_hour,
     shape_of,
 )
-from include.cost.guard_live import (
-    apply_cap,
-    cores,
-    handed_back,
-    limit_owners,
-    mebibytes,
-    prepare_cap,
-    read_situation,
-    undo_cap,
-    waiting_cpu,
-)
+from include.cost.guard_live import limit_owners, read_situation, waiting_cpu
 from include.cost.guard_run import Clients, Look, look
 from include.cost.validation import Window
 from include.estate import load_estate
@@ -251,7 +237,6 @@ class FakeCluster:
         self.nodes = [node(f"n{n}") for n in range(nodes)] + [node("other", pool="on-demand")]
         self.deployments = [deployment("akidb-rest", 15), deployment("akidb-grpc", 15)]
         self.pods = [*pods("akidb-rest", 15), *pods("akidb-grpc", 15)]
-        self.writes: list[str] = []
 
     def get(self, kind: Any, name: str, namespace: str | None = None) -> Any:
         return copy.deepcopy(self.pool) if name == "spot" else None
@@ -259,45 +244,9 @@ class FakeCluster:
     def list(self, kind: Any, namespace: str | None = None) -> Any:
         return {"Node": self.nodes, "Deployment": self.deployments, "Pod": self.pods}[kind.name]
 
-    def apply(self, body: Mapping[str, Any], manager: str, force: bool = False) -> Any:
-        assert (manager, force) == (MANAGER, True)
-        assert self.pool is not None
-        cpu = body["spec"].get("limits", {}).get("cpu")
-        self.writes.append(f"apply {cpu}")
-        entries = [e for e in self.pool["metadata"]["managedFields"] if e["manager"] != MANAGER]
-        for entry in entries:
-            entry["fieldsV1"]["f:spec"].get("f:limits", {}).pop("f:cpu", None)
-        if cpu is None:
-            self.pool["spec"]["limits"].pop("cpu", None)
-        else:
-            self.pool["spec"]["limits"]["cpu"] = cpu
-            mine = {"manager": MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:limits": {"f:cpu": {}}}}}
-            entries.append(mine)
-        self.pool["metadata"]["managedFields"] = entries
-        return copy.deepcopy(self.pool)
-
-    def patch(self, kind: Any, name: str, patch: list[dict[str, Any]]) -> Any:
-        assert self.pool is not None
-        test, change = patch
-        assert test == {"op": "test", "path": "/metadata/resourceVersion", "value": "7"}
-        self.writes.append(f"hand back {[entry['manager'] for entry in change['value']]}")
-        self.pool["metadata"]["managedFields"] = change["value"]
-
 
 def read(cluster: FakeCluster) -> Situation:
     return read_situation(cluster, "us-east-1", "spot", "akidb")  # type: ignore[arg-type]
-
-
-def capped(cluster: FakeCluster) -> dict[str, Any]:
-    record = prepared(cluster)
-    apply_cap(cluster, record, "akidb")  # type: ignore[arg-type]
-    return record
-
-
-def prepared(cluster: FakeCluster) -> dict[str, Any]:
-    found = remedy(read(cluster))[0]
-    assert found is not None
-    return prepare_cap(cluster, found, "akidb")  # type: ignore[arg-type]
 
 
 def test_the_situation_of_a_pool() -> None:
@@ -326,88 +275,11 @@ def test_replicas_without_a_node_need_capacity_at_the_pools_mix() -> None:
     assert waiting_cpu([deployment("a", 4, cpu="4", memory="1Gi")], [], [node("n")]) == Decimal(16) * 8 / Decimal("7.6")
 
 
-def test_a_cap_is_applied_once_and_undone_to_the_letter() -> None:
-    cluster = FakeCluster()
-    before = copy.deepcopy(cluster.pool)
-    record = capped(cluster)
-    assert record == {"region": "us-east-1", "pool": "spot", "old_cpu": "200", "new_cpu": "48", "owners": [OWNER]}
-    assert cluster.pool is not None
-    assert cluster.pool["spec"]["limits"] == {"cpu": "48", "memory": "400Gi"}
-    assert json.loads(json.dumps(record)) == record
-    assert undo_cap(cluster, record) == "NodePool spot has limits.cpu 200 again"  # type: ignore[arg-type]
-    assert cluster.pool == before
-    assert cluster.writes == ["apply 48", "apply 200", "hand back ['akidb-rollout']"]
-    undo_cap(cluster, record)  # type: ignore[arg-type]
-    assert cluster.writes[3:] == []  # a second undo finds nothing to do
-
-
-def test_a_cap_where_there_was_no_limit() -> None:
-    cluster = FakeCluster(limit=None)
-    before = copy.deepcopy(cluster.pool)
-    record = capped(cluster)
-    assert (record["old_cpu"], record["new_cpu"], record["owners"]) == (None, "48", [])
-    assert undo_cap(cluster, record) == "NodePool spot has limits.cpu none again"  # type: ignore[arg-type]
-    assert cluster.pool == before
-
-
-def test_a_retry_of_a_cap_writes_nothing() -> None:
-    cluster = FakeCluster()
-    record = capped(cluster)
-    apply_cap(cluster, record, "akidb")  # type: ignore[arg-type]
-    assert cluster.writes == ["apply 48"]
-
-
-def test_a_pool_that_needs_more_by_now_is_not_capped() -> None:
-    cluster = FakeCluster()
-    record = prepared(cluster)
-    cluster.deployments = [deployment("akidb-rest", 40), deployment("akidb-grpc", 15)]
-    with pytest.raises(CostError, match=r"needs 69\.\d+ vCPU by now, more than the cap of 48: nothing was changed"):
-        apply_cap(cluster, record, "akidb")  # type: ignore[arg-type]
-    assert cluster.writes == []
-
-
-def test_a_limit_that_was_changed_is_not_capped() -> None:
-    cluster = FakeCluster()
-    record = prepared(cluster)
-    assert cluster.pool is not None
-    cluster.pool["spec"]["limits"]["cpu"] = "100"
-    with pytest.raises(CostError, match="is 100 now, the approved cap was made for 200: nothing was changed"):
-        apply_cap(cluster, record, "akidb")  # type: ignore[arg-type]
-
-
-def test_a_return_to_the_last_plan_is_no_cap() -> None:
-    with pytest.raises(CostError, match="remedy 'rollback' is no cap"):
-        prepare_cap(FakeCluster(), Remedy(ROLLBACK, "r", "p", None, None, None, "text"), "akidb")  # type: ignore[arg-type]
-
-
-def test_an_undo_leaves_what_somebody_else_changed() -> None:
-    cluster = FakeCluster()
-    record = capped(cluster)
-    assert cluster.pool is not None
-    cluster.pool["spec"]["limits"]["cpu"] = "64"
-    said = undo_cap(cluster, record)  # type: ignore[arg-type]
-    assert said == "NodePool spot has limits.cpu 64, not the cap 48: somebody changed it since, it is left alone"
-    assert cluster.writes == ["apply 48"]
-    cluster.pool = None
-    assert undo_cap(cluster, record) == "NodePool spot is gone: nothing to undo"  # type: ignore[arg-type]
-
-
 def test_owners_are_who_owned_the_limit() -> None:
     other = {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:metadata": {}}}
     mine = {"manager": MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:limits": {"f:cpu": {}}}}}
     live = {"metadata": {"managedFields": [OWNER, other, mine]}}
     assert limit_owners(live) == [OWNER]
-    assert handed_back([other, mine], [OWNER]) == [other]  # an owner that has left gets nothing back
-
-
-@pytest.mark.parametrize(("text", "value"), [("500m", "0.5"), ("2", "2"), (None, "0"), (4, "4")])
-def test_cores(text: str | int | None, value: str) -> None:
-    assert cores(text) == Decimal(value)
-
-
-@pytest.mark.parametrize(("text", "value"), [("2Gi", "2048"), ("512Mi", "512"), ("1048576", "1"), ("2097152k", "2000")])
-def test_mebibytes(text: str, value: str) -> None:
-    assert mebibytes(text) == Decimal(value)
 
 
 # --- One look ---------------------------------------------------------------------------------------------------------
@@ -427,6 +299,8 @@ def test_a_quiet_hour(tmp_path: Path) -> None:
     found = look_at(tmp_path, prometheus)
     assert (found.spend.history.verdict, found.why, found.remedy) == (NORMAL, "no spike", None)
     assert found.spend.rates["central_dc"] == 5 * Decimal("1.0034") + Decimal("0.3")
+    assert found.spend.rates["unallocated"] == Decimal("0.05")  # 1.20 of the bill's day that no component takes
+    assert found.spend.total == sum(rate for rate in found.spend.rates.values() if rate is not None)
     assert found.spend.unknown == ()
     assert found.spend.over_budget is True  # week 13's nodes against week 14's targets
     assert "over it" in found.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,6 +115,62 @@ def test_hourly_use_of_the_bill(tmp_path: Path) -> None:
     ]
     assert use.hours_seen == {at(DAY, 0), at(DAY, 1), at(DAY, 2), at(DAY, 4)}
     assert (use.hours_due, use.coverage) == (24, Decimal(4) / 24)
+
+
+def hours_of(tmp_path: Path, *rows: dict[str, Any]) -> list[tuple[str, Decimal, Decimal]]:
+    """(capacity, hours, dollars) of the bill's rows of a day."""
+    world = Table(tmp_path)
+    world.put(DAY, rows)
+    with world.table.files([DAY], ["aws"]) as files:
+        use = hourly.hourly_use(files, at(DAY), at(DAY, 24))
+    return [(str(one.capacity), one.hours, one.usd) for one in use.rows]
+
+
+def instance(service: str = EC2, usd: str = "0.29", meter: str = "BoxUsage:c7g.2xlarge", **more: Any) -> dict[str, Any]:
+    return row(service, usd, at(DAY, 10), machine=ON_DEMAND, ResourceId="i-1", SkuMeter=meter, **more)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        instance("Amazon Elastic MapReduce", "0.07"),
+        instance("Amazon Elastic MapReduce", "0.07") | {"ResourceId": "arn:aws:elasticmapreduce:::cluster/j-1"},
+        instance("Red Hat Enterprise Linux", "0.06", "SoftwareUsage:c7g.2xlarge"),
+        instance("8fvdn95s5ev33cprr3nucgu54", "0.06"),
+        instance("Amazon Relational Database Service", "0.3", "InstanceUsage:db.m7g.large"),
+        instance(usd="0.05", meter="EBSOptimized:c7g.2xlarge"),
+        instance(usd="0.05", meter="LicenseUsage:windows"),
+        instance(usd="2", meter="HostUsage:c7g") | {"ResourceId": "h-1"},
+        instance(usd="0.05", meter="DedicatedUsage:c7g.2xlarge"),
+        instance(usd="0.05", meter="BoxUsage:c7g.2xlarge:0002"),
+    ],
+)
+def test_a_surcharge_on_an_instances_hour_is_no_second_machine_hour(tmp_path: Path, line: dict[str, Any]) -> None:
+    assert hours_of(tmp_path, instance(), line) == [("on_demand", Decimal(1), Decimal("0.29"))]
+
+
+def test_parts_of_one_hour_bought_in_two_ways_are_one_hour(tmp_path: Path) -> None:
+    reserved = instance(usd="0.07") | {"ConsumedQuantity": Decimal("0.4"), "x_CapacityType": "reserved"}
+    found = hours_of(tmp_path, instance(usd="0.174") | {"ConsumedQuantity": Decimal("0.6")}, reserved)
+    assert found == [("on_demand", Decimal("0.6"), Decimal("0.174")), ("reserved", Decimal("0.4"), Decimal("0.07"))]
+
+
+def test_a_correction_takes_its_hours_back(tmp_path: Path) -> None:
+    taken_back = instance(usd="-0.29") | {"ConsumedQuantity": Decimal(-1), "ChargeClass": "Correction"}
+    assert hours_of(tmp_path, instance(), taken_back) == [("on_demand", Decimal(0), Decimal(0))]
+
+
+def test_two_instances_and_rows_without_an_instance_are_as_many_hours_as_they_say(tmp_path: Path) -> None:
+    many = instance(usd="1.45") | {"ConsumedQuantity": Decimal(5), "ResourceId": None}
+    found = hours_of(tmp_path, instance(), instance() | {"ResourceId": "i-2"}, many)
+    assert found == [("on_demand", Decimal(7), Decimal("2.03"))]
+
+
+def test_a_purchase_at_a_moment_says_nothing_about_its_hour(tmp_path: Path) -> None:
+    world = Table(tmp_path)
+    world.put(DAY, [row("Amazon Route 53", "40", at(DAY, 5), 0)])
+    with world.table.files([DAY], ["aws"]) as files:
+        assert hourly.hourly_use(files, at(DAY), at(DAY, 24)).hours_seen == frozenset()
 
 
 def test_no_partitions_say_nothing() -> None:

@@ -42,7 +42,7 @@ class Fake:
 
     def raw(self, selector: str, seconds: float, at: float | None = None) -> list[Series]:
         self.asked += 1
-        match = re.fullmatch(r'(\w+)\{region="[\w-]+"\}', selector)
+        match = re.fullmatch(r'(\w+)\{region="[\w-]+",namespace="akidb"\}', selector)
         assert match
         assert at is not None
         found = []

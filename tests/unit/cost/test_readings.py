@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
-from include.cost.readings import Charge, coverage_of, gather, newest_day, overlap, readings_of, validate
-from include.cost.validation import FINAL, NANO, PROVISIONAL, UNKNOWN, Line, Validation, Window
+import pytest
+
+from include.cost.readings import Charge, coverage_of, daily_history, gather, newest_day, overlap, readings_of, validate
+from include.cost.validation import (
+    FINAL,
+    NANO,
+    PROVISIONAL,
+    UNKNOWN,
+    Line,
+    Validation,
+    Window,
+    what_is_missing,
+)
 from include.estate import Estate, load_estate
 from include.prices import load_aws_book
 from tests.unit.cost.validation_world import DAY, FakePrometheus, Table, at, estate_day, live_nodes, row
@@ -47,7 +60,8 @@ def test_the_bill_of_the_window_comes_first(tmp_path: Path) -> None:
     assert line(validation, "jetson").usd_24h == Decimal("0.36")  # 5 x 20 W x 24 h x 0.15
     total = validation.total
     assert total.unknown == ()
-    assert total.usd_24h == sum((one.usd_24h or Decimal(0) for one in validation.lines), Decimal("7.2"))
+    # The volumes beside the nodes, and 1.20 that no component takes.
+    assert total.usd_24h == sum((one.usd_24h or Decimal(0) for one in validation.lines), Decimal("8.4"))
     assert validation.unallocated == {str(WINDOW): "1.20 USD in 24 rows"}
 
 
@@ -223,6 +237,179 @@ def test_a_component_without_its_contract_is_unknown(tmp_path: Path) -> None:
     assert platform.reason.startswith("contracts: no contract matches cost.components.cost_platform.rules")
 
 
+# --- Charges that are longer or shorter than the window ---------------------------------------------------------------
+
+BY_DAY = {"Amazon CloudFront": "13", "AWS Lambda": "11", "Amazon Simple Storage Service": "4", "Amazon Route 53": "2"}
+
+
+def daily_bill(day: dt.date) -> list[dict[str, Any]]:
+    return [row(service, usd, at(day), 24) for service, usd in BY_DAY.items()]
+
+
+def put_days(world: Table, last: dt.date, days: int, *more: dict[str, Any], by_hour: bool = False) -> None:
+    """So many days of the same bill up to ``last``; ``more`` are rows beside it, of whatever day."""
+    for day in (last - n * DAY for n in range(days)):
+        rows = estate_day(day) if by_hour else daily_bill(day)
+        world.put(day, [*rows, *(one for one in more if one["ChargePeriodStart"].date() == day)])
+
+
+def usd_of(world: Table, day: dt.date, component: str) -> Decimal | None:
+    return line(validated(world, Window(at(day), at(day + DAY))), component).usd_24h
+
+
+@pytest.mark.parametrize("day", [1, 28, 29, 30, 31])
+def test_a_months_fee_counts_on_each_day_of_its_month(tmp_path: Path, day: int) -> None:
+    world, first, last = Table(tmp_path), dt.date(2026, 10, 1), dt.date(2026, 10, day)
+    put_days(world, last, 2)
+    world.put(first, [*daily_bill(first), row("Amazon CloudFront", "3100", at(first), 31 * 24)])
+    assert usd_of(world, last, "cloudfront") == Decimal(113)
+
+
+@pytest.mark.parametrize(
+    ("begun", "days", "usd", "right"),
+    [
+        (dt.date(2026, 1, 1), 365, "3650", "23"),
+        (dt.date(2023, 12, 1), 1096, "1096", "14"),
+        (dt.date(2026, 6, 1), 365, "-730", "11"),  # a refund
+        (dt.date(2025, 11, 16), 365, "365", "13"),  # ended at the window's start
+        (dt.date(2025, 11, 17), 365, "365", "14"),  # ends with the window
+    ],
+)
+def test_a_years_subscription_counts_on_each_of_its_days(
+    tmp_path: Path, begun: dt.date, days: int, usd: str, right: str
+) -> None:
+    world = Table(tmp_path)
+    put_days(world, MONDAY, 2)
+    facts = world.put(begun, [row("Amazon CloudFront", usd, at(begun), 24 * days)])
+    assert usd_of(world, MONDAY, "cloudfront") == Decimal(right)
+    assert f"aws {begun} {facts.content[:12]}" in validated(world).inputs
+
+
+def test_the_history_of_a_component_holds_its_long_charges_too(tmp_path: Path) -> None:
+    world, first = Table(tmp_path), dt.date(2026, 1, 1)
+    put_days(world, MONDAY, 15)
+    world.put(first, [row("Amazon CloudFront", "3650", at(first), 24 * 365)])
+    inputs = gather(world.table, ESTATE, BOOK, WINDOW, REGIONS, {})
+    assert daily_history("cloudfront", "aws", inputs) == {MONDAY - n * DAY: Decimal(23) for n in range(1, 15)}
+
+
+@pytest.mark.parametrize("by_hour", [True, False])
+@pytest.mark.parametrize(("hour", "right"), [(0, "42"), (12.5, "42"), (23.99, "42"), (24, "2"), (-0.01, "2")])
+def test_a_charge_at_a_moment_is_a_charge_of_its_day(tmp_path: Path, hour: float, right: str, by_hour: bool) -> None:
+    world = Table(tmp_path)
+    put_days(world, MONDAY + DAY, 4, row("Amazon Route 53", "40", at(MONDAY, hour), 0), by_hour=by_hour)
+    assert usd_of(world, MONDAY, "route_53") == Decimal(right) + (Decimal("0.4") if by_hour else 0)
+
+
+def test_an_hours_window_has_an_hours_part_of_a_charge_at_a_moment(tmp_path: Path) -> None:
+    world = Table(tmp_path)
+    put_days(world, MONDAY, 3, row("Amazon Route 53", "48", at(MONDAY, 9), 0), by_hour=True)
+    found = line(validated(world, Window(at(MONDAY, 9), at(MONDAY, 10))), "route_53")
+    assert (found.usd_window, found.usd_24h) == (Decimal("2.1"), Decimal("50.4"))
+
+
+@pytest.mark.parametrize("days", [1, 20])
+def test_an_hourly_row_does_not_make_an_hourly_bill_of_a_daily_one(tmp_path: Path, days: int) -> None:
+    world = Table(tmp_path)
+    put_days(world, MONDAY, days, *(row("AWS Lambda", "0.01", at(MONDAY, hour), 1) for hour in (3, 7)))
+    assert usd_of(world, MONDAY, "s3") == Decimal(4)
+    assert usd_of(world, MONDAY, "lambda_edge") == Decimal("11.02")
+
+
+def test_a_daily_row_does_not_hide_a_missing_hour_of_an_hourly_bill(tmp_path: Path) -> None:
+    world = Table(tmp_path)
+    rows = [row("Amazon Simple Storage Service", "1", at(MONDAY), 24, ResourceId=f"bucket-{n}") for n in range(500)]
+    world.put(MONDAY, [*estate_day(MONDAY, hours=range(20)), *rows])
+    assert "83.3 % of its window has data" in line(validated(world), "s3").reason
+
+
+def test_days_in_local_time_cover_the_day_on_which_clocks_go_back(tmp_path: Path) -> None:
+    # Berlin's days: 25 October 2026 has 25 hours, from 22:00 to 23:00 UTC.
+    world, edges = Table(tmp_path), [at(dt.date(2026, 10, 23), 22), at(dt.date(2026, 10, 24), 22)]
+    edges += [at(dt.date(2026, 10, 25), 23), at(dt.date(2026, 10, 26), 23)]
+    for start, end in itertools.pairwise(edges):
+        hours = (end - start).total_seconds() / 3600
+        world.put(start.date(), [row("Amazon Simple Storage Service", str(hours), start, hours)])
+    found = line(validated(world, Window(at(dt.date(2026, 10, 25)), at(dt.date(2026, 10, 26)))), "s3")
+    assert (found.coverage, found.usd_24h) == (1, Decimal(24))
+
+
+# --- What no component takes ------------------------------------------------------------------------------------------
+
+
+def with_contract(**contract: Any) -> Estate:
+    raw = ESTATE.model_dump(mode="json")
+    raw["cost"]["contracts"].append({"provider": "P", "begins": "2026-01-01", "source": "a test"} | contract)
+    return Estate.model_validate(raw)
+
+
+def test_the_total_holds_what_no_component_takes_and_the_verdict_follows(tmp_path: Path) -> None:
+    world = Table(tmp_path)
+    world.put(MONDAY, estate_day(MONDAY, nodes=1))
+    before = validated(world, prometheus=live_nodes()).total
+    world.put(MONDAY, [*estate_day(MONDAY, nodes=1), row("AWS Support (Enterprise)", "1000", at(MONDAY), 24)])
+    after = validated(world, prometheus=live_nodes())
+    assert before.usd_24h is not None
+    assert (before.verdict, after.total.verdict) == ("pass", "fail")
+    assert after.total.usd_24h == before.usd_24h + 1000
+    assert (before.unallocated_usd_24h, after.total.unallocated_usd_24h) == (Decimal("1.2"), Decimal("1001.2"))
+    assert after.total.target_usd_month == before.target_usd_month
+    assert after.unallocated == {str(WINDOW): "1,001.20 USD in 25 rows"}
+
+
+def test_machines_outside_of_the_estates_regions_are_in_the_total_beside_its_own(tmp_path: Path) -> None:
+    world, machine = Table(tmp_path), ("p5.48xlarge", "on_demand")
+    abroad = row("Amazon Elastic Compute Cloud", "1000", at(MONDAY), 24, "sa-east-1", machine)
+    world.put(MONDAY, estate_day(MONDAY))
+    before = validated(world, prometheus=live_nodes())
+    world.put(MONDAY, [*estate_day(MONDAY), abroad])
+    after = validated(world, prometheus=live_nodes())
+    assert line(after, "central_dc").usd_24h == line(before, "central_dc").usd_24h
+    assert line(after, "central_dc").beside_usd_month == Decimal("1007.2") * Decimal("30.4")
+    assert (before.total.usd_24h or 0) + 1000 == after.total.usd_24h
+
+
+def test_a_year_that_no_component_takes_counts_by_day(tmp_path: Path) -> None:
+    world, first = Table(tmp_path), dt.date(2026, 1, 1)
+    world.put(MONDAY, estate_day(MONDAY))
+    world.put(first, [row("A product", "3650", at(first), 365 * 24)])
+    assert validated(world, prometheus=live_nodes()).total.unallocated_usd_24h == Decimal("11.2")
+
+
+def test_a_credit_that_no_component_takes_lowers_the_total(tmp_path: Path) -> None:
+    world = Table(tmp_path)
+    world.put(MONDAY, [*estate_day(MONDAY), row("Credits", "-51.2", at(MONDAY), 24, ChargeCategory="Credit")])
+    assert validated(world, prometheus=live_nodes()).total.unallocated_usd_24h == Decimal(-50)
+
+
+def test_a_contract_that_no_component_takes_is_in_the_total(tmp_path: Path) -> None:
+    world = Table(tmp_path)
+    world.put(MONDAY, estate_day(MONDAY))
+    estate = with_contract(name="support", usd_month="3040")
+    found = validated(world, prometheus=live_nodes(), estate=estate)
+    assert found.total.unallocated_usd_24h == Decimal("101.2")
+    assert found.unallocated == {str(WINDOW): "101.20 USD in 25 rows"}
+
+
+def test_a_bill_whose_rows_all_belong_to_components_leaves_nothing_over(tmp_path: Path) -> None:
+    world = Table(tmp_path)
+    world.put(MONDAY, [one for one in estate_day(MONDAY) if one["ServiceName"] != "AWS Support"])
+    assert validated(world, prometheus=live_nodes()).total.unallocated_usd_24h == 0
+
+
+def test_without_a_bill_nobody_knows_what_no_component_takes(tmp_path: Path) -> None:
+    validation = validated(Table(tmp_path))
+    assert validation.total.unknown[-1] == "unallocated"
+    assert "unallocated: unknown: the bill has no complete day" in what_is_missing(validation.to_json())
+
+
+def test_a_stale_bill_says_nothing_about_what_no_component_takes(tmp_path: Path) -> None:
+    world = Table(tmp_path)
+    world.put(MONDAY - 4 * DAY, estate_day(MONDAY - 4 * DAY))
+    total = validated(world, prometheus=live_nodes()).total
+    assert (total.unallocated_usd_24h, "unallocated" in total.unknown) == (None, True)
+
+
 def charge(start: float, hours: float, usd: str = "1") -> Charge:
     return Charge("s3", "aws", at(MONDAY, start), at(MONDAY, start + hours), "", None, Decimal(0), Decimal(usd), 1)
 
@@ -232,6 +419,7 @@ def test_coverage_is_judged_by_hourly_rows_where_there_are_any() -> None:
     assert coverage_of([charge(0, 24), charge(0, 1), charge(0, 1), charge(2, 1)], WINDOW) == Decimal(2) / 24
     assert coverage_of([charge(0, 24 * 30)], WINDOW) == 0  # a month's fee says nothing about a day
     assert coverage_of([], WINDOW) == 0
+    assert coverage_of([charge(0, 24), charge(5, 0), charge(5, 0)], WINDOW) == 1  # nor do two purchases
 
 
 def test_overlap_is_the_share_of_the_period() -> None:

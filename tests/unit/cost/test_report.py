@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from include.cost.figures import opened
 from include.cost.focus import CostError
 from include.cost.measured_requests import RegionRequests, Requests
 from include.cost.partition import day_start
@@ -72,6 +74,24 @@ def test_machines_by_the_way_they_were_bought(whole: Report) -> None:
     assert found["spot", "node_hours"] == D(48)
     assert found["on_demand", "usd"] == D(20)
     assert found["on_demand", "node_hours"] == D(24)
+
+
+@pytest.mark.parametrize(
+    ("service", "meter"),
+    [
+        ("Amazon Elastic MapReduce", "BoxUsage:c7g.2xlarge"),
+        ("Red Hat Enterprise Linux", "SoftwareUsage:c7g.2xlarge"),
+        ("Amazon Elastic Compute Cloud", "BoxUsage:c7g.2xlarge:0002"),
+        ("Amazon Elastic Compute Cloud", "EBSOptimized:c7g.2xlarge"),
+    ],
+)
+def test_a_surcharge_on_a_machine_is_no_second_machine(tmp_path: Path, service: str, meter: str) -> None:
+    table = table_in(tmp_path)
+    surcharge = aws_rows(DAY)[0] | {"ServiceName": service, "SkuMeter": meter, "x_SourceRow": 99}
+    put(table, "aws", DAY, [*aws_rows(DAY), surcharge | {"BilledCost": D(3), "EffectiveCost": D(3)}])
+    report = report_of(table)
+    assert report.value("capacity", "on_demand", "node_hours") == D(24)
+    assert report.value("capacity", "on_demand", "usd") == D(23)  # its dollars are spent all the same
 
 
 def test_a_plan_component_is_judged_by_the_plan_and_a_days_share_of_it(whole: Report) -> None:
@@ -249,6 +269,77 @@ class TestFees:
         assert report.value("component", "unallocated", "known_billed_usd") == D("0.30")
         assert report.value("total", "", "billed_usd") == D("88.50")
         assert report.value("total", "", "month_to_date_usd") == 18 * D("90.50")
+
+    @staticmethod
+    def fee(day: dt.date, start: dt.datetime, end: dt.datetime, usd: str) -> dict[str, Any]:
+        period = {"ChargePeriodStart": start, "ChargePeriodEnd": end}
+        money = {"BilledCost": D(usd), "EffectiveCost": D(usd), "x_CapacityType": None}
+        return aws_rows(day)[0] | period | money | {"ServiceName": "A product", "x_SourceRow": 99}
+
+    def added(self, tmp_path: Path, *fees: tuple[str, str, str]) -> Decimal:
+        """What charges (start, end, dollars) add to the cost of DAY that no component takes."""
+        table = table_in(tmp_path)
+        for start, end, usd in fees:
+            first, last = (dt.datetime.fromisoformat(text).astimezone(dt.UTC) for text in (start, end))
+            rows = [self.fee(first.date(), first, last, usd)]
+            put(table, "aws", first.date(), (aws_rows(DAY) if first.date() == DAY else []) + rows)
+        report = report_of(table)
+        cost = report.value("component", "unallocated", "usd")
+        assert cost is not None
+        assert report.value("total", "", "usd") == D("88.20") + cost
+        assert report.value("total", "", "billed_usd") == D("88.50") + (D(fees[0][2]) if first.date() == DAY else 0)
+        return cost - D("0.30")
+
+    @pytest.mark.parametrize(
+        ("start", "end", "usd", "added"),
+        [
+            ("2026-01-01T00:00Z", "2027-01-01T00:00Z", "3650", "10"),
+            ("2025-11-19T00:00Z", "2026-11-19T00:00Z", "365", "1"),  # the last of its days
+            ("2025-11-18T00:00Z", "2026-11-18T00:00Z", "365", "0"),  # ended at midnight
+            ("2026-11-18T00:00Z", "2026-12-18T00:00Z", "30", "1"),  # the first of its days
+            ("2023-11-19T00:00Z", "2026-11-19T00:00Z", "1096", "1"),  # three years, one of them a leap year
+            ("2026-05-19T00:00Z", "2027-05-19T00:00Z", "-730", "-2"),  # a refund
+            ("2026-11-01T00:00-04:00", "2026-12-01T00:00-05:00", "30", "1"),  # a month in New York: 30 days and an hour
+            ("2026-03-01T00:00-05:00", "2027-03-01T00:00-05:00", "365", "1"),
+        ],
+    )
+    def test_a_charge_counts_on_each_of_its_days_wherever_it_began(
+        self, tmp_path: Path, start: str, end: str, usd: str, added: str
+    ) -> None:
+        assert self.added(tmp_path, (start, end, usd)) == D(added)
+
+    def test_a_subscription_and_its_correction_count_with_their_difference(self, tmp_path: Path) -> None:
+        bought = ("2026-01-01T00:00Z", "2027-01-01T00:00Z", "3650")
+        returned = ("2026-07-01T00:00Z", "2027-01-01T00:00Z", "-1104")  # of 184 days
+        assert self.added(tmp_path, bought, returned) == D(4)
+
+    def test_a_day_of_25_hours_is_one_day(self, tmp_path: Path) -> None:
+        # 1 November 2026 in New York; its row must not lose a half to the second.
+        table, day = table_in(tmp_path, 20), dt.date(2026, 11, 1)
+        start = day_start(day) + dt.timedelta(hours=4)
+        put(table, "aws", day, [*aws_rows(day), self.fee(day, start, start + dt.timedelta(hours=25), "24")])
+        costs = report_of(table).history["unallocated"]
+        assert (costs[day], costs[day + dt.timedelta(days=1)]) == (D("24.30"), D("0.30"))
+
+    def test_no_place_of_a_years_price_is_lost(self, tmp_path: Path) -> None:
+        table, first = table_in(tmp_path), DAY - dt.timedelta(days=200)
+        start, end = day_start(first), day_start(first + dt.timedelta(days=365))
+        put(table, "aws", first, [self.fee(first, start, end, "1000.01")])
+        days = [first + dt.timedelta(days=n) for n in range(365)]
+        parts = Decimal(0)
+        for month in range(0, 365, 73):
+            with opened(table, days[month : month + 73], days[month], ESTATE) as figures:
+                sums = figures.by_component()
+                parts += sum(sums[day]["unallocated"].usd for day in days[month : month + 73])
+        assert parts == D("1000.01") + D("0.30")  # and DAY's own row
+
+    def test_a_figure_names_the_partition_in_which_its_charge_began(self, tmp_path: Path) -> None:
+        table, first = table_in(tmp_path), dt.date(2026, 1, 1)
+        facts = put(table, "aws", first, [self.fee(first, day_start(first), day_start(first.replace(2027)), "3650")])
+        row = report_of(table).row("component", "unallocated", "usd")
+        assert row
+        assert row.sources[0] == f"aws/2026-01-01#{facts.content[:12]}"
+        assert [source.partition("#")[0] for source in row.sources] == ["aws/2026-01-01", "aws/2026-11-18"]
 
     def test_a_commitments_purchase_counts_where_it_is_used(self, tmp_path: Path) -> None:
         table = table_in(tmp_path)

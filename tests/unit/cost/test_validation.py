@@ -130,6 +130,30 @@ def test_a_total_that_missing_data_could_lift_above_the_target_is_unknown() -> N
     assert total.verdict == UNKNOWN  # 3.9 / 0.96 would be 202.54
 
 
+NO_TARGET = Goal("", None, None, "no component takes it: it has no target")
+
+
+def test_what_no_component_takes_is_in_the_total_and_has_no_target_of_its_own() -> None:
+    lines = [result("s3", "3")]
+    rest = line_of(reading("unallocated", "1"), NO_TARGET, {})
+    total = total_of(lines, rest)
+    assert (total.usd_24h, total.usd_month, total.known_usd_month) == (Decimal(4), Decimal("121.6"), Decimal("121.6"))
+    assert (total.target_usd_month, total.verdict, total_of(lines).verdict) == (Decimal(120), FAIL, PASS)
+    assert (total.unallocated_usd_24h, total.unallocated_usd_month) == (Decimal(1), Decimal("30.4"))
+
+
+def test_a_rest_that_nobody_knows_makes_the_total_unknown() -> None:
+    total = total_of([result("s3", "3")], line_of(reading("unallocated", None), NO_TARGET, {}))
+    assert (total.verdict, total.usd_24h, total.unknown) == (UNKNOWN, None, ("unallocated",))
+    assert total.known_usd_month == Decimal("91.2")
+
+
+def test_a_rest_of_which_hours_are_missing_could_lift_the_total() -> None:
+    rest = line_of(reading("unallocated", "0.94", coverage=Decimal("0.96")), NO_TARGET, {})
+    total = total_of([result("s3", "3")], rest)  # 119.78 of 120, and 120.97 if the missing hours cost as much
+    assert (total.verdict, total.usd_month) == (UNKNOWN, Decimal("119.776"))
+
+
 # --- Verdicts ---------------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +232,26 @@ def test_a_list_component_without_baseline_has_no_target() -> None:
 def test_an_unknown_component_is_named() -> None:
     with pytest.raises(CostError, match=r"component 'gold' is not in cost\.components: use one of central_dc, "):
         goal_of("gold", ESTATE, BOOK, REGIONS)
+
+
+# --- The part of a charge in a window ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "part"),
+    [
+        (at(MONDAY), at(MONDAY + dt.timedelta(days=1)), "12"),
+        (at(MONDAY, 12), at(MONDAY, 12) + dt.timedelta(days=1), "6"),
+        (at(MONDAY - dt.timedelta(days=5)), at(MONDAY + dt.timedelta(days=5)), "1.2"),
+        (at(MONDAY - dt.timedelta(days=5)), at(MONDAY), "0"),
+        (at(MONDAY, 9), at(MONDAY, 9), "12"),  # a moment is its day
+        (at(MONDAY, 9), at(MONDAY, 8), "12"),
+        (at(MONDAY + dt.timedelta(days=1)), at(MONDAY + dt.timedelta(days=1)), "0"),
+        (at(MONDAY, 9), at(MONDAY, 9) + dt.timedelta(milliseconds=500), "12"),
+    ],
+)
+def test_a_charge_counts_by_its_time_in_the_window(start: dt.datetime, end: dt.datetime, part: str) -> None:
+    assert day_of().part(Decimal(12), start, end) == Decimal(part)
 
 
 # --- From a window to a month -----------------------------------------------------------------------------------------
@@ -307,6 +351,17 @@ def validation() -> Validation:
     lines = (result("s3", "3", settling=PROVISIONAL), result("jetson", None))
     gap = compare(Measure("bill", Decimal(20)), Measure("node-hours", Decimal(10)), Decimal("0.05"))
     return Validation(day_of(), ("us-east-1",), 3, lines, total_of(lines), (gap,), {"the day": "1.00 USD"}, ("aws x",))
+
+
+def test_the_page_shows_what_no_component_takes_as_a_part_of_the_total() -> None:
+    lines = (result("s3", "3"),)
+    total = total_of(lines, line_of(reading("unallocated", "1"), NO_TARGET, {}))
+    made = dataclasses.replace(validation(), lines=lines, total=total)
+    page = to_markdown(made.to_json())
+    assert "| unallocated | | 1.00 | 30.40 | | | | | |\n| total | fail | 4.00 | 121.60 | | 120.00 |" in page
+    older = made.to_json()
+    del older["total"]["unallocated_usd_month"]  # a record from before it was in the total
+    assert "| unallocated |" not in to_markdown(older)
 
 
 def test_equal_inputs_give_equal_bytes() -> None:

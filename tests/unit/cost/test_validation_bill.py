@@ -15,7 +15,7 @@ from moto import mock_aws
 from include.cost.focus import CostError
 from include.cost.readings import gather, validate
 from include.cost.validation import Window
-from include.cost.validation_bill import bring_bill, missing_days
+from include.cost.validation_bill import bring_bill, missing_days, missing_month
 from include.estate import load_estate
 from include.prices import load_aws_book
 from lab.cloud import bill
@@ -45,6 +45,23 @@ def test_the_days_that_are_missing_near_the_window(tmp_path: Path) -> None:
     missing = missing_days(world.table, WINDOW)
     assert (len(missing), missing[0], missing[-1]) == (14, TUESDAY - 14 * DAY, TUESDAY)
     assert TUESDAY - 2 * DAY not in missing
+
+
+@pytest.mark.parametrize(
+    ("day", "first", "last"),
+    [(dt.date(2026, 10, 31), 1, 16), (dt.date(2026, 11, 16), 1, 1), (dt.date(2026, 11, 15), 0, 0)],
+)
+def test_the_windows_month_is_missing_from_its_first_day(tmp_path: Path, day: dt.date, first: int, last: int) -> None:
+    table, window = Table(tmp_path).table, Window(at(day), at(day + DAY))
+    assert [one.day for one in missing_month(table, window)] == list(range(first, last + 1)) * bool(first)
+    assert missing_days(table, window)[0] == day - 14 * DAY
+
+
+def test_a_months_fee_is_brought_with_the_day_that_it_begins_on(tmp_path: Path, s3: Any) -> None:
+    bill.publish(s3, EXPORT, ESTATE, NOW)
+    world = Table(tmp_path)
+    assert bring_bill(world.table, ESTATE, WINDOW, lambda _: s3) == {}
+    assert set(world.table.days("aws")) >= {dt.date(2026, 11, 1), dt.date(2026, 11, 2)}
 
 
 def test_the_rehearsals_bill_and_live_nodes_make_a_whole_total(tmp_path: Path, s3: Any) -> None:

@@ -49,6 +49,15 @@ def test_what_was_known_stays_known(tmp_path: Path) -> None:
     assert supersedes(record(s3="4", jetson="0.3"), record(s3="3", jetson="0.3"))
 
 
+def test_what_no_component_takes_stays_known_too() -> None:
+    known, unknown, older = record(s3="3"), record(s3="3"), record(s3="4")
+    known["total"]["unallocated_usd_month"] = "30.4"
+    assert not supersedes(unknown, known)
+    assert supersedes(known, unknown)
+    del older["total"]["unallocated_usd_month"]  # a record from before it was in the total
+    assert supersedes(known, older)
+
+
 def test_a_lost_race_tries_the_next_place(tmp_path: Path) -> None:
     class Racing(Folder):
         races = 1

@@ -43,7 +43,8 @@ from include.forecast.traffic_table import (
     write_day,
 )
 
-METRICS = load_estate().metrics
+ESTATE = load_estate()
+METRICS = ESTATE.metrics
 REGION = "us-east-1"
 MONDAY = dt.date(2026, 11, 23)
 TUESDAY = MONDAY + dt.timedelta(days=1)
@@ -78,7 +79,7 @@ def gap(*minutes: int, day: dt.date = MONDAY) -> Callable[[int], float | None]:
 def exporter(
     folder: Path, server: Prometheus, now: float = NIGHT, refused: dict[dt.date, list[str]] | None = None
 ) -> Exporter:
-    return Exporter(server, METRICS, REGION, TrafficTable(Folder(folder)), lambda days: refused or {}, now)
+    return Exporter(server, ESTATE, REGION, TrafficTable(Folder(folder)), lambda days: refused or {}, now)
 
 
 def whole(value: float = 5.0, day: dt.date = MONDAY) -> Day:
@@ -89,20 +90,21 @@ def whole(value: float = 5.0, day: dt.date = MONDAY) -> Day:
 
 
 def test_the_query_sums_increases_of_both_counters_and_takes_a_reset_for_its_new_value() -> None:
-    http, grpc = 'akidb_http_requests_total{region="us-east-1"}', 'akidb_grpc_requests_total{region="us-east-1"}'
+    mine = '{region="us-east-1",namespace="akidb"}'
+    http, grpc = f"akidb_http_requests_total{mine}", f"akidb_grpc_requests_total{mine}"
 
     def grown(series: str) -> str:
         now, before = f"last_over_time({series}[60s])", f"last_over_time({series}[60s] offset 60s)"
         return f"sum(({now} - {before} >= 0) or ({now} and {before}))"
 
-    assert request_expression(METRICS, REGION) == f"({grown(http)} + {grown(grpc)}) / 60"
+    assert request_expression(ESTATE, REGION) == f"({grown(http)} + {grown(grpc)}) / 60"
 
 
 def test_other_queries_have_another_hash() -> None:
-    other = METRICS.model_copy(update={"http_requests": "akidb_requests_total"})
-    assert expression_hash(METRICS, REGION) != expression_hash(other, REGION)
-    assert len(expression_hash(METRICS, REGION)) == 64
-    assert "max_over_time(up[60s]) == 0" in lost_expression(METRICS, REGION)
+    other = ESTATE.model_copy(update={"metrics": METRICS.model_copy(update={"http_requests": "akidb_requests_total"})})
+    assert expression_hash(ESTATE, REGION) != expression_hash(other, REGION)
+    assert len(expression_hash(ESTATE, REGION)) == 64
+    assert "max_over_time(up[60s]) == 0" in lost_expression(ESTATE, REGION)
 
 
 def test_a_minute_can_be_read_two_minutes_after_its_end() -> None:
@@ -112,7 +114,7 @@ def test_a_minute_can_be_read_two_minutes_after_its_end() -> None:
 
 def test_six_days_are_one_request_below_the_servers_limit() -> None:
     server = Server(lambda at: 1.0)
-    values = observed(server, METRICS, REGION, START - 5 * 86400, START + 86400, NIGHT)
+    values = observed(server, ESTATE, REGION, START - 5 * 86400, START + 86400, NIGHT)
     assert len(values) == 6 * 1440
     assert server.asked == [(START - 5 * 86400 + 60, START + 86400 + 60)]
     assert (server.asked[0][1] - server.asked[0][0]) // 60 + 1 == 8641
@@ -120,9 +122,9 @@ def test_six_days_are_one_request_below_the_servers_limit() -> None:
 
 def test_nothing_is_asked_of_the_future() -> None:
     server = Server(lambda at: 1.0)
-    assert observed(server, METRICS, REGION, START, START + 86400, START + 60.0) == {}
+    assert observed(server, ESTATE, REGION, START, START + 86400, START + 60.0) == {}
     assert server.asked == []
-    assert sorted(observed(server, METRICS, REGION, START, START + 86400, START + 300.0)) == [
+    assert sorted(observed(server, ESTATE, REGION, START, START + 86400, START + 300.0)) == [
         START,
         START + 60,
         START + 120,
@@ -247,7 +249,7 @@ def test_a_killed_export_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
     table = TrafficTable(Dies(tmp_path))
     with pytest.raises(KeyboardInterrupt):
-        Exporter(server, METRICS, REGION, table, lambda days: {}, NIGHT).export(days)
+        Exporter(server, ESTATE, REGION, table, lambda days: {}, NIGHT).export(days)
     assert table.days(REGION) == days[:3]
     outcomes = exporter(tmp_path, server).export(days)
     assert [outcome.state for outcome in outcomes] == [State.SKIPPED] * 3 + [State.WRITTEN] * 5

@@ -45,7 +45,7 @@ REGION = "us-east-1"
 NOW = datetime(2026, 11, 24, 9, 0, 20, tzinfo=UTC).timestamp()
 AS_OF = "2026-11-24T00:00:00Z"
 RULE = Rule(350, 0.8, 2, 20)
-METRICS = load_estate().metrics
+ESTATE = load_estate()
 FLAT = [1000.0] * 60
 
 
@@ -497,7 +497,7 @@ class World:
     def __init__(self, champions: Champions, settings: LiveSettings | None = None) -> None:
         self.now = NOW
         self.prometheus = FakePrometheus(steady(NOW))
-        self.live = Live(REGION, self.prometheus, METRICS, champions, settings, lambda: self.now)  # type: ignore[arg-type]
+        self.live = Live(REGION, self.prometheus, ESTATE, champions, settings, lambda: self.now)  # type: ignore[arg-type]
 
     def tick(self, seconds: float = 0.0) -> live.Forecast | None:
         self.now += seconds

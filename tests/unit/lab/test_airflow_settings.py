@@ -13,7 +13,8 @@ import yaml
 
 from include.estate import load_estate
 from lab import airflow as airflows
-from lab.airflow import Airflow, AirflowError, connection_body, load_settings, settings_for, variables_of
+from lab.airflow import Airflow, connection_body, load_settings, settings_for, variables_of
+from lab.airflow_api import AirflowError, ApiError, Client
 
 REGIONS = ("us-east-1", "eu-central-1", "ap-northeast-1")
 
@@ -122,7 +123,7 @@ def test_an_unknown_field_of_a_connection_is_refused_by_name() -> None:
         connection_body({"conn_id": "a", "conn_type": "http", "conn_hots": "x"})
 
 
-class FakeClient(airflows.Client):
+class FakeClient(Client):
     """Records requests; paths in ``taken`` exist already."""
 
     def __init__(self, *taken: str) -> None:
@@ -133,9 +134,7 @@ class FakeClient(airflows.Client):
     def request(self, method: str, path: str, **arguments: Any) -> Any:
         self.sent.append((method, path, arguments["json"]))
         if method == "POST" and path in self.taken:
-            error = airflows.ApiError.__new__(airflows.ApiError)
-            error.status = 409
-            raise error
+            raise ApiError(method, path, 409, "exists")
         return None
 
 
@@ -178,5 +177,46 @@ def test_no_component_opens_a_port_beside_the_api_server() -> None:
     assert "--skip-serve-logs" in airflows.COMPONENTS["triggerer"]
 
 
-def test_a_client_does_not_show_its_password() -> None:
-    assert "s3cret" not in repr(airflows.Client("http://127.0.0.1:1", "admin", "s3cret"))
+def limits(stretch: float) -> dict[str, str]:
+    written = airflows.configuration(Path("/lab"), 1, {}, Path("/p"), stretch)
+    return {
+        f"{section}.{key}": value
+        for section, values in written.items()
+        for key, value in values.items()
+        if key.endswith(("timeout", "threshold", "jwt_expiration_time"))
+    }
+
+
+def test_every_limit_of_airflow_follows_the_speed_of_the_machine() -> None:
+    assert limits(1.0) == {
+        "core.dagbag_import_timeout": "30",
+        "api.worker_timeout": "120",
+        "execution_api.jwt_expiration_time": "600",
+        "scheduler.task_instance_heartbeat_timeout": "30",
+        "scheduler.task_queued_timeout": "600",
+        "scheduler.scheduler_health_check_threshold": "30",
+        "workers.execution_api_timeout": "10",
+        "dag_processor.dag_file_processor_timeout": "50",
+        "dag_processor.stale_dag_threshold": "50",
+        "dag_processor.health_check_threshold": "30",
+        "triggerer.triggerer_health_check_threshold": "30",
+        "triggerer.runner_health_check_threshold": "30",
+    }
+    assert {name: float(value) for name, value in limits(2.4).items()} == {
+        name: float(value) * 2.4 for name, value in limits(1.0).items()
+    }
+    database = airflows.configuration(Path("/lab"), 1, {}, Path("/p"), 2.4)["database"]["sql_alchemy_conn"]
+    assert database == "sqlite:////lab/airflow.db?timeout=72"
+
+
+def test_the_client_waits_as_long_as_the_machine_needs(tmp_path: Path) -> None:
+    slow = Airflow(tmp_path, (), stretch=2.5).client()
+    assert (slow.timeout, slow.patience) == (75.0, 450.0)
+
+
+def test_the_log_of_a_try_is_where_airflow_writes_it(airflow: Airflow) -> None:
+    folder = airflow.home / "task-logs" / "dag_id=rollback" / "run_id=r"
+    assert airflow.task_log("rollback", "r", "us_east_1.undo_changes", -1, 2) == (
+        folder / "task_id=us_east_1.undo_changes" / "attempt=2.log"
+    )
+    assert airflow.task_log("rollback", "r", "t", 3, 1) == folder / "task_id=t" / "map_index=3" / "attempt=1.log"

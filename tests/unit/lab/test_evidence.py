@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from kubernetes.client import ApiException
+from urllib3.exceptions import ProtocolError
 
+from include.clients import kubernetes as k8s
 from include.prices import AwsBook
-from lab.evidence import Node, node_of, shares, usd_hour
+from lab.evidence import EvidenceError, Node, Reader, lasting_kinds, node_of, object_name, shares, usd_hour
 
 OLD = [Node(f"old{n}", "akidb-on-demand", "c7g.2xlarge", "a", "on-demand", 8, True) for n in range(5)]
 SPOT = [Node(f"spot{n}", "akidb-spot", "c7g.xlarge", "a", "spot", 4, False) for n in range(3)]
@@ -67,3 +71,73 @@ def test_a_node_is_read_from_its_labels(labels: dict[str, str], owner: str, capa
     labels |= {"node.kubernetes.io/instance-type": "c7g.xlarge", "topology.kubernetes.io/zone": "us-east-1a"}
     raw: dict[str, Any] = {"metadata": {"name": "n", "labels": labels}, "status": {"capacity": {"cpu": "4"}}}
     assert node_of(raw) == Node("n", owner, "c7g.xlarge", "us-east-1a", capacity, 4.0, in_group)
+
+
+def group(name: str, *resources: tuple[str, str, str, list[str]]) -> dict[str, Any]:
+    shown = [
+        {"resource": plural, "responseKind": {"kind": kind}, "scope": scope, "verbs": verbs}
+        for plural, kind, scope, verbs in resources
+    ]
+    older = {"version": "v0", "resources": [*shown, *shown]}
+    return {"metadata": {"name": name} if name else {}, "versions": [{"version": "v1", "resources": shown}, older]}
+
+
+def test_everything_that_lasts_is_listed_in_its_preferred_version_whoever_made_it() -> None:
+    every = ["create", "get", "list"]
+    discovery = {
+        "items": [
+            group("", ("namespaces", "Namespace", "Cluster", every), ("pods", "Pod", "Namespaced", every)),
+            group("apps", ("deployments", "Deployment", "Namespaced", every)),
+            group("keda.sh", ("scaledobjects", "ScaledObject", "Namespaced", every)),
+            group("authorization.k8s.io", ("subjectaccessreviews", "SubjectAccessReview", "Cluster", ["create"])),
+            group("external.metrics.k8s.io", ("externalmetrics", "ExternalMetricValueList", "Namespaced", every)),
+            {"metadata": {"name": "empty.io"}, "versions": []},
+        ]
+    }
+    assert lasting_kinds(discovery) == [
+        k8s.Kind("v1", "Namespace", "namespaces", namespaced=False),
+        k8s.Kind("apps/v1", "Deployment", "deployments"),
+        k8s.Kind("keda.sh/v1", "ScaledObject", "scaledobjects"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "name"), [({"name": "monitoring"}, "monitoring"), ({"name": "a", "namespace": "akidb"}, "akidb/a")]
+)
+def test_an_object_is_named_with_its_namespace(metadata: dict[str, str], name: str) -> None:
+    assert object_name({"metadata": metadata}) == name
+
+
+def reader(served: Any) -> Reader:
+    parts = cast("Any", SimpleNamespace())
+    return Reader(parts, "us-east-1", parts, parts, parts, parts, served, patience=0.0, longest_pause=0.0)
+
+
+def test_a_region_that_nobody_answers_for_is_an_error_that_names_it_and_never_an_empty_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cut_off() -> Any:
+        raise ProtocolError("Connection broken")
+
+    unread = reader(list)
+    monkeypatch.setattr(unread, "_all_specs", cut_off)
+    with pytest.raises(EvidenceError) as error:
+        unread.specs()
+    assert str(error.value) == (
+        "us-east-1 could not be read for 0 s (ProtocolError: Connection broken): see the log of its API server"
+    )
+
+
+def test_a_region_is_read_again_while_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([ProtocolError("Connection broken"), ApiException(503), {"nodes": {}}])
+
+    def read() -> Any:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    slow = reader(list)
+    slow.patience = 60.0
+    monkeypatch.setattr(slow, "_all_specs", read)
+    assert slow.specs() == {"nodes": {}}

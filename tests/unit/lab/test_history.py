@@ -14,6 +14,7 @@ from lab.queueing import load_of
 
 ESTATE = load_estate()
 REGION = "us-east-1"
+LABELS = 'region="us-east-1",namespace="akidb",job="akidb",instance="akidb"'
 NOW = 1_764_000_090.0  # half a minute after a full one
 
 
@@ -53,7 +54,8 @@ def test_counters_rise_by_the_demand_of_each_minute() -> None:
     lines = list(samples(ESTATE, Steady(), REGION, minutes(NOW, 1), shift=0))
     for protocol in ("http", "grpc"):
         counter = series(
-            lines, f'akidb_{protocol}_requests_total{{region="us-east-1",status="200",job="akidb",instance="akidb"}} '
+            lines,
+            f'akidb_{protocol}_requests_total{{{LABELS},status="200"}} ',
         )
         assert len(counter) == 1440
         assert counter[0] == (2940 * 60, 1_764_000_060 - 1439 * 60)
@@ -72,12 +74,9 @@ def test_histograms_are_the_queues_distribution() -> None:
     for protocol in ("http", "grpc"):
         name = f"akidb_{protocol}_request_duration_seconds"
         assert len(series(lines, f"{name}_bucket")) == 288 * (len(EDGES[protocol]) + 1)
-        within = series(lines, f'{name}_bucket{{region="us-east-1",job="akidb",instance="akidb",le="0.025"}} ')
+        within = series(lines, f'{name}_bucket{{{LABELS},le="0.025"}} ')
         assert within[0] == (pytest.approx(2940 * 300 * load.share_within(0.025), abs=0.001), 1_764_000_060 - 1435 * 60)
-        assert (
-            series(lines, f'{name}_bucket{{region="us-east-1",job="akidb",instance="akidb",le="+Inf"}} ')[-1][0]
-            == 2940 * 86_400
-        )
+        assert series(lines, f'{name}_bucket{{{LABELS},le="+Inf"}} ')[-1][0] == 2940 * 86_400
         assert series(lines, f"{name}_count")[-1] == (2940 * 86_400, 1_764_000_060)
         mean = series(lines, f"{name}_sum")[-1][0] / (2940 * 86_400)
         assert mean == pytest.approx(load.mean_seconds)
@@ -86,7 +85,8 @@ def test_histograms_are_the_queues_distribution() -> None:
 def test_edges_are_written_as_prometheus_keeps_them() -> None:
     lines = list(samples(ESTATE, Steady(), REGION, minutes(NOW, 1), shift=0))
     assert series(
-        lines, 'akidb_http_request_duration_seconds_bucket{region="us-east-1",job="akidb",instance="akidb",le="1.0"}'
+        lines,
+        f'akidb_http_request_duration_seconds_bucket{{{LABELS},le="1.0"}}',
     )
 
 

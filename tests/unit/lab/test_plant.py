@@ -64,12 +64,12 @@ def values(text: str) -> dict[str, float]:
 
 
 def share_within(found: dict[str, float], protocol: str, edge: str) -> float:
-    name = f'akidb_{protocol}_request_duration_seconds_bucket{{region="{REGION}",le="%s"}}'
+    name = f'akidb_{protocol}_request_duration_seconds_bucket{{region="{REGION}",namespace="akidb",le="%s"}}'
     return found[name % edge] / found[name % "+Inf"]
 
 
 def requests(found: dict[str, float], protocol: str) -> dict[str, float]:
-    name = f'akidb_{protocol}_requests_total{{region="{REGION}",status="%s"}}'
+    name = f'akidb_{protocol}_requests_total{{region="{REGION}",namespace="akidb",status="%s"}}'
     return {status: found[name % status] for status in ("200", "500", "502", "503")}
 
 
@@ -81,10 +81,10 @@ def test_the_start_replicas_carry_the_peak(tmp_path: Path) -> None:
     for protocol in ("http", "grpc"):
         assert requests(found, protocol) == {"200": 2940, "500": 0, "502": 0, "503": 0}
         assert share_within(found, protocol, "0.025") == pytest.approx(0.98741, abs=1e-5)
-        assert found[f'akidb_{protocol}_request_duration_seconds_count{{region="{REGION}"}}'] == 2940
-        mean = found[f'akidb_{protocol}_request_duration_seconds_sum{{region="{REGION}"}}'] / 2940
+        assert found[f'akidb_{protocol}_request_duration_seconds_count{{region="{REGION}",namespace="akidb"}}'] == 2940
+        mean = found[f'akidb_{protocol}_request_duration_seconds_sum{{region="{REGION}",namespace="akidb"}}'] / 2940
         assert mean == pytest.approx(load_of(2940, 15, 350).mean_seconds)
-    assert found[f'akidb_memory_usage_bytes{{region="{REGION}"}}'] == 30 * 1229 * 1024 * 1024
+    assert found[f'akidb_memory_usage_bytes{{region="{REGION}",namespace="akidb"}}'] == 30 * 1229 * 1024 * 1024
 
 
 def test_half_of_the_pods_break_the_gate(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_clients_do_not_switch_protocol(tmp_path: Path) -> None:
     found = values(plant.metrics())
     assert requests(found, "http") == {"200": 2940, "500": 0, "502": 0, "503": 0}
     assert requests(found, "grpc") == {"200": 0, "500": 0, "502": 0, "503": 2940}
-    assert found[f'akidb_grpc_request_duration_seconds_count{{region="{REGION}"}}'] == 0
+    assert found[f'akidb_grpc_request_duration_seconds_count{{region="{REGION}",namespace="akidb"}}'] == 0
 
 
 def test_a_vanished_node_loses_requests_in_flight_and_those_still_sent_to_it(tmp_path: Path) -> None:

@@ -9,12 +9,17 @@ from typing import Any
 
 import pytest
 
+from include import levers
 from include.clients.storage import Folder
 from include.estate import EstateError, load_estate
 from include.forecast.registry import Action, Decision, Registry
-from include.rollout.ledger import FIRST_LINK, Record, Step
-from lab import rehearsal
-from lab.rehearsal import Faults, RehearsalError, Settings, open_window, settings_from, verdict_of
+from include.rollout.ledger import FIRST_LINK, Record, Step, run_key
+from include.rollout.settings import RolloutSettings, build
+from lab import rehearsal, run
+from lab.faults import Faults
+from lab.rehearsal import Settings, open_window, settings_from
+from lab.run import RehearsalError, verdict_of
+from lab.speed import LONGEST_STRETCH
 
 
 def record(step: str, region: str = "us-east-1", **figures: Any) -> Record:
@@ -35,7 +40,7 @@ def test_regions_trace_and_folder(tmp_path: Path) -> None:
     trace.write_text("")
     asked = {"REGIONS": "us-east-1,ap-northeast-1", "TRACE": str(trace), "LAB_DIR": str(tmp_path), "FAULT": "gate"}
     assert settings_from(asked, on_terminal=False) == Settings(
-        tmp_path, ("ap-northeast-1", "us-east-1"), (1,), "gate", False, trace
+        tmp_path, ("ap-northeast-1", "us-east-1"), (1,), "gate", undo=False, keep=False, trace=trace
     )
 
 
@@ -61,6 +66,7 @@ def test_days_are_the_weeks_in_its_order_and_a_fault_has_day_1_alone(
         ({"DAYS": "1,7"}, "DAYS=1,7 has no day 7: use 1, 2, 5"),
         ({"DAYS": "5", "FAULT": "ice"}, "FAULT=ice is a fault of day 1: add it to DAYS=5"),
         ({"FAULT": "fire"}, "FAULT=fire is not known: use gate or ice, or leave it out"),
+        ({"UNDO": "no"}, "UNDO=no is not known: 1 undoes everything at the end, 0 leaves the changes standing"),
         ({"KEEP": "yes"}, "KEEP=yes is not known: 1 keeps the UI up until Ctrl-C, 0 does not"),
         ({"TRACE": "none.csv"}, "TRACE=none.csv does not exist: name a CSV file of traffic"),
         (
@@ -131,11 +137,73 @@ def test_spot_is_dry_from_the_first_steps_gate_to_the_seconds(tmp_path: Path) ->
 
 def test_the_verdict_is_the_ledgers_and_never_better_than_the_run() -> None:
     promoted = [record(Step.VERDICT, verdict="promoted", message="promoted in us-east-1")]
-    assert verdict_of(promoted, "success") == ("promoted", "promoted in us-east-1")
-    assert verdict_of(promoted, "failed")[0] == "unfinished"
-    assert verdict_of([], "success")[0] == "unfinished"
+    green = ["promoted"]
+    assert verdict_of(promoted, "success", green) == ("promoted", "promoted in us-east-1")
+    assert verdict_of(promoted, "failed", green) == (
+        "unfinished",
+        "the verdict says promoted but the run ended failed: read the log of its failed task",
+    )
+    assert verdict_of([], "success", green)[0] == "unfinished"
     rolled_back = [record(Step.VERDICT, verdict="rolled back", message="gate failed")]
-    assert verdict_of(rolled_back, "failed") == ("rolled back", "gate failed")
+    assert verdict_of(rolled_back, "failed", green) == ("rolled back", "gate failed")
+    assert verdict_of(rolled_back, "failed", rehearsal.UNDONE)[0] == "unfinished"
+
+
+@pytest.mark.parametrize(
+    ("asked", "undone"),
+    [
+        ({}, True),
+        ({"UNDO": "0"}, False),
+        ({"UNDO": "1"}, True),
+        ({"FAULT": "ice"}, False),
+        ({"FAULT": "gate", "UNDO": "1"}, True),
+        ({"FAULT": "gate", "UNDO": "0"}, False),
+    ],
+)
+def test_everything_is_undone_at_the_end_but_after_a_fault(asked: dict[str, str], undone: bool) -> None:
+    assert settings_from(asked, on_terminal=False).undo is undone
+
+
+def test_a_slower_machine_gets_longer_waits_and_the_same_soaks_and_windows() -> None:
+    for day in rehearsal.WEEK.values():
+        normal = rehearsal.run_conf(day, ["us-east-1"], "p")
+        slow = rehearsal.run_conf(day, ["us-east-1"], "p", stretch=2.5)
+        waits = {name for name in normal if normal[name] != slow[name]}
+        assert waits == {"gate_wait_seconds", "converge_timeout_seconds"}
+        assert all(slow[name] == round(normal[name] * 2.5) for name in waits)
+
+
+def test_no_wait_is_longer_than_its_form_allows_even_on_the_slowest_machine() -> None:
+    estate = load_estate()
+    for day in rehearsal.WEEK.values():
+        conf = rehearsal.run_conf(day, estate.ordered_regions(), "http://127.0.0.1:1", LONGEST_STRETCH)
+        build(RolloutSettings, conf, estate)
+        build(levers.lever(day.lever).settings_type, conf, estate)
+
+
+def test_run_ids_are_unique_and_part_of_the_ledgers_paths_as_they_are() -> None:
+    now = dt.datetime(2026, 11, 24, 10, 5, 7, tzinfo=dt.UTC)
+    first, second = rehearsal.run_id_of(now), rehearsal.run_id_of(now)
+    assert first.startswith("rehearsal_20261124T100507_")
+    assert first != second
+    assert run_key(first) == first
+
+
+def test_every_setting_is_exported_by_the_makefile_and_named_in_its_help() -> None:
+    makefile = (rehearsal.worlds.REPOSITORY / "Makefile").read_text()
+    exported = next(line for line in makefile.splitlines() if line.startswith("export "))
+    assert exported == "export REGIONS DAYS FAULT UNDO KEEP TRACE"
+    help_line = next(line for line in makefile.splitlines() if line.startswith("rehearsal: "))
+    assert all(f"{name}=" in help_line for name in exported.split()[1:])
+    assert all(name in str(rehearsal.__doc__) for name in exported.split()[1:])
+
+
+def test_a_long_reason_is_cut_and_says_so() -> None:
+    assert run.shown_reason("one\n\n  two") == ["one", "  two"]
+    assert run.shown_reason("\n".join("x" * 900 for _ in range(14))) == [
+        *["x" * 800] * 12,
+        "and 2 more lines in its log",
+    ]
 
 
 def test_the_run_is_real_and_only_its_windows_are_short() -> None:
@@ -156,10 +224,10 @@ def test_a_question_is_answered_once_the_scheduler_knows_that_its_task_waits() -
         "2026-11-27T11:15:22.931969Z [info     ] Received executor event with state success for task instance "
         "TaskInstanceKey(dag_id='day1_spot', task_id='await_approval', run_id='manual__2026', try_number=1)"
     )
-    assert rehearsal.handed_over(line, "day1_spot", "await_approval", "manual__2026")
-    assert not rehearsal.handed_over(line, "day1_spot", "await_approval", "manual__2027")
-    assert not rehearsal.handed_over(line, "day1_spot", "make_plan", "manual__2026")
-    assert not rehearsal.handed_over("", "day1_spot", "await_approval", "manual__2026")
+    assert run.handed_over(line, "day1_spot", "await_approval", "manual__2026")
+    assert not run.handed_over(line, "day1_spot", "await_approval", "manual__2027")
+    assert not run.handed_over(line, "day1_spot", "make_plan", "manual__2026")
+    assert not run.handed_over("", "day1_spot", "await_approval", "manual__2026")
 
 
 def test_day_5_waits_for_a_window_to_validate() -> None:

@@ -44,3 +44,4 @@ def test_what_changes_slowly_is_not_scraped_faster_than_every_five_seconds() -> 
         assert config["global"]["scrape_interval"] == f"{asked}s"
         assert config["global"]["evaluation_interval"] == slow
         assert config["scrape_configs"][3]["scrape_interval"] == slow
+        assert config["scrape_configs"][3]["scrape_timeout"] == slow

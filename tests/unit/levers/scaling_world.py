@@ -17,6 +17,7 @@ from include.levers.predictive_scaling.plan import DEPLOYMENT_NAME, PredictiveSe
 from include.rollout.lever import Target
 from include.rollout.settings import build
 from tests.unit.levers import spot_world
+from tests.unit.levers.fake_cluster import Writes
 from tests.unit.levers.spot_world import NOW, Object, condition
 from tests.unit.levers.test_cost_monitoring import Cluster
 
@@ -47,7 +48,8 @@ class ScalingCluster(Cluster):
             if kind == "Deployment" and (name != DEPLOYMENT_NAME or self.becomes_ready):
                 count = thing["spec"].get("replicas", 1)
                 counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), count)
-                thing["status"] = counts | {"observedGeneration": 1, "conditions": [condition("Available")]}
+                seen = thing["metadata"].get("generation", 0)
+                thing["status"] = counts | {"observedGeneration": seen, "conditions": [condition("Available")]}
 
     def _scale(self, name: str, thing: Object) -> None:
         thing["status"] = {"conditions": [condition("Ready"), condition("Fallback", self.fallback)]}
@@ -95,7 +97,7 @@ class ScalingPrometheus(spot_world.FakePrometheus):
             return self.horizons
         if expression.startswith("count(count by (pod)"):
             return self.pods
-        if expression.startswith("min_over_time("):
+        if expression.startswith(("min_over_time(", "sum(rate(")):
             return None if self.lost else self.demand(NOW)
         return super().value(expression)
 
@@ -115,7 +117,7 @@ class World:
 
     def __init__(self, folder: Path, champion: bool = True, estate: Estate | None = None, **chosen: Any) -> None:
         self.estate = estate or load_estate()
-        self.writes: list[str] = []
+        self.writes = Writes()
         self.cluster = ScalingCluster(self.estate, self.writes, spot_world.FakeAws(self.writes))
         self.prometheus = self.cluster.prometheus = ScalingPrometheus()
         self.cluster.unserved = {"verticalpodautoscalers"}

@@ -7,20 +7,20 @@ Every write is recorded in ``writes``, in order. Nothing waits: the world settle
 
 from __future__ import annotations
 
-import copy
 import json
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+from include.clients.access import Access
 from include.clients.aws import AwsRefusedError
-from include.clients.kubernetes import KINDS, ConflictError, Kind, TimedOutError
+from include.clients.kubernetes import KINDS, ConflictError, Kind
 from include.clients.prometheus import Series
 from include.estate import Estate, load_estate
 from include.levers.spot_capacity.plan import SPREAD, SpotSettings
 from include.rollout.lever import Target
+from tests.unit.levers import fake_cluster
 
 REGION = "ap-northeast-1"
 ZONE = "ap-northeast-1a"
@@ -35,33 +35,22 @@ def condition(kind: str, status: str = "True") -> Object:
     return {"type": kind, "status": status, "lastTransitionTime": STAMP}
 
 
-def merge(target: Object, patch: Mapping[str, Any]) -> None:
-    for key, value in patch.items():
-        if value is None:
-            target.pop(key, None)
-        elif isinstance(value, dict) and isinstance(target.get(key), dict):
-            merge(target[key], value)
-        else:
-            target[key] = copy.deepcopy(value)
-
-
-class FakeCluster:
-    """Objects by kind, namespace and name; ``settle`` does the controllers' work."""
-
-    name = "fake"
+class FakeCluster(fake_cluster.FakeCluster):
+    """A cluster with AkiDB on the nodes of the cloud; ``settle`` does the work of scheduler and Karpenter."""
 
     def __init__(self, estate: Estate, writes: list[str], cloud: FakeAws) -> None:
-        self.estate, self.writes, self.cloud = estate, writes, cloud
-        self.objects: dict[tuple[str, str, str], Object] = {}
+        super().__init__(writes)
+        self.estate, self.cloud = estate, cloud
         self.capacity = "spot"  # what the spot pool gets; "on-demand" while the market is empty
         self.budgets_without_room = 0  # so many evictions are refused
-        self.unserved: set[str] = set()
         self.conflict: ConflictError | None = None
         self.reacts = True  # to an interruption notice
-        self.stuck = False
         self.launched: dict[tuple[str, str], int] = {}
+        self.hosted = list(estate.workloads)
+        self.api.may_evict, self.api.evicted = self._may_evict, self._evicted  # type: ignore[method-assign]
         for name, workload in estate.workloads.items():
             self.put(deployment(name, estate.namespace, workload.replicas))
+            self.put(replica_set(name, estate.namespace))
             self.put(budget(name, estate.namespace))
         for instance in cloud.instances:
             self.put(group_node(instance))
@@ -69,92 +58,37 @@ class FakeCluster:
         self.put(system_pod("coredns-b", "i-2"))
         self.settle()
 
-    # The client's verbs ------------------------------------------------------------------------------------------
-
-    def version(self) -> str:
-        return "v1.36.3"
-
-    def serves(self, kind: Kind) -> bool:
-        return kind.plural not in self.unserved
-
-    def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object | None:
-        return copy.deepcopy(self.objects.get((kind.name, namespace or "", name)))
-
-    def list(self, kind: Kind, namespace: str | None = None, labels: str = "", fields: str = "") -> list[Object]:
-        found = [o for (k, space, _), o in self.objects.items() if k == kind.name and namespace in (None, space)]
-        return [copy.deepcopy(o) for o in found if matches(o, labels) and in_fields(o, fields)]
+    # What a test decides -----------------------------------------------------------------------------------------
 
     def apply(self, body: Object, manager: str, dry_run: bool = False, force: bool = False) -> Object:
         if self.conflict:
             raise self.conflict
-        if dry_run:
-            return body
-        name = f"{body['kind']}/{body['metadata']['name']}"
-        self.writes.append(f"apply {name}")
-        key = (body["kind"], body["metadata"].get("namespace", ""), body["metadata"]["name"])
-        live = self.objects.setdefault(key, {"metadata": {"managedFields": []}})
-        if body["kind"] == "Deployment":
-            template = body["spec"].get("template", {"spec": {}})["spec"]
-            live["spec"]["template"]["spec"]["topologySpreadConstraints"] = template.get("topologySpreadConstraints")
-        else:
-            live["spec"] = {}
-            merge(live, copy.deepcopy(body))
-        live["metadata"]["managedFields"] = [
-            *(e for e in live["metadata"].get("managedFields", []) if e["manager"] != manager),
-            {"manager": manager, "fieldsV1": {"f:spec": {}}},
-        ]
-        return live
+        return super().apply(body, manager, dry_run, force)
 
-    def patch(self, kind: Kind, name: str, patch: Object, namespace: str | None = None, manager: str = "") -> Object:
-        self.writes.append(f"patch {kind.name}/{name} {json.dumps(patch['spec'])}")
-        merge(self.objects[kind.name, namespace or "", name], patch)
-        return {}
+    def _may_evict(self, key: fake_cluster.Key) -> bool:
+        self.budgets_without_room -= 1
+        return self.budgets_without_room < 0
 
-    def delete(self, kind: Kind, name: str, namespace: str | None = None) -> bool:
-        self.writes.append(f"delete {kind.name}/{name}")
-        return self.objects.pop((kind.name, namespace or "", name), None) is not None
-
-    def evict(self, pod: str, namespace: str) -> bool:
-        if self.budgets_without_room:
-            self.budgets_without_room -= 1
-            self.writes.append(f"evict {pod} blocked")
-            return False
-        self.writes.append(f"evict {pod}")
-        moved = self.objects["Pod", namespace, pod]
+    def _evicted(self, key: fake_cluster.Key) -> None:
         free = [n for n in self.group_nodes() if not n["spec"].get("unschedulable")]
-        moved["spec"]["nodeName"] = free[0]["metadata"]["name"]
-        return True
+        self.objects[key]["spec"]["nodeName"] = free[0]["metadata"]["name"]
 
-    def watch(self, kind: Kind, timeout: float, fields: str = "", **_: Any) -> Iterator[tuple[str, Object]]:
-        name = fields.removeprefix("metadata.name=")
-        yield "ADDED", self.objects["Node", "", name]
+    def watch(self, kind: Kind, timeout: float, fields: str = "", **_: Any) -> Iterator[tuple[str, Object]]:  # type: ignore[override]
+        node = self.objects["Node", "", fields.removeprefix("metadata.name=")]
+        yield "ADDED", node
         if self.cloud.notices and self.reacts:
-            node = self.objects["Node", "", name]
             yield "MODIFIED", node
             node["spec"]["taints"] = [{"key": "karpenter.sh/disrupted", "effect": "NoSchedule"}]
             yield "MODIFIED", node
 
-    def wait_for(self, missing: Callable[[], Sequence[str]], timeout: float, *_: Any, **__: Any) -> float:
-        for seconds in range(12):
-            left = missing()
-            if not left:
-                return float(seconds)
-            if not self.stuck:
-                self.settle()
-        raise TimedOutError(left, timeout)
-
     # The controllers ---------------------------------------------------------------------------------------------
-
-    def put(self, thing: Object) -> Object:
-        key = (thing["kind"], thing["metadata"].get("namespace", ""), thing["metadata"]["name"])
-        self.objects[key] = thing
-        return thing
 
     def group_nodes(self) -> list[Object]:
         return [o for (k, *_), o in self.objects.items() if k == "Node" and "karpenter.sh/nodepool" not in labels_of(o)]
 
     def settle(self) -> None:
         """Nodes follow the cloud and the pools, pods follow their constraint."""
+        super().settle()
         self._follow_cloud()
         for kind, _, name in [*self.objects]:
             if kind in ("NodePool", "EC2NodeClass"):
@@ -177,11 +111,7 @@ class FakeCluster:
         return [node for node in found if domain in ("", labels_of(node)[SPREAD])]
 
     def _spread(self) -> bool:
-        return any(
-            o["spec"]["template"]["spec"].get("topologySpreadConstraints")
-            for (k, *_), o in self.objects.items()
-            if k == "Deployment"
-        )
+        return any(is_spread(o) for (k, *_), o in self.objects.items() if k == "Deployment")
 
     def _follow_cloud(self) -> None:
         for node in self.group_nodes():
@@ -202,24 +132,49 @@ class FakeCluster:
             self.put({"kind": "NodeClaim", "metadata": metadata, "spec": {}, "status": status})
 
     def _schedule(self, domains: Mapping[str, str]) -> None:
+        """Each Deployment's pods to the nodes of its constraint, or to the group's; what finds no place waits."""
         group = sorted(n["metadata"]["name"] for n in self.group_nodes() if not n["spec"].get("unschedulable"))
         slots = [name for name in group for _ in range(PODS_PER_NODE)]
-        position = 0
-        for name, workload in self.estate.workloads.items():
-            live = self.objects["Deployment", self.estate.namespace, name]
-            spread = live["spec"]["template"]["spec"].get("topologySpreadConstraints")
-            if spread and not domains:
-                continue
-            for n in range(workload.replicas):
-                names = sorted(domains)
-                where = ""
-                if spread:
-                    pair = self._karpenter_nodes(names[n % len(names)])
-                    where = pair[(n // len(names)) % 2]["metadata"]["name"]
-                elif position < len(slots):
-                    where = slots[position]
-                position += 1
-                self.put(workload_pod(f"{name}-{n}", name, self.estate.namespace, where))
+        for name in self.hosted:
+            live = self.objects.get(("Deployment", self.estate.namespace, name))
+            spread = live is not None and is_spread(live)
+            if not live:
+                self._remove_beyond(name, 0)
+            if live and not (spread and not domains):
+                self._place(live, sorted(domains) if spread else [], slots)
+
+    def _place(self, live: Object, domains: list[str], slots: list[str]) -> None:
+        name, replicas = live["metadata"]["name"], live["spec"]["replicas"]
+        self._remove_beyond(name, replicas)
+        placed = 0
+        for n in range(replicas):
+            where = ""
+            if domains:
+                pair = self._karpenter_nodes(domains[n % len(domains)])
+                where = pair[(n // len(domains)) % 2]["metadata"]["name"]
+            elif slots:
+                where = slots.pop(0)
+            placed += bool(where)
+            self.put(own_pod(f"{name}-{n}", name, self.estate.namespace, where))
+        ready = dict.fromkeys(("readyReplicas", "availableReplicas"), placed)
+        live["status"] |= {"replicas": replicas, "updatedReplicas": replicas} | ready
+
+    def _remove_beyond(self, name: str, replicas: int) -> None:
+        mine = [k for k, o in self.objects.items() if k[0] == "Pod" and is_numbered(k[2], name) and labels_of(o)]
+        for key in mine:
+            if int(key[2].rpartition("-")[2]) >= replicas:
+                del self.objects[key]
+
+
+def is_spread(live: Object) -> bool:
+    """Whether a Deployment's pods run on nodes with a capacity domain only."""
+    constraints = live["spec"]["template"]["spec"].get("topologySpreadConstraints") or []
+    return any(c["topologyKey"] == SPREAD and c["whenUnsatisfiable"] == "DoNotSchedule" for c in constraints)
+
+
+def is_numbered(pod: str, name: str) -> bool:
+    base, _, number = pod.rpartition("-")
+    return base == name and number.isdigit()
 
 
 def labels_of(thing: Object) -> Object:
@@ -231,22 +186,6 @@ def domains_of(pool: Object) -> list[str]:
     return next(r["values"] for r in requirements if r["key"] == SPREAD)
 
 
-def matches(thing: Object, selector: str) -> bool:
-    if not selector:
-        return True
-    if found := re.fullmatch(r"(\S+) in \((.*)\)", selector):
-        return labels_of(thing).get(found[1]) in found[2].split(",")
-    key, _, value = selector.partition("=")
-    return labels_of(thing).get(key) == value if value else key in labels_of(thing)
-
-
-def in_fields(thing: Object, selector: str) -> bool:
-    if not selector:
-        return True
-    assert selector.startswith("spec.nodeName=")
-    return thing["spec"].get("nodeName") == selector.removeprefix("spec.nodeName=")
-
-
 def deployment(name: str, namespace: str, replicas: int) -> Object:
     status = {"observedGeneration": 1} | dict.fromkeys(
         ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), replicas
@@ -254,9 +193,31 @@ def deployment(name: str, namespace: str, replicas: int) -> Object:
     return {
         "kind": "Deployment",
         "metadata": {"name": name, "namespace": namespace, "generation": 1, "managedFields": []},
-        "spec": {"replicas": replicas, "template": {"metadata": {"labels": {"app": name}}, "spec": {}}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container()]}},
+        },
         "status": status,
     }
+
+
+def container(cpu: str = "1", memory: str = "2Gi") -> Object:
+    return {"name": "akidb", "image": "akidb/akidb:1", "resources": {"requests": {"cpu": cpu, "memory": memory}}}
+
+
+def hashed(name: str) -> str:
+    """The name of a Deployment's ReplicaSet."""
+    return f"{name}-5d7b9"
+
+
+def replica_set(name: str, namespace: str) -> Object:
+    metadata = {"name": hashed(name), "namespace": namespace, "ownerReferences": [owner(name, "Deployment")]}
+    return {"kind": "ReplicaSet", "metadata": metadata, "spec": {}}
+
+
+def owner(name: str, kind: str = "ReplicaSet") -> Object:
+    return {"kind": kind, "name": name, "controller": True}
 
 
 def budget(name: str, namespace: str, **spec: Any) -> Object:
@@ -270,18 +231,26 @@ def budget(name: str, namespace: str, **spec: Any) -> Object:
 
 def workload_pod(name: str, app: str, namespace: str, node: str, created: str = STAMP) -> Object:
     placed = "True" if node else "False"
+    metadata = {"name": name, "namespace": namespace, "labels": {"app": app}, "creationTimestamp": created}
     return {
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, "labels": {"app": app}, "creationTimestamp": created},
+        "metadata": metadata | {"ownerReferences": [owner(hashed(app))]},
         "spec": {"nodeName": node} if node else {},
         "status": {"phase": "Running", "conditions": [condition("PodScheduled", placed), condition("Ready", placed)]},
     }
 
 
-def system_pod(name: str, node: str) -> Object:
-    pod = workload_pod(name, "coredns", "kube-system", node)
-    pod["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet"}]
+def own_pod(name: str, app: str, namespace: str, node: str) -> Object:
+    """A workload's pod, waiting where no node takes it."""
+    pod = workload_pod(name, app, namespace, node)
+    if not node:
+        pod["status"]["phase"] = "Pending"
+        pod["status"]["conditions"][0]["message"] = "0/5 nodes are available: 5 Insufficient memory."
     return pod
+
+
+def system_pod(name: str, node: str) -> Object:
+    return workload_pod(name, "coredns", "kube-system", node)
 
 
 def node(name: str, labels: Object, cpu: str = "8") -> Object:
@@ -454,6 +423,7 @@ class FakePrometheus:
     """A healthy service by default; each attribute can be set to something else."""
 
     url = "http://prom"
+    access = Access("http://prom")
 
     def __init__(self) -> None:
         self.requests: float | None = 1000.0
@@ -502,7 +472,7 @@ class World:
 
     def __init__(self, **settings: Any) -> None:
         self.estate = load_estate()
-        self.writes: list[str] = []
+        self.writes = fake_cluster.Writes()
         self.aws = FakeAws(self.writes)
         self.cluster = FakeCluster(self.estate, self.writes, self.aws)
         self.prometheus = FakePrometheus()

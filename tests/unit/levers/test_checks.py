@@ -85,18 +85,29 @@ def test_a_series_without_a_sample_says_what_to_do() -> None:
         "metric http_requests",
         False,
         "Prometheus http://prometheus has no sample of a in the last 5 minutes",
-        "correct metrics.http_requests in estate.yaml, or have Prometheus scrape it with the label region",
+        "correct metrics.http_requests or metrics.matchers in estate.yaml, or have Prometheus scrape it with the "
+        "labels region and namespace",
     )
-    assert second.remedy == "have Prometheus scrape it with the label region"
+    assert second.remedy == "have Prometheus scrape it with the labels region and namespace"
     assert third == Check("metric memory", True, "c has samples")
 
 
 def test_requests_are_read_with_the_estates_names_and_status_labels() -> None:
     assert checks.request_series(world()) == {
-        "http_requests": 'akidb_http_requests_total{region="us-east-1"}',
-        "http_status_label": 'akidb_http_requests_total{region="us-east-1",status!=""}',
-        "http_duration": 'akidb_http_request_duration_seconds_bucket{region="us-east-1"}',
-        "grpc_requests": 'akidb_grpc_requests_total{region="us-east-1"}',
-        "grpc_status_label": 'akidb_grpc_requests_total{region="us-east-1",status!=""}',
-        "grpc_duration": 'akidb_grpc_request_duration_seconds_bucket{region="us-east-1"}',
+        "http_requests": 'akidb_http_requests_total{region="us-east-1",namespace="akidb"}',
+        "http_status_label": 'akidb_http_requests_total{region="us-east-1",namespace="akidb",status!=""}',
+        "http_duration": 'akidb_http_request_duration_seconds_bucket{region="us-east-1",namespace="akidb"}',
+        "grpc_requests": 'akidb_grpc_requests_total{region="us-east-1",namespace="akidb"}',
+        "grpc_status_label": 'akidb_grpc_requests_total{region="us-east-1",namespace="akidb",status!=""}',
+        "grpc_duration": 'akidb_grpc_request_duration_seconds_bucket{region="us-east-1",namespace="akidb"}',
+    }
+
+
+def test_a_workloads_own_requests_are_looked_for_where_it_has_matchers() -> None:
+    assert checks.own_series(world()) == {}
+    rest = ESTATE.workloads["akidb-rest"].model_copy(update={"matchers": 'service="rest"'})
+    estate = ESTATE.model_copy(update={"workloads": {**ESTATE.workloads, "akidb-rest": rest}})
+    told = World(Target("us-east-1", estate, "run", None, None))
+    assert checks.own_series(told) == {
+        "requests of akidb-rest": 'akidb_http_requests_total{region="us-east-1",namespace="akidb",service="rest"}'
     }

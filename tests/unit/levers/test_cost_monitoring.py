@@ -15,7 +15,6 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from include.clients.kubernetes import ConflictError, Kind
 from include.clients.prometheus import Rule, Sample, Series
 from include.estate import Estate, load_estate
 from include.levers import lever
@@ -35,13 +34,14 @@ from include.levers.cost_monitoring.plan import (
     installed,
 )
 from include.levers.cost_monitoring.rules import Scrape, constants, groups, of_estate, text
-from include.levers.objects import owned, projection
+from include.levers.objects import by_key, owned, projection
 from include.prices import load_aws_book
 from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import Check, NotConverged, Refused, Stage, Target, Undo
 from include.rollout.settings import build, form_fields
 from lab.programs import BuildError, find
 from tests.unit.levers import spot_world
+from tests.unit.levers.fake_cluster import Writes
 from tests.unit.levers.spot_world import NOW, Object
 
 US, CANARY = "us-east-1", "ap-northeast-1"
@@ -49,97 +49,21 @@ LEVER = CostMonitoring(now=lambda: NOW)
 SCRAPE = Scrape("opencost", {}, "")
 
 
-# A cluster with server-side apply -------------------------------------------------------------------------------------
-
-
-def leaves(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Each field by its path; lists are one field."""
-    if isinstance(value, Mapping) and value:
-        return {p: v for key, inner in value.items() for p, v in leaves(inner, (*path, key)).items()}
-    return {path: value}
-
-
-def fields_v1(paths: Any) -> Object:
-    tree: Object = {}
-    for path in paths:
-        place = tree
-        for key in path:
-            place = place.setdefault(f"f:{key}", {})
-    return tree
-
-
-def paths_of(fields: Object, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
-    if not fields:
-        return {path}
-    return {p for key, inner in fields.items() for p in paths_of(inner, (*path, key[2:]))}
-
-
-IDENTITY = {("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")}
+# A world -------------------------------------------------------------------------------------
 
 
 class Cluster(spot_world.FakeCluster):
-    """Server-side apply by field, Namespaces that take what they hold with them, Deployments that become ready."""
+    """OpenCost's and Kubecost's Deployments become ready."""
 
     becomes_ready = True
-
-    def apply(self, body: Object, manager: str, dry_run: bool = False, force: bool = False) -> Object:
-        space = body["metadata"].get("namespace", "")
-        if space and ("Namespace", "", space) not in self.objects and space != self.estate.namespace:
-            raise AssertionError(f"namespace {space} does not exist")
-        key = (body["kind"], space, body["metadata"]["name"])
-        live = self.objects.get(key) or {"metadata": {"managedFields": []}}
-        wanted = {path: value for path, value in leaves(body).items() if path not in IDENTITY}
-        entries = live["metadata"]["managedFields"]
-        held = {e["manager"]: paths_of(e["fieldsV1"]) for e in entries}
-        present = leaves(live)
-        owners = {
-            ".".join(path): name
-            for name, paths in held.items()
-            for path in paths & set(wanted)
-            if name != manager and present.get(path) != wanted[path]
-        }
-        if owners:
-            raise ConflictError(f"{key}: {owners}", owners)
-        if dry_run:
-            return body
-        self.writes.append(f"apply {' '.join(filter(None, key))}")
-        others = {path for name, paths in held.items() if name != manager for path in paths}
-        for path in held.get(manager, set()) - set(wanted) - others:
-            drop(live, path)
-        for path, value in {**wanted, **{p: v for p, v in leaves(body).items() if p in IDENTITY}}.items():
-            put(live, path, copy.deepcopy(value))
-        mine = {"manager": manager, "operation": "Apply", "fieldsV1": fields_v1(wanted)}
-        live["metadata"]["managedFields"] = [e for e in entries if e["manager"] != manager] + ([mine] if wanted else [])
-        self.objects[key] = live
-        return live
-
-    def delete(self, kind: Kind, name: str, namespace: str | None = None) -> bool:
-        if kind.name == "Namespace":
-            for key in [key for key in self.objects if key[1] == name]:
-                del self.objects[key]
-        return super().delete(kind, name, namespace)
 
     def settle(self) -> None:
         super().settle()
         for (kind, _, name), thing in self.objects.items():
             if kind == "Deployment" and name in (OPENCOST, KUBECOST) and self.becomes_ready:
+                seen = thing["metadata"].get("generation", 0)
                 conditions = [spot_world.condition("Available")]
-                thing["status"] = {"observedGeneration": 0, "updatedReplicas": 1, "conditions": conditions}
-
-    def state(self) -> Object:
-        return copy.deepcopy({key: o for key, o in self.objects.items() if key[0] not in ("Node", "Pod")})
-
-
-def put(thing: Object, path: tuple[str, ...], value: Any) -> None:
-    for key in path[:-1]:
-        thing = thing.setdefault(key, {})
-    thing[path[-1]] = value
-
-
-def drop(thing: Object, path: tuple[str, ...]) -> None:
-    for key in path[:-1]:
-        thing = thing.get(key, {})
-    thing.pop(path[-1], None)
+                thing["status"] = {"observedGeneration": seen, "updatedReplicas": 1, "conditions": conditions}
 
 
 class Prometheus:
@@ -189,7 +113,7 @@ class Prometheus:
 class World:
     def __init__(self, region: str = US, estate: Estate | None = None, **chosen: Any) -> None:
         self.estate = estate or load_estate()
-        self.writes: list[str] = []
+        self.writes = Writes()
         self.cluster = Cluster(self.estate, self.writes, spot_world.FakeAws(self.writes))
         self.cluster.unserved = {"prometheusrules"}
         self.prometheus = Prometheus(self.cluster, self.estate, region)
@@ -307,6 +231,58 @@ def test_projection_keeps_the_wanted_fields_only() -> None:
     live = {"a": 1, "b": [{"c": 2, "default": 3}], "more": 4}
     assert projection(live, {"a": 0, "b": [{"c": 0}], "missing": 0}) == {"a": 1, "b": [{"c": 2}]}
     assert projection([1, 2], [1]) == [1, 2]
+    assert projection([{"a": 1, "d": 2}], [{"a": 1}]) == [{"a": 1}]
+
+
+@pytest.mark.parametrize("key", ["name", "containerPort", "port", "mountPath", "topologyKey", "key", "ip", "uid"])
+def test_entries_of_others_in_a_list_with_keys_are_left_out_wherever_they_stand(key: str) -> None:
+    live = [{key: "theirs", "value": "secret"}, {key: "b", "value": 2, "default": 1}, {key: "a", "value": 1}]
+    assert projection(live, [{key: "a", "value": 0}, {key: "b", "value": 0}]) == [
+        {key: "a", "value": 1},
+        {key: "b", "value": 2},
+    ]
+
+
+def test_a_value_that_is_neither_wanted_nor_ours_is_not_shown() -> None:
+    live = {"args": ["--password=x"], "image": "theirs", "mine": 1, "same": 2}
+    wanted = {"args": ["--a"], "image": "a", "mine": 3, "same": 2}
+    assert projection(live, wanted, {"mine": 1}) == {
+        "args": "set by others", "image": "set by others", "mine": 1, "same": 2,
+    }  # fmt: skip
+    assert projection(live, wanted, None)["mine"] == "set by others"
+
+
+def test_an_entry_that_only_an_earlier_run_of_ours_wanted_is_shown() -> None:
+    live = [{"name": "a", "v": 1}, {"name": "old", "v": 2}, {"name": "theirs", "v": 3}]
+    assert projection(live, [{"name": "a", "v": 1}], live[:2]) == live[:2]
+
+
+def test_a_snapshot_keeps_its_order_through_the_ledger_and_an_older_one_is_brought_into_a_safe_order(
+    world: World,
+) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    order = list(by_key(snapshot["objects"]))
+    through = json.loads(json.dumps(snapshot, sort_keys=True))
+    assert list(by_key(through["objects"])) == order
+    assert order[:2] == ["Namespace opencost", "ServiceAccount opencost/opencost"]
+    older = list(by_key(dict.fromkeys(sorted(order))))
+    assert older[:3] == ["Namespace kubecost", "Namespace monitoring", "Namespace opencost"]
+    assert [key for key in older if key.startswith("Deployment")] == older[-4:-2]
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["this release", "a mapping, as an older release kept it"])
+def test_a_rollback_from_the_ledger_deletes_what_stands_in_a_namespace_before_it(world: World, older: bool) -> None:
+    before = world.cluster.state()
+    snapshot = LEVER.snapshot(world.target)
+    if older:
+        snapshot = {**snapshot, "objects": {entry["key"]: entry["was"] for entry in snapshot["objects"]}}
+    world.apply_all()
+    world.writes.clear()
+    restored = LEVER.rollback(world.target, json.loads(json.dumps(snapshot, sort_keys=True)))
+    assert restored.changed_by_others == ()
+    assert world.cluster.state() == before
+    for name in (OPENCOST, KUBECOST):
+        assert world.writes.index(f"delete Deployment/{name}") < world.writes.index(f"delete Namespace/{name}")
 
 
 # Plan -----------------------------------------------------------------------------------------------------------------
@@ -345,12 +321,12 @@ def test_each_stage_writes_its_objects_in_order_and_once(world: World) -> None:
     figures = world.apply_all()
     assert {slot: f["objects"] for slot, f in figures.items()} == {OPENCOST: 6, KUBECOST: 6, DASHBOARD: 3}
     assert world.writes[:6] == [
-        "apply Namespace opencost",
-        "apply ServiceAccount opencost opencost",
-        "apply ClusterRole opencost",
-        "apply ClusterRoleBinding opencost",
-        "apply Deployment opencost opencost",
-        "apply Service opencost opencost",
+        "apply Namespace/opencost",
+        "apply ServiceAccount/opencost",
+        "apply ClusterRole/opencost",
+        "apply ClusterRoleBinding/opencost",
+        "apply Deployment/opencost",
+        "apply Service/opencost",
     ]
     assert len(world.fences) == len(world.writes) == 15
     before = world.cluster.state()
@@ -466,9 +442,18 @@ def test_totals_are_demanded_once_every_region_reports(world: World) -> None:
     of_estate = {q.expression for p in panels(world.estate) for q in p.queries if q.scope != OF_REGION}
     world.prometheus.empty = of_estate
     assert outcomes(world, DASHBOARD)["dashboard_queries_without_data"] == "pass"
-    world.prometheus.regions = set(world.estate.regions)
-    # The last region's series have just appeared, and the totals are evaluated up to an interval later.
+    world.prometheus.regions = set(world.estate.regions)  # the totals are evaluated one interval later
     assert outcomes(world, DASHBOARD)["dashboard_queries_without_data"] == "unknown"
+    world.prometheus.empty = set()
+    assert outcomes(world, DASHBOARD)["dashboard_queries_without_data"] == "pass"
+
+
+def test_a_rule_that_is_not_loaded_fails_and_a_server_without_any_says_nothing(world: World) -> None:
+    every = world.prometheus.rules()
+    world.prometheus.rules = lambda: [r for r in every if r.name != every[0].name]  # type: ignore[method-assign]
+    assert outcomes(world, DASHBOARD)["rules_not_loaded"] == "fail"
+    world.prometheus.rules = list  # type: ignore[method-assign]
+    assert outcomes(world, DASHBOARD)["rules_not_loaded"] == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -563,6 +548,106 @@ def test_a_namespace_in_which_somebody_else_keeps_something_stays_and_is_reporte
     assert ("Deployment", OPENCOST, OPENCOST) not in world.cluster.objects
 
 
+THEIRS = [
+    ("StatefulSet", "prometheus-k8s"),
+    ("Secret", "alertmanager-main"),
+    ("PersistentVolumeClaim", "prometheus-db"),
+    ("Ingress", "grafana"),
+    ("CronJob", "backup"),
+    ("Role", "reader"),
+    ("Pod", "debug"),
+    ("PrometheusRule", "team-search-alerts"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), THEIRS)
+def test_a_namespace_goes_only_when_nothing_of_others_is_in_it_whatever_its_kind(kind: str, name: str) -> None:
+    world = World()
+    world.cluster.unserved = set()
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    world.cluster.put(
+        {"kind": kind, "metadata": {"name": name, "namespace": MONITORING}, "data": {"x": "aHVudGVyMg=="}}
+    )
+    restored = LEVER.rollback(world.target, snapshot)
+    assert [str(d) for d in restored.changed_by_others] == [
+        f"Namespace {MONITORING}: absent -> holds {kind} {name}, so it stays"
+    ]
+    assert (kind, MONITORING, name) in world.cluster.objects
+    assert [d.path for d in LEVER.verify_restored(world.target, snapshot)] == [f"Namespace {MONITORING}"]
+
+
+def test_what_the_system_puts_into_a_namespace_does_not_keep_it(world: World) -> None:
+    before, snapshot = world.cluster.state(), LEVER.snapshot(world.target)
+    world.apply_all()
+
+    def put(kind: str, name: str, **metadata: Any) -> None:
+        world.cluster.put({"kind": kind, "metadata": {"name": name, "namespace": OPENCOST, **metadata}})
+
+    put("ConfigMap", "kube-root-ca.crt")
+    put("ServiceAccount", "default")
+    put("Event", "opencost.17")
+    put("Lease", "opencost-leader")
+    put("Endpoints", OPENCOST)
+    put("EndpointSlice", "opencost-x", ownerReferences=[{"kind": "Service", "name": OPENCOST, "uid": "u"}])
+    put("ReplicaSet", "opencost-1", ownerReferences=[{"kind": "Deployment", "name": OPENCOST, "uid": "u"}])
+    put("Pod", "opencost-1-a", ownerReferences=[{"kind": "ReplicaSet", "name": "opencost-1", "uid": "u"}])
+    put("Secret", "opencost-token", annotations={"kubernetes.io/service-account.name": OPENCOST})
+    put("ConfigMap", "going", deletionTimestamp="2027-01-15T07:59:50Z")
+    assert LEVER.rollback(world.target, snapshot).changed_by_others == ()
+    assert world.cluster.state() == before
+
+
+@pytest.mark.parametrize("unknown", ["forbidden", "stale"])
+def test_a_namespace_whose_content_can_not_be_told_stays_and_is_reported(world: World, unknown: str) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    if unknown == "forbidden":
+        world.cluster.api.forbidden = {("list", "secrets")}
+    else:
+        world.cluster.api.stale = {"batch"}
+    restored = LEVER.rollback(world.target, snapshot)
+    assert {d.path for d in restored.changed_by_others} == {
+        f"Namespace {name}" for name in (OPENCOST, KUBECOST, MONITORING)
+    }
+    told = "secrets, perhaps: the right to list them is missing" if unknown == "forbidden" else "group batch does not"
+    assert told in str(restored.changed_by_others[0].after)
+    assert ("Deployment", OPENCOST, OPENCOST) not in world.cluster.objects
+
+
+def test_contents_are_asked_for_without_their_content(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    world.cluster.put({"kind": "Secret", "metadata": {"name": "s", "namespace": OPENCOST}, "data": {"x": "hunter2"}})
+    answers: list[bytes] = []
+    call = world.cluster.api.call_api
+
+    def recorded(*request: Any, **more: Any) -> Any:
+        answer = call(*request, **more)
+        answers.append(getattr(answer, "data", b""))
+        return answer
+
+    world.cluster.api.call_api = recorded  # type: ignore[method-assign]
+    LEVER.rollback(world.target, snapshot)
+    assert answers
+    assert not any(b"hunter2" in answer for answer in answers)
+
+
+def test_a_snapshot_of_another_release_lacks_and_has_keys(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    newer = {**snapshot, "of_a_newer_release": 1, "objects": [*snapshot["objects"], {"key": "Gizmo a/b", "was": None}]}
+    restored = LEVER.rollback(world.target, newer)
+    assert [str(d) for d in restored.changed_by_others] == [
+        "Gizmo a/b: as before the rollout -> of a kind that this release does not know: undo it with the release that "
+        "wrote it"
+    ]
+    assert [d.path for d in LEVER.verify_restored(world.target, newer)] == ["Gizmo a/b"]
+    assert LEVER.verify_restored(world.target, snapshot) == []
+    LEVER.rollback(world.target, {})
+    assert LEVER.verify_restored(world.target, {}) == []
+
+
 def test_a_foreign_change_to_a_made_object_is_reported_and_goes_with_it(world: World) -> None:
     snapshot = LEVER.snapshot(world.target)
     world.apply_all()
@@ -631,7 +716,7 @@ def test_metric_names_and_job_of_the_dashboard_are_settings() -> None:
     estate = load_estate()
     metrics = estate.metrics.model_copy(update={"http_requests": "other_requests_total"})
     changed = dict(queries(estate.model_copy(update={"metrics": metrics}), "finops"))
-    assert "rate(other_requests_total[5m])" in changed["Cost per million requests"]
+    assert 'rate(other_requests_total{namespace="akidb"}[5m])' in changed["Cost per million requests"]
     assert 'job="finops"' in changed["CPU use"]
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,10 +19,14 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from include.clients.access import Access
 from include.estate import Estate, EstateError, load_estate
+from include.forecast.export import lost_expression, request_expression
 from include.forecast.registry import Action, Decision, Registry
+from include.forecast.server.live import short_expression
 from include.levers import lever
 from include.levers.common import NodeFact
+from include.levers.cost_monitoring.dashboard import panels
 from include.levers.predictive_scaling import accuracy, queries
 from include.levers.predictive_scaling.plan import (
     DEPLOYMENT_NAME,
@@ -39,6 +47,7 @@ from include.prices import load_aws_book
 from include.rollout.gates import judge_all
 from include.rollout.lever import Check, NotConverged, Refused, Stage, Target, Undo
 from include.rollout.settings import build, form_fields
+from tests.unit.levers.fake_cluster import Crashed, crash_at
 from tests.unit.levers.scaling_world import AS_OF, LEVER, REGION, World, autoscaler
 from tests.unit.levers.spot_world import NOW, Object, budget, condition
 from tests.unit.levers.test_cost_monitoring import promtool
@@ -80,9 +89,10 @@ MINE = f'region="{REGION}"'
 PREDICTOR_A = f'{MINE},job="traffic-predictor",instance="a"'
 # 1,200 + 400 requests/s and 10 pods of akidb-rest; the highest forecast of the next minutes is 4,000.
 HEALTHY = {
-    f"akidb_http_requests_total{{{MINE}}}": "0+72000x30",
-    f"akidb_grpc_requests_total{{{MINE}}}": "0+24000x30",
-    'akidb_http_requests_total{region="eu-central-1"}': "0+9000000x30",
+    f'akidb_http_requests_total{{{MINE},namespace="akidb"}}': "0+72000x30",
+    f'akidb_grpc_requests_total{{{MINE},namespace="akidb"}}': "0+24000x30",
+    'akidb_http_requests_total{region="eu-central-1",namespace="akidb"}': "0+9000000x30",
+    f'akidb_http_requests_total{{{MINE},namespace="akidb-staging"}}': "0+9000000x30",
     **{f'{PODS}{{{MINE},namespace="akidb",pod="akidb-rest-5d-{n}",container="c"}}': "0+1x30" for n in range(10)},
     f'{PODS}{{{MINE},namespace="akidb",pod="akidb-rest-5d-0",container="sidecar"}}': "0+1x30",
     f'{PODS}{{{MINE},namespace="akidb",pod="akidb-rest-canary-5d-x",container="c"}}': "0+1x30",
@@ -119,7 +129,7 @@ CASES: dict[str, tuple[dict[str, str], float]] = {
     "the predictor is down": (without("akidb_forecast"), 0),
     "the predictor has just died": (HEALTHY | dict.fromkeys(FORECASTS, "1x10 stale"), 0),
     "no time of birth": (without("akidb_forecast_generated"), 0),
-    "own requests are lost": (without("akidb_http_requests_total"), 0),
+    "own requests are lost, staging's are not": (without("akidb_http_requests_total", 'namespace="akidb"'), 0),
     "the others' requests are lost": (without("akidb_grpc_requests_total"), 0),
     "no requests at all": (changed("akidb_", "0x30", "requests_total"), 0),
     "the number of pods is lost": (without(PODS), 0),
@@ -168,7 +178,52 @@ def test_lead_time_and_freshness_are_settings() -> None:
 def test_a_workload_follows_its_own_counter() -> None:
     estate = load_estate()
     own = queries.own_demand(estate, REGION, "akidb-grpc", 30)
-    assert own == f'sum(rate(akidb_grpc_requests_total{{region="{REGION}"}}[30s]))'
+    assert own == f'sum(rate(akidb_grpc_requests_total{{region="{REGION}",namespace="akidb"}}[30s]))'
+
+
+def test_workloads_that_share_a_counter_count_their_own_requests_by_their_matchers() -> None:
+    estate = load_estate()
+    workloads = {
+        name: workload.model_copy(update={"matchers": f'service="{name}"'})
+        for name, workload in estate.workloads.items()
+    }
+    scaling = estate.predictive_scaling.model_copy(update={"requests": dict.fromkeys(workloads, "http")})
+    shared = estate.model_copy(update={"workloads": workloads, "predictive_scaling": scaling})
+    own = [queries.own_demand(shared, REGION, name, 30) for name in workloads]
+    assert own == [
+        f'sum(rate(akidb_http_requests_total{{region="{REGION}",namespace="akidb",service="{name}"}}[30s]))'
+        for name in workloads
+    ]
+    assert queries.demand(shared, REGION, 30) == " + ".join(own)
+    for name, query in zip(workloads, own, strict=True):
+        body = scaled_object(shared, REGION, settings_of(shared), name, with_forecast=True)
+        reactive, forecast = (trigger["metadata"]["query"] for trigger in body["spec"]["triggers"])
+        window = settings_of(shared).rate_window_seconds
+        assert reactive == query.replace("[30s]", f"[{window}s]")
+        assert f"* ({reactive}) / (" in forecast
+
+
+def test_every_query_of_akidbs_series_takes_the_estates_matchers() -> None:
+    estate = load_estate()
+    theirs = estate.metrics.model_copy(update={"matchers": 'tenant="a"'})
+    estate = estate.model_copy(update={"metrics": theirs})
+    asked = [
+        queries.demand(estate, REGION, 30),
+        request_expression(estate, REGION),
+        lost_expression(estate, REGION),
+        short_expression(estate, REGION, 60),
+        *(
+            query.expression
+            for panel in panels(estate)
+            for query in panel.queries
+            if "requests_total" in query.expression
+        ),
+    ]
+    assert len(asked) == 5
+    for query in asked:
+        selectors = re.findall(r"akidb_\w+_total\{([^}]*)\}", query)
+        assert selectors
+        assert all('tenant="a"' in selector and "namespace" not in selector for selector in selectors)
 
 
 # Settings and estate --------------------------------------------------------------------------------------------------
@@ -364,7 +419,7 @@ def test_with_use_forecast_off_only_its_trigger_goes(world: World) -> None:
     snapshot = LEVER.snapshot(target)
     world.writes.clear()
     world.apply_all(target)
-    assert world.writes == ["apply ScaledObject akidb akidb-rest", "apply ScaledObject akidb akidb-grpc"]
+    assert world.writes == ["apply ScaledObject/akidb-rest", "apply ScaledObject/akidb-grpc"]
     assert world.triggers("akidb-rest") == ["requests"]
     assert ("HorizontalPodAutoscaler", "akidb", "keda-hpa-akidb-rest") in world.cluster.objects
     LEVER.rollback(target, snapshot)
@@ -468,7 +523,9 @@ def test_a_budget_in_absolute_pods_would_block_every_eviction(world: World) -> N
     assert found["disruption budget of akidb-rest"].startswith(
         "akidb-rest keeps 10 pods available, there may be only 2: no node could go -> set maxUnavailable"
     )
-    assert found["disruption budget of akidb-grpc"].startswith("no PodDisruptionBudget selects app=akidb-grpc")
+    assert found["disruption budget of akidb-grpc"].startswith(
+        "no PodDisruptionBudget selects the pods of Deployment akidb-grpc"
+    )
 
 
 def test_lost_series_are_named(world: World) -> None:
@@ -482,10 +539,62 @@ def test_lost_series_are_named(world: World) -> None:
 def test_more_replicas_than_the_most_are_refused(world: World) -> None:
     target = world.with_settings(max_replicas=14)
     found = failed(LEVER.preflight(target))
-    assert found["workload akidb-rest"] == (
+    assert found["replicas of akidb-rest"] == (
         "akidb-rest has 15 replicas, more than max_replicas 14: some would go at once -> raise max_replicas to 15 or "
         "more"
     )
+
+
+def test_a_paused_or_unfinished_deployment_is_refused_by_day_2_too(world: World) -> None:
+    world.cluster.objects["Deployment", "akidb", "akidb-rest"]["spec"]["paused"] = True
+    world.cluster.objects["Deployment", "akidb", "akidb-grpc"]["status"] |= {"replicas": 19, "updatedReplicas": 4}
+    found = failed(LEVER.preflight(world.target))
+    assert found["rollout of akidb-rest"].startswith("Deployment akidb-rest is paused: a change of its template would")
+    assert found["rollout of akidb-grpc"].startswith("Deployment akidb-grpc is in the middle of a rollout (4 of 15")
+    assert set(found) == {"rollout of akidb-rest", "rollout of akidb-grpc"}
+    assert world.writes == []
+
+
+def test_a_budget_counts_by_whatever_label_it_selects(world: World) -> None:
+    world.cluster.objects["Deployment", "akidb", "akidb-rest"]["spec"]["template"]["metadata"]["labels"]["tier"] = "a"
+    for name, selector in {
+        "akidb-rest": {"matchLabels": {"tier": "a"}},
+        "akidb-grpc": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["akidb-grpc"]}]},
+    }.items():
+        world.cluster.objects["PodDisruptionBudget", "akidb", name]["spec"]["selector"] = selector
+    assert failed(LEVER.preflight(world.target)) == {}
+
+
+def test_a_quota_below_the_most_replicas_is_refused(world: World) -> None:
+    quota = {"kind": "ResourceQuota", "metadata": {"name": "team", "namespace": "akidb"}}
+    world.cluster.put(quota | {"spec": {"hard": {"cpu": "36"}}, "status": {"used": {"cpu": "30"}}})
+    assert failed(LEVER.preflight(world.target)) == {
+        "quota of team": "ResourceQuota team leaves 6 of cpu, max_replicas 20 of each workload needs 10 -> raise the "
+        "quota for the rollout"
+    }
+
+
+@pytest.mark.parametrize(
+    ("access", "sent"),
+    [
+        (Access("", auth=("user", "secret")), "a login"),
+        (Access("", headers={"X-Scope-OrgID": "prod"}), "the headers X-Scope-OrgID"),
+        (
+            Access("", headers={"Authorization": "Bearer x"}, cert="c"),
+            "the headers Authorization and a client certificate",
+        ),
+    ],
+)
+def test_a_prometheus_that_asks_who_is_refused_unless_keda_needs_nothing(
+    world: World, access: Access, sent: str
+) -> None:
+    world.prometheus.access = access
+    assert failed(LEVER.preflight(world.target)) == {
+        "Prometheus for KEDA": f"http://prom is asked with {sent}, which KEDA's triggers and the predictor don't have "
+        "-> let prometheus_endpoint (now http://prometheus-server.monitoring.svc) name an address that answers without "
+        "them, and set endpoint_needs_no_login"
+    }
+    assert failed(LEVER.preflight(world.with_settings(endpoint_needs_no_login=True))) == {}
 
 
 # Apply ----------------------------------------------------------------------------------------------------------------
@@ -716,11 +825,13 @@ def test_a_rollback_takes_the_forecast_out_first_and_sets_everything_back(world:
     world.prometheus.demand = lambda at: 4900.0
     world.cluster.settle()
     assert world.replicas() == {"akidb-rest": 18, "akidb-grpc": 18}
+    fewer = world.prometheus.value
+    world.prometheus.value = lambda e: 2900.0 if e.startswith("sum(rate(") else fewer(e)  # type: ignore[method-assign]
     world.writes.clear()
     restored = LEVER.rollback(world.target, snapshot)
     assert world.writes[:4] == [
-        "apply ScaledObject akidb akidb-rest",
-        "apply ScaledObject akidb akidb-grpc",
+        "apply ScaledObject/akidb-rest",
+        "apply ScaledObject/akidb-grpc",
         "delete ScaledObject/akidb-grpc",
         "delete ScaledObject/akidb-rest",
     ]
@@ -785,6 +896,171 @@ def test_a_rollback_works_without_registry_and_prometheus(world: World) -> None:
         delattr(world.clients, name)
     LEVER.rollback(world.target, snapshot)
     assert LEVER.verify_restored(world.target, snapshot) == []
+
+
+def at_peak(world: World) -> Object:
+    """The snapshot of 15 replicas, and then 5,600 requests a second that need 20."""
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    world.prometheus.demand = lambda at: 5600.0
+    world.cluster.settle()
+    assert world.replicas() == {"akidb-rest": 20, "akidb-grpc": 20}
+    return snapshot
+
+
+def test_a_rollback_at_the_peak_keeps_what_the_requests_need_and_says_how_to_set_it_back(world: World) -> None:
+    snapshot = at_peak(world)
+    restored = LEVER.rollback(world.target, snapshot)
+    assert world.replicas() == {"akidb-rest": 20, "akidb-grpc": 20}
+    assert (
+        "akidb-rest stays at 20 replicas: 5600 requests a second need 20, the snapshot has 15; set it back when they "
+        "are fewer: kubectl -n akidb scale deployment/akidb-rest --replicas=15"
+    ) in restored.steps
+    assert LEVER.verify_restored(world.target, snapshot) == []
+    world.prometheus.demand = lambda at: 4500.0
+    again = LEVER.rollback(world.target, snapshot)
+    assert world.replicas() == {"akidb-rest": 17, "akidb-grpc": 17}
+    assert again.steps[0].startswith("akidb-rest from 20 back to 17 replicas: 4500 requests a second need 17")
+    world.prometheus.demand = lambda at: 280.0
+    LEVER.rollback(world.target, snapshot)
+    assert world.replicas() == {"akidb-rest": 15, "akidb-grpc": 15}
+
+
+def test_while_the_requests_are_not_known_no_replica_is_taken_away(world: World) -> None:
+    snapshot = at_peak(world)
+    world.prometheus.lost = True
+    restored = LEVER.rollback(world.target, snapshot)
+    assert world.replicas() == {"akidb-rest": 20, "akidb-grpc": 20}
+    assert any("how many requests come is not known" in step for step in restored.steps)
+    assert LEVER.verify_restored(world.target, snapshot) == []
+
+
+def test_a_rollback_never_adds_replicas_for_requests_that_the_autoscaler_did_not_follow(world: World) -> None:
+    snapshot = at_peak(world)
+    world.prometheus.demand = lambda at: 56000.0  # 200 replicas; the most that it may are 20
+    LEVER.rollback(world.target, snapshot)
+    assert world.replicas() == {"akidb-rest": 20, "akidb-grpc": 20}
+
+
+@pytest.mark.parametrize(("first", "then"), [(False, True), (True, False)])
+def test_what_a_resumed_run_adds_with_other_settings_is_undone_too(world: World, first: bool, then: bool) -> None:
+    before, chosen = world.cluster.state(), world.with_settings(use_forecast=first)
+    snapshot = json.loads(json.dumps(LEVER.snapshot(chosen), sort_keys=True))
+    world.apply_all(chosen)
+    other = world.with_settings(use_forecast=then)
+    world.apply_all(other)
+    LEVER.rollback(other, snapshot)
+    assert set(world.cluster.state()) == set(before)
+    assert LEVER.verify_restored(other, snapshot) == []
+
+
+def test_a_workload_that_left_the_estate_gets_its_replicas_back(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    workloads = {"akidb-rest": world.estate.workloads["akidb-rest"]}
+    shrunk = replace(world.target, estate=world.estate.model_copy(update={"workloads": workloads}))
+    LEVER.rollback(shrunk, snapshot)
+    assert world.replicas() == {"akidb-rest": 15, "akidb-grpc": 15}
+    assert LEVER.verify_restored(shrunk, snapshot) == []
+
+
+def test_a_deployment_that_is_gone_does_not_stop_the_rest(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    del world.cluster.objects["Deployment", "akidb", "akidb-grpc"]
+    del world.cluster.objects["ScaledObject", "akidb", "akidb-grpc"]
+    LEVER.rollback(world.target, snapshot)
+    assert world.cluster.objects["Deployment", "akidb", "akidb-rest"]["spec"]["replicas"] == 15
+    assert LEVER.verify_restored(world.target, snapshot) == []
+    assert ("Deployment", "akidb", DEPLOYMENT_NAME) not in world.cluster.objects
+
+
+def test_without_keda_and_its_definitions_the_rest_is_set_back(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    for key in [k for k in world.cluster.objects if k[0] in ("ScaledObject", "HorizontalPodAutoscaler")]:
+        del world.cluster.objects[key]
+    world.cluster.unserved |= {"scaledobjects"}
+    restored = LEVER.rollback(world.target, snapshot)
+    assert restored.changed_by_others == ()
+    assert world.replicas() == {"akidb-rest": 15, "akidb-grpc": 15}
+    assert ("Deployment", "akidb", DEPLOYMENT_NAME) not in world.cluster.objects
+    assert LEVER.verify_restored(world.target, snapshot) == []
+
+
+def test_an_earlier_run_that_can_not_be_made_again_is_reported_and_the_rest_set_back(world: World) -> None:
+    world.apply_all()
+    snapshot = LEVER.snapshot(world.target)  # an earlier run's ScaledObjects
+    for key in [k for k in world.cluster.objects if k[0] in ("ScaledObject", "HorizontalPodAutoscaler")]:
+        del world.cluster.objects[key]
+    world.cluster.unserved |= {"scaledobjects"}
+    restored = LEVER.rollback(world.target, snapshot)
+    assert {d.path for d in restored.changed_by_others} == {
+        "ScaledObject akidb/akidb-rest", "ScaledObject akidb/akidb-grpc",
+    }  # fmt: skip
+    left = [d.path for d in LEVER.verify_restored(world.target, snapshot)]
+    assert left
+    assert all(path.startswith("ScaledObject akidb/akidb-") for path in left)
+
+
+@pytest.mark.parametrize("write", range(1, 8))
+def test_a_crash_after_any_write_of_apply_and_of_the_rollback_is_undone(world: World, write: int) -> None:
+    snapshot = json.loads(json.dumps(LEVER.snapshot(world.target), sort_keys=True))
+    before = set(world.cluster.state())
+    crash_at(world.writes, write)
+    with contextlib.suppress(Crashed):
+        world.apply_all()
+    crash_at(world.writes, write)
+    with contextlib.suppress(Crashed):
+        LEVER.rollback(world.target, snapshot)
+    world.writes.after = None
+    LEVER.rollback(world.target, snapshot)
+    assert set(world.cluster.state()) == before
+    assert LEVER.verify_restored(world.target, snapshot) == []
+
+
+def test_a_snapshot_of_another_release_lacks_and_has_keys(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    newer = {**snapshot, "of_a_newer_release": 1, "objects": [*snapshot["objects"], {"key": "Gizmo a/b", "was": None}]}
+    restored = LEVER.rollback(world.target, newer)
+    assert [str(d) for d in restored.changed_by_others] == [
+        "Gizmo a/b: as before the rollout -> of a kind that this release does not know: undo it with the release that "
+        "wrote it"
+    ]
+    assert [d.path for d in LEVER.verify_restored(world.target, newer)] == ["Gizmo a/b"]
+    assert LEVER.verify_restored(world.target, snapshot) == []
+    LEVER.rollback(world.target, {})
+    assert LEVER.verify_restored(world.target, {}) == []
+
+
+def test_triggers_that_others_took_over_do_not_stop_the_rollback(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    theirs = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject"}
+    theirs |= {"metadata": {"name": "akidb-rest", "namespace": "akidb"}, "spec": {"triggers": [{"type": "cron"}]}}
+    world.cluster.apply(theirs, "argocd-controller", force=True)
+    restored = LEVER.rollback(world.target, snapshot)
+    assert [str(d) for d in restored.changed_by_others] == [
+        "ScaledObject akidb/akidb-rest content: absent -> changed by argocd-controller"
+    ]
+    assert world.replicas() == {"akidb-rest": 15, "akidb-grpc": 15}
+
+
+def test_a_foreign_entry_of_env_reaches_neither_plan_nor_snapshot(world: World) -> None:
+    world.apply_all()
+    live = world.cluster.objects["Deployment", "akidb", DEPLOYMENT_NAME]
+    (container,) = live["spec"]["template"]["spec"]["containers"]
+    container["env"].insert(0, {"name": "REGISTRY_PASSWORD", "value": "hunter2-hunter2"})
+    container["env"][1]["value"] = "hunter2-hunter2"  # a value of ours that somebody has replaced
+    live["metadata"].setdefault("annotations", {})["team/token"] = "hunter2-hunter2"
+    entry = live["metadata"]["managedFields"][0]
+    fields = entry["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"]
+    del next(iter(fields.values()))["f:env"]  # taken over by force
+    plan, snapshot = LEVER.plan(world.target), LEVER.snapshot(world.target)
+    assert "hunter2" not in json.dumps(plan.to_json())
+    assert "hunter2" not in json.dumps(snapshot)
+    assert "set by others" in json.dumps([d.before for d in plan.differences])
 
 
 # The report -----------------------------------------------------------------------------------------------------------

@@ -15,19 +15,27 @@ from pydantic import ValidationError
 from include.clients.kubernetes import ConflictError
 from include.clients.prometheus import Series
 from include.estate import load_estate
+from include.levers.common import NodeFact
 from include.levers.spot_capacity import SpotCapacity
-from include.levers.spot_capacity.placement import choose_surplus, pending_seconds, unix
+from include.levers.spot_capacity.placement import (
+    choose_surplus,
+    misplaced,
+    own_pods,
+    pending_seconds,
+    pods_by_zone,
+    unix,
+    waiting,
+)
 from include.levers.spot_capacity.plan import (
     MANIFESTS,
     ON_DEMAND_POOL,
     SPOT_POOL,
     SPREAD,
+    TAINT,
     SpotSettings,
     balanced,
-    cores,
     differences,
     domain_cost,
-    mebibytes,
     node_class,
     node_pools,
     pool_of,
@@ -38,7 +46,18 @@ from include.levers.spot_capacity.plan import (
 from include.prices import choose_instance_types, load_aws_book
 from include.rollout.gates import Figure, Outcome, judge_all
 from include.rollout.lever import Check, Difference, NotConverged, Plan, Refused, Stage, Undo
-from tests.unit.levers.spot_world import NOW, QUEUE_ARN, REGION, World, budget, workload_pod
+from tests.unit.levers.fake_cluster import Crashed, crash_at
+from tests.unit.levers.spot_world import (
+    NOW,
+    QUEUE_ARN,
+    REGION,
+    World,
+    budget,
+    deployment,
+    owner,
+    system_pod,
+    workload_pod,
+)
 
 LEVER = SpotCapacity(now=lambda: NOW)
 
@@ -119,7 +138,7 @@ def test_the_pools_differ_in_capacity_and_domains_only(world: World) -> None:
     assert requirement(spot, "kubernetes.io/arch") == ["arm64"]
     for pool in pools.values():
         assert pool["spec"]["limits"] == {"cpu": "200", "memory": "400Gi"}
-        assert pool["spec"]["template"]["spec"]["expireAfter"] == "168h"
+        assert pool["spec"]["template"]["spec"]["expireAfter"] == "Never"
         assert pool["spec"]["disruption"]["consolidateAfter"] == "30s"
         # What is not hashed may change without replacing every node: the domains must not be template labels.
         assert "metadata" not in pool["spec"]["template"]
@@ -160,11 +179,6 @@ def test_a_policy_is_compared_by_what_it_says() -> None:
 
 
 # Money -----------------------------------------------------------------------------------------------------------
-
-
-def test_quantities() -> None:
-    assert [cores(q) for q in ("1", "500m", "7910m")] == [1.0, 0.5, 7.91]
-    assert [mebibytes(q) for q in ("2Gi", "512Mi", "1024Ki", "1048576")] == [2048.0, 512.0, 1.0, 1.0]
 
 
 def test_a_missing_price_is_never_zero() -> None:
@@ -210,8 +224,23 @@ def test_the_plan_from_the_start(world: World) -> None:
     paths = [d.path for d in plan.differences]
     assert paths[:3] == ["Queue MessageRetentionPeriod", "Queue VisibilityTimeout", "Queue Policy"]
     assert paths[-2:] == ["NodeGroup minSize", "NodeGroup desiredSize"]
-    assert len(paths) == 15
+    assert [path for path in paths if path.startswith("Deployment/akidb-rest")] == [
+        f"Deployment/akidb-rest spread over {SPREAD}",
+        "Deployment/akidb-rest spread over topology.kubernetes.io/zone",
+        "Deployment/akidb-rest tolerations",
+    ]
+    assert len(paths) == 19
     assert world.writes == []
+
+
+def test_the_plan_says_when_nodes_end(world: World) -> None:
+    assert "new nodes don't expire: they are replaced when they drift" in " ".join(LEVER.plan(world.target).notes)
+    world.with_estate(spot=world.estate.spot.model_copy(update={"expire_after": "168h"}))
+    (said,) = (note for note in LEVER.plan(world.target).notes if "expire" in note)
+    assert said == (
+        "nodes expire 168h after their birth, those of one step within the same hour: pools' budgets don't hold expiry "
+        "back, only PodDisruptionBudgets do; spot.expire_after Never leaves it to drift"
+    )
 
 
 def test_two_plans_of_one_world_agree_and_survive_json(world: World) -> None:
@@ -416,7 +445,7 @@ def test_a_rollback_restores_everything_capacity_first(world: World) -> None:
     apply_all(world)
     to_set_back = [str(difference) for difference in LEVER.verify_restored(world.target, snapshot)]
     assert len(to_set_back) > 10
-    assert "node_group desiredSize: 2 -> 5" in to_set_back  # from live to snapshot, as an approver reads it
+    assert "NodeGroup desiredSize: 2 -> 5" in to_set_back  # from live to snapshot, as an approver reads it
     world.writes.clear()
     restored = LEVER.rollback(world.target, snapshot)
     assert restored.changed_by_others == ()
@@ -457,22 +486,9 @@ class Killed(BaseException):
 @pytest.mark.parametrize("write", range(1, 31))
 def test_a_crash_after_any_write_is_undone_completely(world: World, write: int) -> None:
     snapshot = LEVER.snapshot(world.target)
-    record = world.writes.append
-
-    class Dying(list[str]):
-        def append(self, item: str) -> None:
-            record(item)
-            if len(world.writes) == write:
-                raise Killed
-
-    world.aws.writes = world.cluster.writes = Dying()
-    completed = True
-    try:
+    crash_at(world.writes, write)
+    with pytest.raises(Crashed):
         apply_all(world)
-    except Killed:
-        completed = False
-    assert not completed
-    world.aws.writes = world.cluster.writes = world.writes
     LEVER.rollback(world.target, snapshot)
     assert LEVER.verify_restored(world.target, snapshot) == []
 
@@ -514,8 +530,8 @@ def test_what_others_changed_is_reported_and_left_alone(world: World) -> None:
     }
     assert spec["topologySpreadConstraints"] == [theirs]
     assert world.aws.queue["VisibilityTimeout"] == "90"
-    left = {difference.path for difference in LEVER.verify_restored(world.target, snapshot)}
-    assert left == {"constraints/akidb-rest", f"rules/{rule}", "queue VisibilityTimeout", "node_group minSize"}
+    # Under the same paths: what is others' can be told from what is still to be set back.
+    assert {difference.path for difference in LEVER.verify_restored(world.target, snapshot)} == set(others)
 
 
 def test_pools_that_were_there_before_get_their_spec_back(world: World) -> None:
@@ -549,7 +565,7 @@ def observed(world: World, slot: str = "step_1", **applied: Any) -> dict[str, Fi
 
 def test_every_gate_of_every_stage_has_its_figure(world: World) -> None:
     world.prometheus.spot_nodes_of_the_day = ("n1", "n2")
-    drill = {"cordon_s": 0.3, "node": "n1", "drill_id": "x"}
+    drill = {"cordon_s": 0.3, "node": "n1", "drill_id": "x", "evicted_from": []}
     for stage in LEVER.plan(world.target).stages:
         results = judge_all(stage.gates, LEVER.observe(world.target, stage, 20, {"started_at": NOW - 60, **drill}))
         assert [r.outcome for r in results] == [Outcome.PASS] * len(stage.gates)
@@ -564,7 +580,7 @@ def test_no_data_is_no_figure(world: World) -> None:
     world.prometheus.buckets = None
     figures = observed(world, "interruption_drill")
     absent = {name for name, figure in figures.items() if figure is None}
-    assert absent == set(figures) - {"pods_pending_too_long"}
+    assert absent == set(figures) - {"pods_pending_too_long", "zones"}  # those are read from the API server
 
 
 def test_a_spot_share_of_nothing_has_no_interruption_rate(world: World) -> None:
@@ -693,14 +709,16 @@ def test_a_wrong_status_label_is_refused_and_never_reads_as_no_errors(world: Wor
     world.prometheus.labelled = False
     refused = {check.name: check.remedy for check in failed(LEVER.preflight(world.target))}
     assert list(refused) == ["metric http_status_label", "metric grpc_status_label"]
-    assert refused["metric http_status_label"].startswith("correct metrics.http_status_label in estate.yaml")
+    assert refused["metric http_status_label"].startswith(
+        "correct metrics.http_status_label or metrics.matchers in estate.yaml"
+    )
     assert observed(world)["error_ratio"] is None
 
 
 def test_a_healthy_world_passes_every_check_and_nothing_is_written(world: World) -> None:
     checks = LEVER.preflight(world.target)
     assert failed(checks) == []
-    assert len(checks) == 23
+    assert len(checks) == 36
     assert world.writes == []
 
 
@@ -808,8 +826,8 @@ def test_a_workload_with_fewer_replicas_than_domains_is_refused() -> None:
 def test_a_missing_metric_names_the_setting(world: World) -> None:
     world.prometheus.missing = {"akidb_grpc_request_duration_seconds_bucket"}
     check = only_failure(world)
-    assert f'akidb_grpc_request_duration_seconds_bucket{{region="{REGION}"}}' in check.reason
-    assert "correct metrics.grpc_duration in estate.yaml" in check.remedy
+    assert f'akidb_grpc_request_duration_seconds_bucket{{region="{REGION}",namespace="akidb"}}' in check.reason
+    assert "correct metrics.grpc_duration or metrics.matchers in estate.yaml" in check.remedy
 
 
 @pytest.mark.parametrize(("up", "state"), [((), "has no sample"), (((NOW, 0.0),), "is 0")])
@@ -828,7 +846,7 @@ def test_a_deployment_tied_to_the_node_group_is_refused(world: World) -> None:
 
 def test_a_node_group_that_could_not_carry_a_rollback_is_refused(world: World) -> None:
     world.cluster.objects["Node", "", "i-1"]["status"]["allocatable"]["memory"] = "10Gi"
-    assert only_failure(world).reason == ("5 nodes of the node group hold 25 of 30 pods: a rollback would not fit")
+    assert only_failure(world).reason == ("5 nodes of the node group hold 29 of 30 pods: a rollback would not fit")
 
 
 def test_the_iam_policy_allows_exactly_what_the_lever_asks_for(world: World) -> None:
@@ -849,3 +867,296 @@ def test_the_iam_policy_allows_exactly_what_the_lever_asks_for(world: World) -> 
     ]
     # Creating a queue with tags needs the right to tag it.
     assert sorted(allowed) == sorted(asked | {"sqs:TagQueue"})
+
+
+# Zones, others' pods, more or fewer pods of one's own ------------------------------------------------------------
+
+
+def facts(**zones: str) -> dict[str, NodeFact]:
+    """Nodes d1 .. d4 of four domains, three of them spot."""
+    pools = {f"d{n}": SPOT_POOL if n < 4 else ON_DEMAND_POOL for n in (1, 2, 3, 4)}
+    return {d: NodeFact(d, "c6g.xlarge", zones.get(d, "a"), "spot", 4, None, pool, d) for d, pool in pools.items()}
+
+
+def spread_as(name: str, *counts: int) -> list[dict[str, Any]]:
+    return [workload_pod(f"{name}-{n}-{i}", name, "akidb", f"d{n}") for n, c in enumerate(counts, 1) for i in range(c)]
+
+
+@pytest.mark.parametrize("counts", [(4, 3, 2, 2), (4, 4, 2, 2), (12, 0, 0, 0), (3, 3, 3, 2)])
+def test_what_a_scale_down_leaves_is_settled_however_uneven(counts: tuple[int, ...]) -> None:
+    found = {"a": deployment("a", "akidb", sum(counts))}
+    assert misplaced(found, spread_as("a", *counts), facts(), 4, 3) == []
+
+
+def test_a_pod_on_the_pool_of_another_domain_or_on_an_old_node_is_misplaced() -> None:
+    found, nodes = {"a": deployment("a", "akidb", 4)}, facts()
+    assert misplaced(found, spread_as("a", 1, 1, 1, 1), nodes, 4, 2) == [
+        "1 pods of a are not on the pool of their domain"
+    ]
+    assert misplaced(found, spread_as("a", 1, 1, 1, 1), nodes, 3, 3) == [
+        "1 pods of a are not on the pool of their domain"
+    ]
+    elsewhere = [
+        *spread_as("a", 1, 1, 1),
+        workload_pod("a-x", "a", "akidb", "i-1"),
+        workload_pod("a-y", "a", "akidb", ""),
+    ]
+    assert misplaced(found, elsewhere, nodes, 4, 3) == ["2 pods of a are not on the pool of their domain"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": {"phase": "Failed", "reason": "Evicted"}},
+        {"status": {"phase": "Succeeded"}},
+        {"metadata": {"name": "x", "namespace": "akidb", "labels": {"app": "akidb-rest"}}},  # nobody's
+        {"metadata": {"name": "x", "labels": {"app": "akidb-rest"}, "ownerReferences": [owner("nightly", "Job")]}},
+        {"metadata": {"name": "x", "ownerReferences": [owner("akidb-rest-canary-5d7b9")]}},  # another Deployment's
+        {"metadata": {"name": "x", "ownerReferences": [owner("akidb-rest-5d7b9") | {"controller": False}]}},
+    ],
+)
+def test_pods_that_are_over_or_not_the_workloads_own_hold_no_step_up(world: World, change: dict[str, Any]) -> None:
+    pod = {**workload_pod("left-over", "akidb-rest", "akidb", "i-1"), **change}
+    world.cluster.objects["Pod", "akidb", "left-over"] = pod
+    assert own_pods([pod], ["akidb-rest"]) == []
+    assert LEVER.apply(world.target, stage_of(world, "step_1"))["spot_share_pods"] == pytest.approx(8 / 30)
+
+
+def test_what_the_scheduler_says_is_told_once_for_all_pods_that_it_is_said_of() -> None:
+    pods = [workload_pod(f"p{n}", "a", "akidb", "" if n else "i-1") for n in range(3)]
+    for pod in pods[1:]:
+        pod["status"]["conditions"][0]["message"] = "0/5 nodes are available: 5 Insufficient cpu."
+    told = "2 pods wait for a node (p1 ...): 0/5 nodes are available: 5 Insufficient cpu."
+    assert waiting(pods) == [told]
+
+
+def test_pods_by_zone_counts_pods_that_stay_on_nodes_that_say_their_zone() -> None:
+    nodes = facts(d1="a", d2="b", d3="b", d4="").values()
+    pods = [*spread_as("a", 2, 1, 3, 4), workload_pod("w", "a", "akidb", "")]
+    pods[0]["metadata"]["deletionTimestamp"] = "now"
+    assert pods_by_zone(pods, nodes) == {"a": 1, "b": 4}
+
+
+def in_zones(world: World, *zones: str) -> None:
+    """The nodes of the old group stand in these zones, one after the other."""
+    for n, zone in enumerate(zones, 1):
+        world.cluster.objects["Node", "", f"i-{n}"]["metadata"]["labels"]["topology.kubernetes.io/zone"] = zone
+
+
+def test_pods_that_end_in_fewer_zones_fail_the_gate(world: World) -> None:
+    in_zones(world, "a", "a", "b", "b", "c")  # the new nodes of this world are all in one
+    stage = stage_of(world, "step_1")
+    assert stage.settings["zones"] == 3
+    assert LEVER.evidence(world.target)["pods_by_zone"] == {"a": 12, "b": 12, "c": 6}
+    LEVER.apply(world.target, stage)
+    figure = LEVER.observe(world.target, stage, 20, {"started_at": NOW - 60})["zones"]
+    assert figure == Figure(2, "zones", 30, "nodes of the pods", f"pods in 1 of 3 zones: {REGION}a 30")
+    assert LEVER.evidence(world.target)["pods_by_zone"] == {f"{REGION}a": 30}
+
+
+def test_zones_that_no_node_tells_are_not_known(world: World) -> None:
+    in_zones(world, *[""] * 5)
+    stage = stage_of(world, "step_1")
+    assert stage.settings["zones"] is None
+    assert observed(world)["zones"] is None
+
+
+def test_a_node_class_without_a_subnet_in_a_used_zone_is_refused_before_any_pod_moves(world: World) -> None:
+    stage, settle = stage_of(world, "step_1"), world.cluster.settle
+
+    def with_subnets() -> None:
+        settle()
+        if found := world.cluster.objects.get(("EC2NodeClass", "", "akidb")):
+            found["status"]["subnets"] = [{"id": "subnet-1", "zone": f"{REGION}c"}]
+
+    world.cluster.settle = with_subnets  # type: ignore[method-assign]
+    with pytest.raises(Refused, match=f"no subnet in {REGION}a has the tag karpenter.sh/discovery akidb-{REGION}"):
+        LEVER.apply(world.target, stage)
+    assert not any(write.startswith("apply NodePool") for write in world.writes)
+
+
+def test_pools_are_akidbs_alone(world: World) -> None:
+    LEVER.apply(world.target, stage_of(world, "step_1"))
+    for name in (SPOT_POOL, ON_DEMAND_POOL):
+        spec = world.cluster.objects["NodePool", "", name]["spec"]["template"]["spec"]
+        assert spec["taints"] == [{"key": TAINT, "effect": "NoSchedule"}]
+    template = world.cluster.objects["Deployment", "akidb", "akidb-rest"]["spec"]["template"]["spec"]
+    assert template["tolerations"] == [{"key": TAINT, "operator": "Exists", "effect": "NoSchedule"}]
+
+
+def test_pools_without_taint_are_planned_to_get_it_and_the_plan_says_what_that_costs(world: World) -> None:
+    apply_all(world)
+    for name in (SPOT_POOL, ON_DEMAND_POOL):
+        del world.cluster.objects["NodePool", "", name]["spec"]["template"]["spec"]["taints"]
+    plan = LEVER.plan(world.target)
+    assert [d.path for d in plan.differences] == [
+        f"NodePool/{name} spec.template.spec.taints" for name in (SPOT_POOL, ON_DEMAND_POOL)
+    ]
+    assert [stage.slot for stage in plan.stages] == ["step_3", "interruption_drill"]
+    assert any("akidb-spot and akidb-on-demand had no taint: all their nodes drift" in note for note in plan.notes)
+
+
+def daemon_set(name: str, **spec: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "logging"}
+    return {"kind": "DaemonSet", "metadata": metadata, "spec": {"template": {"spec": {"containers": [], **spec}}}}
+
+
+def test_daemon_sets_that_the_taint_shuts_out_are_named_in_the_plan(world: World) -> None:
+    group = {"eks.amazonaws.com/nodegroup": "akidb-on-demand"}
+    world.cluster.put(daemon_set("agent"))
+    world.cluster.put(daemon_set("everywhere", tolerations=[{"operator": "Exists"}]))
+    world.cluster.put(daemon_set("of-the-group", nodeSelector=group))
+    (note,) = (note for note in LEVER.plan(world.target).notes if "DaemonSets" in note)
+    assert note == (
+        f"not on the pools' nodes, for they don't tolerate {TAINT}: the pods of DaemonSets logging/agent; add the "
+        "toleration to those that AkiDB's nodes need"
+    )
+
+
+def test_a_queue_of_another_name_is_the_only_one(world: World) -> None:
+    name = f"Karpenter-akidb-{REGION}"
+    region = world.estate.region(REGION).model_copy(update={"interruption_queue": name})
+    world.with_estate(regions={**world.estate.regions, REGION: region})
+    world.aws.queue = None
+    asked: list[str] = []
+    call = world.aws.call
+
+    def record(service: str, operation: str, **given: Any) -> Any:
+        asked.append(given.get("QueueName", ""))
+        return call(service, operation, **given)
+
+    world.aws.call = record  # type: ignore[method-assign]
+    LEVER.apply(world.target, stage_of(world, "step_1"))
+    assert set(asked) == {"", name}
+    world.cluster.reacts = False
+    LEVER.apply(world.target, stage_of(world, "step_2"))
+    LEVER.apply(world.target, stage_of(world, "step_3"))
+    with pytest.raises(NotConverged, match=f"is Karpenter's setting interruptionQueue {name}"):
+        LEVER.apply(world.target, stage_of(world, "interruption_drill"))
+
+
+# What a drain would lose -----------------------------------------------------------------------------------------
+
+
+def spread_out(world: World) -> None:
+    for slot in ("step_1", "step_2", "step_3"):
+        LEVER.apply(world.target, stage_of(world, slot))
+
+
+def keep_two(world: World) -> None:
+    """Have most pods of others on i-1 and i-2, so that these are the floor."""
+    for n in range(4):
+        world.cluster.put(system_pod(f"more-{n}", f"i-{1 + n % 2}"))
+
+
+def bare_pod(name: str, node: str) -> dict[str, Any]:
+    pod = workload_pod(name, "import", "data", node)
+    del pod["metadata"]["ownerReferences"]
+    return pod
+
+
+def test_everything_that_the_drain_evicts_is_named_in_the_plan_with_its_maker(world: World) -> None:
+    for n in range(4):  # most of what must not be evicted is on i-1 and i-2: these stay
+        world.cluster.put(bare_pod(f"kept-{n}", f"i-{1 + n % 2}"))
+    world.cluster.put(workload_pod("batch-x", "batch", "data", "i-3"))
+    world.cluster.put(bare_pod("import-once", "i-4"))
+    notes = LEVER.plan(world.target).notes
+    told = "data/batch-x (ReplicaSet batch-5d7b9), data/import-once (no controller)"
+    assert f"old_node_group evicts 2 pods of others: {told}" in notes
+    assert (
+        "old_node_group refuses as long as these are on its nodes, unless accept_unmovable_pods is set: "
+        "data/import-once (no controller): nothing recreates it"
+    ) in notes
+
+
+def test_the_stage_refuses_before_its_first_cordon_to_end_a_pod_for_good(world: World) -> None:
+    spread_out(world)
+    for n in (1, 2, 3, 4, 5):
+        world.cluster.put(bare_pod(f"import-{n}", f"i-{n}"))
+    world.writes.clear()
+    stage = stage_of(world, "old_node_group")
+    with pytest.raises(
+        Refused, match=r"data/import-5 \(no controller\): nothing recreates it.*or set accept_unmovable_pods"
+    ):
+        LEVER.apply(world.target, stage)
+    assert world.writes == []
+    accepted = world.target.settings.model_copy(update={"accept_unmovable_pods": True})
+    LEVER.apply(replace(world.target, settings=accepted), stage)
+    assert len(world.aws.instances) == 2
+
+
+def drained(world: World, *pods: dict[str, Any]) -> tuple[Stage, dict[str, Any]]:
+    spread_out(world)
+    keep_two(world)
+    for pod in pods:
+        world.cluster.put(pod)
+    stage = stage_of(world, "old_node_group")
+    return stage, LEVER.apply(world.target, stage)
+
+
+def test_a_pod_that_the_drain_has_left_without_a_node_fails_its_gate(world: World) -> None:
+    stage, applied = drained(world, workload_pod("zookeeper-2", "zookeeper", "data", "i-5"))
+    assert applied["evicted"] == ["data/zookeeper-2 (ReplicaSet zookeeper-5d7b9)"]
+    assert applied["evicted_from"] == ["data/ReplicaSet zookeeper-5d7b9"]
+    (gate,) = (gate for gate in stage.gates if gate.name == "evicted_pods_pending")
+    good = LEVER.observe(world.target, stage, 20, applied)
+    assert judge_all([gate], good)[0].outcome is Outcome.PASS
+    world.cluster.put(workload_pod("zookeeper-3", "zookeeper", "data", ""))
+    world.cluster.put(workload_pod("another-teams", "other", "data", ""))  # waits for reasons of its own
+    figure = LEVER.observe(world.target, stage, 20, applied)["evicted_pods_pending"]
+    note = "without a node: data/zookeeper-3"
+    assert figure == Figure(1, "pods", 1, "pods of others that the drain evicted", note)
+    assert judge_all([gate], {gate.name: figure})[0].outcome is Outcome.FAIL
+
+
+def test_a_drain_that_was_cut_short_still_answers_for_whom_it_evicted(world: World) -> None:
+    spread_out(world)
+    world.cluster.objects["Node", "", "i-5"]["spec"]["unschedulable"] = True
+    world.cluster.objects["Node", "", "i-5"]["metadata"]["annotations"] = {"akidb.io/cordoned-by": "akidb-rollout"}
+    world.cluster.put(workload_pod("zookeeper-3", "zookeeper", "data", ""))
+    applied = LEVER.apply(world.target, stage_of(world, "old_node_group"))
+    assert applied["evicted_from"] == ["data/ReplicaSet zookeeper-5d7b9"]
+
+
+# The drill's record ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", ["before it is sent", "after it was sent", "before it is measured"])
+def test_a_drill_that_was_cut_short_sends_one_notice_and_is_no_interruption(world: World, moment: str) -> None:
+    spread_out(world)
+    stage, call = stage_of(world, "interruption_drill"), world.aws.call
+
+    def dies(service: str, operation: str, **given: Any) -> Any:
+        if operation == "send_message" and moment == "before it is sent":
+            raise Killed
+        answer = call(service, operation, **given)
+        if operation == "send_message" and moment == "after it was sent":
+            raise Killed
+        return answer
+
+    world.aws.call = dies  # type: ignore[method-assign]
+    if moment == "before it is measured":
+        crash_at(world.writes, 3)  # the record, the notice, the record with its figure
+    with pytest.raises((Killed, Crashed)):
+        LEVER.apply(world.target, stage)
+    record = world.cluster.objects["ConfigMap", "akidb", "akidb-interruption-drills"]["data"]
+    assert len(record) == 1  # on record before it was sent
+    world.aws.call = call  # type: ignore[method-assign]
+    figures = LEVER.apply(world.target, stage)
+    assert len(world.aws.notices) == 1
+    assert list(world.cluster.objects["ConfigMap", "akidb", "akidb-interruption-drills"]["data"]) == [
+        figures["drill_id"]
+    ]
+    # A moment that nobody has watched is not known, and no guess.
+    assert figures["cordon_s"] == (None if moment == "after it was sent" else 0.0)
+
+
+def test_another_run_has_a_drill_of_its_own(world: World) -> None:
+    spread_out(world)
+    stage = stage_of(world, "interruption_drill")
+    first = LEVER.apply(world.target, stage)
+    assert LEVER.apply(world.target, stage)["drill_id"] == first["drill_id"]
+    world.cluster.settle()
+    other = LEVER.apply(replace(world.target, run_id="another"), stage)
+    assert other["drill_id"] != first["drill_id"]
+    assert len(world.aws.notices) == 2

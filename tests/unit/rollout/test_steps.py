@@ -317,17 +317,17 @@ def test_any_other_unknown_gate_is_left_to_people(run: Run, world: World, clock:
     assert (verdict.name, verdict.green) == ("unknown", False)
     assert verdict.left_behind == (f"{AP}: written to, neither promoted nor rolled back",)
 
-    # The locks outlive the run: another rollout is refused although Airflow says that this one has ended.
+    # The lock outlives the run: another rollout is refused although Airflow says that this one has ended.
     steps.release_locks(run)
     other = replace(run, run_id="manual__2", run_ended=lambda _: True)
     steps.make_plan(other)
-    for region in (AP, US):
-        with pytest.raises(LockHeld, match="its gates are unknown: judge them again or undo it"):
-            steps.lock_regions(other, [region], APPROVED, take_over=False)
+    with pytest.raises(LockHeld, match="its gates are unknown: judge them again or undo it"):
+        steps.lock_regions(other, run.regions, APPROVED, take_over=False)
+    assert run.lock(US).acquire(run.run_ended) is None  # free: nothing was written there
+    run.lock(US).release()
 
     # Judged again with data: everything goes on, and the locks go with the promotion.
     without_data(world)
-    steps.lock_regions(run, run.regions, APPROVED, take_over=False)
     assert steps.judge_gates(run, AP, "step_1") == {
         "outcome": "pass", "reasons": ["health: 1 ratio is >= 0.99 ratio (toy; 100 samples)"],
     }  # fmt: skip

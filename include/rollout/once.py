@@ -1,0 +1,68 @@
+"""A change that a recurring job makes after an approval: one region, one stage, under the same lock and ledger.
+
+What stands afterwards is found and undone by the rollback DAG like any rollout's change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from include.rollout import flow, steps
+from include.rollout.ledger import WHOLE_RUN, Step
+from include.rollout.lever import Refused, Target
+from include.rollout.steps import Run
+
+
+def change(run: Run, region: str, plan_hash: str) -> dict[str, Any]:
+    """Lock, snapshot, apply and promote; may run again after a crash at any point. Returns the stage's figures.
+
+    Raises Refused without an approval of the plan of that hash, or when the lever refuses; LockHeld while another run
+    holds the region. The lock is given up in any case. Empty figures: it is as wanted already.
+    """
+    answer = steps.answer_on_record(run)
+    if problem := flow.approval_problem(answer, [plan_hash], run.estate.governance.approvers):
+        raise Refused(f"{region}: {problem}. Nothing was changed")
+    lock = run.lock(region)
+    lock.acquire(run.run_ended)
+    try:
+        figures = {"approved_by": (answer or {}).get("user"), "locked": [region], "hash": plan_hash}
+        run.record(WHOLE_RUN, Step.APPROVAL, figures)
+        return _change(run, run.target(region, run.begin(region, "change")))
+    finally:
+        lock.release()
+
+
+def _change(run: Run, target: Target) -> dict[str, Any]:
+    region = target.region
+    plan = run.lever.plan(target)
+    if not plan.stages:
+        return {}
+    _refuse_second(run, region)
+    run.record(region, Step.PLAN, {"hash": plan.hash(), "plan": plan.to_json()})
+    if run.ledger.snapshot(run.chain(region)) is None:
+        steps.put_snapshot(run, target)
+    (stage,) = plan.stages
+    run.record(region, Step.TOUCH, {"slot": stage.slot, "title": stage.title})
+    started = run.clock()
+    figures = run.lever.apply(target, stage)
+    row = {"slot": stage.slot, "title": stage.title, "seconds": run.seconds_since(started)}
+    run.record(region, Step.APPLIED, row | {"figures": figures})
+    run.record(region, Step.PROMOTED, {"after": steps.evidence(run, target)})
+    return figures
+
+
+def _refuse_second(run: Run, region: str) -> None:
+    """Two changes of one field would be undone in an order that nobody remembers."""
+    for other in run.ledger.standing(run.lever.name, region):
+        if other.chain != run.chain(region):
+            choice = f'{{"lever": "{run.lever.name}", "regions": ["{region}"], "dry_run": false}}'
+            raise Refused(
+                f"{region}: a change of {run.lever.name} by {other.chain.dag_id}/{other.chain.run_id} stands; "
+                f"undo it first: trigger rollback with {choice}"
+            )
+
+
+def acting(run: Run, settings: dict[str, Any]) -> Run:
+    """The run with the lever's settings in place of the form's, which belongs to another job."""
+    return dataclasses.replace(run, params=settings)

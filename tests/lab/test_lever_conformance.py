@@ -1,0 +1,197 @@
+"""Every lever's undo on a real API server: alone, killed half way, and while every other lever's change stands.
+
+What is compared is read by the lab's admin, not by the lever. `make lever-conformance` shows the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from include import levers
+from include.clients.aws import Aws
+from include.clients.kubernetes import KINDS, Cluster, NotServedError
+from include.clients.prometheus import Prometheus
+from include.clients.storage import Folder
+from include.forecast.registry import Registry
+from include.levers.cost_cap import CapSettings
+from include.rollout.ledger import Chain, FolderStore, Ledger, Step
+from include.rollout.lever import Json, Lever, Target
+from include.rollout.settings import build
+from lab import world as worlds
+from lab.workloads import api_client
+from tests.conformance.levers.crash import Killed, watched
+from tests.lab.conftest import REGION
+from tests.lab.test_predictive_scaling import QUICK, crown, forecast
+
+pytestmark = pytest.mark.lab
+LEVERS = list(levers.LEVERS)
+# The first step of spot: the later ones write the same objects, and take four minutes.
+STAGES = {"spot_capacity": 1}
+COUNTERS = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
+REVISION = "deployment.kubernetes.io/revision"
+SEEN = ("Deployment", "NodePool", "EC2NodeClass", "ScaledObject", "ConfigMap", "Namespace", "Service", "ServiceAccount",
+        "ClusterRole", "ClusterRoleBinding", "PodDisruptionBudget")  # fmt: skip
+POOL = {
+    "apiVersion": "karpenter.sh/v1",
+    "kind": "NodePool",
+    "metadata": {"name": "of-another-team"},
+    "spec": {
+        "limits": {"cpu": "200", "memory": "400Gi"},
+        "template": {
+            "spec": {
+                "nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "of-another-team"},
+                "requirements": [{"key": "kubernetes.io/arch", "operator": "In", "values": ["arm64"]}],
+                "taints": [{"key": "team", "value": "other", "effect": "NoSchedule"}],
+            }
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def admin(world: worlds.World) -> Cluster:
+    """The cluster with every right."""
+    return Cluster(api_client(Path(world.state["regions"][REGION]["kubeconfig"])))
+
+
+@pytest.fixture(scope="module")
+def targets(
+    world: worlds.World, aws: Callable[[str], Any], admin: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Target]]:
+    """The region as a task of each lever sees it, as the user that Airflow gets."""
+    state = world.state
+    storage = Folder(tmp_path_factory.mktemp("models"))
+    crown(Registry(storage, REGION), tmp_path_factory.mktemp("made"))
+    clients = SimpleNamespace(
+        kubernetes=Cluster(api_client(Path(state["regions"][REGION]["rollout_kubeconfig"]))),
+        prometheus=Prometheus(state["prometheus"]),
+        aws=Aws(lambda service, config: aws(service)),
+        storage=lambda variable: storage,
+        location=lambda variable: storage.root.as_uri(),
+    )
+    estate = world.estate.slice(REGION)
+    given = {"converge_timeout_seconds": 240, "prometheus_endpoint": state["prometheus"]} | QUICK
+
+    def target(name: str) -> Target:
+        model = levers.lever(name).settings_type
+        if model is CapSettings:
+            settings: Any = CapSettings(pool="of-another-team", new_cpu="120", old_cpu="200")
+        else:
+            settings = build(model, given, estate)
+        return Target(REGION, estate, "lab-test", settings, clients)
+
+    admin.apply(POOL, "team-other")
+    forecast(world, 5000)
+    try:
+        yield {name: target(name) for name in LEVERS}
+    finally:
+        forecast(world, None)
+        admin.delete(KINDS["NodePool"], "of-another-team")
+
+
+def seen(admin: Cluster, aws: Callable[[str], Any]) -> dict[str, Json]:
+    """What a lever may change, as the API server and the cloud have it."""
+    found: dict[str, Json] = {}
+    for kind in SEEN:
+        try:
+            things = admin.list(KINDS[kind])
+        except NotServedError:
+            continue
+        for thing in things:
+            metadata = {k: v for k, v in thing["metadata"].items() if k not in COUNTERS}
+            annotations = {k: v for k, v in metadata.pop("annotations", {}).items() if k != REVISION}
+            content = {k: v for k, v in thing.items() if k not in ("status", "metadata")}
+            name = f"{kind} {metadata.get('namespace', '')}/{metadata['name']}"
+            found[name] = content | {"metadata": metadata | ({"annotations": annotations} if annotations else {})}
+    nodes = admin.list(KINDS["Node"])
+    found["cordoned"] = sorted(n["metadata"]["name"] for n in nodes if n["spec"].get("unschedulable"))
+    group = [n for n in nodes if "eks.amazonaws.com/nodegroup" in n["metadata"]["labels"]]
+    found["nodes"] = {"of the group": len(group), "of pools": len(nodes) - len(group)}
+    found["queues"] = [url.rsplit("/", 1)[1] for url in aws("sqs").list_queues().get("QueueUrls", [])]
+    found["rules"] = sorted(rule["Name"] for rule in aws("events").list_rules()["Rules"])
+    return found
+
+
+def apply(lever: Lever, target: Target) -> None:
+    """Every stage that is tried here."""
+    for stage in lever.plan(target).stages[: STAGES.get(lever.name)]:
+        lever.apply(target, stage)
+
+
+def ledgered(snapshot: dict[str, Json], folder: Path) -> dict[str, Json]:
+    """The snapshot as a rollback gets it."""
+    ledger, chain = Ledger(FolderStore(folder / "ledger")), Chain("any", REGION, "dag", "run")
+    ledger.append(chain, Step.SNAPSHOT, {"snapshot": snapshot})
+    kept: dict[str, Json] = ledger.records(chain)[0].figures["snapshot"]
+    return kept
+
+
+def undo(lever: Lever, target: Target, snapshot: dict[str, Json]) -> None:
+    """Roll back and prove it by the lever's own eyes."""
+    restored = lever.rollback(target, snapshot)
+    assert [str(other) for other in restored.changed_by_others] == []
+    assert [str(left) for left in lever.verify_restored(target, snapshot)] == []
+
+
+@pytest.mark.parametrize("name", LEVERS)
+def test_its_undo_alone_is_complete_on_an_api_server_although_it_was_killed_half_way(
+    name: str, targets: dict[str, Target], admin: Cluster, aws: Callable[[str], Any], tmp_path: Path
+) -> None:
+    lever, target = levers.lever(name), targets[name]
+    before = seen(admin, aws)
+    snapshot = ledgered(lever.snapshot(target), tmp_path)
+    apply(lever, target)
+    assert seen(admin, aws) != before
+    dying, _ = watched(target, until=1)
+    with pytest.raises(Killed):
+        lever.rollback(dying, snapshot)
+    undo(lever, target, snapshot)
+    assert differing(before, seen(admin, aws)) == {}
+
+
+def differing(before: dict[str, Json], after: dict[str, Json]) -> dict[str, Any]:
+    """What is not as it was."""
+    return {k: (before.get(k), after.get(k)) for k in {*before, *after} if before.get(k) != after.get(k)}
+
+
+@pytest.fixture(scope="module")
+def standing(
+    targets: dict[str, Target],
+    admin: Cluster,
+    aws: Callable[[str], Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, dict[str, Json]]]:
+    """Every lever's change at once; its snapshots. In the end all is undone in the declared order."""
+    folder = tmp_path_factory.mktemp("standing")
+    before = seen(admin, aws)
+    snapshots: dict[str, dict[str, Json]] = {}
+    for name in LEVERS:
+        lever = levers.lever(name)
+        snapshots[name] = ledgered(lever.snapshot(targets[name]), folder / name)
+        apply(lever, targets[name])
+    yield snapshots
+    for name in levers.undo_order():
+        undo(levers.lever(name), targets[name], snapshots[name])
+    assert differing(before, seen(admin, aws)) == {}
+
+
+@pytest.mark.parametrize("name", LEVERS)
+def test_its_undo_is_complete_while_every_other_change_stands(
+    name: str, targets: dict[str, Target], standing: dict[str, dict[str, Json]]
+) -> None:
+    lever, target = levers.lever(name), targets[name]
+    others = [each for each in LEVERS if each != name]
+    stands = {other: changes(other, targets[other], standing[other]) for other in others}
+    undo(lever, target, standing[name])
+    assert {other: changes(other, targets[other], standing[other]) for other in others} == stands
+    apply(lever, target)
+
+
+def changes(name: str, target: Target, snapshot: dict[str, Json]) -> set[str]:
+    """What of a lever's change stands, nodes aside: those come and go."""
+    return {d.path for d in levers.lever(name).verify_restored(target, snapshot) if not d.path.startswith("Node/")}

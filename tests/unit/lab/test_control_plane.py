@@ -1,0 +1,38 @@
+"""What a control plane is started with on a slow machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from lab import control_plane, keda
+
+
+class Recorded:
+    """Processes that are not started; ``commands`` by the end of their names."""
+
+    def __init__(self, stretch: float) -> None:
+        self.stretch = stretch
+        self.commands: dict[str, list[str]] = {}
+
+    def start(self, name: str, command: Any, **_: Any) -> None:
+        self.commands[name.removeprefix("us-east-1-")] = [str(part) for part in command]
+
+
+@pytest.mark.parametrize(("stretch", "grace"), [(1.0, 50), (2.4, 120)])
+def test_a_node_without_heartbeat_is_given_up_later_where_the_kubelets_stand_in_is_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stretch: float, grace: int
+) -> None:
+    monkeypatch.setattr(control_plane, "find", lambda name: Path(f"/bin/{name}"))
+    monkeypatch.setattr(control_plane, "_stages", lambda *_: "")
+    processes = Recorded(stretch)
+    booting = control_plane.Booting("us-east-1", "c", tmp_path, [1, 2, 3, 4], cast("Any", processes))
+    booting.start_controllers(pod_start_ms=4000, pod_stop_ms=2000)
+    assert f"--node-monitor-grace-period={grace}s" in processes.commands["kube-controller-manager"]
+
+
+def test_keda_waits_longer_for_prometheus_on_a_slow_machine() -> None:
+    assert keda.environment(1.0)["KEDA_HTTP_DEFAULT_TIMEOUT"] == "3000"
+    assert keda.environment(2.4) == {**keda.ENVIRONMENT, "KEDA_HTTP_DEFAULT_TIMEOUT": "7200"}

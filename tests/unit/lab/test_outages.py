@@ -1,0 +1,41 @@
+"""An API server that cuts an answer off, as a killed or a very slow one does, is an outage to the lab's processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
+
+from lab import behind, bridge
+
+
+class CutOff:
+    """An answer whose body never comes whole."""
+
+    def __init__(self, problem: Exception) -> None:
+        self._problem = problem
+
+    @property
+    def data(self) -> bytes:
+        raise self._problem
+
+
+READ_TIMEOUT = ReadTimeoutError(None, "/", "Read timed out.")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("problem", [READ_TIMEOUT, ProtocolError("broken"), ConnectionResetError()])
+@pytest.mark.parametrize("module", [behind, bridge])
+def test_an_answer_that_is_cut_off_does_not_end_the_process(module: Any, problem: Exception) -> None:
+    cluster = module.KubernetesCluster.__new__(module.KubernetesCluster)
+    with pytest.raises(module.UnavailableError, match="the API server can't be reached"):
+        cluster._call(lambda **_: CutOff(problem))
+
+
+def test_half_a_body_is_an_outage_too() -> None:
+    class Half:
+        data = b'{"items": ['
+
+    cluster = bridge.KubernetesCluster.__new__(bridge.KubernetesCluster)
+    with pytest.raises(bridge.UnavailableError):
+        cluster._call(lambda **_: Half())

@@ -1,0 +1,332 @@
+"""What every lever must hold, whatever it changes: undo is the product.
+
+Parametrised over the list of levers, so that a new one can't forget it. `make lever-conformance` shows the table; what
+needs a real API server is in tests/lab/test_lever_conformance.py.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from include import levers
+from include.clients.kubernetes import KINDS
+from include.rollout import steps
+from include.rollout.ledger import Chain, FolderStore, Ledger, Step
+from include.rollout.lever import Difference, Json, Refused, Target, within
+from include.rollout.steps import Run
+from tests.conformance.levers.crash import Killed, watched
+from tests.conformance.levers.scenes import OTHER_SETTINGS, SCENES, Scene
+from tests.unit.rollout.toy_runs import roll_back, undoing
+
+pytestmark = pytest.mark.parametrize("lever", list(levers.LEVERS))
+SOMEBODY = "team-search"
+
+
+@pytest.fixture
+def scene(lever: str, tmp_path: Path) -> Scene:
+    """The lever's region, nothing rolled out."""
+    return SCENES[lever](tmp_path)
+
+
+def through_ledger(snapshot: dict[str, Json], folder: Path) -> dict[str, Json]:
+    """The snapshot as a rollback gets it: written to a ledger and read again."""
+    ledger = Ledger(FolderStore(folder / "ledger"))
+    chain = Chain("any", "anywhere", "dag", "run")
+    ledger.append(chain, Step.SNAPSHOT, {"snapshot": snapshot})
+    (record,) = ledger.records(chain)
+    kept: dict[str, Json] = record.figures["snapshot"]
+    return kept
+
+
+def undo(scene: Scene, snapshot: dict[str, Json], target: Target | None = None) -> tuple[Difference, ...]:
+    """Roll back and prove it; returns what others changed. Whatever else remains fails the test."""
+    target = target or scene.target
+    restored = scene.lever.rollback(target, snapshot)
+    paths = [difference.path for difference in restored.changed_by_others]
+    remaining = [str(d) for d in scene.lever.verify_restored(target, snapshot) if not within(d.path, paths)]
+    assert remaining == []
+    return restored.changed_by_others
+
+
+def test_a_change_is_undone_from_the_ledgers_own_json(scene: Scene, tmp_path: Path) -> None:
+    before = scene.state()
+    snapshot = through_ledger(scene.lever.snapshot(scene.target), tmp_path)
+    scene.apply_all()
+    assert scene.state() != before, "the lever changed nothing: the scene proves nothing"
+    assert undo(scene, snapshot) == ()
+    assert scene.state() == before
+
+
+def test_a_change_that_is_applied_leaves_nothing_to_plan_and_twice_is_once(scene: Scene) -> None:
+    stages = scene.lever.plan(scene.target).stages
+    for stage in stages:
+        scene.lever.apply(scene.target, stage)
+    assert scene.lever.plan(scene.target).differences == ()
+    once = scene.state()
+    for stage in stages:
+        scene.lever.apply(scene.target, stage)
+    assert scene.state() == once
+
+
+def points_of(step: Callable[[Target], Any], target: Target) -> int:
+    """How many writes ``step`` makes."""
+    counting, writes = watched(target)
+    step(counting)
+    assert writes.done, "nothing was written: the scene proves nothing"
+    return len(writes.done)
+
+
+def test_a_crash_after_any_write_of_apply_is_undone(lever: str, tmp_path: Path) -> None:
+    first = SCENES[lever](tmp_path / "count")
+    count = points_of(lambda target: first.apply_all(target), first.target)
+    for until in range(1, count + 1):
+        scene = SCENES[lever](tmp_path / str(until))
+        before, snapshot = scene.state(), scene.lever.snapshot(scene.target)
+        with pytest.raises(Killed):
+            scene.apply_all(watched(scene.target, until)[0])
+        assert undo(scene, snapshot) == (), f"killed after write {until}"
+        assert scene.state() == before, f"killed after write {until}"
+
+
+def test_a_crash_after_any_write_of_apply_is_resumed(lever: str, tmp_path: Path) -> None:
+    first = SCENES[lever](tmp_path / "count")
+    count = points_of(lambda target: first.apply_all(target), first.target)
+    for until in range(1, count + 1):
+        scene = SCENES[lever](tmp_path / str(until))
+        with pytest.raises(Killed):
+            scene.apply_all(watched(scene.target, until)[0])
+        scene.apply_all()
+        assert scene.state() == first.state(), f"killed after write {until}"
+
+
+def test_a_crash_after_any_write_of_the_rollback_is_undone_all_the_same(lever: str, tmp_path: Path) -> None:
+    first = SCENES[lever](tmp_path / "count")
+    snapshot = first.lever.snapshot(first.target)
+    first.apply_all()
+    count = points_of(lambda target: first.lever.rollback(target, snapshot), first.target)
+    for until in range(1, count + 1):
+        scene = SCENES[lever](tmp_path / str(until))
+        before, snapshot = scene.state(), scene.lever.snapshot(scene.target)
+        scene.apply_all()
+        with pytest.raises(Killed):
+            scene.lever.rollback(watched(scene.target, until)[0], snapshot)
+        assert undo(scene, snapshot) == (), f"killed after write {until}"
+        assert scene.state() == before, f"killed after write {until}"
+
+
+def test_a_second_rollback_writes_nothing(scene: Scene) -> None:
+    snapshot = scene.lever.snapshot(scene.target)
+    scene.apply_all()
+    undo(scene, snapshot)
+    counting, writes = watched(scene.target)
+    restored = scene.lever.rollback(counting, snapshot)
+    assert (writes.done, restored.changed_by_others) == ([], ())
+
+
+def test_a_rollback_of_nothing_writes_nothing(scene: Scene) -> None:
+    before, snapshot = scene.state(), scene.lever.snapshot(scene.target)
+    counting, writes = watched(scene.target)
+    assert scene.lever.rollback(counting, snapshot).changed_by_others == ()
+    assert (writes.done, scene.state()) == ([], before)
+
+
+def test_a_run_that_is_resumed_with_other_settings_is_undone(lever: str, scene: Scene) -> None:
+    chosen = OTHER_SETTINGS[lever]
+    if chosen is None:
+        pytest.skip("the lever has no settings to choose")
+    for first, second in ((scene.target, scene.with_settings(**chosen)), (scene.with_settings(**chosen), scene.target)):
+        before, snapshot = scene.state(), scene.lever.snapshot(first)
+        scene.apply_all(first)
+        scene.apply_all(second)
+        assert undo(scene, snapshot, second) == ()
+        assert scene.state() == before
+
+
+def drift(scene: Scene, before: dict[str, Json]) -> list[tuple[str, str, str]]:
+    """Somebody else changes one field of each object that the lever has written; returns the objects."""
+    touched = []
+    for key, thing in list(scene.objects.items()):
+        name = " ".join(key)
+        if key[0] not in ("Deployment", "NodePool", "ScaledObject", "ConfigMap") or name not in scene.state():
+            continue
+        if before.get(name) == scene.state()[name]:
+            continue
+        body = {"apiVersion": KINDS[key[0]].api_version, "kind": key[0], "metadata": {"name": key[2]}}
+        if key[1]:
+            body["metadata"]["namespace"] = key[1]
+        scene.cluster.apply({**body, **changed_by_somebody(key[0], thing)}, SOMEBODY, force=True)
+        touched.append(key)
+    return touched
+
+
+def changed_by_somebody(kind: str, thing: dict[str, Any]) -> dict[str, Any]:
+    """A field that the lever owns, with somebody else's value."""
+    if kind == "ConfigMap":
+        return {"data": {sorted(thing["data"])[0]: "theirs"}}
+    if kind == "NodePool":
+        return {"spec": {"limits": {"cpu": "64"}}}
+    if kind == "ScaledObject":
+        return {"spec": {"maxReplicaCount": 19}}
+    return {"spec": {"template": {"metadata": {"annotations": {"team": "search"}}}}}
+
+
+def test_what_somebody_else_changed_is_reported_and_left_alone(scene: Scene) -> None:
+    before, snapshot = scene.state(), scene.lever.snapshot(scene.target)
+    scene.apply_all()
+    touched = drift(scene, before)
+    assert touched, "nothing that the lever wrote could be changed: the scene proves nothing"
+    theirs = {key: copy.deepcopy(scene.objects[key]) for key in touched}
+    undo(scene, snapshot)
+    for key in touched:
+        if " ".join(key) not in before:
+            continue  # it was made by the lever, and goes with it or is reported
+        wanted = changed_by_somebody(key[0], theirs[key])
+        assert contains(scene.objects[key], wanted), f"{key} was overwritten"
+
+
+def contains(thing: Any, part: Any) -> bool:
+    """Whether every field of ``part`` is in ``thing``."""
+    if not isinstance(part, dict):
+        return bool(thing == part)
+    return all(key in thing and contains(thing[key], value) for key, value in part.items())
+
+
+def test_a_workload_that_left_the_estate_is_undone_with_the_rest(scene: Scene) -> None:
+    before, snapshot = scene.state(), scene.lever.snapshot(scene.target)
+    scene.apply_all()
+
+    def smaller(raw: dict[str, Any]) -> dict[str, Any]:
+        raw["workloads"].pop("akidb-grpc")
+        requests = raw.get("predictive_scaling", {}).get("requests")
+        if requests:
+            requests.pop("akidb-grpc", None)
+        return raw
+
+    # The engine hands the estate's slice of the snapshot over; a lever must not stumble over the present one either.
+    scene.lever.rollback(scene.with_estate(smaller), snapshot)
+    assert undo(scene, snapshot) == ()
+    assert scene.state() == before
+
+
+def test_a_deployment_that_is_gone_does_not_stop_the_undo_of_the_rest(scene: Scene) -> None:
+    before, snapshot = scene.state(), scene.lever.snapshot(scene.target)
+    scene.apply_all()
+    gone = ("Deployment", scene.target.estate.namespace, "akidb-grpc")
+    del scene.objects[gone]
+    for key in [key for key, thing in scene.objects.items() if key[0] == "Pod" and owned_by(thing, "akidb-grpc")]:
+        del scene.objects[key]
+    undo(scene, snapshot)
+    after = scene.state()
+    assert {k: v for k, v in after.items() if "akidb-grpc" not in k} == {
+        k: v for k, v in before.items() if "akidb-grpc" not in k
+    }
+
+
+def owned_by(pod: dict[str, Any], workload: str) -> bool:
+    """Whether a pod is one of a workload's."""
+    return bool(pod["metadata"].get("labels", {}).get("app") == workload)
+
+
+def custom_kinds(scene: Scene, before: dict[str, Json]) -> set[str]:
+    """Kinds of CustomResourceDefinitions of which the lever has made or changed an object."""
+    changed = {name.split()[0] for name, body in scene.state().items() if before.get(name) != body}
+    return changed & {"NodePool", "EC2NodeClass", "ScaledObject", "PrometheusRule"}
+
+
+def test_a_definition_that_is_gone_does_not_stop_the_undo_of_the_rest(scene: Scene) -> None:
+    before, snapshot = scene.state(), scene.lever.snapshot(scene.target)
+    scene.apply_all()
+    kinds = custom_kinds(scene, before)
+    if not kinds:
+        pytest.skip("it writes no object of a CustomResourceDefinition")
+    for key in [key for key in scene.objects if key[0] in kinds]:
+        del scene.objects[key]
+    scene.cluster.unserved = {KINDS[kind].plural for kind in kinds}
+    undo(scene, snapshot)
+    after = scene.state()
+    rest = {name: body for name, body in before.items() if name.split()[0] not in kinds}
+    assert {name: body for name, body in after.items() if name.split()[0] not in kinds} == rest
+
+
+def test_a_snapshot_of_another_release_is_undone_or_refused_and_never_called_restored_when_it_is_not(
+    lever: str, scene: Scene, tmp_path: Path
+) -> None:
+    snapshot = scene.lever.snapshot(scene.target)
+    scene.apply_all()
+    assert undo(scene, through_ledger({**snapshot, "of a newer release": {"a": 1}}, tmp_path)) == ()
+    for name in snapshot:
+        older = SCENES[lever](tmp_path / name)
+        before, kept = older.state(), older.lever.snapshot(older.target)
+        older.apply_all()
+        del kept[name]
+        try:
+            others = older.lever.rollback(older.target, kept).changed_by_others
+            left = older.lever.verify_restored(older.target, kept)
+        except Refused:
+            continue
+        assert others or left or older.state() == before, f"without {name} it only claims to be restored"
+
+
+# Through the engine ---------------------------------------------------------------------------------------------------
+
+
+class Leases:
+    """The lock of one region, in memory."""
+
+    def __init__(self) -> None:
+        self.lease: dict[str, Any] | None = None
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        return copy.deepcopy(self.lease)
+
+    def create(self, body: dict[str, Any]) -> None:
+        self.replace(body)
+
+    def replace(self, body: dict[str, Any]) -> None:
+        version = int(body["metadata"].get("resourceVersion", "0")) + 1
+        self.lease = copy.deepcopy(body)
+        self.lease["metadata"]["resourceVersion"] = str(version)
+
+
+def rolled_out(scene: Scene, folder: Path, name: str) -> Run:
+    """A run of the lever, under that name, that was promoted and has ended."""
+    clients = SimpleNamespace(**vars(scene.target.clients), leases=Leases())
+    ledger = Ledger(FolderStore(folder / "ledger"))
+    lever = levers.lever(name)
+    run = Run(lever, scene.target.estate, {}, "dag", "run", ledger, lambda _: clients, lambda _: True)
+    region = scene.target.region
+    steps.put_snapshot(run, scene.target)
+    run.record(region, Step.TOUCH, {"slot": "any", "title": "any"})
+    scene.apply_all()
+    run.record(region, Step.PROMOTED, {"after": {}})
+    return run
+
+
+def test_it_is_undone_by_the_rollback_dag_under_its_former_name(
+    lever: str, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(levers.RENAMED, "formerly", lever)
+    before = scene.state()
+    run = rolled_out(scene, tmp_path, "formerly")
+    verdict = roll_back(undoing(run, lever=lever))
+    assert (verdict.name, verdict.green, scene.state()) == ("rolled back", True, before), verdict.message
+
+
+def test_it_is_undone_by_the_rollback_dag_when_its_region_has_left_the_estate(scene: Scene, tmp_path: Path) -> None:
+    before, region = scene.state(), scene.target.region
+
+    def smaller(raw: dict[str, Any]) -> dict[str, Any]:
+        del raw["regions"][region]
+        raw["canary_region"] = next(iter(raw["regions"]))
+        return raw
+
+    run = rolled_out(scene, tmp_path, scene.lever.name)
+    verdict = roll_back(undoing(replace(run, estate=scene.with_estate(smaller).estate)))
+    assert (verdict.name, verdict.green, scene.state()) == ("rolled back", True, before), verdict.message
