@@ -3,7 +3,7 @@
     focus/source=aws/day=2026-11-23.parquet                      the rows
     history/source=aws/day=2026-11-23/<received>-<content>.json  the facts of every version that ever stood there
     aside/source=aws/<name>.parquet and .json                    rows and batches that were refused, with the reason
-    reach/source=aws/<hash>.json                                 days before its billing period that an export file corrects
+    reach/source=aws/<hash>.json                                 days outside its billing period that a file has
 
 Facts and rows can't disagree: the facts are the Parquet file's own metadata.
 """
@@ -168,7 +168,7 @@ class CostTable:
         return key
 
     def reach(self, source: str, key: str) -> tuple[dt.datetime, tuple[dt.date, ...]] | None:
-        """When the export file ``key`` was received that was read last, and the days before its period that it has."""
+        """When the export file ``key`` was received that was read last, and the days outside its period that it has."""
         with contextlib.suppress(FileNotFoundError):
             raw = json.loads(self.storage.read(_reach(source, key)))
             days = tuple(dt.date.fromisoformat(day) for day in raw["days"])

@@ -16,7 +16,7 @@ from typing import Any
 
 from include.cost.components import UNALLOCATED, check_components, component_sql, matches_sql
 from include.cost.exports import cur, downloads, focus, normalise, rules, write
-from include.cost.exports.downloads import Relation, scoped
+from include.cost.exports.downloads import SCOPE_TEXT, Relation, scoped
 from include.cost.exports.held import Held
 from include.cost.exports.keys import covers, period_of
 from include.cost.exports.source import Format, Source, SourceFile, guarded, open_source
@@ -37,7 +37,7 @@ class Collected:
 
     ``paths`` and ``facts`` belong together, by day; they hold what the table keeps beside the files' own rows. The
     other figures are the files' own. ``set_aside`` counts rows by reason, ``aside_amounts`` what they bill by reason
-    and currency (None: it can't be read), ``aside_files`` holds them. ``unread`` counts values by field that can't be
+    and currency (None: none can be read), ``aside_files`` holds them. ``unread`` counts values by field that can't be
     read in rows that count. ``refused`` names the files that could not be used at all, with the reason.
     """
 
@@ -51,6 +51,7 @@ class Collected:
     aside_amounts: dict[str, dict[str, Decimal | None]] = field(default_factory=dict)
     aside_files: list[tuple[str, Path]] = field(default_factory=list)
     unread: dict[str, int] = field(default_factory=dict)
+    costs_unread: int = 0  # of them: what a row costs, as far as that isn't what it bills
     refused: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -92,7 +93,7 @@ def collect(
         _rank_by_format(sources)
         expected = sum(source.rows for source in sources if source)
         stage = Stage(connection, scratch, expected, estate.cost.currency, days)
-        _fill(stage, sources, made)
+        _fill(stage, sources, made, estate.cost.currency)
         _drop_halves(stage, sources, export_files, made)
         if not any(sources):
             return made
@@ -137,7 +138,7 @@ def _rank_by_format(sources: list[Source | None]) -> None:
             sources[number] = replace(source, file=ranked)
 
 
-def _fill(stage: Stage, sources: list[Source | None], made: Collected) -> None:
+def _fill(stage: Stage, sources: list[Source | None], made: Collected, currency: str) -> None:
     """Stage the files that can be read."""
     for number, source in enumerate(sources):
         if source is None:
@@ -148,12 +149,10 @@ def _fill(stage: Stage, sources: list[Source | None], made: Collected) -> None:
             made.refused[source.file.key] = str(error)
             sources[number] = None
         else:
-            made.warnings += _warned(source)
+            made.warnings += _warned(source, currency)
 
 
-def _drop_halves(
-    stage: Stage, sources: list[Source | None], files: Sequence[SourceFile], made: Collected
-) -> None:
+def _drop_halves(stage: Stage, sources: list[Source | None], files: Sequence[SourceFile], made: Collected) -> None:
     """Half a delivery isn't one: with the part that can't be read the others go."""
     broken = {(file.rank, file.delivery) for file in files if file.delivery and file.key in made.refused}
     for number, source in enumerate(sources):
@@ -162,10 +161,10 @@ def _drop_halves(
             sources[number] = None
 
 
-def _warned(source: Source) -> Iterator[str]:
+def _warned(source: Source, currency: str) -> Iterator[str]:
     layout = focus if source.format is Format.FOCUS else cur
     if not source.fields.has(layout.CURRENCY):
-        yield f"{source.file.key} has no column {layout.CURRENCY}: its amounts are taken for the currency of the estate"
+        yield f"{source.file.key} has no column {layout.CURRENCY}: its amounts are taken for {currency}, the estate's"
 
 
 class _Run:
@@ -251,17 +250,15 @@ class _Run:
             f"AS currency, {component_sql(self._estate)} AS component FROM {scoped(_refused(relation, columns))}"
         )
         sql = (
-            "SELECT day, reason, currency, component, provider || '/' || payer || '/' || account || '/' "
-            "|| coalesce(CAST(period AS VARCHAR), '') AS scope, "
-            f"count(*), CASE WHEN count(*) = count(BilledCost) THEN CAST(sum(BilledCost) AS {MONEY}) END "
-            "FROM aside GROUP BY ALL ORDER BY ALL"
+            f"SELECT day, reason, currency, component, {SCOPE_TEXT} AS scope, count(*), "
+            f"CAST(sum(BilledCost) AS {MONEY}) FROM aside GROUP BY ALL ORDER BY ALL"
         )
         reasons = set()
         for day, reason, currency, component, scope, rows, amount in self._connection.execute(sql).fetchall():
             self._made.set_aside[reason] = self._made.set_aside.get(reason, 0) + int(rows)
             amounts = self._made.aside_amounts.setdefault(reason, {})
-            before = amounts.get(currency, Decimal(0))
-            amounts[currency] = None if before is None or amount is None else before + amount
+            known = [one for one in (amounts.get(currency), amount) if one is not None]
+            amounts[currency] = sum(known, Decimal(0)) if known else None
             self._aside_rows[day] += int(rows)
             reasons.add(reason)
             if reason not in rules.REPEATED:
@@ -283,12 +280,13 @@ class _Run:
             if one.name in focus.COSTS | cur.COSTS
         ]
         found = self._connection.execute(
-            f"SELECT day, unread, {component_sql(self._estate)}, provider || '/' || payer || '/' || account || '/' || period, "
-            f"count(*) FROM {scoped(kept)} WHERE unread IS NOT NULL GROUP BY ALL ORDER BY ALL"
+            f"SELECT day, unread, {component_sql(self._estate)}, {SCOPE_TEXT}, count(*) "
+            f"FROM {scoped(kept)} WHERE unread IS NOT NULL GROUP BY ALL ORDER BY ALL"
         )
         for day, label, component, scope, rows in found.fetchall():
             self._made.unread[label] = self._made.unread.get(label, 0) + int(rows)
             if label in costs:
+                self._made.costs_unread += int(rows)
                 reason = f"{label} can't be read"
                 self._aside[day].append(Aside(component, reason, int(rows), self._estate.cost.currency, None, scope))
 
@@ -404,7 +402,9 @@ class _Run:
             return False
         first, last = self._bounds
         if all(file.delivery for file in files):
-            first = min(first.replace(day=1), day.replace(day=1) if any(period_of(file.key) for file in files) else first)
+            # A fee of next month may stand in it already: days that haven't come are not empty.
+            last = min(last, max(file.received for file in files).astimezone(dt.UTC).date())
+            first = day if any(period_of(file.key) for file in files) else first.replace(day=1)
         return first <= day <= last
 
 

@@ -25,6 +25,7 @@ SCOPE = {
     "payer": "coalesce(BillingAccountId, '')",
     "account": "coalesce(SubAccountId, BillingAccountId, '')",
 }
+SCOPE_TEXT = "provider || '/' || payer || '/' || account || '/' || coalesce(CAST(period AS VARCHAR), '')"
 HELD = -1  # stands for the rows that the table holds, among the numbers of files
 FEW, MOST = 0.1, 0.8  # of the charges of the smaller one: at most so many are chance, at least so many the same bill
 SAMPLE_ROWS = 2_000_000  # of a file, to compare
@@ -62,7 +63,7 @@ def relation(shared: Shared, numbered: bool) -> Relation:
 
 
 def are_numbered(paths: Sequence[Path]) -> bool:
-    """Whether the names, in one folder, differ in one number that is no date and no version: ``x-00001``, ``x-00002``."""
+    """Whether the names, in one folder, differ in one number that is no date and no version: ``x-1``, ``x-2``."""
     names = [path.name for path in paths]
     numbers = [_NUMBER.findall(name) for name in names]
     if len({path.parent for path in paths}) > 1 or len({_NUMBER.sub("#", name) for name in names}) > 1:
@@ -106,14 +107,13 @@ def place(
 
 def matches(spoken: str, row: str) -> str:
     """SQL: the download speaks of the row's account, billing period and day. What one of them doesn't name fits all."""
-    same = " AND ".join(
-        f"({spoken}.{name} = {row}.{name} OR {spoken}.{name} = '' OR {row}.{name} = '')" for name in ("provider", "payer")
-    )
     day = f"greatest({row}.day, {row}.period)"  # a correction of an earlier day is of the period's first day
-    return (
-        f"{spoken}.account = {row}.account AND {spoken}.period = {row}.period AND {same} "
-        f"AND {day} BETWEEN {spoken}.first AND {spoken}.last"
-    )
+    return f"{_same_bill(spoken, row)} AND {day} BETWEEN {spoken}.first AND {spoken}.last"
+
+
+def _same_bill(a: str, b: str) -> str:
+    loose = (f"({a}.{name} = {b}.{name} OR {a}.{name} = '' OR {b}.{name} = '')" for name in ("provider", "payer"))
+    return f"{a}.account = {b}.account AND {a}.period = {b}.period AND {' AND '.join(loose)}"
 
 
 def scoped(relation: str) -> str:
@@ -178,7 +178,7 @@ class _Named:
         found = relation(shared, numbered)
         if found is Relation.UNCLEAR:
             mine = " and ".join(self._sources[one].file.key for one in ours)
-            parts = "give all parts of one download at once" if HELD in theirs else "say --parts if they are one download"
+            parts = "give all parts of a download at once" if HELD in theirs else "say --parts if they are one download"
             raise CostError(
                 f"{mine} and {others} hold the same account, billing period and time, and {shared.charges} of "
                 f"{shared.smaller} charges are in both: {parts}, or say --later if {mine} takes the place of {others}"
@@ -186,34 +186,33 @@ class _Named:
         return found
 
     def _shared(self, ours: Sequence[int], theirs: Sequence[int]) -> Shared:
+        begins, ends = "greatest(min(a.begins), min(b.begins))", "least(max(a.ends), max(b.ends))"
         self._connection.execute(
-            "CREATE OR REPLACE TEMP TABLE together AS SELECT a.account, a.period, greatest(min(a.begins), min(b.begins)) "
-            "AS begins, least(max(a.ends), max(b.ends)) AS ends FROM spoken a JOIN spoken b "
-            "ON a.account = b.account AND a.period = b.period AND (a.payer = b.payer OR a.payer = '' OR b.payer = '') "
-            "AND (a.provider = b.provider OR a.provider = '' OR b.provider = '') "
-            f"WHERE a.file_no IN ({_listed(ours)}) AND b.file_no IN ({_listed(theirs)}) GROUP BY ALL "
-            "HAVING greatest(min(a.begins), min(b.begins)) <= least(max(a.ends), max(b.ends))"
+            f"CREATE OR REPLACE TEMP TABLE together AS SELECT a.account, a.period, {begins} AS begins, {ends} AS ends "
+            f"FROM spoken a JOIN spoken b ON {_same_bill('a', 'b')} WHERE a.file_no IN ({_listed(ours)}) "
+            f"AND b.file_no IN ({_listed(theirs)}) GROUP BY a.account, a.period HAVING {begins} <= {ends}"
         )
         if not self._connection.execute("SELECT count(*) FROM together").fetchone()[0]:
             return Shared(0, 0)
         for name, side in (("ours", ours), ("theirs", theirs)):
             self._sample(name, side)
-        known = [name for name in _CHARGE if all(self._one(f"SELECT count({name}) > 0 FROM {t}") for t in ("ours", "theirs"))]
-        coarse = [self._one(f"SELECT quantile_disc(seconds, 0.5) > 3600 FROM {t}") for t in ("ours", "theirs")]
+        sides = ("ours", "theirs")
+        known = [name for name in _CHARGE if all(self._one(f"SELECT count({name}) > 0 FROM {t}") for t in sides)]
+        coarse = [self._one(f"SELECT quantile_disc(seconds, 0.5) > 3600 FROM {t}") for t in sides]
         # An export by the hour and one by the day share no hour.
         time = "date_trunc('day', start)" if coarse[0] != coarse[1] else "start"
         what = ", ".join(["account", "period", time, *known])
-        queries = [f"SELECT DISTINCT {what} FROM {t}" for t in ("ours", "theirs")]
+        queries = [f"SELECT DISTINCT {what} FROM {t}" for t in sides]
         shared = self._one(f"SELECT count(*) FROM ({queries[0]} INTERSECT {queries[1]})")
         return Shared(shared, min(self._one(f"SELECT count(*) FROM ({query})") for query in queries))
 
     def _sample(self, name: str, numbers: Sequence[int]) -> None:
         rows = " UNION ALL ".join(f"SELECT {_COMPARED} FROM {scoped(self._rows(number))}" for number in numbers)
         size = sum(self._sources[number].rows for number in numbers if number != HELD)
-        some = f"AND hash(start) % {size // SAMPLE_ROWS + 1} = 0"
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT r.* FROM ({rows}) r JOIN together t ON r.account = t.account "
-            f"AND r.period = t.period AND r.start BETWEEN t.begins AND t.ends {some}"
+            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT r.* FROM ({rows}) r JOIN together t "
+            "ON r.account = t.account AND r.period = t.period AND r.start BETWEEN t.begins AND t.ends "
+            f"AND hash(r.start) % {size // SAMPLE_ROWS + 1} = 0"
         )
 
     def _rows(self, number: int) -> str:

@@ -135,7 +135,6 @@ class Fields:
     def _kind(self, name: str) -> str:
         return self.columns[name.lower()][1] if self.has(name) else ""
 
-
     def tags(self, name: str, key: str = USER_KEY, keep: str = "TRUE") -> str:
         """A column of tags as the table has them: JSON with sorted keys; null when empty.
 
@@ -160,12 +159,13 @@ class Fields:
             return f"map_entries({column})"
         if kind in {"VARCHAR", "JSON"}:
             text = self.text(name)
-            return first_of(_pairs_of(f"TRY_CAST({text} AS JSON)"), _pairs_of(f"TRY_CAST('{{' || {text} || '}}' AS JSON)"))
+            with_braces = f"TRY_CAST('{{' || {text} || '}}' AS JSON)"  # Azure leaves them out
+            return first_of(_pairs_of(f"TRY_CAST({text} AS JSON)"), _pairs_of(with_braces))
         if kind.startswith("STRUCT") and not kind.endswith("]"):
             return _pairs_of(f"to_json({column})")
         if pair := _PAIR.match(kind):
-            key, value = pair[1], pair[2]
-            return f"list_transform({column}, lambda e: {{'key': e.{quoted(key)}, 'value': to_json(e.{quoted(value)})}})"
+            key, value = quoted(pair[1]), quoted(pair[2])
+            return f"list_transform({column}, lambda e: {{'key': e.{key}, 'value': to_json(e.{value})}})"
         return NULL
 
 

@@ -15,7 +15,7 @@ REQUIRED = (
 )
 ESSENTIAL = frozenset({"billedcost", "chargeperiodstart", "chargeperiodend"})  # without them a row can't count
 COSTS = frozenset({"effectivecost"})  # where one can't be read the cost is unknown, though the row counts as billed
-CURRENCY = "BillingCurrency"
+BILLED, CURRENCY = "BilledCost", "BillingCurrency"
 LINE_TYPE = "chargecategory"
 # AWS's usage types of machines: with the instance type behind the colon, and those that are on demand unless covered.
 INSTANCE_METER = r"(?:^|-)(BoxUsage|SpotUsage|HeavyUsage|DedicatedUsage|UnusedBox|InstanceUsage):([a-z].*)$"

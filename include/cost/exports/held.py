@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from include.cost.exports.downloads import matches, scoped
+from include.cost.exports.downloads import SCOPE_TEXT, matches, scoped
 from include.cost.exports.keys import export_of, period_of
 from include.cost.exports.normalise import EXTRA
 from include.cost.exports.source import SourceFile
@@ -62,13 +62,14 @@ class Held:
         gone = [key for key in self.files.values() if (export_of(key), period_of(key)) in delivered]
         spoken = f"EXISTS (SELECT 1 FROM spoken s WHERE s.place > 0 AND {matches('s', 'r')})"
         stays = f"NOT {spoken}" + (f" AND r.x_SourceFile NOT IN ({_texts(gone)})" if gone else "")
-        sql = f"SELECT day, count(*), count(*) FILTER (NOT ({stays})) FROM {scoped(self._read(self.paths))} r GROUP BY day"
+        rows = scoped(self._read(self.paths))
+        sql = f"SELECT day, count(*), count(*) FILTER (NOT ({stays})) FROM {rows} r GROUP BY day ORDER BY day"
         found = {}
-        for day, rows, going in self.connection.execute(sql).fetchall():
+        for day, number, going in self.connection.execute(sql).fetchall():
             if going:
                 self.replaced.add(day)
-            if rows > going:
-                found[day] = self._query(day, stays, {file.key for file in new}), int(rows - going)
+            if number > going:
+                found[day] = self._query(day, stays, {file.key for file in new}), int(number - going)
         return found
 
     def aside(self, day: dt.date) -> list[Aside]:
@@ -76,10 +77,7 @@ class Held:
         facts = self.facts(day)
         if not facts or not facts.aside:
             return []
-        sql = (
-            "SELECT DISTINCT provider || '/' || payer || '/' || account || '/' || period FROM spoken "
-            "WHERE place > 0 AND ? BETWEEN first AND last"
-        )
+        sql = f"SELECT DISTINCT {SCOPE_TEXT} FROM spoken WHERE place > 0 AND ? BETWEEN first AND last"
         spoken = {row[0] for row in self.connection.execute(sql, [day]).fetchall()}
         return [one for one in facts.aside if one.scope not in spoken]
 

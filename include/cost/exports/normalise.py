@@ -66,8 +66,8 @@ def normalised(source: Source, file_no: int, currency: str, days: Collection[dt.
         f"SELECT {', '.join(quoted(name) for name in COLUMNS)}, "
         f"{', '.join(f'{sql} AS {name}' for name, sql in extra.items())} "
         "FROM (SELECT *, CAST(ChargePeriodStart AS DATE) AS day FROM ("
-        f"SELECT {columns}, {source.fields.text(layout.LINE_TYPE)} AS kind, {_first(essential, with_value=True)} AS bad, "
-        f"{_first(others)} AS unread, {_same(source)} AS same "
+        f"SELECT {columns}, {source.fields.text(layout.LINE_TYPE)} AS kind, "
+        f"{_first(essential, with_value=True)} AS bad, {_first(others)} AS unread, {_same(source)} AS same "
         f"FROM {source.relation}{_services(source)}{_only(source, days)})){_day_filter(days)}"
     )
 
@@ -99,9 +99,7 @@ def _period(source: Source) -> str:
     """A correction is of the period that it is billed in, whatever day it corrects."""
     said = period_of(source.file.key) if source.file.delivery else None
     delivered = f"DATE '{dt.date(*said, 1)}', " if said else ""
-    return (
-        f"CAST(date_trunc('month', coalesce(BillingPeriodStart, {delivered}ChargePeriodStart) AT TIME ZONE 'UTC') AS DATE)"
-    )
+    return f"CAST(date_trunc('month', coalesce(BillingPeriodStart, {delivered}ChargePeriodStart)) AS DATE)"
 
 
 def _services(source: Source) -> str:
@@ -122,9 +120,11 @@ def _first(unread: Sequence[Unread], with_value: bool = False) -> str:
     """The name of the first field that can't be read, ``name=value`` when asked for; null when all can."""
     if not unread:
         return "CAST(NULL AS VARCHAR)"
-    each = {one.label: one for one in unread}.values()  # some are asked for twice
-    said = {one.label: f"{literal(one.label + '=')} || ({one.text})" if with_value else literal(one.label) for one in each}
-    return f"CASE {' '.join(f'WHEN {one.fails} THEN {said[one.label]}' for one in each)} END"
+    cases = {}  # some are asked for twice
+    for one in unread:
+        value = f"{literal(one.label + '=')} || ({one.text})" if with_value else literal(one.label)
+        cases[one.label] = f"WHEN {one.fails} THEN {value}"
+    return f"CASE {' '.join(cases.values())} END"
 
 
 def _reason(has_currency: bool, currency: str) -> tuple[str, str]:

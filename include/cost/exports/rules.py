@@ -26,7 +26,8 @@ def make_files(connection: Any, sources: Sequence[tuple[int, Source]], places: M
 def make_dropped(connection: Any, relation: str) -> int:
     """Make the table ``dropped`` (file_no, row, why) of rows of ``relation`` that can't count; returns their number."""
     connection.execute("CREATE OR REPLACE TEMP TABLE dropped (file_no INTEGER, row BIGINT, why VARCHAR)")
-    ranks, places = connection.execute("SELECT count(DISTINCT rank), count(DISTINCT (rank, place)) FROM files").fetchone()
+    sql = "SELECT count(DISTINCT rank), count(DISTINCT (rank, place)) FROM files"
+    ranks, places = connection.execute(sql).fetchone()
     if places > ranks:
         _drop_superseded(connection, relation)
     if ranks > 1:
@@ -57,7 +58,8 @@ def _drop_superseded(connection: Any, relation: str) -> None:
 
 def _drop_duplicates(connection: Any, relation: str) -> None:
     """A line that the provider numbers counts once in a download. Equal rows without a number are two charges."""
-    twice = f"SELECT day, same FROM {relation} WHERE reason IS NULL AND same IS NOT NULL GROUP BY ALL HAVING count(*) > 1"
+    numbered = f"SELECT day, same FROM {relation} WHERE reason IS NULL AND same IS NOT NULL"
+    twice = f"{numbered} GROUP BY day, same HAVING count(*) > 1"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE twice AS {twice}")
     if not connection.execute("SELECT count(*) FROM twice").fetchone()[0]:
         return

@@ -31,32 +31,35 @@ def test_json_of_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         focus_row(ChargePeriodStart="2026-11-21T10:00:00Z", ChargePeriodEnd="2026-11-21T11:00:00Z", BilledCost="-0.1"),
     ]
     status, out, err = run(capsys, write_csv(tmp_path / "a.csv", rows), "--json")
-    assert (status, err) == (0, "")
+    assert (status, err) == (1, "")  # the euros count nowhere
     assert json.loads(out) == {
-        "rows": 3,
-        "rows_set_aside": 2,
-        "billed_usd": 2.02345678,
+        "rows": 4,
+        "rows_set_aside": 1,
+        "billed_usd": 4.02345678,
         "days": 2,
         "first_day": "2026-11-20",
         "last_day": "2026-11-21",
         "components": {"central_dc": 0.02345678},
-        "unallocated_usd": 2.0,
-        "set_aside": {"currency EUR": 1, "duplicate": 1},
+        "unallocated_usd": 4.0,
+        "set_aside": {"currency EUR": 1},
+        "set_aside_amounts": {"currency EUR": {"EUR": 0.1}},
+        "unread": {},
         "files_set_aside": {},
         "missing_hours": {},
+        "warnings": [],
     }
 
 
 def test_a_table_to_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [focus_row(BilledCost="1234.5"), focus_row(BillingCurrency="EUR")]
     status, out, _ = run(capsys, write_csv(tmp_path / "a.csv", rows))
-    assert status == 0
+    assert status == 1
     assert out.splitlines() == [
         "1 rows of 1 days (2026-11-20 to 2026-11-20), 1 set aside",
         "  central_dc                                     1,234.50 USD",
         "  unallocated                                        0.00 USD",
         "  total                                          1,234.50 USD",
-        "set aside: 1 rows, currency EUR",
+        "set aside: 1 rows, 0.10 EUR, currency EUR",
     ]
 
 

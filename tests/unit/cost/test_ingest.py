@@ -14,8 +14,8 @@ import pytest
 from moto import mock_aws
 
 from include.clients.storage import Folder
-from include.cost.exports import Format, discover, download
-from include.cost.exports.delivery import period_of
+from include.cost.exports import Format, SourceFile, deliveries, download
+from include.cost.exports.keys import export_of, period_of
 from include.cost.focus import CostError
 from include.cost.ingest import ingest, ingest_exports
 from include.cost.store import CostTable
@@ -46,6 +46,10 @@ def put(s3: Any, key: str, *rows: dict[str, str], folder: Path) -> None:
     s3.upload_file(str(path), EXPORT.bucket, f"{EXPORT.prefix}/{key}")
 
 
+def found_files(s3: Any) -> list[SourceFile]:
+    return [file for delivery in deliveries(EXPORT, s3) for file in delivery.files]
+
+
 def keys(files: list[Any]) -> list[str]:
     return [file.key.removeprefix(f"{EXPORT.prefix}/") for file in files]
 
@@ -65,23 +69,24 @@ def test_the_billing_period_of_a_key(key: str, period: tuple[int, int] | None) -
     assert period_of(key) == period
 
 
-def test_the_parts_of_the_periods_that_are_asked_for(s3: Any, tmp_path: Path) -> None:
+def test_the_parts_of_each_period(s3: Any, tmp_path: Path) -> None:
     for key in (
         "data/BILLING_PERIOD=2026-10/part-1.csv.gz",
         "data/BILLING_PERIOD=2026-11/part-2.csv.gz",
         "data/BILLING_PERIOD=2026-11/part-1.csv.gz",
-        "metadata/BILLING_PERIOD=2026-11/akidb-focus-Manifest.json",
+        "metadata/BILLING_PERIOD=2026-11/akidb-focus.sql",
     ):
         put(s3, key, focus_row(), folder=tmp_path)
-    november = [f"data/BILLING_PERIOD=2026-11/part-{part}.csv.gz" for part in (1, 2)]
-    found = discover(EXPORT, s3, [DAY])
-    assert keys(found) == november
-    assert {(file.format, file.delivery, file.rank) for file in found} == {
-        (Format.FOCUS, "exports/akidb-focus/data/BILLING_PERIOD=2026-11", 0)
+    found = deliveries(EXPORT, s3)
+    assert [(one.export, one.period, keys(list(one.files))) for one in found] == [
+        (EXPORT.prefix, (2026, 10), ["data/BILLING_PERIOD=2026-10/part-1.csv.gz"]),
+        (EXPORT.prefix, (2026, 11), [f"data/BILLING_PERIOD=2026-11/part-{part}.csv.gz" for part in (1, 2)]),
+    ]
+    assert {(file.format, file.delivery, file.rank, file.received) for file in found[1].files} == {
+        (Format.FOCUS, "exports/akidb-focus/data/BILLING_PERIOD=2026-11", 0, found[1].received)
     }
-    assert len({file.received for file in found}) == 1
-    assert keys(discover(EXPORT, s3, None)) == ["data/BILLING_PERIOD=2026-10/part-1.csv.gz", *november]
-    assert discover(EXPORT, s3, [dt.date(2027, 1, 1)]) == []
+    assert [one.period for one in deliveries(EXPORT, s3, first=(2026, 11))] == [(2026, 11)]
+    assert deliveries(EXPORT, s3, first=(2027, 1)) == []
 
 
 class OneFolderLater:
@@ -105,7 +110,7 @@ class OneFolderLater:
 def test_of_the_executions_of_a_period_only_the_newest_is_taken() -> None:
     key = f"{EXPORT.prefix}/data/BILLING_PERIOD=2026-%s/%s/part-%d.parquet"
     listed = [key % parts for parts in (("11", "b", 1), ("11", "a", 1), ("11", "b", 2), ("10", "a", 1))]
-    found = discover(EXPORT, OneFolderLater(listed), None)
+    found = found_files(OneFolderLater(listed))
     assert [file.key for file in found] == [listed[3], listed[0], listed[2]]
     assert [file.received.hour for file in found] == [0, 1, 1]
 
@@ -113,7 +118,7 @@ def test_of_the_executions_of_a_period_only_the_newest_is_taken() -> None:
 def test_downloads_have_names_of_their_own(s3: Any, tmp_path: Path) -> None:
     for month in ("10", "11"):
         put(s3, f"data/BILLING_PERIOD=2026-{month}/part-1.csv.gz", focus_row(), folder=tmp_path)
-    files = download(EXPORT, s3, discover(EXPORT, s3, None), tmp_path)
+    files = download(EXPORT, s3, found_files(s3), tmp_path)
     assert [file.path.name for file in files] == ["00000-part-1.csv.gz", "00001-part-1.csv.gz"]
 
 
@@ -126,12 +131,12 @@ def test_a_day_of_the_estates_exports(s3: Any, tmp_path: Path, table: CostTable)
         connections.append(connection)
         return s3
 
-    made = ingest_exports(ESTATE, [DAY], table, client)
+    assert ingest_exports(ESTATE, [DAY], table, client) == []
     assert connections == ["aws_us_east_1"]
-    assert (made.rows, made.components) == (1, {"central_dc": Decimal("0.10")})
     assert table.days("aws") == [DAY]
     facts = table.facts("aws", DAY)
     assert facts is not None
+    assert (facts.rows, facts.billed_usd) == (1, Decimal("0.10"))
     assert facts.inputs == ("exports/akidb-focus/data/BILLING_PERIOD=2026-11/part-1.csv.gz",)
 
 
@@ -146,8 +151,11 @@ def test_of_two_exports_the_first_in_the_estate_counts(s3: Any, tmp_path: Path, 
     put(s3, "data/BILLING_PERIOD=2026-11/part-1.csv.gz", focus_row(), folder=tmp_path)
     path = write_csv(tmp_path / "cur.csv", [cur_row()])
     s3.upload_file(str(path), EXPORT.bucket, "cur/akidb/20261101-20261201/akidb-1.csv")
-    made = ingest_exports(ESTATE.model_copy(update={"cost": cost}), [DAY], table, lambda connection: s3)
-    assert (made.billed_usd, made.set_aside) == (Decimal("0.10"), {"overlaps an export that counts first": 1})
+    ingest_exports(ESTATE.model_copy(update={"cost": cost}), [DAY], table, lambda connection: s3)
+    facts = table.facts("aws", DAY)
+    assert facts is not None
+    assert (facts.billed_usd, facts.rows_set_aside, facts.aside) == (Decimal("0.10"), 1, ())
+    assert list(table.aside("aws").values()) == ["overlaps an export that counts first"]
 
 
 def stored(table: CostTable) -> dict[str, bytes]:
@@ -155,11 +163,11 @@ def stored(table: CostTable) -> dict[str, bytes]:
 
 
 def test_again_changes_nothing(tmp_path: Path, table: CostTable) -> None:
-    path = write_csv(tmp_path / "a.csv", [focus_row(), focus_row(), focus_row(BilledCost="")])
-    ingest([source(path)], ESTATE, None, table)
+    path = write_csv(tmp_path / "a.csv", [cur_row(identity_line_item_id="a")] * 2 + [cur_row(line_item_unblended_cost="")])
+    ingest([source(path)], ESTATE, table)
     first = stored(table)
-    assert sorted(table.aside("aws").values()) == ["BilledCost missing", "duplicate"]
-    ingest([source(path)], ESTATE, None, table)
+    assert sorted(table.aside("aws").values()) == ["BilledCost missing"]
+    ingest([source(path)], ESTATE, table)
     assert stored(table) == first
 
 
@@ -167,8 +175,8 @@ def test_a_later_version_replaces_the_day_and_both_stay_in_history(tmp_path: Pat
     old, new = (
         write_csv(tmp_path / name, [focus_row(BilledCost=cost)]) for name, cost in (("a.csv", "1"), ("b.csv", "2"))
     )
-    ingest([source(old)], ESTATE, None, table)
-    ingest([source(new, received=dt.datetime(2026, 11, 26, tzinfo=dt.UTC))], ESTATE, None, table)
+    ingest([source(old)], ESTATE, table)
+    ingest([source(new, received=dt.datetime(2026, 11, 26, tzinfo=dt.UTC))], ESTATE, table)
     facts = table.facts("aws", DAY)
     assert facts is not None
     assert facts.billed_usd == 2
@@ -181,8 +189,8 @@ def test_a_day_that_vanished_stands_empty(tmp_path: Path, table: CostTable) -> N
         for d in (19, 20, 21)
     ]
     rows = [focus_row(**day) for day in days]
-    ingest([source(write_csv(tmp_path / "a.csv", rows))], ESTATE, None, table)
-    ingest([source(write_csv(tmp_path / "a.csv", [rows[0], rows[2]]))], ESTATE, None, table)
+    ingest([source(write_csv(tmp_path / "a.csv", rows))], ESTATE, table)
+    ingest([source(write_csv(tmp_path / "a.csv", [rows[0], rows[2]]))], ESTATE, table)
     facts = table.facts("aws", DAY)
     assert facts is not None
     assert (facts.rows, facts.billed_usd, len(table.days("aws"))) == (0, 0, 3)
@@ -194,14 +202,14 @@ def test_a_row_of_two_components_stops_before_anything_is_written(tmp_path: Path
     cost = ESTATE.cost.model_copy(update={"components": components})
     path = write_csv(tmp_path / "a.csv", [focus_row()])
     with pytest.raises(CostError, match="central_dc and twin"):
-        ingest([source(path)], ESTATE.model_copy(update={"cost": cost}), None, table)
+        ingest([source(path)], ESTATE.model_copy(update={"cost": cost}), table)
     assert stored(table) == {}
 
 
 def test_an_unreadable_file_is_remembered(tmp_path: Path, table: CostTable) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_bytes(b"")
-    made = ingest([source(bad), source(write_csv(tmp_path / "a.csv", [focus_row()]))], ESTATE, None, table)
+    made = ingest([source(bad), source(write_csv(tmp_path / "a.csv", [focus_row()]))], ESTATE, table)
     assert made.rows == 1
     assert table.aside("aws") == {
         "aside/source=aws/bad.csv-unreadable": "bad.csv is empty: fetch it again from the provider"
@@ -211,5 +219,5 @@ def test_an_unreadable_file_is_remembered(tmp_path: Path, table: CostTable) -> N
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temp"))
     (tmp_path / "temp").mkdir()
-    ingest([source(write_csv(tmp_path / "a.csv", [focus_row()]))], ESTATE, None, None)
+    ingest([source(write_csv(tmp_path / "a.csv", [focus_row()]))], ESTATE, None)
     assert os.listdir(tmp_path / "temp") == []  # noqa: PTH208
