@@ -32,6 +32,7 @@ SAMPLE_ROWS = 2_000_000  # of a file, to compare
 _ALWAYS = ("DATE '0001-01-01'", "DATE '9999-12-31'")
 # What a charge is, whatever it costs. A column that one of two files doesn't have tells nothing.
 _CHARGE = ("ServiceName", "ChargeCategory", "ResourceId", "SkuId", "SkuMeter", "RegionId")
+_RENAMED = ("ServiceName", "ChargeCategory", "SkuId", "SkuMeter", "RegionId")  # a provider may call all of one anew
 _NUMBER = re.compile(r"\d+")
 _NO_PART = re.compile(r"(v|ver|version|rev|revision|\(|\d{4}[-_.]\d{2}[-_.]|\d{4}[-_.])$", re.IGNORECASE)
 
@@ -46,10 +47,14 @@ class Relation(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Shared:
-    """``charges`` of ``smaller``, the number of charges of the smaller of two files, are in the other one too."""
+    """``charges`` of ``smaller``, the number of charges of the smaller of two files, are in the other one too.
+
+    ``but_one`` is the largest share (0..1) that are when one of the names that a provider gives is left out.
+    """
 
     charges: int
     smaller: int
+    but_one: float = 0.0
 
 
 def relation(shared: Shared, numbered: bool) -> Relation:
@@ -59,7 +64,7 @@ def relation(shared: Shared, numbered: bool) -> Relation:
     share = shared.charges / shared.smaller
     if share >= MOST:
         return Relation.UNCLEAR if numbered else Relation.LATER
-    return Relation.PARTS if numbered or share <= FEW else Relation.UNCLEAR
+    return Relation.PARTS if numbered or (share <= FEW and shared.but_one < MOST) else Relation.UNCLEAR
 
 
 def are_numbered(paths: Sequence[Path]) -> bool:
@@ -201,10 +206,18 @@ class _Named:
         coarse = [self._one(f"SELECT quantile_disc(seconds, 0.5) > 3600 FROM {t}") for t in sides]
         # An export by the hour and one by the day share no hour.
         time = "date_trunc('day', start)" if coarse[0] != coarse[1] else "start"
-        what = ", ".join(["account", "period", time, *known])
-        queries = [f"SELECT DISTINCT {what} FROM {t}" for t in sides]
+        shared, smaller = self._in_both(["account", "period", time, *known])
+        but_one = 0.0
+        for name in _RENAMED if smaller and shared <= FEW * smaller else ():
+            some, fewer = self._in_both(["account", "period", time, *(one for one in known if one != name)])
+            but_one = max(but_one, some / fewer)
+        return Shared(shared, smaller, but_one)
+
+    def _in_both(self, columns: Sequence[str]) -> tuple[int, int]:
+        """How many charges, told apart by ``columns``, both sides have, and how many the smaller one has."""
+        queries = [f"SELECT DISTINCT {', '.join(columns)} FROM {side}" for side in ("ours", "theirs")]
         shared = self._one(f"SELECT count(*) FROM ({queries[0]} INTERSECT {queries[1]})")
-        return Shared(shared, min(self._one(f"SELECT count(*) FROM ({query})") for query in queries))
+        return shared, min(self._one(f"SELECT count(*) FROM ({query})") for query in queries)
 
     def _sample(self, name: str, numbers: Sequence[int]) -> None:
         rows = " UNION ALL ".join(f"SELECT {_COMPARED} FROM {scoped(self._rows(number))}" for number in numbers)

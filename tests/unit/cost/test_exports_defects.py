@@ -337,7 +337,9 @@ def test_a_part_that_cant_be_read_takes_its_delivery_along(tmp_path: Path) -> No
     for place in range(2):
         made = collected(tmp_path, *parts[place:], *parts[:place], days=[DAY])
         assert (made.facts, made.rows, list(made.refused)) == ([], 0, [f"{key}/2"])
-    old = collected(tmp_path, delivery(write_csv(tmp_path / "old.csv", [focus_row(BilledCost="9")]), key, -24, key=f"{key}/1"))
+    old = collected(
+        tmp_path, delivery(write_csv(tmp_path / "old.csv", [focus_row(BilledCost="9")]), key, -24, key=f"{key}/1")
+    )
     made = collected(tmp_path, *parts, days=[DAY], standing=[old.paths[0].rename(tmp_path / "old.parquet")])
     assert [(facts.billed_usd, facts.inputs) for facts in made.facts] == [
         (Decimal(13), (f"{key}/1", "b/data/BILLING_PERIOD=2026-11/1"))

@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pyarrow.parquet as pq
 import pytest
 from moto import mock_aws
 
 from include.clients.storage import Folder
-from include.cost.exports import Format, SourceFile, deliveries, download
+from include.cost.exports import Format, Relation, SourceFile, deliveries, download
 from include.cost.exports.keys import export_of, period_of
 from include.cost.focus import CostError
 from include.cost.ingest import ingest, ingest_exports
 from include.cost.store import CostTable
 from include.estate import Component, ComponentRule, Export
-from tests.unit.cost.export_files import ESTATE, cur_row, focus_row, source, write_csv
+from tests.unit.cost.export_files import ESTATE, RECEIVED, cur_row, focus_row, source, write_csv
 
 EXPORT = ESTATE.cost.exports[0]
 DAY = dt.date(2026, 11, 20)
@@ -67,6 +68,20 @@ def keys(files: list[Any]) -> list[str]:
 )
 def test_the_billing_period_of_a_key(key: str, period: tuple[int, int] | None) -> None:
     assert period_of(key) == period
+
+
+@pytest.mark.parametrize(
+    ("key", "export"),
+    [
+        ("exports/akidb-focus/data/BILLING_PERIOD=2026-11/part-00001.csv.gz", "exports/akidb-focus"),
+        ("exports/akidb-focus/metadata/BILLING_PERIOD=2026-11/run/x-Manifest.json", "exports/akidb-focus"),
+        ("cur/akidb/20261101-20261201/assembly/akidb-1.csv.gz", "cur/akidb"),
+        ("cur/akidb/akidb/year=2026/month=1/akidb-00001.snappy.parquet", "cur/akidb/akidb"),
+        ("somewhere/else.parquet", "somewhere"),
+    ],
+)
+def test_the_export_of_a_key(key: str, export: str) -> None:
+    assert export_of(key) == export
 
 
 def test_the_parts_of_each_period(s3: Any, tmp_path: Path) -> None:
@@ -163,10 +178,12 @@ def stored(table: CostTable) -> dict[str, bytes]:
 
 
 def test_again_changes_nothing(tmp_path: Path, table: CostTable) -> None:
-    path = write_csv(tmp_path / "a.csv", [cur_row(identity_line_item_id="a")] * 2 + [cur_row(line_item_unblended_cost="")])
+    path = write_csv(
+        tmp_path / "a.csv", [cur_row(identity_line_item_id="a")] * 2 + [cur_row(line_item_unblended_cost="")]
+    )
     ingest([source(path)], ESTATE, table)
     first = stored(table)
-    assert sorted(table.aside("aws").values()) == ["BilledCost missing"]
+    assert sorted(table.aside("aws").values()) == ["BilledCost missing", "duplicate"]
     ingest([source(path)], ESTATE, table)
     assert stored(table) == first
 
@@ -206,14 +223,119 @@ def test_a_row_of_two_components_stops_before_anything_is_written(tmp_path: Path
     assert stored(table) == {}
 
 
-def test_an_unreadable_file_is_remembered(tmp_path: Path, table: CostTable) -> None:
+def test_nothing_is_kept_when_a_file_cant_be_read_and_the_reason_is(tmp_path: Path, table: CostTable) -> None:
+    """It may be a part of what the others are: the table would be smaller than the bill."""
     bad = tmp_path / "bad.csv"
     bad.write_bytes(b"")
     made = ingest([source(bad), source(write_csv(tmp_path / "a.csv", [focus_row()]))], ESTATE, table)
-    assert made.rows == 1
+    assert (made.rows, table.days("aws")) == (1, [])
     assert table.aside("aws") == {
         "aside/source=aws/bad.csv-unreadable": "bad.csv is empty: fetch it again from the provider"
     }
+
+
+# --- What one ingest leaves of another ---------------------------------------------------------------------------------
+
+
+def into(table: CostTable, folder: Path, name: str, *rows: dict[str, str], **options: Any) -> Any:
+    return ingest([source(write_csv(folder / name, rows))], ESTATE, table, **options)
+
+
+def held(table: CostTable) -> dict[str, Decimal]:
+    facts = {day: table.facts("aws", day) for day in table.days("aws")}
+    return {str(day): one.billed_usd for day, one in facts.items() if one}
+
+
+def of_day(day: int, month: int = 11, **changed: str) -> dict[str, str]:
+    start = f"2026-{month:02d}-{day:02d}T10:00:00Z"
+    times = {"ChargePeriodStart": start, "ChargePeriodEnd": start.replace("T10", "T11")}
+    return focus_row(**times, BilledCost="1", ChargeClass="") | changed
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"SubAccountId": "999999999999"},
+        {"BillingAccountId": "888888888888", "SubAccountId": "777777777777"},
+        {"ProviderName": "Microsoft"},
+        {"BillingPeriodStart": "2026-12-01T00:00:00Z"},  # a correction that is billed later
+    ],
+)
+def test_another_account_provider_or_period_stays(tmp_path: Path, table: CostTable, other: dict[str, str]) -> None:
+    first = [of_day(day, ProviderName="AWS") for day in range(1, 11)]
+    second = [of_day(day, ProviderName="AWS", BilledCost="-0.5") | other for day in (1, 10)]
+    into(table, tmp_path, "a.csv", *first)
+    made = into(table, tmp_path, "b.csv", *second)
+    assert (made.billed_usd, made.rows, sorted(made.days)) == (-1, 2, [DAY.replace(day=1), DAY.replace(day=10)])
+    assert sum(held(table).values()) == 9
+    assert held(table)["2026-11-10"] == Decimal("0.5")
+    # The order makes no difference, and again changes nothing.
+    turned = CostTable(Folder(tmp_path / "turned"))
+    into(turned, tmp_path, "b.csv", *second)
+    into(turned, tmp_path, "a.csv", *first)
+    assert held(turned) == held(table)
+    before = stored(table)
+    into(table, tmp_path, "b.csv", *second)
+    assert stored(table) == before
+
+
+def test_a_later_download_replaces_the_days_that_it_speaks_of_and_no_others(tmp_path: Path, table: CostTable) -> None:
+    into(table, tmp_path, "a.csv", *map(of_day, range(1, 11)))
+    into(table, tmp_path, "b.csv", *(of_day(day, BilledCost="3") for day in (8, 10, 11)))
+    wanted = {f"2026-11-{day:02d}": 1 for day in range(1, 8)} | {"2026-11-08": 3, "2026-11-09": 0}
+    assert held(table) == wanted | {"2026-11-10": 3, "2026-11-11": 3}
+
+
+def test_two_halves_of_a_month_one_after_the_other_are_the_month(tmp_path: Path, table: CostTable) -> None:
+    into(table, tmp_path, "first.csv", *map(of_day, range(1, 16)))
+    into(table, tmp_path, "second.csv", *map(of_day, range(16, 31)))
+    assert sum(held(table).values()) == 30
+
+
+def test_a_correction_in_the_next_bill_reaches_its_day_and_leaves_the_rest(tmp_path: Path, table: CostTable) -> None:
+    november = {"BillingPeriodStart": "2026-11-01T00:00:00Z"}
+    october = {"BillingPeriodStart": "2026-10-01T00:00:00Z"}
+    into(table, tmp_path, "october.csv", *(of_day(day, 10, **october) for day in range(1, 32)))
+    fix = of_day(20, 10, BilledCost="-0.25", ChargeClass="Correction", **november)
+    into(table, tmp_path, "november.csv", *map(of_day, range(1, 10)), fix)
+    assert (held(table)["2026-10-20"], sum(held(table).values())) == (Decimal("0.75"), Decimal("39.75"))
+    # The next download of November has another one, and not this.
+    fix = of_day(21, 10, BilledCost="-0.5", ChargeClass="Correction", **november)
+    into(table, tmp_path, "november.csv", *map(of_day, range(1, 11)), fix)
+    assert (held(table)["2026-10-20"], held(table)["2026-10-21"]) == (1, Decimal("0.5"))
+    assert sum(held(table).values()) == Decimal("40.5")
+
+
+def test_a_file_of_the_same_name_is_told_apart_in_the_trace(tmp_path: Path, table: CostTable) -> None:
+    into(table, tmp_path, "bill.csv", focus_row())
+    into(table, tmp_path, "bill.csv", focus_row(SubAccountId="999999999999"))
+    with table.files([DAY], ["aws"]) as (path,):
+        names = pq.read_table(path)["x_SourceFile"].to_pylist()
+        rows = pq.read_table(path)["x_SourceRow"].to_pylist()
+    assert sorted(zip(names, rows, strict=True)) == [("bill.csv", 1), (f"bill.csv@{RECEIVED:%Y%m%dT%H%M%SZ}", 1)]
+
+
+def test_what_stands_aside_goes_with_the_download_that_replaces_it(tmp_path: Path, table: CostTable) -> None:
+    into(table, tmp_path, "a.csv", focus_row(), focus_row(ResourceId="i-2", BillingCurrency="EUR"))
+    into(table, tmp_path, "b.csv", focus_row(SubAccountId="999999999999"))
+    facts = table.facts("aws", DAY)
+    assert facts is not None
+    assert [one.reason for one in facts.aside] == ["currency EUR"]
+    into(table, tmp_path, "a.csv", focus_row(), focus_row(ResourceId="i-2"))
+    facts = table.facts("aws", DAY)
+    assert facts is not None
+    assert (facts.rows, facts.aside) == (3, ())
+
+
+def test_what_cant_be_told_from_a_part_is_refused_and_nothing_changes(tmp_path: Path, table: CostTable) -> None:
+    into(table, tmp_path, "a.csv", *(focus_row(ResourceId=f"i-{number}") for number in range(10)))
+    before = stored(table)
+    rows = [focus_row(ResourceId=f"i-{number}", BilledCost="9") for number in range(5, 15)]
+    with pytest.raises(CostError, match=r"b\.csv and the table hold the same account.* 5 of 10 charges .*--later if b"):
+        into(table, tmp_path, "b.csv", *rows)
+    assert stored(table) == before
+    into(table, tmp_path, "b.csv", *rows, said=Relation.LATER)
+    assert held(table) == {str(DAY): 90}
 
 
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
