@@ -45,7 +45,10 @@ def bare_sum(files: Iterable[SourceFile], currency: str) -> BareSum:
 
 def _query(source: Source, currency: str) -> str:
     layout = focus if source.format is Format.FOCUS else cur
-    money = f"TRY_CAST({quoted(source.fields.columns[layout.BILLED.lower()][0])} AS {MONEY})"
+    name, kind = source.fields.columns[layout.BILLED.lower()]
+    # DuckDB hands a bare TRY_CAST to its CSV reader, which fails where it can't be done.
+    amount = f"trim({quoted(name)})" if kind == "VARCHAR" else quoted(name)
+    money = f"TRY_CAST({amount} AS {MONEY})"
     named = source.fields.text(layout.CURRENCY) if source.fields.has(layout.CURRENCY) else literal(currency)
     return (
         f"SELECT {named} AS currency, count(*), sum({money}), count(*) - count({money}) "
