@@ -83,8 +83,8 @@ def test_parts_that_are_being_overwritten_are_no_delivery(bucket: Bucket) -> Non
     found = one(bucket)
     assert found.files == ()
     assert found.problem == (
-        f"s3://bucket/bill/data/{MONTH} is not whole: bill/{names[0]} is newer than bill/metadata/{MONTH}/x-Manifest.json; "
-        "wait for the export's next delivery"
+        f"s3://bucket/bill/data/{MONTH} is not whole: bill/{names[0]} is newer than "
+        f"bill/metadata/{MONTH}/x-Manifest.json; wait for the export's next delivery"
     )
 
 

@@ -33,15 +33,16 @@ FIELDS = (
 )  # fmt: skip
 
 
-def export_of(days: list[dt.date], **changed: str) -> bytes:
-    """A FOCUS export (CSV) of the days."""
+def export_of(days: list[dt.date], period: str = "", **changed: str) -> bytes:
+    """A FOCUS export (CSV) of the days; ``period`` is the first day of the billing period, if it isn't the day's."""
     text = io.StringIO()
     writer = csv.DictWriter(text, FIELDS, restval="", extrasaction="ignore")
     writer.writeheader()
     for day in days:
         for row in aws_rows(day, **changed):
             times = {name: value.isoformat() for name, value in row.items() if isinstance(value, dt.datetime)}
-            writer.writerow(row | times | {"BillingAccountId": "111122223333"})
+            billed = {"BillingPeriodStart": period, "BillingPeriodEnd": ""} if period else {}
+            writer.writerow(row | times | billed | {"BillingAccountId": "111122223333"})
     return text.getvalue().encode()
 
 
@@ -171,7 +172,7 @@ def test_a_newer_export_replaces_its_days(table: CostTable, s3: S3) -> None:
     assert len(table.history("aws", DAY)) == 2
 
 
-# --- Corrections, deliveries and what is set aside ---------------------------------------------------------------------
+# --- Corrections, deliveries and what is set aside --------------------------------------------------------------------
 
 
 def month_of(month: str, *days: int, **changed: Any) -> list[dict[str, str]]:

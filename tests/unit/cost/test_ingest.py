@@ -234,7 +234,7 @@ def test_nothing_is_kept_when_a_file_cant_be_read_and_the_reason_is(tmp_path: Pa
     }
 
 
-# --- What one ingest leaves of another ---------------------------------------------------------------------------------
+# --- What one ingest leaves of another --------------------------------------------------------------------------------
 
 
 def into(table: CostTable, folder: Path, name: str, *rows: dict[str, str], **options: Any) -> Any:
