@@ -8,7 +8,6 @@ of many days come out the same in whatever order they are made. A source that is
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import math
 import re
 import tempfile
@@ -18,8 +17,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from include.cost.bill import NoDeliveryError, collect_bill
 from include.cost.contracts import contract_rows, contracts_partition
 from include.cost.focus import COLUMNS, SOURCES, CostError, Role
+from include.cost.ingest import keep_aside
 from include.cost.report import reads
 from include.cost.store import CostTable, Facts, facts_of
 from include.estate import Estate
@@ -27,7 +28,7 @@ from include.estate import Estate
 if TYPE_CHECKING:
     from include.clients.opencost import OpenCost
     from include.clients.prometheus import Prometheus
-    from include.cost.exports import SourceFile
+    from include.cost.exports import Collected
 
 CONTRACTS, JETSON, AWS = "contracts", "jetson", "aws"
 TOGETHER_ROWS = 200_000  # judged as one table, in memory
@@ -53,6 +54,7 @@ class Gathered:
     staged: list[str] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
     set_aside: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 def trailing(day: dt.date, settle_hours: int) -> list[dt.date]:
@@ -95,47 +97,25 @@ class _Gathering:
     # --- The provider's bill ---
 
     def bill(self, days: Sequence[dt.date], folder: Path) -> None:
-        """The exports' days that are newer than their partition."""
+        """The exports' days that are newer than their partition, and those that they correct."""
         try:
-            files = self._exports(days)
-            stale = [day for day in days if _newer(files, day, self.table.facts(AWS, day))]
-            if not files:
-                self.found.problems[AWS] = "no export has a file for these days: wait for the delivery"
-            elif stale:
-                self._collect(files, stale, folder)
+            bill = collect_bill(self.table, self.estate, days, self.clients.s3, folder)
+        except NoDeliveryError:
+            self.found.problems[AWS] = "no export has a file for these days: wait for the delivery"
         except CostError:
             raise
         except RuntimeError as error:
             self.found.problems[AWS] = _short(error)
+        else:
+            if bill.problems:
+                self.found.problems[AWS] = "; ".join(bill.problems)
+            if bill.made:
+                self._stage_bill(bill.made)
 
-    def _exports(self, days: Sequence[dt.date]) -> list[SourceFile]:
-        from include.cost.exports import discover
-
-        found: list[SourceFile] = []
-        for rank, export in enumerate(self.estate.cost.exports):
-            found += discover(export, self.clients.s3(export.connection), days, rank)
-        return found
-
-    def _collect(self, files: Sequence[SourceFile], stale: Sequence[dt.date], folder: Path) -> None:
-        from include.cost.exports import collect, download
-
-        local = []
-        for rank, export in enumerate(self.estate.cost.exports):
-            own = [one for one in files if one.rank == rank and any(_covers(one.key, day) for day in stale)]
-            place = folder / str(rank)
-            place.mkdir()
-            local += download(export, self.clients.s3(export.connection), own, place)
-        made_in = folder / "made"
-        made_in.mkdir()
-        made = collect(local, self.estate, stale, made_in, [day for day in self.table.days(AWS) if day in stale])
-        for reason, path in made.aside_files:
-            # Several files of one gathering may share a reason: their content tells them apart.
-            content = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-            self.table.set_aside(AWS, f"{self.prefix.rpartition('/')[2]}-{reason}-{content}", reason, path)
-        for key, reason in made.refused.items():
-            self.table.set_aside(AWS, f"{key}-unreadable", reason)
-            self.found.problems[AWS] = reason
+    def _stage_bill(self, made: Collected) -> None:
+        keep_aside(self.table, made, self.prefix.rpartition("/")[2])
         self.found.set_aside = dict(made.set_aside)
+        self.found.warnings = list(made.warnings)
         for facts, path in zip(made.facts, made.paths, strict=True):
             self._stage(facts, path)
 
@@ -195,17 +175,6 @@ class _Gathering:
                     break
                 if facts and _better(facts, there):
                     self._stage(facts, path)
-
-
-def _newer(files: Iterable[SourceFile], day: dt.date, facts: Facts | None) -> bool:
-    received = [one.received for one in files if _covers(one.key, day)]
-    return bool(received) and (facts is None or max(received) > facts.received)
-
-
-def _covers(key: str, day: dt.date) -> bool:
-    from include.cost.exports.delivery import period_of
-
-    return period_of(key) in {None, (day.year, day.month)}
 
 
 def _incomplete(facts: Facts | None) -> bool:

@@ -1,4 +1,4 @@
-"""From the provider's exports to the cost table: one partition a day of source ``aws``, replaced whole.
+"""From the provider's exports to the cost table: one partition a day of source ``aws``.
 
 Safe to repeat and to run in parallel: a run writes only its own days, equal inputs give equal bytes.
 """
@@ -9,60 +9,53 @@ import datetime as dt
 import hashlib
 import tempfile
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from include.cost.exports import Collected, SourceFile, collect, discover, download
+from include.cost.bill import collect_bill
+from include.cost.exports import Collected, Relation, SourceFile, collect
 from include.cost.exports.collect import SOURCE
-from include.cost.focus import CostError
 from include.cost.store import CostTable
 from include.estate import Estate
 
 
 def ingest(
-    files: Sequence[SourceFile], estate: Estate, days: Collection[dt.date] | None, table: CostTable | None
+    files: Sequence[SourceFile], estate: Estate, table: CostTable | None, said: Relation | None = None
 ) -> Collected:
     """Bring ``files`` into ``table`` (None: only compute). The paths in the answer are gone when it is given.
 
-    Nothing is written before every row is checked. Raises CostError when no file can be used or when the rules of two
-    components match one row.
+    Rows of other accounts, billing periods and days stay. Nothing is written before every row is checked, nor when a
+    file can't be read: it may be a part of what the others are. Raises CostError as ``collect`` does.
     """
-    with tempfile.TemporaryDirectory(prefix="akidb-ingest-") as folder:
-        standing = table.days(SOURCE) if table and days is None else []
-        made = collect(files, estate, days, Path(folder), standing)
+    with tempfile.TemporaryDirectory(prefix="akidb-ingest-") as folder, ExitStack() as stack:
+        standing = stack.enter_context(table.files(table.days(SOURCE), [SOURCE])) if table else []
+        made = collect(files, estate, None, Path(folder), standing, said)
         if table:
-            _keep(table, made)
+            keep_aside(table, made)
+            for path in () if made.refused else made.paths:
+                table.replace(path)
         return made
+
+
+def keep_aside(table: CostTable, made: Collected, run: str = "") -> None:
+    """Keep what was set aside with its reason; ``run`` begins the names."""
+    for reason, path in made.aside_files:
+        # Several files of one run may share a reason: their content tells them apart.
+        content = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        table.set_aside(SOURCE, "-".join(filter(None, (run, reason, content))), reason, path)
+    for key, reason in made.refused.items():
+        table.set_aside(SOURCE, f"{key}-unreadable", reason)
 
 
 def ingest_exports(
     estate: Estate, days: Collection[dt.date], table: CostTable, s3_client: Callable[[str], Any]
-) -> Collected:
-    """Bring ``days`` of the estate's exports into ``table``; ``s3_client`` makes a boto3 client by connection id.
-
-    Raises CostError naming the exports when none has a file for these days, AwsError when S3 can't be read.
-    """
+) -> list[str]:
+    """Bring ``days`` of the estate's exports into ``table``; returns what is waited for. Raises as ``collect_bill``."""
     with tempfile.TemporaryDirectory(prefix="akidb-exports-") as folder:
-        files: list[SourceFile] = []
-        for rank, export in enumerate(estate.cost.exports):
-            client = s3_client(export.connection)
-            local = Path(folder) / str(rank)
-            local.mkdir()
-            files += download(export, client, discover(export, client, days, rank), local)
-        if not files:
-            places = ", ".join(f"s3://{export.bucket}/{export.prefix}" for export in estate.cost.exports)
-            raise CostError(
-                f"no export has a file for {min(days)} to {max(days)} under {places}: wait for the delivery, or "
-                "correct cost.exports in the estate's file"
-            )
-        return ingest(files, estate, days, table)
-
-
-def _keep(table: CostTable, made: Collected) -> None:
-    for reason, path in made.aside_files:
-        content = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-        table.set_aside(SOURCE, f"{reason}-{content}", reason, path)
-    for key, reason in made.refused.items():
-        table.set_aside(SOURCE, f"{key}-unreadable", reason)
-    for path in made.paths:
-        table.replace(path)
+        bill = collect_bill(table, estate, days, s3_client, Path(folder))
+        if bill.made:
+            keep_aside(table, bill.made)
+            for path in bill.made.paths:
+                table.replace(path)
+        return bill.problems

@@ -150,6 +150,9 @@ class _Day:
             facts = self.figures.facts.get((source, day))
             if facts is None or not facts.rows:
                 return f"source {source} has no data for {day}"
+            aside = [str(one) for one in facts.aside if one.component == name]
+            if aside:
+                return f"rows of source {source} can't count for it on {day}: {'; '.join(aside)}"
             if facts.missing_hours and not self._settled(facts, day):
                 hours = ", ".join(map(str, facts.missing_hours))
                 return f"source {source} misses hour(s) {hours} of {day} (UTC)"

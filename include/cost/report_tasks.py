@@ -54,7 +54,8 @@ def collect_day() -> dict[str, Any]:
         found = gather(table, day, estate, _clients(estate), get_current_context()["run_id"], now)
         requests = count_day(table.storage, day, estate, lambda region: prometheus_of(region, estate), now)
     away = {f"requests {name}": one.problem for name, one in requests.regions.items() if one.problem}
-    return {"staged": found.staged, "problems": found.problems | away, "set_aside": found.set_aside}
+    problems = found.problems | away
+    return {"staged": found.staged, "problems": problems, "set_aside": found.set_aside, "warnings": found.warnings}
 
 
 @task(multiple_outputs=False)

@@ -4,6 +4,7 @@
     history/source=aws/day=2026-11-23/<received>-<content>.json  the facts of every version that ever stood there
     lasting/source=aws/day=2026-11-23/until=<day>                how long its charges last, where one outlasts the day
     aside/source=aws/<name>.parquet and .json                    rows and batches that were refused, with the reason
+    reach/source=aws/<hash>.json                                 days outside its billing period that a file has
 
 Facts and rows can't disagree: the facts are the Parquet file's own metadata.
 """
@@ -30,6 +31,26 @@ _DAY = re.compile(r"day=(\d{4}-\d{2}-\d{2})\.parquet$")
 
 
 @dataclass(frozen=True)
+class Aside:
+    """Dollars of a day that nobody knows: of rows that can't count, or that count without a cost that can be read.
+
+    ``amount`` is in ``currency`` as billed; None where it can't be read. ``scope``: provider, accounts and billing
+    period, so that a later download of the same takes its place.
+    """
+
+    component: str
+    reason: str
+    rows: int
+    currency: str
+    amount: Decimal | None
+    scope: str
+
+    def __str__(self) -> str:
+        amount = "amount unknown" if self.amount is None else f"{self.amount:,.2f} {self.currency}"
+        return f"{self.rows} row(s), {amount}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of one partition. ``received`` is when the provider wrote it, not when we read it."""
 
@@ -43,6 +64,7 @@ class Facts:
     invoiced: bool = False  # every row carries an InvoiceId: the provider won't change it any more
     missing_hours: tuple[int, ...] = ()  # hours of the day (UTC) that an hourly source has no row for
     content: str = ""  # SHA-256 over the rows without x_SourceFile and x_SourceRow: two exports agree when equal
+    aside: tuple[Aside, ...] = ()  # what makes components unknown; not what stands elsewhere, such as duplicates
 
     def to_json(self) -> dict[str, Any]:
         """The facts as JSON, dollars as text."""
@@ -60,8 +82,13 @@ class Facts:
                 "received": dt.datetime.fromisoformat(raw["received"]),
                 "inputs": tuple(raw["inputs"]),
                 "missing_hours": tuple(raw["missing_hours"]),
+                "aside": tuple(_aside(one) for one in raw.get("aside", ())),
             }
         )
+
+
+def _aside(raw: dict[str, Any]) -> Aside:
+    return Aside(**{**raw, "amount": None if raw["amount"] is None else Decimal(raw["amount"])})
 
 
 def metadata_of(facts: Facts) -> str:
@@ -147,6 +174,19 @@ class CostTable:
         self.storage.put(f"{key}.json", json.dumps({"reason": reason, "content": content}, sort_keys=True).encode())
         return key
 
+    def reach(self, source: str, key: str) -> tuple[dt.datetime, tuple[dt.date, ...]] | None:
+        """When the export file ``key`` was received that was read last, and the days outside its period that it has."""
+        with contextlib.suppress(FileNotFoundError):
+            raw = json.loads(self.storage.read(_reach(source, key)))
+            days = tuple(dt.date.fromisoformat(day) for day in raw["days"])
+            return dt.datetime.fromisoformat(raw["received"]), days
+        return None
+
+    def keep_reach(self, source: str, key: str, received: dt.datetime, days: Sequence[dt.date]) -> None:
+        """Remember it, so that a file need not be fetched to learn which days it corrects."""
+        raw = {"key": key, "received": received.isoformat(), "days": [str(day) for day in sorted(days)]}
+        self.storage.put(_reach(source, key), json.dumps(raw, sort_keys=True).encode())
+
     def aside(self, source: str) -> dict[str, str]:
         """What was set aside for a source: key -> reason."""
         keys = (k for k in self.storage.keys(f"aside/source={source}/") if k.endswith(".json"))
@@ -157,6 +197,10 @@ def _known(source: str) -> str:
     if source not in SOURCES:
         raise CostError(f"source {source!r} is not known: use one of {', '.join(SOURCES)}")
     return source
+
+
+def _reach(source: str, key: str) -> str:
+    return f"reach/source={_known(source)}/{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 
 def _key(source: str, day: dt.date) -> str:

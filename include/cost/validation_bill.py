@@ -55,13 +55,13 @@ def _bring(
         try:
             from include.cost.ingest import ingest_exports
 
-            ingest_exports(estate, days, made, s3_client)
+            problems = ingest_exports(estate, days, made, s3_client)
         except CostError as error:
             return {AWS: str(error)}
         except RuntimeError as error:  # S3 or the connection: the other sources may still do
             return {AWS: " ".join(str(error).split())[:500]}
         _admit(made, table, estate)
-    return {}
+    return {AWS: "; ".join(problems)} if problems else {}
 
 
 def _admit(made: CostTable, table: CostTable, estate: Estate) -> None:

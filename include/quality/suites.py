@@ -97,6 +97,12 @@ def after(later: str, earlier: str) -> Check:
     return Check(f"{later} is after {earlier}", "ExpectColumnPairValuesAToBeGreaterThanB", kwargs)
 
 
+def not_before(later: str, earlier: str) -> Check:
+    """``later`` doesn't come before ``earlier`` in any row."""
+    kwargs = {"column_A": later, "column_B": earlier, "or_equal": True, "ignore_row_if": "either_value_is_missing"}
+    return Check(f"{later} is not before {earlier}", "ExpectColumnPairValuesAToBeGreaterThanB", kwargs)
+
+
 def unique(*columns: str) -> Check:
     """No two rows are equal in these columns together."""
     words = f"no two rows have the same {' and '.join(columns)}"
@@ -149,7 +155,7 @@ def focus(facts: Mapping[str, Any]) -> list[Check]:
         amount("BilledCost"),
         amount("EffectiveCost"),
         json_text("Tags"),
-        after("ChargePeriodEnd", "ChargePeriodStart"),
+        not_before("ChargePeriodEnd", "ChargePeriodStart"),  # a charge of one moment, such as a domain's
         after("BillingPeriodEnd", "BillingPeriodStart"),
         unique("x_SourceFile", "x_SourceRow"),
         *day,

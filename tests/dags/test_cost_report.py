@@ -14,6 +14,7 @@ from include.clients.storage import Folder
 from include.cost import report_tasks
 from include.cost.gathering import Clients
 from include.cost.revisions import key_of, pointer
+from include.cost.store import CostTable
 from tests.dags.conftest import quick_polls
 from tests.unit.cost.test_gathering import S3, Allocator, Power, export_of
 
@@ -95,6 +96,33 @@ def test_an_export_becomes_a_report_and_a_second_run_changes_nothing(storage: Fo
     before = {name: storage.read(name) for name in storage.keys("")}
     assert str(run(day=str(DAY)).state) == "success"
     assert {name: storage.read(name) for name in storage.keys("")} == before
+
+
+def test_a_correction_on_the_next_bill_reaches_its_day_through_the_dag(storage: Folder, sources: S3) -> None:
+    corrected = dt.date(2026, 10, 20)
+    sources.write("2026-10", export_of([corrected]), dt.datetime(2026, 11, 3, 6, tzinfo=dt.UTC))
+    assert str(run(day=str(corrected)).state) == "success"
+    table = CostTable(storage)
+    before = table.facts("aws", corrected)
+    fix = export_of([corrected], "2026-11-01", i_1="-5").splitlines()[1]
+    sources.write("2026-11", export_of([DAY]) + fix + b"\r\n", dt.datetime(2026, 11, 19, 7, tzinfo=dt.UTC))
+    assert str(run(day=str(DAY)).state) == "success"
+    after = table.facts("aws", corrected)
+    assert before
+    assert after
+    assert (after.rows, after.billed_usd) == (before.rows + 1, before.billed_usd - 5)
+
+
+def test_rows_in_another_currency_make_their_component_unknown_in_the_report(storage: Folder, sources: S3) -> None:
+    euros = export_of([DAY]).replace(b"USD", b"EUR").splitlines()[1]
+    sources.write("2026-11", export_of([DAY]) + euros + b"\r\n", dt.datetime(2026, 11, 19, 6, tzinfo=dt.UTC))
+    assert str(run(day=str(DAY)).state) == "success"
+    current = pointer(storage, DAY).current
+    assert current
+    facts = json.loads(storage.read(f"{key_of(DAY, current)}/report.json"))
+    assert facts["unknown"] == {
+        "central_dc": f"rows of source aws can't count for it on {DAY}: 1 row(s), 20.00 EUR: currency EUR"
+    }
 
 
 def test_a_batch_that_fails_its_suite_fails_the_run_and_leaves_no_report(storage: Folder, sources: S3) -> None:

@@ -1,8 +1,19 @@
 """Provider exports (FOCUS 1.0-1.2, CUR 2.0, legacy CUR) into partitions of the cost table."""
 
 from include.cost.exports.collect import Collected, collect
-from include.cost.exports.delivery import discover, download
+from include.cost.exports.delivery import Delivery, deliveries, download
+from include.cost.exports.downloads import Relation
 from include.cost.exports.source import Format, SourceFile
 from include.cost.exports.spread import spread_daily
 
-__all__ = ["Collected", "Format", "SourceFile", "collect", "discover", "download", "spread_daily"]
+__all__ = [
+    "Collected",
+    "Delivery",
+    "Format",
+    "Relation",
+    "SourceFile",
+    "collect",
+    "deliveries",
+    "download",
+    "spread_daily",
+]

@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterable
 
 from include.cost.exports.aws_names import PURCHASES, RECURRING, REGION_PREFIXES, USAGE
-from include.cost.exports.fields import NULL, Fields, first_of, tags_of_columns, tags_of_map
+from include.cost.exports.fields import NULL, USER_KEY, Fields, first_of, tags_of_columns
 from include.cost.exports.focus import INSTANCE_METER, MACHINE_HOURS
 from include.cost.focus import AMOUNT, MONEY
-from include.cost.sql import literal, quoted
+from include.cost.sql import literal
 
 REQUIRED = (
     "line_item_line_item_type",
@@ -27,22 +27,16 @@ REQUIRED = (
 )
 LINE_TYPE = "line_item_line_item_type"
 _TAG = "resource_tags_"
-_MAP_COLUMNS = ("resource_tags", "product", "discount", "cost_category")
-_MEASURE = re.compile(
-    r"_cost$|_amount$|_amount_|discount|commitment|_fee_|amortized|unused|recurring_fee|_units|normalized|invoice"
-)
-# With an id these tell lines apart; AWS promises the id alone only within one file.
-_IDENTITY = (
-    "identity_line_item_id",
-    "line_item_line_item_type",
-    "line_item_operation",
-    "line_item_product_code",
-    "line_item_resource_id",
-    "line_item_usage_account_id",
-    "line_item_usage_start_date",
-    "line_item_usage_type",
-)
-_RATE = re.compile(r"_rate$|_price$")
+TAG_GROUPS = ("resourceTags/", _TAG)
+_MAP_COLUMNS = ("resource_tags", "product", "discount", "cost_category", "tags")
+LINE_ID = "identity_line_item_id"
+ESSENTIAL = frozenset({"line_item_unblended_cost", "line_item_usage_start_date", "line_item_usage_end_date"})
+BILLED, CURRENCY = "line_item_unblended_cost", "line_item_currency_code"
+_RESERVED_COST = "reservation_effective_cost"
+_RESERVED_UNUSED = ("reservation_unused_amortized_upfront_fee_for_billing_period", "reservation_unused_recurring_fee")
+_PLAN_COST = "savings_plan_savings_plan_effective_cost"
+_PLAN_FEES = ("savings_plan_total_commitment_to_date", "savings_plan_used_commitment")
+COSTS = frozenset({_RESERVED_COST, *_RESERVED_UNUSED, _PLAN_COST, *_PLAN_FEES})
 _REGION = r"^[a-z]{2}(-[a-z]+)+-\d+"
 
 
@@ -60,17 +54,6 @@ def is_version_2(names: Iterable[str]) -> bool:
     """Is it CUR 2.0, by columns (canonical) that only it has?"""
     mine = {*_MAP_COLUMNS, "bill_payer_account_name", "line_item_usage_account_name"}
     return any(name in mine for name in names)
-
-
-def measures(names: Iterable[str]) -> set[str]:
-    """Columns that may differ between two versions of one line. Rates only where a rate code tells tiers apart."""
-    known = set(names)
-    if _IDENTITY[0] in known:
-        return known.difference(_IDENTITY)
-    found = {name for name in known if _MEASURE.search(name)} | ({"discount"} & known)
-    if "pricing_rate_code" in known:
-        found |= {name for name in known if _RATE.search(name)}
-    return found - {name for name in known if name.endswith(("_arn", "_a_r_n", "_type", "_category"))}
 
 
 def columns(fields: Fields) -> dict[str, str]:
@@ -96,7 +79,7 @@ def _who_and_when(fields: Fields) -> dict[str, str]:
         "SubAccountName": fields.text("line_item_usage_account_name"),
         "BillingCurrency": fields.text("line_item_currency_code"),
         "PricingCurrency": fields.text("pricing_currency"),
-        "InvoiceId": fields.text("bill_invoice_id"),
+        "InvoiceId": fields.identifier("bill_invoice_id"),
         "InvoiceIssuerName": fields.text("bill_invoicing_entity"),
         "ProviderName": "'AWS'",
         "PublisherName": fields.text("line_item_legal_entity"),
@@ -164,7 +147,7 @@ def _capacity(kind: str, meter: str) -> str:
 
 def _commitment(fields: Fields, kind: str) -> dict[str, str]:
     reserved = _reservation(fields)
-    plan = fields.text("savings_plan_savings_plan_a_r_n", "savings_plan_savings_plan_arn", "savings_plan_arn")
+    plan = _plan(fields)
     id_ = first_of(reserved, plan)
     if id_ == NULL:
         return {}
@@ -187,38 +170,58 @@ def _reservation(fields: Fields) -> str:
     return fields.text("reservation_reservation_a_r_n", "reservation_reservation_arn", "reservation_arn")
 
 
+def _plan(fields: Fields) -> str:
+    return fields.text("savings_plan_savings_plan_a_r_n", "savings_plan_savings_plan_arn", "savings_plan_arn")
+
+
 def _unused(fields: Fields, kind: str) -> str:
     """The part of a fee that nothing used, where the report has it; null otherwise."""
-    upfront = fields.number("reservation_unused_amortized_upfront_fee_for_billing_period", MONEY)
-    recurring = fields.number("reservation_unused_recurring_fee", MONEY)
-    total = fields.number("savings_plan_total_commitment_to_date", MONEY)
-    taken = fields.number("savings_plan_used_commitment", MONEY)
+    reserved = [fields.number(name, MONEY) for name in _RESERVED_UNUSED if fields.has(name)]
+    total, taken = (fields.number(name, MONEY) for name in _PLAN_FEES)
     cases = []
-    if upfront != NULL or recurring != NULL:
-        parts = " + ".join(f"coalesce({part}, 0)" for part in (upfront, recurring) if part != NULL)
-        cases.append(f"WHEN {kind} = 'RIFee' THEN {parts}")
+    if reserved:
+        parts = " + ".join(f"coalesce({part}, 0)" for part in reserved)
+        cases.append(f"WHEN {kind} = 'RIFee' AND {first_of(*reserved)} IS NOT NULL THEN {parts}")
     if NULL not in {total, taken}:
         cases.append(f"WHEN {kind} = 'SavingsPlanRecurringFee' THEN {total} - {taken}")
     return f"CASE {' '.join(cases)} END" if cases else NULL
 
 
+def _effective(fields: Fields, kind: str, billed: str) -> str:
+    """The cost with commitments spread over their use, where the report has both halves of it.
+
+    A commitment costs what its usage took and what nothing used. With one half alone the sum would be short of the
+    other, or have it twice: then fees cost what they bill, and covered usage, which bills nothing, has no cost.
+    """
+    cases = [f"WHEN {kind} = 'SavingsPlanNegation' THEN 0"]
+    reservation, plan = _reservation(fields), _plan(fields)
+    if fields.has(_RESERVED_COST) and any(fields.has(name) for name in _RESERVED_UNUSED):
+        cases += [
+            f"WHEN {kind} = 'DiscountedUsage' THEN {fields.number(_RESERVED_COST, MONEY)}",
+            f"WHEN {kind} = 'RIFee' THEN {_unused(fields, kind)}",
+            # A fee for a reservation buys future hours, and its refund gives them back; any other is for what it names.
+            f"WHEN {kind} IN ('Fee', 'Refund') AND ({reservation}) IS NOT NULL THEN 0",
+        ]
+    if fields.has(_PLAN_COST) and all(fields.has(name) for name in _PLAN_FEES):
+        cases += [
+            f"WHEN {kind} = 'SavingsPlanCoveredUsage' THEN {fields.number(_PLAN_COST, MONEY)}",
+            f"WHEN {kind} = 'SavingsPlanRecurringFee' THEN {_unused(fields, kind)}",
+            f"WHEN {kind} = 'SavingsPlanUpfrontFee' THEN 0",
+            f"WHEN {kind} = 'Refund' AND ({plan}) IS NOT NULL THEN 0",
+        ]
+    cases.append(f"WHEN {kind} IN ('DiscountedUsage', 'SavingsPlanCoveredUsage') THEN NULL")
+    return f"CASE {' '.join(cases)} ELSE {billed} END"
+
+
 def _money(fields: Fields, kind: str) -> dict[str, str]:
     billed = fields.number("line_item_unblended_cost", MONEY)
     listed = fields.number("pricing_public_on_demand_cost", MONEY)
-    reserved = fields.number("reservation_effective_cost", MONEY)
-    planned = fields.number("savings_plan_savings_plan_effective_cost", MONEY)
     rate = fields.number("pricing_public_on_demand_rate", MONEY)
     amount = fields.number("line_item_usage_amount", AMOUNT)
     unit = fields.text("pricing_unit")
     return {
         "BilledCost": billed,
-        "EffectiveCost": (
-            f"CASE WHEN {kind} = 'DiscountedUsage' THEN {reserved} "
-            f"WHEN {kind} = 'SavingsPlanCoveredUsage' THEN {planned} WHEN {kind} = 'SavingsPlanNegation' THEN 0 "
-            # A fee for a reservation buys future hours; any other fee is for what it names.
-            f"WHEN {kind} = 'Fee' AND ({_reservation(fields)}) IS NULL THEN {billed} "
-            f"WHEN {kind} IN {_list(PURCHASES)} THEN coalesce({_unused(fields, kind)}, 0) ELSE {billed} END"
-        ),
+        "EffectiveCost": _effective(fields, kind, billed),
         "ListCost": f"CASE WHEN {kind} IN {_list(USAGE)} THEN {listed} ELSE {billed} END",
         # What a reservation's hour costs by contract without it is in no column of a CUR.
         "ContractedCost": f"CASE WHEN {kind} <> 'DiscountedUsage' THEN {billed} END",
@@ -250,12 +253,13 @@ def _where(fields: Fields) -> dict[str, str]:
 
 
 def _tags(fields: Fields) -> str:
-    if fields.has("resource_tags"):
-        name, kind = fields.columns["resource_tags"]
-        is_map = kind.startswith("MAP")
-        return tags_of_map(quoted(name) if is_map else fields.json("resource_tags"), is_map)
-    named = {name: in_file for name, (in_file, _) in fields.columns.items() if name.startswith(_TAG)}
-    return tags_of_columns(fields, {name: _tag_key(in_file) for name, in_file in named.items()})
+    if fields.has("resource_tags") or fields.has("tags"):
+        # The newer column holds the account's tags and the users' attributes as well: those aren't the resource's.
+        key = USER_KEY.replace("e.key", r"regexp_replace(e.key, '^resource_?tags?/', '', 'i')")
+        own = "NOT regexp_matches(e.key, '^(account_?tags?|user_?attributes?|cost_?categor(y|ies))/', 'i')"
+        return first_of(fields.tags("resource_tags"), fields.tags("tags", key, own))
+    named = [name for name in fields.columns if name.startswith(_TAG)]
+    return tags_of_columns(fields, {name: _tag_key(fields.label(name)) for name in named})
 
 
 def _tag_key(in_file: str) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from include.cost.sql import literal, quoted
 
-# Texts that exports write where there is no value.
-_NO_TEXT = "('', 'NULL', 'null')"
-_NO_NUMBER = "('', 'NULL', 'null', 'NaN', 'nan', 'None')"
+# Texts that exports write where there is no value; \\N is that of Hive, Redshift and MySQL.
+_NO_TEXT = r"('', 'NULL', 'null', '\N')"
+_NO_NUMBER = r"('', 'NULL', 'null', '\N', 'NaN', 'nan', 'None', 'N/A', 'n/a')"
+# In lower case: what stands in an invoice's column before there is an invoice.
+_NO_ID = r"('', 'null', '\n', 'none', 'nan', 'n/a', 'na', '-', 'not applicable', 'not available', 'pending', 'unknown')"
 NULL = "NULL"
+# ``user:`` (in CUR 2.0 ``user_``) is taken off a tag's key; ``aws:`` stays.
+USER_KEY = "regexp_replace(regexp_replace(e.key, '^user[:_]', ''), '^aws_', 'aws:')"
+_PAIR = re.compile(r'STRUCT\("?(key|name|k)"? VARCHAR, "?(value|v)"? VARCHAR\)\[\]$', re.IGNORECASE)
 
 
 def first_of(*expressions: str) -> str:
@@ -21,16 +27,27 @@ def first_of(*expressions: str) -> str:
     return known[0] if len(known) == 1 else f"coalesce({', '.join(known)})"
 
 
+@dataclass(frozen=True)
+class Unread:
+    """A text column that was asked for as something else; ``fails`` is the condition that ``text`` can't be read."""
+
+    name: str  # canonical
+    label: str  # in the file
+    text: str
+    fails: str
+
+
 @dataclass
 class Fields:
-    """Columns by canonical name (lower case) with their name in the file and their DuckDB type.
+    """Columns by canonical name (lower case) with their name in the relation and their DuckDB type.
 
-    ``unread`` gains (name in the file, value as text, condition that it can't be read) of every text column that was
-    asked for as a number or a time.
+    ``labels`` are the names in the file where a relation can't have them: SQL doesn't tell ``Name`` from ``name``.
+    ``unread`` gains every text column that was asked for as a number, a time or tags.
     """
 
     columns: Mapping[str, tuple[str, str]]
-    unread: list[tuple[str, str, str]] = field(default_factory=list)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    unread: list[Unread] = field(default_factory=list)
 
     def has(self, name: str) -> bool:
         """Is there such a column?"""
@@ -39,6 +56,15 @@ class Fields:
     def text(self, *names: str) -> str:
         """The first of the columns that exists and has a value, as text."""
         return first_of(*(self._text(name, _NO_TEXT) for name in names))
+
+    def identifier(self, name: str) -> str:
+        """The column as text; null for the words that say that there is no id yet."""
+        text = self.text(name)
+        return NULL if text == NULL else f"CASE WHEN lower(trim({text})) NOT IN {_NO_ID} THEN {text} END"
+
+    def label(self, name: str) -> str:
+        """The column's name in the file."""
+        return self.labels.get(name.lower(), self.columns[name.lower()][0])
 
     def number(self, name: str, kind: str) -> str:
         """The column as ``kind``, a DECIMAL type; NaN is null."""
@@ -96,8 +122,12 @@ class Fields:
             return f"TRY_CAST({self._column(name)} AS {kind})"
         text = self._text(name, nothing)
         parsed = f"TRY_CAST({text} AS {kind})"
-        self.unread.append((self.columns[name.lower()][0], text, f"({text}) IS NOT NULL AND ({parsed}) IS NULL"))
+        self._remember(name, text, parsed)
         return parsed
+
+    def _remember(self, name: str, text: str, parsed: str) -> None:
+        fails = f"({text}) IS NOT NULL AND ({parsed}) IS NULL"
+        self.unread.append(Unread(name.lower(), self.label(name), text, fails))
 
     def _column(self, name: str) -> str:
         return quoted(self.columns[name.lower()][0])
@@ -105,19 +135,50 @@ class Fields:
     def _kind(self, name: str) -> str:
         return self.columns[name.lower()][1] if self.has(name) else ""
 
+    def tags(self, name: str, key: str = USER_KEY, keep: str = "TRUE") -> str:
+        """A column of tags as the table has them: JSON with sorted keys; null when empty.
 
-def tags_of_map(expression: str, is_map: bool) -> str:
-    """A map (or JSON when not ``is_map``) as the table's tags: JSON with sorted keys; null when empty.
+        A map, a struct, a list of pairs, or JSON in a text, with its braces or without. ``key`` and ``keep`` are SQL
+        over ``e.key``: the tag's key as it counts, and whether it does.
+        """
+        if not self.has(name):
+            return NULL
+        entries = self._entries(name)
+        if entries == NULL:
+            text = f"CAST({self._column(name)} AS VARCHAR)"
+            self._remember(name, text, NULL)
+            return NULL
+        if self._kind(name) in {"VARCHAR", "JSON"}:
+            self._remember(name, self.text(name), entries)
+        return _tags(entries, key, keep)
 
-    ``user:`` (in CUR 2.0 ``user_``) is taken off the keys; ``aws:`` stays.
-    """
-    if expression == NULL:
+    def _entries(self, name: str) -> str:
+        """The column as a list of key and value; ``NULL`` for a type that has none."""
+        kind, column = self._kind(name), self._column(name)
+        if kind.startswith("MAP"):
+            return f"map_entries({column})"
+        if kind in {"VARCHAR", "JSON"}:
+            text = self.text(name)
+            with_braces = f"TRY_CAST('{{' || {text} || '}}' AS JSON)"  # Azure leaves them out
+            return first_of(_pairs_of(f"TRY_CAST({text} AS JSON)"), _pairs_of(with_braces))
+        if kind.startswith("STRUCT") and not kind.endswith("]"):
+            return _pairs_of(f"to_json({column})")
+        if pair := _PAIR.match(kind):
+            key, value = quoted(pair[1]), quoted(pair[2])
+            return f"list_transform({column}, lambda e: {{'key': e.{key}, 'value': to_json(e.{value})}})"
         return NULL
-    entries = f"map_entries({expression})" if is_map else f"map_entries(TRY_CAST({expression} AS MAP(VARCHAR, JSON)))"
-    key = "regexp_replace(regexp_replace(e.key, '^user[:_]', ''), '^aws_', 'aws:')"
-    value = "to_json(e.value)"
-    kept = "e.value IS NOT NULL AND CAST(e.value AS VARCHAR) NOT IN ('', 'null', 'NULL', '\"\"')"
-    named = f"list_transform(list_filter({entries}, lambda e: {kept}), lambda e: {{'key': {key}, 'value': {value}}})"
+
+
+def _pairs_of(json: str) -> str:
+    return f"map_entries(TRY_CAST({json} AS MAP(VARCHAR, JSON)))"
+
+
+def _tags(entries: str, key: str, keep: str) -> str:
+    kept = f"({keep}) AND e.value IS NOT NULL AND CAST(e.value AS VARCHAR) NOT IN ('', 'null', 'NULL', '\"\"')"
+    named = (
+        f"list_transform(list_filter({entries}, lambda e: {kept}), "
+        f"lambda e: {{'key': {key}, 'value': to_json(e.value)}})"
+    )
     pairs = f"list_transform(list_sort({named}), lambda e: to_json(e.key) || ':' || e.value)"
     return f"nullif('{{' || array_to_string({pairs}, ',') || '}}', '{{}}')"
 

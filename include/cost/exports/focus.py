@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from include.cost.exports.fields import NULL, Fields, first_of, tags_of_map
+from include.cost.exports.fields import NULL, Fields, first_of
 from include.cost.focus import AMOUNT, COLUMNS, MONEY, TIME
-from include.cost.sql import quoted
 
 REQUIRED = (
     "BilledCost",
@@ -14,10 +13,9 @@ REQUIRED = (
     "ChargePeriodStart",
     "ServiceName",
 )
-# What may change between two versions of the same line; every other column tells lines apart.
-MEASURES = frozenset(
-    {name.lower() for name, kind in COLUMNS.items() if kind in {MONEY, AMOUNT}} | {"invoiceid", "x_discounts"}
-)
+ESSENTIAL = frozenset({"billedcost", "chargeperiodstart", "chargeperiodend"})  # without them a row can't count
+COSTS = frozenset({"effectivecost"})  # where one can't be read the cost is unknown, though the row counts as billed
+BILLED, CURRENCY = "BilledCost", "BillingCurrency"
 LINE_TYPE = "chargecategory"
 # AWS's usage types of machines: with the instance type behind the colon, and those that are on demand unless covered.
 INSTANCE_METER = r"(?:^|-)(BoxUsage|SpotUsage|HeavyUsage|DedicatedUsage|UnusedBox|InstanceUsage):([a-z].*)$"
@@ -36,17 +34,12 @@ def columns(fields: Fields) -> dict[str, str]:
             made[name] = fields.text(name)
     made["SkuMeter"] = fields.text("x_UsageType", "SkuMeter")  # AWS's own column is the usage type in every version
     made["SkuPriceDetails"] = fields.json("SkuPriceDetails")
-    made["Tags"] = _tags(fields)
+    made["InvoiceId"] = fields.identifier("InvoiceId")
+    made["Tags"] = fields.tags("Tags")
     made["x_InstanceType"] = _instance_type(fields, made["SkuMeter"])
     made["x_CapacityType"] = _capacity(made)
     made["x_LineItemId"] = fields.text("x_LineItemId")
     return made
-
-
-def _tags(fields: Fields) -> str:
-    if fields.has("Tags") and fields.columns["tags"][1].startswith("MAP"):
-        return tags_of_map(quoted(fields.columns["tags"][0]), is_map=True)
-    return tags_of_map(fields.json("Tags"), is_map=False)
 
 
 def _instance_type(fields: Fields, meter: str) -> str:

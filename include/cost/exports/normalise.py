@@ -8,20 +8,22 @@ from typing import Any
 
 from include.cost.exports import cur, focus
 from include.cost.exports.aws_names import SERVICES
-from include.cost.exports.fields import NULL
+from include.cost.exports.fields import NULL, Unread
+from include.cost.exports.keys import period_of
 from include.cost.exports.source import ROW, Format, Source
 from include.cost.focus import COLUMNS
 from include.cost.sql import literal, quoted
 
-# Beside COLUMNS: which file it came from, why it is set aside, and what tells lines and versions of a line apart.
+# Beside COLUMNS: which file it came from, why it is set aside, and what tells equal lines.
 EXTRA = {
     "file_no": "INTEGER",
     "day": "DATE",  # of ChargePeriodStart, UTC
+    "period": "DATE",  # first day of the month of the billing period
     "kind": "VARCHAR",  # the source's own type of line
     "reason": "VARCHAR",  # null: the row counts
     "detail": "VARCHAR",  # field and value behind the reason
-    "line": "UBIGINT",  # hash of every source column but the measures
-    "version": "UBIGINT",  # hash of every source column
+    "unread": "VARCHAR",  # a field of a row that counts that can't be read
+    "same": "UBIGINT",  # hash of every source column; null where the provider numbers no lines: equal rows are two
 }
 LATE_END = "charge period ends before it begins"
 
@@ -36,22 +38,37 @@ def prepare(connection: Any) -> None:
 def normalised(source: Source, file_no: int, currency: str, days: Collection[dt.date] | None) -> str:
     """A query that gives COLUMNS and EXTRA for the rows of ``source``, of ``days`` only when given.
 
-    With ``days``, rows whose day can't be read are left out: they belong to no day.
+    Rows whose day can't be read come along with any ``days``: nobody knows which of them they belong to.
     """
-    is_focus = source.format is Format.FOCUS
+    layout = focus if source.format is Format.FOCUS else cur
     source.fields.unread.clear()
-    made = focus.columns(source.fields) if is_focus else cur.columns(source.fields)
+    made = layout.columns(source.fields)
     made["x_SourceFile"], made["x_SourceRow"] = literal(source.file.key), ROW
     columns = ", ".join(f"CAST({made.get(name, NULL)} AS {kind}) AS {quoted(name)}" for name, kind in COLUMNS.items())
-    line, version = _hashes(source, is_focus)
-    line_type = source.fields.text(focus.LINE_TYPE if is_focus else cur.LINE_TYPE)
-    services = "" if is_focus else _services(source)
-    reason, detail = _reason(source, currency)
+    essential = [one for one in source.fields.unread if one.name in layout.ESSENTIAL]
+    # What makes the cost unknown is named before what only leaves a column empty.
+    others = sorted(
+        (one for one in source.fields.unread if one.name not in layout.ESSENTIAL),
+        key=lambda one: one.name not in layout.COSTS,
+    )
+    reason, detail = _reason(source.fields.has(layout.CURRENCY), currency)
+    extra = {
+        "file_no": str(file_no),
+        "day": "day",
+        "period": _period(source),
+        "kind": "kind",
+        "reason": reason,
+        "detail": detail,
+        "unread": "unread",
+        "same": "same",
+    }
     return (
-        f"SELECT {', '.join(quoted(name) for name in COLUMNS)}, {file_no} AS file_no, day, kind, {reason} AS reason, "
-        f"{detail} AS detail, line, version FROM (SELECT *, CAST(ChargePeriodStart AS DATE) AS day FROM ("
-        f"SELECT {columns}, {line_type} AS kind, {_unread(source)} AS unread, {line} AS line, {version} AS version "
-        f"FROM {source.relation}{services}{_only(source, days)})){_day_filter(days)}"
+        f"SELECT {', '.join(quoted(name) for name in COLUMNS)}, "
+        f"{', '.join(f'{sql} AS {name}' for name, sql in extra.items())} "
+        "FROM (SELECT *, CAST(ChargePeriodStart AS DATE) AS day FROM ("
+        f"SELECT {columns}, {source.fields.text(layout.LINE_TYPE)} AS kind, "
+        f"{_first(essential, with_value=True)} AS bad, {_first(others)} AS unread, {_same(source)} AS same "
+        f"FROM {source.relation}{_services(source)}{_only(source, days)})){_day_filter(days)}"
     )
 
 
@@ -62,7 +79,7 @@ def by_day(source: Source, days: Collection[dt.date] | None, no_day: str) -> str
     wanted = (
         ""
         if days is None
-        else f" WHERE staged_day IN ({', '.join(literal(str(day)) for day in sorted(days)) or 'NULL'})"
+        else f" WHERE staged_day IN ({', '.join(literal(one) for one in [no_day, *map(str, sorted(days))])})"
     )
     return f"SELECT * FROM (SELECT *, {day} AS staged_day FROM {source.relation}{_only(source, days)}){wanted}"
 
@@ -73,45 +90,46 @@ def bounds(source: Source) -> str:
     return f"SELECT CAST(min({begin}) AS DATE), CAST(max({begin}) AS DATE) FROM {source.relation}"
 
 
-def coverage(source: Source, file_no: int) -> str:
-    """A query for the (file_no, account, period) that ``source`` has rows of: accounts, first days of months."""
-    if source.format is Format.FOCUS:
-        account = source.fields.text("SubAccountId", "BillingAccountId")
-        begin, start = source.fields.time("BillingPeriodStart"), source.fields.time("ChargePeriodStart")
-    else:
-        account = cur.columns(source.fields)["SubAccountId"]
-        begin = source.fields.time("bill_billing_period_start_date")
-        start = source.fields.time("line_item_usage_start_date")
-    period = f"CAST(date_trunc('month', {start if begin == NULL else begin}) AS DATE)"
-    return f"SELECT DISTINCT {file_no} AS file_no, {account} AS account, {period} AS period FROM {source.relation}"
+def days(source: Source) -> str:
+    """A query for the days at which charges of ``source`` begin; null where it can't be read."""
+    return f"SELECT DISTINCT CAST({source.fields.time(_begin(source))} AS DATE) FROM {source.relation}"
+
+
+def _period(source: Source) -> str:
+    """A correction is of the period that it is billed in, whatever day it corrects."""
+    said = period_of(source.file.key) if source.file.delivery else None
+    delivered = f"DATE '{dt.date(*said, 1)}', " if said else ""
+    return f"CAST(date_trunc('month', coalesce(BillingPeriodStart, {delivered}ChargePeriodStart)) AS DATE)"
 
 
 def _services(source: Source) -> str:
+    if source.format is Format.FOCUS:
+        return ""
     return f" LEFT JOIN services ON services.code = {quoted(source.fields.columns['line_item_product_code'][0])}"
 
 
-def _hashes(source: Source, is_focus: bool) -> tuple[str, str]:
-    names = sorted(source.fields.columns)
-    measured = focus.MEASURES if is_focus else cur.measures(names)
-    told = [quoted(source.fields.columns[name][0]) for name in names if name not in measured]
-    measures = [quoted(source.fields.columns[name][0]) for name in names if name in measured]
-    line = f"hash({', '.join(told)})"
-    return line, f"hash({', '.join([line, *measures])})"
+def _same(source: Source) -> str:
+    """AWS numbers the lines of a CUR, so that one that stands there twice is one. FOCUS has no such number."""
+    if source.format is Format.FOCUS or not source.fields.has(cur.LINE_ID):
+        return NULL
+    columns = ", ".join(quoted(name) for name, _ in source.fields.columns.values())
+    return f"CASE WHEN {source.fields.text(cur.LINE_ID)} IS NOT NULL THEN hash({columns}) END"
 
 
-def _unread(source: Source) -> str:
-    """``field=value`` of the first field that can't be read; null when all can."""
-    checks = {name: (text, fails) for name, text, fails in source.fields.unread}
-    if not checks:
+def _first(unread: Sequence[Unread], with_value: bool = False) -> str:
+    """The name of the first field that can't be read, ``name=value`` when asked for; null when all can."""
+    if not unread:
         return "CAST(NULL AS VARCHAR)"
-    cases = (f"WHEN {fails} THEN {literal(name + '=')} || ({text})" for name, (text, fails) in checks.items())
-    return f"CASE {' '.join(cases)} END"
+    cases = {}  # some are asked for twice
+    for one in unread:
+        value = f"{literal(one.label + '=')} || ({one.text})" if with_value else literal(one.label)
+        cases[one.label] = f"WHEN {one.fails} THEN {value}"
+    return f"CASE {' '.join(cases.values())} END"
 
 
-def _reason(source: Source, currency: str) -> tuple[str, str]:
-    has_currency = source.fields.has("BillingCurrency") or source.fields.has("line_item_currency_code")
+def _reason(has_currency: bool, currency: str) -> tuple[str, str]:
     cases = [
-        ("unread IS NOT NULL", "split_part(unread, '=', 1) || ' can''t be read'", "unread"),
+        ("bad IS NOT NULL", "split_part(bad, '=', 1) || ' can''t be read'", "bad"),
         ("BilledCost IS NULL", "'BilledCost missing'", NULL),
         ("ChargePeriodStart IS NULL", "'ChargePeriodStart missing'", NULL),
         ("ChargePeriodEnd IS NULL", "'ChargePeriodEnd missing'", NULL),
@@ -145,11 +163,12 @@ def _only(source: Source, days: Collection[dt.date] | None) -> str:
     zone = "+00" if "TIME ZONE" in kind else ""
     first, after = min(days), max(days) + dt.timedelta(days=1)
     of = "TIMESTAMPTZ" if zone else "TIMESTAMP"
-    return f" WHERE {column} >= {of} '{first} 00:00:00{zone}' AND {column} < {of} '{after} 00:00:00{zone}'"
+    inside = f"{column} >= {of} '{first} 00:00:00{zone}' AND {column} < {of} '{after} 00:00:00{zone}'"
+    return f" WHERE ({inside}) OR {column} IS NULL"
 
 
 def _day_filter(days: Collection[dt.date] | None) -> str:
-    return "" if days is None else f" WHERE day IN ({_dates(sorted(days))})"
+    return "" if days is None else f" WHERE day IN ({_dates(sorted(days))}) OR day IS NULL"
 
 
 def _dates(days: Sequence[dt.date]) -> str:

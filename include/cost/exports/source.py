@@ -6,7 +6,7 @@ import csv
 import datetime as dt
 import enum
 import gzip
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from include.cost.focus import CostError
 from include.cost.sql import literal
 
 ROW = "_row"  # 1 is the first row after the header
+_AGAIN = "\x1f"  # before the number of a column whose name stands there in another case
 
 
 class Format(enum.StrEnum):
@@ -32,7 +33,8 @@ class SourceFile:
     """One file of an export. ``received`` (aware) is when the provider wrote it.
 
     Files of one ``delivery`` add up, and a newer delivery of the same export replaces an older one. Without a delivery
-    ("") the content decides. ``rank``: where two exports cover the same day of an account, the lower one counts.
+    ("") a person named the file: see downloads.py. ``rank``: where two exports cover the same day of an account, the
+    lower one counts.
     """
 
     key: str  # stands in x_SourceFile
@@ -59,14 +61,28 @@ def open_source(connection: Any, file: SourceFile) -> Source:
     """Read names and types of the file's columns. Raises CostError when it can't be read or is no known export."""
     kind = _kind(file)
     if kind == "parquet":
-        relation, rows = _parquet(connection, file)
+        relation, rows, labels = _parquet(connection, file)
     else:
-        relation, rows = _csv(file, is_gzip=kind == "gzip")
+        relation, rows, labels = _csv(file, is_gzip=kind == "gzip")
     described = guarded(file, lambda: connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall())
-    columns = {cur.canonical(name).lower(): (name, str(type_)) for name, type_, *_ in described if name != ROW}
-    found = file.format or detect(file.key, columns)
-    _require(file.key, found, columns)
-    return Source(file, found, Fields(columns), relation, rows, is_csv=kind != "parquet")
+    fields = _fields([(name, str(kind_)) for name, kind_, *_ in described if name != ROW], labels)
+    found = file.format or detect(file.key, fields.columns)
+    _require(file.key, found, fields.columns)
+    return Source(file, found, fields, relation, rows, is_csv=kind != "parquet")
+
+
+def _fields(described: Sequence[tuple[str, str]], labels: Sequence[str]) -> Fields:
+    """The columns by canonical name; ``labels`` are their names in the file, in the same order.
+
+    Tags whose keys differ in upper and lower case are two: the second has a number in its canonical name.
+    """
+    columns: dict[str, tuple[str, str]] = {}
+    named: dict[str, str] = {}
+    for (name, kind), label in zip(described, labels, strict=True):
+        canonical = cur.canonical(label).lower()
+        place = canonical if canonical not in columns else f"{canonical}{_AGAIN}{len(columns)}"
+        columns[place], named[place] = (name, kind), label
+    return Fields(columns, named)
 
 
 def detect(name: str, columns: Iterable[str]) -> Format:
@@ -113,16 +129,20 @@ def _kind(file: SourceFile) -> str:
     return "gzip" if magic.startswith(b"\x1f\x8b") else "csv"
 
 
-def _parquet(connection: Any, file: SourceFile) -> tuple[str, int]:
+def _parquet(connection: Any, file: SourceFile) -> tuple[str, int, list[str]]:
+    import pyarrow.parquet as pq
+
     path = literal(str(file.path))
     sql = f"SELECT num_rows FROM parquet_file_metadata({path})"
     rows = guarded(file, lambda: connection.execute(sql).fetchone())[0]
     numbered = f"read_parquet({path}, file_row_number=true, hive_partitioning=false)"
-    return f"(SELECT * EXCLUDE (file_row_number), file_row_number + 1 AS {ROW} FROM {numbered})", int(rows)
+    relation = f"(SELECT * EXCLUDE (file_row_number), file_row_number + 1 AS {ROW} FROM {numbered})"
+    return relation, int(rows), guarded(file, lambda: list(pq.read_schema(file.path).names))
 
 
-def _csv(file: SourceFile, is_gzip: bool) -> tuple[str, int]:
-    names = _header(file, is_gzip)
+def _csv(file: SourceFile, is_gzip: bool) -> tuple[str, int, list[str]]:
+    labels = _header(file, is_gzip)
+    names = _distinct(labels)
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
     # Nothing is guessed from the rows: a column of text NULLs or of zero-led account ids would change its type.
     read = (
@@ -130,7 +150,16 @@ def _csv(file: SourceFile, is_gzip: bool) -> tuple[str, int]:
         f"compression={literal('gzip' if is_gzip else 'none')}, columns={{{columns}}})"
     )
     size = file.path.stat().st_size
-    return f"(SELECT *, row_number() OVER () AS {ROW} FROM {read})", size // (20 if is_gzip else 200)
+    return f"(SELECT *, row_number() OVER () AS {ROW} FROM {read})", size // (20 if is_gzip else 200), labels
+
+
+def _distinct(labels: Sequence[str]) -> list[str]:
+    """The names as a relation can have them: SQL doesn't tell ``Name`` from ``name``."""
+    names: list[str] = []
+    for label in labels:
+        is_taken = label.lower() in {name.lower() for name in names}
+        names.append(f"{label}{_AGAIN}{len(names)}" if is_taken else label)
+    return names
 
 
 def _header(file: SourceFile, is_gzip: bool) -> list[str]:
@@ -140,7 +169,7 @@ def _header(file: SourceFile, is_gzip: bool) -> list[str]:
             names = next(csv.reader(stream), [])
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise CostError(f"{file.key} can't be read ({error}): fetch it again from the provider") from error
-    seen = [name.lower() for name in names]
+    seen = [name if name.startswith(cur.TAG_GROUPS) else name.lower() for name in names]  # keys of tags have case
     twice = sorted({name for name in seen if seen.count(name) > 1})
     if twice or not all(names):
         what = f"the column {twice[0]!r} twice" if twice else "a column without a name"

@@ -36,6 +36,7 @@ class Stage:
         self._days = days
         self._on_disk = expected > CHUNK_ROWS
         self._sources: dict[int, Source] = {}
+        self._held: dict[str, tuple[str, int]] = {}  # day -> query of the rows that stay, and their number
         self._make_table()
 
     def add(self, number: int, source: Source) -> None:
@@ -51,6 +52,18 @@ class Stage:
             shutil.rmtree(folder)
             raise
         self._sources[number] = source
+
+    def remove(self, number: int) -> None:
+        """Take the rows of file ``number`` out again."""
+        if self._on_disk:
+            self._sources.pop(number, None)
+            shutil.rmtree(self._folder / str(number), ignore_errors=True)
+        else:
+            self._connection.execute(f"DELETE FROM {STAGED} WHERE file_no = {number}")
+
+    def hold(self, day: dt.date, query: str, rows: int) -> None:
+        """Put ``rows`` rows of ``query`` (COLUMNS and EXTRA), which the table holds for ``day``, beside the files'."""
+        self._held[str(day)] = query, rows
 
     def _countable(self, source: Source, folder: Path) -> Source:
         """The same rows in Parquet, of which a slice can be read: rows of a CSV are known by counting from the top."""
@@ -81,6 +94,8 @@ class Stage:
     def chunks(self) -> Iterator[str]:
         """The name of a table with the rows of some days, until all were had: as many days as CHUNK_ROWS allows."""
         if not self._on_disk:
+            for query, _ in self._held.values():
+                self._connection.execute(f"INSERT INTO {STAGED} BY NAME {query}")
             yield STAGED
             return
         for days in self._grouped():
@@ -90,6 +105,9 @@ class Stage:
                     listed = ", ".join(literal(str(path)) for path in paths)
                     relation = f"read_parquet([{listed}], hive_partitioning=false)"
                     self._insert(number, replace(source, relation=relation), None)
+            for day in days:
+                if day in self._held:
+                    self._connection.execute(f"INSERT INTO {STAGED} BY NAME {self._held[day][0]}")
             yield STAGED
 
     def _make_table(self) -> None:
@@ -104,7 +122,7 @@ class Stage:
         return sorted(self._folder.glob(f"{number}/*/staged_day={day}/*.parquet"))
 
     def _grouped(self) -> Iterator[list[str]]:
-        counts: dict[str, int] = {}
+        counts = {day: rows for day, (_, rows) in self._held.items()}
         for path in self._parts("*", "*"):
             sql = f"SELECT num_rows FROM parquet_file_metadata({literal(str(path))})"
             day = path.parent.name.partition("=")[2]

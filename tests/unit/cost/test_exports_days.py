@@ -41,6 +41,12 @@ def rows_of(days: int, each: int = 3) -> list[dict[str, str]]:
     ]
 
 
+def standing(folder: Path, *files: Path) -> list[Path]:
+    """The partitions of an earlier ingest, in a folder of their own."""
+    (folder / "table").mkdir(exist_ok=True)
+    return collected(folder / "table", *files).paths
+
+
 def digests(paths: list[Path]) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
@@ -67,7 +73,7 @@ def test_a_batch_that_goes_over_disk_gives_the_same(
     made = collected(tmp_path, path)
     assert digests(made.paths) == wanted
     assert (made.set_aside, made.components) == (whole.set_aside, whole.components)
-    assert made.set_aside == {"duplicate": 6, "line_item_usage_start_date can't be read": 1}
+    assert made.set_aside == {"line_item_usage_start_date can't be read": 1}
 
 
 def test_the_facts_stand_in_the_file(tmp_path: Path) -> None:
@@ -94,9 +100,9 @@ def test_rows_are_ordered(tmp_path: Path) -> None:
 
 
 def test_a_day_without_rows_that_the_table_holds_becomes_empty(tmp_path: Path) -> None:
-    days = [dt.date(2026, 11, day) for day in (1, 2, 3, 4)]
+    old = write_csv(tmp_path / "old.csv", rows_of(4))
     path = write_csv(tmp_path / "a.csv", [row for row in rows_of(3) if "-02T" not in row["line_item_usage_start_date"]])
-    made = collected(tmp_path, path, standing=days)
+    made = collected(tmp_path, path, standing=standing(tmp_path, old))
     assert [(facts.day.day, facts.rows) for facts in made.facts] == [(1, 6), (3, 6), (2, 0)]
     assert facts_of(made.paths[-1]).billed_usd == 0
 
@@ -108,8 +114,8 @@ def test_a_day_whose_rows_were_refused_is_unknown_not_empty(tmp_path: Path) -> N
             row["line_item_currency_code"] = "EUR"
     path = write_csv(tmp_path / "a.csv", rows)
     assert [facts.day.day for facts in collected(tmp_path, path, days=[dt.date(2026, 11, 2)]).facts] == []
-    standing = [dt.date(2026, 11, day) for day in (1, 2, 3)]
-    assert [facts.day.day for facts in collected(tmp_path, path, standing=standing).facts] == [1, 3]
+    held = standing(tmp_path, write_csv(tmp_path / "old.csv", rows_of(3)))
+    assert [facts.day.day for facts in collected(tmp_path, path, standing=held).facts] == [1, 3]
 
 
 def test_a_delivery_covers_its_period_from_the_first_day(tmp_path: Path) -> None:

@@ -88,6 +88,14 @@ def test_dates_without_a_time(tmp_path: Path, kind: pa.DataType) -> None:
         (pa.map_(pa.string(), pa.string()), [("user:b", "2"), ("aws:a", 'say "1"'), ("c", None)]),
         (pa.string(), '{"user:b": "2", "aws:a": "say \\"1\\"", "c": null}'),
         (pa.struct([("user:b", pa.string()), ("aws:a", pa.string())]), {"user:b": "2", "aws:a": 'say "1"'}),
+        (pa.string(), '"user:b": "2", "aws:a": "say \\"1\\""'),
+        *(
+            (
+                pa.list_(pa.struct([(key, pa.string()), (value, pa.string())])),
+                [{key: "user:b", value: "2"}, {key: "aws:a", value: 'say "1"'}, {key: "c", value: None}],
+            )
+            for key, value in (("key", "value"), ("Key", "Value"))
+        ),
     ],
 )
 def test_tags_of_any_type_are_sorted_json(tmp_path: Path, kind: pa.DataType, value: Any) -> None:
@@ -95,9 +103,52 @@ def test_tags_of_any_type_are_sorted_json(tmp_path: Path, kind: pa.DataType, val
     assert one(collected(tmp_path, path), "Tags") == ('{"aws:a":"say \\"1\\"","b":"2"}',)
 
 
-@pytest.mark.parametrize("value", ["", "NULL", "{}", "no json", "[1]"])
-def test_no_tags_are_null(tmp_path: Path, value: str) -> None:
-    assert one(collected(tmp_path, write_csv(tmp_path / "a.csv", [focus_row(Tags=value)])), "Tags") == (None,)
+@pytest.mark.parametrize(
+    ("value", "unread"), [("", 0), ("NULL", 0), (r"\N", 0), ("{}", 0), ("no json", 1), ("[1]", 1), ('{"a": 1', 1)]
+)
+def test_no_tags_are_null_and_tags_that_cant_be_read_are_counted(tmp_path: Path, value: str, unread: int) -> None:
+    made = collected(tmp_path, write_csv(tmp_path / "a.csv", [focus_row(Tags=value)]))
+    assert one(made, "Tags") == (None,)
+    assert made.unread == ({"Tags": unread} if unread else {})
+
+
+def test_tags_of_a_type_that_nobody_knows_are_counted(tmp_path: Path) -> None:
+    path = write_parquet(
+        tmp_path / "a.parquet", [focus_row(Tags=[1]), focus_row(Tags=None)], {"Tags": pa.list_(pa.int64())}
+    )
+    made = collected(tmp_path, path)
+    assert (table(made, "Tags"), made.unread) == ([(None,), (None,)], {"Tags": 1})
+
+
+@pytest.mark.parametrize("nothing", ["", "NULL", "N/A", "n/a", "NA", "None", "-", r"\N", " ", "Not Applicable"])
+@pytest.mark.parametrize(("row", "column"), [(focus_row, "InvoiceId"), (cur_row, "bill_invoice_id")])
+def test_a_word_for_no_invoice_is_no_invoice(tmp_path: Path, row: Any, column: str, nothing: str) -> None:
+    made = collected(tmp_path, write_csv(tmp_path / "a.csv", [row(**{column: nothing})]))
+    assert (one(made, "InvoiceId"), made.facts[0].invoiced) == ((None,), False)
+
+
+def test_tags_whose_keys_differ_in_case_are_two(tmp_path: Path) -> None:
+    names = {"resourceTags/user:Name": "a", "resourceTags/user:name": "b", "resourceTags/user:NAME": ""}
+    made = collected(tmp_path, write_csv(tmp_path / "a.csv", [cur_row() | names]))
+    assert one(made, "Tags") == ('{"Name":"a","name":"b"}',)
+    tags = {"resource_tags_user_Name": "a", "resource_tags_user_name": "b"}
+    made = collected(tmp_path, write_parquet(tmp_path / "a.parquet", [cur_row() | tags]))
+    assert one(made, "Tags") == ('{"Name":"a","name":"b"}',)
+
+
+@pytest.mark.parametrize(
+    ("value", "tags"),
+    [
+        ('{"resourceTags/user:team":"a","accountTag/env":"prod","userAttribute/x":"y"}', '{"team":"a"}'),
+        ('{"resourceTags/aws:createdBy":"me"}', '{"aws:createdBy":"me"}'),
+        ('{"resourceTags/user:kubernetes.io/cluster/x":"owned"}', '{"kubernetes.io/cluster/x":"owned"}'),
+        ('{"accountTag/env":"prod"}', None),
+        ('{"team":"a"}', '{"team":"a"}'),
+    ],
+)
+def test_the_newer_column_of_tags_of_cur_2_0(tmp_path: Path, value: str, tags: str | None) -> None:
+    made = collected(tmp_path, write_csv(tmp_path / "a.csv", [cur_row(tags=value, product="{}")]))
+    assert (one(made, "Tags"), made.unread) == ((tags,), {})
 
 
 def test_focus_1_0_has_fewer_columns_and_the_meter_of_aws(tmp_path: Path) -> None:
@@ -220,6 +271,84 @@ def test_what_line_types_mean(tmp_path: Path) -> None:
     capacity = [row[0] for row in table(made, "x_CapacityType")]
     plans, reservations = "savings_plan", "reserved"
     assert capacity[:6] == ["on_demand", reservations, plans, None, plans, reservations]
+
+
+def commitments(*columns: str) -> list[dict[str, str]]:
+    """A reservation and a plan that are each three quarters used, as a CUR with these of its columns has them."""
+    reserved, plan = {"reservation_reservation_a_r_n": RESERVED}, {"savings_plan_savings_plan_a_r_n": PLAN}
+    fee = {"savings_plan_total_commitment_to_date": "20", "savings_plan_used_commitment": "15"}
+    lines: list[tuple[str, str, dict[str, str]]] = [
+        ("RIFee", "120", reserved | {"reservation_unused_recurring_fee": "30"}),
+        ("DiscountedUsage", "0", reserved | {"reservation_effective_cost": "90"}),
+        ("SavingsPlanRecurringFee", "20", plan | fee),
+        ("SavingsPlanCoveredUsage", "29", plan | {"savings_plan_savings_plan_effective_cost": "15"}),
+        ("SavingsPlanNegation", "-29", plan),
+    ]
+    empty = dict.fromkeys(columns, "")
+    return [
+        cur_row(line_item_line_item_type=kind, line_item_unblended_cost=usd)
+        | empty
+        | {name: value for name, value in more.items() if name in columns}
+        for kind, usd, more in lines
+    ]
+
+
+ARNS = ("reservation_reservation_a_r_n", "savings_plan_savings_plan_a_r_n")
+OF_RESERVATION = ("reservation_effective_cost", "reservation_unused_recurring_fee")
+OF_PLAN = (
+    "savings_plan_savings_plan_effective_cost",
+    "savings_plan_total_commitment_to_date",
+    "savings_plan_used_commitment",
+)
+
+
+@pytest.mark.parametrize(
+    ("columns", "effective"),
+    [
+        ((*ARNS, *OF_RESERVATION, *OF_PLAN), [30, 90, 5, 15, 0]),
+        ((*OF_RESERVATION, *OF_PLAN), [30, 90, 5, 15, 0]),
+        (ARNS, [120, None, 20, None, 0]),
+        ((), [120, None, 20, None, 0]),
+        ((*ARNS, *OF_RESERVATION), [30, 90, 20, None, 0]),
+        ((*ARNS, *OF_PLAN), [120, None, 5, 15, 0]),
+        ((*ARNS, OF_RESERVATION[0], OF_PLAN[0]), [120, None, 20, None, 0]),  # one half is no sum
+        ((*ARNS, OF_RESERVATION[1], *OF_PLAN[1:]), [120, None, 20, None, 0]),
+    ],
+)
+def test_commitments_cost_what_they_bill_whatever_columns_there_are(
+    tmp_path: Path, columns: tuple[str, ...], effective: list[int | None]
+) -> None:
+    made = collected(tmp_path, write_csv(tmp_path / "a.csv", commitments(*columns)))
+    assert [cost for (cost,) in table(made, "EffectiveCost")] == effective
+    assert sum(cost for (cost,) in table(made, "coalesce(EffectiveCost, BilledCost)")) == made.billed_usd == 140
+
+
+@pytest.mark.parametrize("columns", [(*ARNS, *OF_RESERVATION, *OF_PLAN), ARNS, ()])
+@pytest.mark.parametrize(
+    ("kind", "column", "arn"),
+    [
+        ("Fee", "reservation_reservation_a_r_n", RESERVED),
+        ("SavingsPlanUpfrontFee", "savings_plan_savings_plan_a_r_n", PLAN),
+    ],
+)
+def test_a_commitment_that_is_given_back_costs_nothing(
+    tmp_path: Path, columns: tuple[str, ...], kind: str, column: str, arn: str
+) -> None:
+    empty = dict.fromkeys(columns, "") | ({column: arn} if column in columns else {})
+    rows = [
+        cur_row(line_item_line_item_type=one, line_item_unblended_cost=usd) | empty
+        for one, usd in ((kind, "1000"), ("Refund", "-1000"))
+    ]
+    made = collected(tmp_path, write_csv(tmp_path / "a.csv", rows))
+    assert sum(cost for (cost,) in table(made, "EffectiveCost")) == 0
+
+
+def test_a_fee_whose_unused_part_is_empty_counts_as_billed(tmp_path: Path) -> None:
+    rows = commitments(*ARNS, *OF_RESERVATION, *OF_PLAN)
+    for row in rows:
+        row |= {"reservation_unused_recurring_fee": "", "savings_plan_used_commitment": ""}
+    made = collected(tmp_path, write_csv(tmp_path / "a.csv", rows))
+    assert [cost for (cost,) in table(made, "EffectiveCost")] == [None, 90, None, 15, 0]
 
 
 def test_a_negation_that_doesnt_cancel_keeps_the_sum(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from include.clients.storage import Folder
 from include.cost.focus import CostError
 from include.cost.gathering import Clients, Gathered, admit, end_of, gather, trailing
 from include.cost.partition import day_start
-from include.cost.report import reads
+from include.cost.report import compute_report, reads
 from include.cost.store import CostTable
 from include.estate import Estate, load_estate
 from tests.unit.cost.cost_world import DAY, aws_rows, put
@@ -33,15 +33,16 @@ FIELDS = (
 )  # fmt: skip
 
 
-def export_of(days: list[dt.date], **changed: str) -> bytes:
-    """A FOCUS export (CSV) of the days."""
+def export_of(days: list[dt.date], period: str = "", **changed: str) -> bytes:
+    """A FOCUS export (CSV) of the days; ``period`` is the first day of the billing period, if it isn't the day's."""
     text = io.StringIO()
     writer = csv.DictWriter(text, FIELDS, restval="", extrasaction="ignore")
     writer.writeheader()
     for day in days:
         for row in aws_rows(day, **changed):
             times = {name: value.isoformat() for name, value in row.items() if isinstance(value, dt.datetime)}
-            writer.writerow(row | times | {"BillingAccountId": "111122223333"})
+            billed = {"BillingPeriodStart": period, "BillingPeriodEnd": ""} if period else {}
+            writer.writerow(row | times | billed | {"BillingAccountId": "111122223333"})
     return text.getvalue().encode()
 
 
@@ -169,6 +170,165 @@ def test_a_newer_export_replaces_its_days(table: CostTable, s3: S3) -> None:
     assert facts
     assert facts.billed_usd == Decimal("71.60")
     assert len(table.history("aws", DAY)) == 2
+
+
+# --- Corrections, deliveries and what is set aside --------------------------------------------------------------------
+
+
+def month_of(month: str, *days: int, **changed: Any) -> list[dict[str, str]]:
+    """A dollar a day of S3, billed in the month."""
+    return [
+        charge(dt.date.fromisoformat(f"{month}-{day:02d}"), BillingPeriodStart=f"{month}-01", **changed) for day in days
+    ]
+
+
+def charge(day: dt.date, **changed: str) -> dict[str, str]:
+    times = {"ChargePeriodStart": f"{day}T00:00:00Z", "ChargePeriodEnd": f"{day + dt.timedelta(days=1)}T00:00:00Z"}
+    row = dict.fromkeys(FIELDS, "") | {
+        "BilledCost": "1",
+        "EffectiveCost": "1",
+        "BillingAccountId": "1",
+        "BillingCurrency": "USD",
+    }
+    return row | {"ChargeCategory": "Usage", "ServiceName": "Amazon Simple Storage Service"} | times | changed
+
+
+def csv_of(rows: list[dict[str, str]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def run_of(table: CostTable, s3: S3, day: dt.date, now: dt.datetime) -> Gathered:
+    found = gather(table, day, ESTATE, clients(s3), f"run-{day}-{now:%d%H}", now)
+    admit(table, found.staged, ESTATE)
+    return found
+
+
+def billed(table: CostTable, day: dt.date) -> Decimal | None:
+    facts = table.facts("aws", day)
+    return facts.billed_usd if facts else None
+
+
+def at(day: int, hour: int = 6, month: int = 11) -> dt.datetime:
+    return dt.datetime(2026, month, day, hour, tzinfo=dt.UTC)
+
+
+CORRECTED = dt.date(2026, 9, 20)  # long before the days that the report of November reads
+FIX = charge(CORRECTED, BilledCost="-0.25", ResourceId="fix", ChargeClass="Correction", BillingPeriodStart="2026-11-01")
+
+
+def three_months(table: CostTable, s3: S3) -> None:
+    """September to the 2nd of November, in the table."""
+    s3.write("2026-09", csv_of(month_of("2026-09", *range(1, 31))), at(3))
+    s3.write("2026-10", csv_of(month_of("2026-10", *range(1, 32))), at(3))
+    s3.write("2026-11", csv_of([row | {"ChargeClass": ""} for row in month_of("2026-11", 1, 2)]), at(3))
+    for day in (CORRECTED, dt.date(2026, 11, 2)):
+        run_of(table, s3, day, at(3, 8))
+
+
+def november(*fixes: dict[str, str]) -> bytes:
+    return csv_of([row | {"ChargeClass": ""} for row in month_of("2026-11", *range(1, 10))] + list(fixes))
+
+
+def test_a_correction_reaches_its_day_whichever_run_sees_it_first(table: CostTable, s3: S3, tmp_path: Path) -> None:
+    three_months(table, s3)
+    assert billed(table, CORRECTED) == 1
+    s3.write("2026-11", november(FIX), at(10))
+    run_of(table, s3, dt.date(2026, 11, 9), at(10, 8))
+    assert billed(table, CORRECTED) == Decimal("0.75")
+    facts = table.facts("aws", CORRECTED)
+    assert facts
+    assert (facts.rows, facts.received) == (2, at(10))
+    fresh = CostTable(Folder(tmp_path / "fresh"))
+    run_of(fresh, s3, CORRECTED, at(10, 8))
+    path = f"focus/source=aws/day={CORRECTED}.parquet"
+    assert fresh.storage.read(path) == table.storage.read(path)
+
+
+def test_a_correction_that_is_taken_back_leaves_its_day(table: CostTable, s3: S3) -> None:
+    three_months(table, s3)
+    s3.write("2026-11", november(FIX), at(10))
+    run_of(table, s3, dt.date(2026, 11, 9), at(10, 8))
+    s3.write("2026-11", november(), at(11))
+    run_of(table, s3, dt.date(2026, 11, 10), at(11, 8))
+    assert billed(table, CORRECTED) == 1
+
+
+def test_a_correction_of_a_day_that_nobody_has_made_waits_for_it(table: CostTable, s3: S3) -> None:
+    """The correction alone would be the whole day."""
+    s3.write("2026-11", november(FIX), at(10))
+    run_of(table, s3, dt.date(2026, 11, 9), at(10, 8))
+    assert billed(table, CORRECTED) is None
+    s3.write("2026-09", csv_of(month_of("2026-09", *range(1, 31))), at(3))
+    run_of(table, s3, CORRECTED, at(11))
+    assert billed(table, CORRECTED) == Decimal("0.75")
+
+
+def test_a_correction_reaches_a_day_whose_own_file_has_expired(table: CostTable, s3: S3) -> None:
+    three_months(table, s3)
+    del s3.objects["exports/akidb-focus/data/BILLING_PERIOD=2026-09/part.csv"]
+    s3.write("2026-11", november(FIX), at(10))
+    run_of(table, s3, dt.date(2026, 11, 9), at(10, 8))
+    assert billed(table, CORRECTED) == Decimal("0.75")
+
+
+def test_a_charge_of_the_next_month_counts_on_its_day(table: CostTable, s3: S3) -> None:
+    early = charge(dt.date(2026, 11, 1), BilledCost="9", ResourceId="fee", BillingPeriodStart="2026-10-01")
+    s3.write("2026-10", csv_of([*month_of("2026-10", *range(1, 32)), early]), at(3))
+    s3.write("2026-11", november(), at(10))
+    run_of(table, s3, dt.date(2026, 11, 9), at(10, 8))
+    assert billed(table, dt.date(2026, 11, 1)) == 10
+
+
+def test_what_was_looked_for_corrections_is_not_fetched_again(table: CostTable, s3: S3) -> None:
+    three_months(table, s3)
+    s3.fetched.clear()
+    for day in (CORRECTED, dt.date(2026, 11, 2)):
+        run_of(table, s3, day, at(4))
+    assert s3.fetched == []
+    run_of(table, s3, CORRECTED + dt.timedelta(days=1), at(4))
+    assert s3.fetched == ["exports/akidb-focus/data/BILLING_PERIOD=2026-09/part.csv"]
+
+
+def test_a_delivery_that_cant_be_read_leaves_the_one_before(table: CostTable, s3: S3) -> None:
+    three_months(table, s3)
+    s3.write("2026-11", november(), at(10))
+    s3.write("2026-11", b"", at(10), "part-2.csv")
+    found = run_of(table, s3, dt.date(2026, 11, 9), at(10, 8))
+    assert "part-2.csv is empty" in found.problems["aws"]
+    assert [billed(table, dt.date(2026, 11, day)) for day in (1, 2, 3, 9)] == [1, 1, None, None]
+    del s3.objects["exports/akidb-focus/data/BILLING_PERIOD=2026-11/part-2.csv"]
+    s3.write("2026-11", november(), at(11))
+    run_of(table, s3, dt.date(2026, 11, 9), at(11, 8))
+    assert billed(table, dt.date(2026, 11, 9)) == 1
+
+
+def test_a_delivery_that_is_not_whole_is_waited_for(table: CostTable, s3: S3) -> None:
+    three_months(table, s3)
+    s3.objects["exports/akidb-focus/metadata/BILLING_PERIOD=2026-11/x-Manifest.json"] = b"{}", at(3)
+    s3.write("2026-11", november(), at(10))
+    found = run_of(table, s3, dt.date(2026, 11, 9), at(10, 8))
+    assert "is not whole" in found.problems["aws"]
+    assert [billed(table, dt.date(2026, 11, day)) for day in (2, 9)] == [1, None]
+
+
+def test_rows_set_aside_make_their_component_unknown_with_the_amount(table: CostTable, s3: S3) -> None:
+    day = dt.date(2026, 11, 9)
+    euros = charge(day, BilledCost="120", BillingCurrency="EUR", SubAccountId="9", BillingPeriodStart="2026-11-01")
+    s3.write(
+        "2026-11", csv_of([row | {"SubAccountId": "2"} for row in month_of("2026-11", *range(1, 10))] + [euros]), at(10)
+    )
+    found = run_of(table, s3, day, at(10, 8))
+    assert found.set_aside == {"currency EUR": 1}
+    report = compute_report(table, day, ESTATE, None)
+    assert (report.value("component", "s3", "usd"), report.value("component", "s3", "known_usd")) == (None, 1)
+    said = "rows of source aws can't count for it on 2026-11-09: 1 row(s), 120.00 EUR: currency EUR"
+    assert report.unknown["s3"] == said
+    assert report.value("total", "", "usd") is None
+    assert compute_report(table, day - dt.timedelta(days=1), ESTATE, None).value("component", "s3", "usd") == 1
 
 
 def test_a_bill_that_is_away_is_on_record_and_the_others_go_on(table: CostTable) -> None:
