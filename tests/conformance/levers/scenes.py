@@ -106,7 +106,9 @@ def cap(folder: Path) -> Scene:
     """A pool that the spot lever made, with a limit of 200 vCPU."""
     world = test_cost_monitoring.World()
     pool = {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "akidb-spot"}}
-    world.cluster.apply({**pool, "spec": {"limits": {"cpu": "200", "memory": "400Gi"}}}, "akidb-rollout")
+    requirements = [{"key": spot_world.SPREAD, "operator": "In", "values": []}]
+    spec = {"limits": {"cpu": "200", "memory": "400Gi"}, "template": {"spec": {"requirements": requirements}}}
+    world.cluster.apply({**pool, "spec": spec}, "akidb-rollout")
     settings = CapSettings(pool="akidb-spot", new_cpu="120", old_cpu="200")
     return _scene(CostCap(now=lambda: spot_world.NOW), replace(world.target, settings=settings))
 

@@ -334,10 +334,10 @@ def test_nodes_that_still_boot_are_on_their_way_and_hold_nothing_yet() -> None:
 def test_pods_that_stand_on_a_node_take_their_room_and_daemons_that_of_new_ones_too() -> None:
     group = [standing("n1", "a")]
     big = {"containers": [container(memory="6Gi")], "nodeName": "n1"}
-    daemon = workload_pod("agent", "agent", "logging", "n1")
+    daemon = made_pod("agent", "agent", "logging", "n1")
     daemon["metadata"]["ownerReferences"] = [owner("agent", "DaemonSet")]
     daemon["spec"] |= {"containers": [container(memory="1Gi")]}
-    other = workload_pod("other", "other", "data", "n1") | {"spec": big}
+    other = made_pod("other", "other", "data", "n1") | {"spec": big}
     assert group_need(group, [other, daemon], [crowd(9)], frozenset(), ROOM) == Need(ready=1, idle=0, more=1)
     over = other | {"status": {"phase": "Succeeded"}}
     assert group_need(group, [over, daemon], [crowd(6)], frozenset(), ROOM) == Need(ready=1, idle=0, more=0)
