@@ -261,6 +261,8 @@ def bill_reading(name: str, source: str, inputs: Inputs, window: Window) -> Read
         return Reading(name, label, window, None, Decimal(0), PROVISIONAL, reason)
     if stale := _stale(window, inputs):
         return Reading(name, label, window, None, Decimal(1), PROVISIONAL, stale)
+    if aside := _set_aside(name, source, inputs, window):
+        return Reading(name, label, window, None, Decimal(1), PROVISIONAL, aside)
     of_source = [c for c in inputs.bill.charges if c.source == source]
     # Of every source: rules may take rows of several. A contract among them is no row to wait for: see rest_reading.
     mine = [c for c in inputs.bill.charges if c.component == name and c.source != CONTRACTS]
@@ -285,6 +287,13 @@ def _stale(window: Window, inputs: Inputs) -> str:
     if age <= STALE_DAYS:
         return ""
     return f"the newest complete day of the bill ended {age:.1f} days before the window: stale after {STALE_DAYS}"
+
+
+def _set_aside(name: str, source: str, inputs: Inputs, window: Window) -> str:
+    """Which dollars of a component in ``window`` nobody knows; empty when all of them count."""
+    facts = [inputs.bill.facts[source, day] for day in window.days]
+    found = [str(one) for of_day in facts for one in of_day.aside if one.component == name]
+    return f"rows of {source} can't count for it: {'; '.join(found)}" if found else ""
 
 
 def _split(name: str, charges: Sequence[Charge], inputs: Inputs, window: Window) -> tuple[Decimal, Decimal]:
@@ -489,6 +498,8 @@ def rest_reading(inputs: Inputs) -> tuple[Reading, int]:
         return _no_rest(inputs, "the bill has no complete day"), 0
     if stale := _stale(window, inputs):
         return _no_rest(inputs, stale), 0
+    if aside := _set_aside(UNALLOCATED, AWS, inputs, window):
+        return _no_rest(inputs, aside), 0
     charges = [c for c in inputs.bill.charges if c.source in bill_sources() and c.component == UNALLOCATED]
     # A contract is known from the estate, whether or not the table has its day.
     mine = [charge for charge in charges if charge.source != CONTRACTS and overlap(charge, window)]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from include.cost.readings import Charge, coverage_of, daily_history, gather, newest_day, overlap, readings_of, validate
+from include.cost.store import Aside
 from include.cost.validation import (
     FINAL,
     NANO,
@@ -356,6 +357,19 @@ def test_the_total_holds_what_no_component_takes_and_the_verdict_follows(tmp_pat
     assert (before.unallocated_usd_24h, after.total.unallocated_usd_24h) == (Decimal("1.2"), Decimal("1001.2"))
     assert after.total.target_usd_month == before.target_usd_month
     assert after.unallocated == {str(WINDOW): "1,001.20 USD in 25 rows"}
+
+
+@pytest.mark.parametrize("component", ["s3", "unallocated"])
+def test_dollars_that_were_set_aside_make_their_component_and_the_total_unknown(tmp_path: Path, component: str) -> None:
+    world = Table(tmp_path)
+    aside = Aside(component, "billed in EUR", 2, "EUR", Decimal("120"), "AWS 1 2026-11")
+    world.put(MONDAY, estate_day(MONDAY), aside=(aside,))
+    found = validated(world, prometheus=live_nodes())
+    assert found.total.usd_24h is None
+    assert component in found.total.unknown
+    if component == "s3":
+        assert line(found, "s3").usd_24h is None
+        assert "120.00 EUR" in line(found, "s3").reason
 
 
 def test_machines_outside_of_the_estates_regions_are_in_the_total_beside_its_own(tmp_path: Path) -> None:
