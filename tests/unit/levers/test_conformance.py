@@ -25,7 +25,7 @@ from tests.conformance.levers.crash import Killed, watched
 from tests.conformance.levers.scenes import OTHER_SETTINGS, SCENES, Scene
 from tests.unit.rollout.toy_runs import roll_back, undoing
 
-pytestmark = pytest.mark.parametrize("lever", list(levers.LEVERS))
+pytestmark = [pytest.mark.conformance, pytest.mark.parametrize("lever", list(levers.LEVERS))]
 SOMEBODY = "team-search"
 
 
