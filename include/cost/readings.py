@@ -241,6 +241,10 @@ def bill_reading(name: str, source: str, inputs: Inputs, window: Window) -> Read
     if age > STALE_DAYS:
         reason = f"the newest complete day of the bill ended {age:.1f} days before the window: stale after {STALE_DAYS}"
         return Reading(name, label, window, None, Decimal(1), PROVISIONAL, reason)
+    aside = [str(one) for day in window.days for one in inputs.bill.facts[source, day].aside if one.component == name]
+    if aside:
+        reason = f"rows of it can't count: {'; '.join(aside)}"
+        return Reading(name, label, window, None, Decimal(1), PROVISIONAL, reason)
     of_source = [c for c in inputs.bill.charges if c.source == source]
     mine = [c for c in of_source if c.component == name]
     coverage = coverage_of(of_source, window)
