@@ -283,6 +283,14 @@ def test_a_charge_of_the_next_month_counts_on_its_day(table: CostTable, s3: S3) 
     assert billed(table, dt.date(2026, 11, 1)) == 10
 
 
+def test_a_row_of_another_billing_period_takes_nothing_away(table: CostTable, s3: S3) -> None:
+    """A delivery speaks of its own period, whatever else stands in it."""
+    three_months(table, s3)
+    s3.write("2026-11", november(FIX | {"BillingPeriodStart": "2026-09-01"}), at(10))
+    run_of(table, s3, dt.date(2026, 11, 9), at(10, 8))
+    assert billed(table, CORRECTED) == Decimal("0.75")
+
+
 def test_what_was_looked_for_corrections_is_not_fetched_again(table: CostTable, s3: S3) -> None:
     three_months(table, s3)
     s3.fetched.clear()

@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from include.cost.readings import Charge, coverage_of, gather, newest_day, overlap, readings_of, validate
+from include.cost.store import Aside
 from include.cost.validation import FINAL, NANO, PROVISIONAL, UNKNOWN, Line, Validation, Window
 from include.estate import Estate, load_estate
 from include.prices import load_aws_book
@@ -49,6 +50,18 @@ def test_the_bill_of_the_window_comes_first(tmp_path: Path) -> None:
     assert total.unknown == ()
     assert total.usd_24h == sum((one.usd_24h or Decimal(0) for one in validation.lines), Decimal("7.2"))
     assert validation.unallocated == {str(WINDOW): "1.20 USD in 24 rows"}
+
+
+def test_a_component_whose_rows_were_set_aside_is_unknown(tmp_path: Path) -> None:
+    world = Table(tmp_path)
+    aside = (Aside("cloudfront", "currency EUR", 3, "EUR", Decimal(120), "AWS/1/9/2026-11-01"),)
+    world.put(MONDAY, estate_day(MONDAY), aside=aside)
+    validation = validated(world, prometheus=live_nodes())
+    found = line(validation, "cloudfront")
+    assert (found.usd_24h, found.verdict) == (None, "unknown")
+    assert "rows of it can't count: 3 row(s), 120.00 EUR: currency EUR" in found.reason
+    assert "cloudfront" in validation.total.unknown
+    assert line(validation, "s3").usd_24h == Decimal("3.60")
 
 
 def test_the_cross_check_explains_its_gaps(tmp_path: Path) -> None:

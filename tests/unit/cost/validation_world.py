@@ -11,7 +11,7 @@ from typing import Any
 from include.clients.prometheus import Sample, Series
 from include.clients.storage import Folder
 from include.cost.partition import write_partition
-from include.cost.store import CostTable, Facts
+from include.cost.store import Aside, CostTable, Facts
 
 DAY = dt.timedelta(days=1)
 PRICES = {"us-east-1": "0.29", "eu-central-1": "0.3451", "ap-northeast-1": "0.3683"}  # c7g.2xlarge on demand
@@ -64,10 +64,11 @@ class Table:
         source: str = "aws",
         received_hours: int = 12,
         invoiced: bool = False,
+        aside: tuple[Aside, ...] = (),
     ) -> Facts:
         traced = [{**one, "x_SourceFile": "test", "x_SourceRow": n} for n, one in enumerate(rows, 1)]
         received = at(day + DAY, received_hours)
-        facts = Facts(source, day, 0, Decimal(0), 0, received, ("test",), invoiced)
+        facts = Facts(source, day, 0, Decimal(0), 0, received, ("test",), invoiced, aside=aside)
         path = self.folder / "partition.parquet"
         write_partition(traced, facts, path)
         return self.table.replace(path)
