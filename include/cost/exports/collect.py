@@ -335,7 +335,10 @@ class _Run:
             mixed ^= int(part[6])
         rows = sum(int(part[0]) for part in parts)
         digest = f"{rows} {sum(int(part[5]) for part in parts)} {mixed}"
-        received = [file.received.astimezone(dt.UTC) for file in files] + ([stands.received] if stands else [])
+        # A delivery of the day's period without a row of it says something too.
+        silent = [file for file in self._files.values() if file.delivery and covers(file.key, day)]
+        received = [file.received.astimezone(dt.UTC) for file in (*files, *silent)]
+        received += [stands.received] if stands else []
         keys = {self._held.files[number] if number < 0 else self._files[number].key for number in numbers}
         return Facts(
             source=SOURCE,

@@ -15,7 +15,7 @@ from moto import mock_aws
 from include.clients.storage import S3, Folder
 from include.cost.focus import CostError
 from include.cost.partition import write_partition
-from include.cost.store import Aside, CostTable, Facts, facts_of
+from include.cost.store import Aside, CostTable, Facts, Reach, facts_of
 from tests.unit.cost.export_files import collected, focus_row, write_csv
 
 DAY = dt.date(2026, 11, 20)
@@ -67,8 +67,9 @@ def test_what_is_aside_in_words() -> None:
 
 def test_the_days_that_a_file_corrects_are_remembered_until_it_is_received_anew(table: CostTable) -> None:
     assert table.reach("aws", "bill/a.csv") is None
-    table.keep_reach("aws", "bill/a.csv", AT, [DAY, DAY - dt.timedelta(days=1)])
-    assert table.reach("aws", "bill/a.csv") == (AT, (DAY - dt.timedelta(days=1), DAY))
+    reach = Reach(AT, (DAY - dt.timedelta(days=1), DAY), (DAY + dt.timedelta(days=1),))
+    table.keep_reach("aws", "bill/a.csv", reach)
+    assert table.reach("aws", "bill/a.csv") == reach
     assert table.reach("aws", "bill/b.csv") is None
 
 
