@@ -83,7 +83,7 @@ def are_numbered(paths: Sequence[Path]) -> bool:
 
 
 def place(
-    connection: Any, sources: Sequence[tuple[int, Source]], held: str, currency: str, said: Relation | None
+    connection: Any, sources: Sequence[tuple[int, Source]], held: str, currency: str, stated: Relation | None
 ) -> dict[int, int]:
     """The place of each file in the order of downloads: files of one place add up, a later place takes over.
 
@@ -104,7 +104,7 @@ def place(
             rows = normalised(source, number, currency, None)
             _speak(connection, number, source.file.rank, rows, source.file.key if number in places else None)
         if named:
-            places |= _Named(connection, named, held, currency, said).places()
+            places |= _Named(connection, named, held, currency, stated).places()
     else:
         places |= {number: 1 for number, _ in named}
     for number, at in places.items():
@@ -148,12 +148,12 @@ class _Named:
     """The files that a person named, and what the table holds."""
 
     def __init__(
-        self, connection: Any, named: Sequence[tuple[int, Source]], held: str, currency: str, said: Relation | None
+        self, connection: Any, named: Sequence[tuple[int, Source]], held: str, currency: str, stated: Relation | None
     ) -> None:
         self._connection = connection
         self._sources = dict(named)
         self._held = held
-        self._said = said
+        self._stated = stated
         self._currency = currency
         if held:
             _speak(connection, HELD, HELD, f"SELECT * FROM {held}", None)
@@ -173,15 +173,15 @@ class _Named:
         return found
 
     def _related(self, number: int, group: Sequence[int]) -> Relation:
-        if self._said:
-            return self._said
+        if self._stated:
+            return self._stated
         paths = [self._sources[one].file.path for one in (*group, number)]
         others = " and ".join(self._sources[one].file.key for one in group)
         return self._judged([number], group, are_numbered(paths), others)
 
     def _beside(self, group: Sequence[int]) -> Relation:
         """What a download is to the rows that the table holds."""
-        if self._said is Relation.LATER:
+        if self._stated is Relation.LATER:
             return Relation.LATER
         return self._judged(group, [HELD], False, "the table")
 
