@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.cost.focus import CostError
-from include.cost.store import CostTable, Facts
+from include.cost.store import CostTable, Facts, Reach
 from include.estate import Estate
 
 if TYPE_CHECKING:
@@ -155,12 +155,18 @@ class _Work:
         from include.cost.exports.reach import days_outside
 
         kept = {file.key: self._table.reach(AWS, file.key) for file in delivery.files}
-        reach = {day for one in kept.values() if one for day in one[1]}
-        if all(one and one[0] == delivery.received for one in kept.values()):
-            return reach
-        for key, days in days_outside(self._fetched(place).files).items():
-            # What it corrected once is kept: that day has to lose the correction that is gone.
-            reach |= days
-            known = kept[key]
-            self._table.keep_reach(AWS, key, delivery.received, sorted(days.union(known[1] if known else ())))
-        return reach
+        if not all(one and one.received == delivery.received for one in kept.values()):
+            for key, days in days_outside(self._fetched(place).files).items():
+                before = kept[key]
+                gone = {*before.days, *before.gone} - days if before else set()
+                now = Reach(delivery.received, tuple(sorted(days)), tuple(sorted(gone)))
+                self._table.keep_reach(AWS, key, now)
+                kept[key] = now
+        known = {key: one for key, one in kept.items() if one}
+        reach = {day for one in known.values() for day in one.days}
+        # A day that still has a correction that is gone has to lose it.
+        return reach | {day for key, one in known.items() for day in one.gone if key in self._inputs(day)}
+
+    def _inputs(self, day: dt.date) -> tuple[str, ...]:
+        facts = self._fact(day)
+        return facts.inputs if facts else ()
