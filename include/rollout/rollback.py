@@ -28,8 +28,10 @@ from include.rollout.ledger import (
     Survey,
     is_complete_restoration,
     last,
+    without_secrets,
 )
 from include.rollout.lever import NotConverged, Refused
+from include.rollout.lock import LockHeld
 from include.rollout.steps import NotWanted, OnRecord, Run
 
 log = logging.getLogger(__name__)
@@ -187,6 +189,8 @@ def _out_of_reach(run: Run, change: OpenRun) -> str:
             f"lever {chain.lever} is not in the code any more: roll it back with the release that had it, "
             "or name its successor in include/levers RENAMED"
         )
+    except Exception as error:  # noqa: BLE001 - a lever that can't be loaded must not keep the others from being undone
+        return f"lever {chain.lever} can't be loaded ({type(error).__name__}: {error}): mend it and trigger again"
     if chain.region in run.estate.regions:
         return ""
     try:
@@ -278,7 +282,7 @@ def take_locks(run: Run, approval: Mapping[str, Any] | None) -> None:
         try:
             before[region] = run.lock(region).take_over() or ""
         except Exception as error:  # noqa: BLE001 - put on record below; an unreachable region must not keep the others
-            missed[region] = f"{type(error).__name__}: {error}"
+            missed[region] = without_secrets(f"{type(error).__name__}: {error}")
     figures = {
         "approved_by": (approval or {}).get("user"),
         "hash": plan.figures["hash"],
@@ -413,6 +417,8 @@ def _for_each(run: Run, region: str, step: Callable[[Run, Undoing, bool], None])
                 _record_stop(run, undoing, error)
                 problems.append(error)
                 break
+        if problems and isinstance(problems[-1], LockHeld):
+            break  # the region is another's now, or a later try's: whoever goes on here writes beside it
     for problem in problems:
         if not isinstance(problem, Refused | NotConverged | LedgerError):
             raise problem  # may be cured by a retry
@@ -425,7 +431,7 @@ def _record_stop(run: Run, undoing: Undoing, error: Exception) -> None:
     if isinstance(error, OnRecord):
         return
     reason = error if isinstance(error, Refused | NotConverged) else f"{type(error).__name__}: {error}"
-    figures = {"where": undoing.region, "reason": str(reason)}
+    figures = {"where": undoing.region, "reason": without_secrets(str(reason))}
     stop = last(records_of(run, undoing), Step.STOPPED)
     if stop is None or stop.figures != figures:
         _acting(run, undoing.lever).record(undoing.region, Step.STOPPED, figures, restores=undoing.chain.path)
@@ -462,8 +468,10 @@ def _aside(run: Run, plan: Record, undoings: Sequence[Undoing]) -> list[str]:
     Every record of the choice is read for it: whether a bad chain hides a change, its marks alone don't prove.
     """
     lines = []
-    if not run.params.get("accept"):
-        lines += [f"{item['region']} {item['lever']}: {item['reason']}" for item in plan.figures["out_of_reach"]]
+    for item in plan.figures["out_of_reach"]:
+        change = Undoing(Chain(item["lever"], item["region"], item["dag_id"], item["run_id"]))
+        if not (run.params.get("accept") and (run.params["dry_run"] or _is_closed(run, change))):
+            lines.append(f"{item['region']} {item['lever']}: {item['reason']}")
     bad = dict(plan.figures["bad"])
     for below in _names(run) or [""]:
         bad |= {path: reason for path, reason in run.ledger.audit(below).items() if _is_chosen(run, path)}
