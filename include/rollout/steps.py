@@ -448,12 +448,14 @@ def _look_again(run: Run) -> flow.Decision:
 
 
 def _against_promotion(run: Run, region: str) -> flow.Decision:
+    ours = False
     try:
         check_ours(run, region)
+        ours = True
         left = run.lever.plan(run.target(region)).differences
-    except Refused as error:
-        return flow.Decision((str(error),))
     except Exception as error:  # noqa: BLE001 - what can't be read is neither promoted nor undone
+        if isinstance(error, Refused) and not ours:
+            return flow.Decision((str(error),))
         problem = without_secrets(f"{type(error).__name__}: {error}")
         return flow.Decision(unknown=(f"{region}: the plan can't be made again ({problem})",))
     if not left:

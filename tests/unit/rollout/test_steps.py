@@ -640,10 +640,13 @@ def test_a_region_is_planned_again_right_before_its_snapshot(run: Run, world: Wo
     assert recorded(run, US) == ["plan"]
 
 
-def test_a_plan_that_can_not_be_made_again_is_neither_promoted_nor_undone(run: Run, clock: Clock) -> None:
+@pytest.mark.parametrize("error", [ConnectionError("no route to host"), Refused("the credentials have expired")])
+def test_a_plan_that_can_not_be_made_again_is_neither_promoted_nor_undone(
+    run: Run, clock: Clock, error: Exception
+) -> None:
     class Unreadable(Toy):
         def plan(self, target: Target) -> Plan:
-            raise ConnectionError("no route to host")
+            raise error
 
     run = replace(run, params={**run.params, "regions": [AP]})
     start(run)
@@ -651,7 +654,7 @@ def test_a_plan_that_can_not_be_made_again_is_neither_promoted_nor_undone(run: R
     roll_out(run, AP, clock, "step_1", "step_2")
     decision = steps.decide(replace(run, lever=Unreadable()))
     assert (decision["promote"], decision["reasons"]) == (False, [])
-    assert decision["unknown"] == [f"{AP}: the plan can't be made again (ConnectionError: no route to host)"]
+    assert decision["unknown"] == [f"{AP}: the plan can't be made again ({type(error).__name__}: {error})"]
     verdict = steps.conclude(run, APPROVED, [])
     assert verdict.name == "unknown"
     assert "judge again. Clear choose_ending with everything downstream" in verdict.message
