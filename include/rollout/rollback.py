@@ -283,6 +283,7 @@ def take_locks(run: Run, approval: Mapping[str, Any] | None) -> None:
             before[region] = run.lock(region).take_over() or ""
         except Exception as error:  # noqa: BLE001 - put on record below; an unreachable region must not keep the others
             missed[region] = without_secrets(f"{type(error).__name__}: {error}")
+    _look_again(run, plan)
     figures = {
         "approved_by": (approval or {}).get("user"),
         "hash": plan.figures["hash"],
@@ -291,7 +292,6 @@ def take_locks(run: Run, approval: Mapping[str, Any] | None) -> None:
         "not_locked": missed,
     }
     run.record(WHOLE_RUN, Step.APPROVAL, figures)
-    _look_again(run, plan)
     _close_out_of_reach(run)
 
 
@@ -374,7 +374,12 @@ def undo_changes(run: Run, region: str) -> None:
     A lever that fails does not keep the others, but its own older changes: nothing is undone under a newer change.
     """
     approval = last(run.records(WHOLE_RUN), Step.APPROVAL)
-    locked = approval.figures["locked"] if approval else ()
+    if approval is None or approval.figures.get("hash") != _plan(run).figures["hash"]:
+        raise Refused(
+            "the locks were not taken for the plan on record: a task that was marked by hand approves nothing; "
+            "clear take_locks_over, or trigger a new run"
+        )
+    locked = approval.figures["locked"]
 
     def undo(acting: Run, undoing: Undoing, oldest: bool) -> None:
         if region not in locked:

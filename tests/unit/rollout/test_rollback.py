@@ -340,6 +340,20 @@ def test_without_an_approval_of_this_plan_no_lock_is_taken(
     assert world.read()["leases"] == leases
 
 
+def test_nothing_is_undone_where_the_locks_task_was_marked_by_hand(run: Run, world: World) -> None:
+    promoted(run, "manual__1", 2)
+    undo = undoing(run)
+    for approve in (False, True):
+        plan = rollback.find_changes(undo)
+        if approve:
+            rollback.take_locks(undo, ANSWER | {"hash": plan["hash"]})
+            promoted(run, "manual__2", 3, regions=[EU])
+            rollback.find_changes(undo)  # another plan, which nobody approved
+        with pytest.raises(Refused, match="a task that was marked by hand approves nothing; clear take_locks_over"):
+            rollback.undo_changes(undo, AP)
+    assert world.sizes()[AP] == 2
+
+
 def test_other_changes_than_were_approved_are_refused_and_the_locks_given_back(run: Run, world: World) -> None:
     promoted(run, "manual__1", 2)
     undo = undoing(run)
