@@ -191,9 +191,10 @@ class _Named:
         if found is Relation.UNCLEAR:
             mine = " and ".join(self._sources[one].file.key for one in ours)
             parts = "give all parts of a download at once" if HELD in theirs else "say --parts if they are one download"
+            of = shared.there if shared.is_some else shared.smaller
             raise CostError(
-                f"{mine} and {others} hold the same account, billing period and time, and {shared.charges} of "
-                f"{shared.there if shared.is_some else shared.smaller} charges are in both: {parts}, or say --later if {mine} takes the place of {others}"
+                f"{mine} and {others} hold the same account, billing period and time, and {shared.charges} of {of} "
+                f"charges are in both: {parts}, or say --later if {mine} takes the place of {others}"
             )
         return found
 
