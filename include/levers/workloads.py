@@ -6,6 +6,7 @@ Every lever's preflight asks these. Objects are as the API server gives them; no
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -35,6 +36,7 @@ NODE_GROUP = "eks.amazonaws.com/nodegroup"
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
 DO_NOT_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 FINISHED = ("Succeeded", "Failed")
+_DURATION = re.compile(r"(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+")  # as Go writes it: 1h30m
 
 
 @dataclass(frozen=True)
@@ -359,8 +361,8 @@ def _architectures(spec: Mapping[str, Any]) -> set[str]:
 def disruption_findings(deployment: Object, pods: Iterable[Object]) -> Iterator[Finding]:
     """Pods that ask Karpenter not to disrupt them keep a node that has drifted."""
     template = deployment["spec"]["template"]
-    marked = sorted(_name(pod) for pod in pods if asks(pod, DO_NOT_DISRUPT, "true"))
-    what = "its template" if asks(template, DO_NOT_DISRUPT, "true") else listed(marked)
+    marked = sorted(_name(pod) for pod in pods if asks_to_be_left(pod))
+    what = "its template" if asks_to_be_left(template) else listed(marked)
     if what:
         reason = (
             f"pods of {_label(deployment)} are annotated {DO_NOT_DISRUPT} ({what}): they keep drifted nodes, so that "
@@ -370,10 +372,11 @@ def disruption_findings(deployment: Object, pods: Iterable[Object]) -> Iterator[
         yield Finding(_name(deployment), reason, remedy)
 
 
-def asks(thing: Mapping[str, Any], annotation: str, value: str) -> bool:
-    """Whether an object carries an annotation with this value."""
+def asks_to_be_left(thing: Mapping[str, Any]) -> bool:
+    """Whether a pod, its template or a node asks Karpenter not to disrupt it, for ever or for a time (``30m``)."""
     annotations = (thing.get("metadata") or {}).get("annotations") or {}
-    return str(annotations.get(annotation, "")).lower() == value
+    value = str(annotations.get(DO_NOT_DISRUPT, "")).lower()
+    return value == "true" or bool(_DURATION.fullmatch(value) and value.strip("0.hmsnuµ"))
 
 
 def replica_findings(deployment: Object, domains: int, fewest: int) -> Iterator[Finding]:
@@ -439,7 +442,9 @@ def _blocking(name: str, budget: Object) -> Iterator[Finding]:
         healthy, expected = status.get("currentHealthy"), status.get("expectedPods")
         counts = f"{healthy} of {expected} pods healthy"
         remedy = "wait until its pods are healthy, or add replicas"
-        if healthy is not None and healthy == expected:
+        if healthy is None:
+            counts, remedy = "its pods are not counted yet", "wait until its controller has counted them"
+        elif healthy == expected:
             remedy = "allow at least one pod to be unavailable, or add replicas"
         yield Finding(name, f"{name} allows no eviction now ({counts})", remedy)
 

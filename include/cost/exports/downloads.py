@@ -50,12 +50,19 @@ class Relation(enum.StrEnum):
 class Shared:
     """``charges`` of ``smaller``, the number of charges of the smaller of two files, are in the other one too.
 
-    ``but_one`` is the largest share (0..1) that are when one of the names that a provider gives is left out.
+    ``but_one`` is the largest share (0..1) that are when one of the names that a provider gives is left out. ``there``:
+    of the days of the later one, so many charges has the table, where that is the earlier one.
     """
 
     charges: int
     smaller: int
     but_one: float = 0.0
+    there: int = 0
+
+    @property
+    def is_some(self) -> bool:
+        """Whether the later one has but some of the table's charges: in its place, those of other parts were lost."""
+        return self.charges < MOST * self.there
 
 
 def relation(shared: Shared, numbered: bool) -> Relation:
@@ -64,7 +71,7 @@ def relation(shared: Shared, numbered: bool) -> Relation:
         return Relation.PARTS
     share = shared.charges / shared.smaller
     if share >= MOST:
-        return Relation.UNCLEAR if numbered else Relation.LATER
+        return Relation.UNCLEAR if numbered or shared.is_some else Relation.LATER
     return Relation.PARTS if numbered or (share <= FEW and shared.but_one < MOST) else Relation.UNCLEAR
 
 
@@ -191,34 +198,40 @@ class _Named:
         if found is Relation.UNCLEAR:
             mine = " and ".join(self._sources[one].file.key for one in ours)
             parts = "give all parts of a download at once" if HELD in theirs else "say --parts if they are one download"
+            of = shared.there if shared.is_some else shared.smaller
             raise CostError(
-                f"{mine} and {others} hold the same account, billing period and time, and {shared.charges} of "
-                f"{shared.smaller} charges are in both: {parts}, or say --later if {mine} takes the place of {others}"
+                f"{mine} and {others} hold the same account, billing period and time, and {shared.charges} of {of} "
+                f"charges are in both: {parts}, or say --later if {mine} takes the place of {others}"
             )
         return found
 
     def _shared(self, ours: Sequence[int], theirs: Sequence[int]) -> Shared:
         begins, ends = "greatest(min(a.begins), min(b.begins))", "least(max(a.ends), max(b.ends))"
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE together AS SELECT a.account, a.period, {begins} AS begins, {ends} AS ends "
-            f"FROM spoken a JOIN spoken b ON {_same_bill('a', 'b')} WHERE a.file_no IN ({_listed(ours)}) "
-            f"AND b.file_no IN ({_listed(theirs)}) GROUP BY a.account, a.period HAVING {begins} <= {ends}"
+            f"CREATE OR REPLACE TEMP TABLE together AS SELECT a.account, a.period, "
+            "greatest(a.provider, b.provider) AS provider, greatest(a.payer, b.payer) AS payer, "
+            f"{begins} AS begins, {ends} AS ends FROM spoken a JOIN spoken b ON {_same_bill('a', 'b')} "
+            f"WHERE a.file_no IN ({_listed(ours)}) AND b.file_no IN ({_listed(theirs)}) "
+            f"GROUP BY ALL HAVING {begins} <= {ends}"
         )
         if not self._connection.execute("SELECT count(*) FROM together").fetchone()[0]:
             return Shared(0, 0)
+        # The same hours of both: else a large one and a small one would share less than they do.
+        step = max(map(self._size, (ours, theirs))) // SAMPLE_ROWS + 1
         for name, side in (("ours", ours), ("theirs", theirs)):
-            self._sample(name, side)
+            self._sample(name, side, step)
         sides = ("ours", "theirs")
         known = [name for name in _CHARGE if all(self._one(f"SELECT count({name}) > 0 FROM {t}") for t in sides)]
         coarse = [self._one(f"SELECT quantile_disc(seconds, 0.5) > 3600 FROM {t}") for t in sides]
         # An export by the hour and one by the day share no hour.
         time = "date_trunc('day', start)" if coarse[0] != coarse[1] else "start"
-        shared, smaller = self._in_both(["account", "period", time, *known])
+        charge = ["account", "period", time, *known]
+        shared, smaller = self._in_both(charge)
         but_one = 0.0
         for name in _RENAMED if smaller and shared <= FEW * smaller else ():
             some, fewer = self._in_both(["account", "period", time, *(one for one in known if one != name)])
             but_one = max(but_one, some / fewer)
-        return Shared(shared, smaller, but_one)
+        return Shared(shared, smaller, but_one, self._there(charge) if HELD in theirs else 0)
 
     def _in_both(self, columns: Sequence[str]) -> tuple[int, int]:
         """How many charges, told apart by ``columns``, both sides have, and how many the smaller one has."""
@@ -226,13 +239,21 @@ class _Named:
         shared = self._one(f"SELECT count(*) FROM ({queries[0]} INTERSECT {queries[1]})")
         return shared, min(self._one(f"SELECT count(*) FROM ({query})") for query in queries)
 
-    def _sample(self, name: str, numbers: Sequence[int]) -> None:
+    def _there(self, columns: Sequence[str]) -> int:
+        """How many charges theirs has of the days that ours has charges of."""
+        day = "(account, period, date_trunc('day', start))"
+        of_these = f"FROM theirs WHERE {day} IN (SELECT {day} FROM ours)"
+        return int(self._one(f"SELECT count(*) FROM (SELECT DISTINCT {', '.join(columns)} {of_these})"))
+
+    def _size(self, numbers: Sequence[int]) -> int:
+        """Rows of these files; those of the table are not counted."""
+        return sum(self._sources[number].rows for number in numbers if number != HELD)
+
+    def _sample(self, name: str, numbers: Sequence[int], step: int) -> None:
         rows = " UNION ALL ".join(f"SELECT {_COMPARED} FROM {scoped(self._rows(number))}" for number in numbers)
-        size = sum(self._sources[number].rows for number in numbers if number != HELD)
         self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT r.* FROM ({rows}) r JOIN together t "
-            "ON r.account = t.account AND r.period = t.period AND r.start BETWEEN t.begins AND t.ends "
-            f"AND hash(r.start) % {size // SAMPLE_ROWS + 1} = 0"
+            f"ON {_same_bill('r', 't')} AND r.start BETWEEN t.begins AND t.ends AND hash(r.start) % {step} = 0"
         )
 
     def _rows(self, number: int) -> str:
@@ -245,7 +266,7 @@ class _Named:
 
 
 _COMPARED = (
-    "account, period, greatest(ChargePeriodStart, CAST(period AS TIMESTAMPTZ)) AS start, "
+    "provider, payer, account, period, greatest(ChargePeriodStart, CAST(period AS TIMESTAMPTZ)) AS start, "
     f"epoch(ChargePeriodEnd - ChargePeriodStart) AS seconds, {', '.join(_CHARGE)}"
 )
 

@@ -6,6 +6,7 @@ import copy
 import datetime as dt
 import json
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -389,7 +390,8 @@ def shrink_node_group(world: World, stage: Stage) -> dict[str, Any]:
         )
     # A drain that was cut short has evicted pods that are on none of the nodes now: those that wait are among them.
     cut_short = any(is_ours_to_lift(node) for node in surplus)
-    left = [origin_of(pod) for pod in world.cluster.list(POD) if cut_short and waits(pod)]
+    waiting_now = Counter(origin_of(pod) for pod in world.cluster.list(POD) if waits(pod))
+    left, waited = (list(waiting_now), {}) if cut_short else ([], dict(waiting_now))
     for node in surplus:
         world.target.fence()
         cordon(world, name_of(node))
@@ -404,5 +406,6 @@ def shrink_node_group(world: World, stage: Stage) -> dict[str, Any]:
         "settle_seconds": round(settle, 1),
         "evicted": list(map(str, evicted)),
         "evicted_from": sorted({*(pod.origin for pod in evicted), *left}),
+        "waited_before": waited,
         **placement_figures(world, started),
     }

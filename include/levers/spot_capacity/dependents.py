@@ -24,13 +24,12 @@ from include.levers.nodes import (
     wants,
 )
 from include.levers.spot_capacity.plan import POOL_LABEL, POOLS, TAINT, TAINTS
-from include.levers.workloads import DO_NOT_DISRUPT, DO_NOT_EVICT, controller_of, is_finished
+from include.levers.workloads import DO_NOT_DISRUPT, DO_NOT_EVICT, asks_to_be_left, controller_of, is_finished
 
 EBS_ZONE = "topology.ebs.csi.aws.com/zone"
 # What a node of any pool carries, whatever its pool says of it.
 WELL_KNOWN = ("kubernetes.io/", "node.kubernetes.io/", "topology.kubernetes.io/", "karpenter.sh/", "karpenter.k8s.aws/")
 Mark = tuple[str, str, str]  # whose, topology key, its value
-KEEPS = {DO_NOT_EVICT: "false", DO_NOT_DISRUPT: "true"}
 # What makes pods, and who makes it in turn: only the topmost is somebody's to change.
 TEMPLATES = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob")
 MADE_FROM = {"ReplicaSet": ("Deployment",), "Job": ("CronJob",), "Pod": (*TEMPLATES, "Node")}
@@ -112,6 +111,15 @@ def shut_out(daemon_sets: Iterable[Object]) -> list[str]:
     return sorted(found)
 
 
+def guests(pods: Iterable[Object]) -> list[str]:
+    """Whose pods (see origin_of) may run on the pools' nodes though they aren't AkiDB's: they tolerate the taint.
+
+    ``pods`` are those of others; a DaemonSet's are not meant.
+    """
+    tolerant = (p for p in pods if evictable(p) and tolerates(p["spec"], TAINTS) and not _tied(p["spec"]))
+    return sorted({origin_of(pod) for pod in tolerant})
+
+
 # The old nodes ---------------------------------------------------------------------------------------------------
 
 
@@ -138,12 +146,20 @@ def evictable(pod: Object) -> bool:
     return not (daemon or mirror or is_finished(pod))
 
 
+def _is_ending(pod: Object) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
 def asks_to_stay(pod: Object) -> str:
     """Why a pod must not be evicted wherever it could go: nothing recreates it, or it says so itself."""
+    if _is_ending(pod):
+        return ""  # it goes by itself
     if controller_of(pod) is None:
         return "nothing recreates it"
     annotations = pod["metadata"].get("annotations") or {}
-    return next((f"{key} is {value}" for key, value in KEEPS.items() if annotations.get(key) == value), "")
+    if annotations.get(DO_NOT_EVICT) == "false":
+        return f"{DO_NOT_EVICT} is false"
+    return f"{DO_NOT_DISRUPT} is {annotations[DO_NOT_DISRUPT]}" if asks_to_be_left(pod) else ""
 
 
 def evicted_by_drain(
@@ -169,7 +185,7 @@ def evicted_by_drain(
     ]
     zones = {name: found.get(ZONE, "") for name, found in labels.items()}
     places = _Places(staying, [_mark(pod, room) for room in staying for pod in there.get(room.name, [])], pools)
-    moved = [pod for pod in pods if pod["spec"].get("nodeName") in going and evictable(pod)]
+    moved = [pod for pod in pods if pod["spec"].get("nodeName") in going and evictable(pod) and not _is_ending(pod)]
     found = []
     for pod in sorted(moved, key=lambda pod: pod_requests(pod["spec"]).get("memory", 0), reverse=True):
         zone = zones[pod["spec"]["nodeName"]]
@@ -290,4 +306,17 @@ def origin_of(pod: Object) -> str:
 
 def waits(pod: Object) -> bool:
     """Whether a pod has no node yet."""
-    return not (pod["spec"].get("nodeName") or pod["metadata"].get("deletionTimestamp") or is_finished(pod))
+    return not (pod["spec"].get("nodeName") or _is_ending(pod) or is_finished(pod))
+
+
+def stranded(pods: Iterable[Object], evicted_from: Iterable[str], waited: Mapping[str, int]) -> list[Object]:
+    """The pods without a node that follow evicted ones, by ``origin_of``; as many as have ``waited`` before are not."""
+    left, of = dict(waited), set(evicted_from)
+    found = []
+    for pod in sorted(filter(waits, pods), key=lambda pod: str(pod["metadata"].get("creationTimestamp", ""))):
+        origin = origin_of(pod)
+        if left.get(origin, 0):
+            left[origin] -= 1
+        elif origin in of:
+            found.append(pod)
+    return found

@@ -34,7 +34,7 @@ from include.levers.common import (
     workload_pods,
 )
 from include.levers.nodes import takes_pods
-from include.levers.spot_capacity.dependents import Evicted, evictable, evicted_by_drain, shut_out, volume_terms
+from include.levers.spot_capacity.dependents import Evicted, evictable, evicted_by_drain, guests, shut_out, volume_terms
 from include.levers.spot_capacity.dependents import asks_to_stay as stays
 from include.levers.spot_capacity.placement import choose_surplus, own_pods, pods_by_zone
 from include.levers.spot_capacity.plan import (
@@ -234,25 +234,33 @@ def pods_of(world: World) -> list[Object]:
 def surroundings(world: World) -> Surroundings:
     """What the plan says of things that the lever doesn't own."""
     zones = pods_by_zone(pods_of(world), node_facts(world))
-    _, evicted = surplus_and_evicted(world, world.region.node_group.floor)
+    others = pods_of_others(world)
+    _, evicted = surplus_and_evicted(world, world.region.node_group.floor, others)
     agents = checks.readable(lambda: world.cluster.list(DAEMON_SET))
     return Surroundings(
         zones=len(zones) or None,
         evicted=tuple(map(str, evicted)),
         unmovable=tuple(f"{pod}: {pod.problem}" for pod in evicted if pod.problem),
+        guests=tuple(guests(others)),
         shut_out=None if agents is None else tuple(shut_out(agents)),
     )
 
 
-def surplus_and_evicted(world: World, floor: int) -> tuple[list[Object], list[Evicted]]:
-    """The nodes of the group beyond its floor, and the pods of others that their drain would evict."""
-    nodes, pods = world.cluster.list(NODE), world.cluster.list(POD)
+def pods_of_others(world: World) -> list[Object]:
+    """The pods of all namespaces but those that the workloads' Deployments have made."""
+    pods, space = world.cluster.list(POD), world.estate.namespace
+    ours = {name_of(pod) for pod in own_pods(_in_space(pods, space), list(world.estate.workloads))}
+    return [pod for pod in pods if not (pod["metadata"].get("namespace") == space and name_of(pod) in ours)]
+
+
+def surplus_and_evicted(
+    world: World, floor: int, others: Sequence[Object] | None = None
+) -> tuple[list[Object], list[Evicted]]:
+    """The nodes of the group beyond its floor, and the pods of ``others`` that their drain would evict."""
+    nodes, others = world.cluster.list(NODE), pods_of_others(world) if others is None else others
     group = [
         n for n in nodes if (n["metadata"].get("labels") or {}).get(NODE_GROUP_LABEL) == world.region.node_group.name
     ]
-    names = list(world.estate.workloads)
-    ours = {name_of(pod) for pod in own_pods(_in_space(pods, world.estate.namespace), names)}
-    others = [p for p in pods if not (p["metadata"].get("namespace") == world.estate.namespace and name_of(p) in ours)]
     counts, stuck = _count(filter(evictable, others)), _count(p for p in others if evictable(p) and stays(p))
     surplus = choose_surplus(group, counts, floor, stuck)
     going = frozenset(map(name_of, surplus))

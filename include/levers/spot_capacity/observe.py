@@ -19,7 +19,7 @@ from include.levers.service import (
     spans,
 )
 from include.levers.spot_capacity.apply import drills
-from include.levers.spot_capacity.dependents import origin_of, waits
+from include.levers.spot_capacity.dependents import stranded
 from include.levers.spot_capacity.live import World, pods_of
 from include.levers.spot_capacity.placement import pending_seconds, pods_by_zone, shares
 from include.levers.spot_capacity.plan import SPOT_POOL, STRANDED, ZONES
@@ -82,7 +82,7 @@ def _stranded(world: World, applied: Mapping[str, Any]) -> Figure | None:
     evicted = applied.get("evicted_from")
     if evicted is None:
         return None
-    left = [pod for pod in world.cluster.list(POD) if waits(pod) and origin_of(pod) in evicted]
+    left = stranded(world.cluster.list(POD), evicted, applied.get("waited_before") or {})
     names = ", ".join(f"{pod['metadata']['namespace']}/{name_of(pod)}" for pod in left)
     note = f"without a node: {names}" if left else ""
     return Figure(len(left), "pods", len(evicted), "pods of others that the drain evicted", note)

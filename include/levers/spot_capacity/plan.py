@@ -371,12 +371,14 @@ class Surroundings:
 
     ``zones``: in how many zones AkiDB's pods stand, None when the nodes don't say. ``evicted``: the pods that the drain
     of the old node group would evict, a line each; ``unmovable``: those among them that it must not, with the reason.
-    ``shut_out``: DaemonSets that will not run on the pools' nodes, None when they may not be read.
+    ``guests``: others whose pods the pools' nodes would take. ``shut_out``: DaemonSets that will not run on the pools'
+    nodes, None when they may not be read.
     """
 
     zones: int | None = None
     evicted: tuple[str, ...] = ()
     unmovable: tuple[str, ...] = ()
+    guests: tuple[str, ...] = ()
     shut_out: tuple[str, ...] | None = ()
 
 
@@ -556,6 +558,11 @@ def _notes_on(around: Surroundings, live: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"not on the pools' nodes, for they don't tolerate {TAINT}: the pods of DaemonSets "
             f"{', '.join(around.shut_out)}; add the toleration to those that AkiDB's nodes need"
+        )
+    if around.guests:
+        yield (
+            f"pods of others may be put on the pools' nodes, spot among them, for they tolerate {TAINT}: "
+            f"{', '.join(around.guests)}; give their tolerations the keys that they are meant for"
         )
     if around.evicted:
         yield f"{OLD_NODE_GROUP} evicts {len(around.evicted)} pods of others: {', '.join(around.evicted)}"

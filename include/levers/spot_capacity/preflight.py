@@ -177,7 +177,7 @@ def _disruption(world: World) -> Iterator[Check]:
 
 def _kept_nodes(world: World) -> Iterator[Finding]:
     ours = [n for n in world.cluster.list(NODE) if (n["metadata"].get("labels") or {}).get(karpenter.POOL) in POOLS]
-    kept = sorted(name_of(node) for node in ours if workloads.asks(node, workloads.DO_NOT_DISRUPT, "true"))
+    kept = sorted(name_of(node) for node in ours if workloads.asks_to_be_left(node))
     if kept:
         reason = f"nodes {workloads.listed(kept)} are annotated {workloads.DO_NOT_DISRUPT}: they would never drift away"
         yield Finding("nodes", reason, "remove the annotation, or set accept_do_not_disrupt")
@@ -213,9 +213,9 @@ def pool_labels(world: World, choices: Sequence[Choice]) -> dict[str, list[Label
         place = {"kubernetes.io/os": "linux", "topology.kubernetes.io/region": world.target.region}
         sorts = [_type_labels(choice) for choice in choices]
         found[pool] = [
-            with_old_names({**own, **place, **sort, ZONE: str(zone)})
+            with_old_names({**own, **place, **sort, **zone})
             for sort in sorts
-            for zone in sorted(zones, key=str)
+            for zone in [{ZONE: str(zone)} for zone in sorted(zones, key=str)] or [{}]
         ]
     return found
 

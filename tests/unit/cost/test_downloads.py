@@ -35,6 +35,11 @@ def test_what_two_files_are_to_each_other(shared: int, smaller: int, numbered: b
     assert relation(Shared(shared, smaller), numbered) is found
 
 
+@pytest.mark.parametrize(("there", "found"), [(12, Relation.LATER), (13, Relation.UNCLEAR), (20, Relation.UNCLEAR)])
+def test_what_has_but_some_of_the_tables_charges_may_be_a_part(there: int, found: Relation) -> None:
+    assert relation(Shared(10, 10, there=there), numbered=False) is found
+
+
 def test_charges_that_are_the_same_but_for_one_name_are_no_parts() -> None:
     assert relation(Shared(0, 10, 0.79), numbered=False) is Relation.PARTS
     assert relation(Shared(0, 10, 0.8), numbered=False) is Relation.UNCLEAR

@@ -292,6 +292,22 @@ def test_two_halves_of_a_month_one_after_the_other_are_the_month(tmp_path: Path,
     assert sum(held(table).values()) == 30
 
 
+def test_a_part_that_is_given_again_takes_no_other_parts_place(tmp_path: Path, table: CostTable) -> None:
+    disks = [of_day(day) for day in range(1, 11)]
+    functions = [of_day(day, ServiceName="AWS Lambda", ResourceId="f", SkuMeter="Request") for day in range(1, 11)]
+    into(table, tmp_path, "disks.csv", *disks)
+    into(table, tmp_path, "functions.csv", *functions)
+    assert sum(held(table).values()) == 20
+    with pytest.raises(
+        CostError, match=r"functions\.csv and the table hold the same .* and 10 of 20 charges are in both"
+    ):
+        into(table, tmp_path, "functions.csv", *functions)
+    assert sum(held(table).values()) == 20
+    both = [source(write_csv(tmp_path / f"{n}.csv", rows)) for n, rows in (("disks", disks), ("functions", functions))]
+    ingest(both, ESTATE, table)
+    assert sum(held(table).values()) == 20
+
+
 def test_a_correction_in_the_next_bill_reaches_its_day_and_leaves_the_rest(tmp_path: Path, table: CostTable) -> None:
     november = {"BillingPeriodStart": "2026-11-01T00:00:00Z"}
     october = {"BillingPeriodStart": "2026-10-01T00:00:00Z"}

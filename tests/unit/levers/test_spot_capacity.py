@@ -1070,6 +1070,18 @@ def test_everything_that_the_drain_evicts_is_named_in_the_plan_with_its_maker(wo
     ) in notes
 
 
+def test_the_plan_names_others_that_tolerate_every_taint(world: World) -> None:
+    for name, tolerations in {
+        "payments": [{"operator": "Exists"}],
+        "batch": [{"key": "batch", "operator": "Exists"}],
+    }.items():
+        world.cluster.put(made_pod(f"{name}-1", name, "platform", "i-1"))["spec"]["tolerations"] = tolerations
+    assert (
+        "pods of others may be put on the pools' nodes, spot among them, for they tolerate akidb.io/dedicated: "
+        "platform/ReplicaSet payments-5d7b9; give their tolerations the keys that they are meant for"
+    ) in LEVER.plan(world.target).notes
+
+
 def test_the_stage_refuses_before_its_first_cordon_to_end_a_pod_for_good(world: World) -> None:
     spread_out(world)
     for n in (1, 2, 3, 4, 5):
@@ -1108,6 +1120,19 @@ def test_a_pod_that_the_drain_has_left_without_a_node_fails_its_gate(world: Worl
     note = "without a node: data/zookeeper-3"
     assert figure == Figure(1, "pods", 1, "pods of others that the drain evicted", note)
     assert judge_all([gate], {gate.name: figure})[0].outcome is Outcome.FAIL
+
+
+def test_a_pod_that_waited_before_the_drain_is_none_of_its_gates(world: World) -> None:
+    waits = made_pod("zookeeper-1", "zookeeper", "data", "", created="2027-01-15T07:00:00Z")
+    stage, applied = drained(world, waits, made_pod("zookeeper-2", "zookeeper", "data", "i-5"))
+    assert applied["waited_before"] == {"data/ReplicaSet zookeeper-5d7b9": 1}
+    seen = LEVER.observe(world.target, stage, 20, applied)["evicted_pods_pending"]
+    assert seen is not None
+    assert seen.value == 0
+    world.cluster.put(made_pod("zookeeper-3", "zookeeper", "data", ""))
+    seen = LEVER.observe(world.target, stage, 20, applied)["evicted_pods_pending"]
+    assert seen is not None
+    assert (seen.value, seen.note) == (1, "without a node: data/zookeeper-3")
 
 
 def test_a_drain_that_was_cut_short_still_answers_for_whom_it_evicted(world: World) -> None:

@@ -133,6 +133,19 @@ def test_labels_that_the_pools_nodes_will_carry_tie_nobody(world: World) -> None
     assert "placement of akidb-rest" not in names
 
 
+def test_nodes_that_name_no_zone_tie_nobody(world: World) -> None:
+    for node in world.cluster.group_nodes():
+        del node["metadata"]["labels"][ZONE]
+    assert failed(world) == []
+
+
+def test_a_budget_that_nobody_has_counted_yet_is_waited_for(world: World) -> None:
+    world.cluster.objects["PodDisruptionBudget", "akidb", "akidb-rest"]["status"] = {}
+    check = only_failure(world)
+    assert check.reason == "akidb/akidb-rest allows no eviction now (its pods are not counted yet)"
+    assert check.remedy == "wait until its controller has counted them"
+
+
 def test_do_not_disrupt_is_refused_unless_accepted(world: World) -> None:
     template(world, "akidb-grpc")["metadata"]["annotations"] = {"karpenter.sh/do-not-disrupt": "true"}
     check = only_failure(world)
@@ -299,7 +312,11 @@ def test_pods_without_a_controller_are_named_unless_they_are_accepted(world: Wor
 
 @pytest.mark.parametrize(
     ("annotation", "value"),
-    [("karpenter.sh/do-not-disrupt", "true"), ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false")],
+    [
+        ("karpenter.sh/do-not-disrupt", "true"),
+        ("karpenter.sh/do-not-disrupt", "4h"),
+        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
+    ],
 )
 def test_pods_that_ask_to_stay_are_named(world: World, annotation: str, value: str) -> None:
     for n in range(1, 6):
@@ -320,9 +337,12 @@ def test_daemonsets_and_mirror_pods_are_not_evicted(world: World, owners: list[O
     assert failed(world) == []
 
 
-def test_a_finished_pod_is_nobodys_loss(world: World) -> None:
-    put_pod(world, "done", "i-1", [])["status"]["phase"] = "Succeeded"
+def test_a_pod_that_has_ended_or_is_ending_is_nobodys_loss(world: World) -> None:
+    for n in range(1, 6):
+        put_pod(world, f"done-{n}", f"i-{n}", [])["status"]["phase"] = "Succeeded"
+        put_pod(world, f"ending-{n}", f"i-{n}", [])["metadata"]["deletionTimestamp"] = spot_world.STAMP
     assert failed(world) == []
+    assert passed(world, "evictions") == "the drain of akidb-on-demand evicts 0 pods; each finds another node"
 
 
 def staying(world: World, *nodes: str) -> None:

@@ -448,7 +448,7 @@ def test_a_template_that_takes_both_architectures_confirms_its_images() -> None:
 # Disruption ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", ["true", "True"])
+@pytest.mark.parametrize("value", ["true", "True", "30m", "1h30m", "100s"])
 def test_pods_that_ask_not_to_be_disrupted_are_named(value: str) -> None:
     marked = pod("p1", annotations={"karpenter.sh/do-not-disrupt": value})
     found = only(workloads.disruption_findings(deployment(), [pod("p0"), marked]))
@@ -458,8 +458,9 @@ def test_pods_that_ask_not_to_be_disrupted_are_named(value: str) -> None:
     assert "(its template)" in only(workloads.disruption_findings(made, [])).reason
 
 
-def test_an_annotation_that_is_false_or_absent_asks_for_nothing() -> None:
-    lifted = pod("p1", annotations={"karpenter.sh/do-not-disrupt": "false"})
+@pytest.mark.parametrize("value", ["false", "0s", "yes", ""])
+def test_an_annotation_that_is_false_or_absent_asks_for_nothing(value: str) -> None:
+    lifted = pod("p1", annotations={"karpenter.sh/do-not-disrupt": value})
     assert list(workloads.disruption_findings(deployment(), [lifted, pod("p2", annotations=None)])) == []
 
 
