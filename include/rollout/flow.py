@@ -332,7 +332,8 @@ def verdict(facts: Facts) -> Verdict:
     if facts.dry_run and not stops and not facts.failed_tasks and last(own, Step.PLAN):
         message = "dry run: checked and planned, nothing was changed. Next: trigger again with dry_run off."
         return Verdict(Ending.DRY_RUN, green=True, message=message)
-    if facts.selected and _all(facts, Step.PROMOTED) and not _stops_after_decision(own):
+    promoted = facts.selected and _all(facts, Step.PROMOTED) and not _stops_after_decision(own)
+    if promoted and not facts.undone_by:
         done = ", ".join(facts.selected)
         return Verdict(Ending.PROMOTED, green=True, message=f"promoted in {done}: every gate of every stage passed.")
     undone = [r for r in facts.selected if last(attempt(facts.by_region[r]), Step.UNDO)]
@@ -403,7 +404,7 @@ def _without_reason(facts: Facts) -> str:
 def _undone(facts: Facts, undone: Sequence[str], stops: Sequence[str]) -> Verdict:
     reasons = [line for region in facts.selected if (line := _first_failure(facts.by_region[region]))]
     # Every gate may have passed, and the live world have spoken against a promotion.
-    reasons = reasons or _decided(facts)
+    reasons = reasons or _decided(facts) or [f"{region}: undone by another run" for region in facts.undone_by]
     left = left_behind(facts)
     restored = [region for region in undone if region not in facts.touched]
     name = Ending.UNFINISHED if facts.touched else Ending.ROLLED_BACK

@@ -10,7 +10,7 @@ from include.clients.kubernetes import AUTOSCALER, DEPLOYMENT
 from include.forecast.registry import Registry
 from include.levers import common
 from include.levers.common import Object, deployments, name_of
-from include.levers.objects import by_key, key_of, listed, projection, read, read_key, with_own
+from include.levers.objects import by_key, identity, key_of, listed, projection, read, read_key, with_own
 from include.levers.predictive_scaling import plan
 from include.levers.predictive_scaling.plan import MODELS_VARIABLE, PredictiveSettings
 from include.rollout.lever import kept
@@ -56,8 +56,8 @@ def everything(world: World) -> list[Object]:
 
 def objects_of(world: World, snapshot: Mapping[str, Any]) -> dict[str, Object | None]:
     """What is to be set back: the snapshot's objects, and what this lever has made since that it does not name."""
-    # Where the models lie is in no name: an undo must not fail on a Variable that is gone.
-    possible = plan.every_object(world.estate, world.target.region, world.chosen, "")
+    # Names alone, and of nothing else than workloads: the other objects are the same for every estate.
+    possible = [identity(plan.scaled_key(world.estate, workload)) for workload in world.estate.workloads]
     return with_own(world, plan.MANAGER, by_key(kept(snapshot, "objects")), possible)
 
 

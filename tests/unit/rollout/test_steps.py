@@ -599,6 +599,21 @@ def test_every_gate_passed_but_the_change_was_undone_before_the_promotion(run: R
     assert f"{AP}: undone by rollback/undo." in verdict.message
 
 
+def test_what_was_undone_while_it_was_promoted_is_not_called_promoted(run: Run, clock: Clock) -> None:
+    run = replace(run, params={**run.params, "regions": [AP]})
+    start(run)
+    steps.take_snapshot(run, AP)
+    roll_out(run, AP, clock, "step_1", "step_2")
+    assert steps.decide(run)["promote"]
+    steps.promote(run)
+    undo_by_another(run, AP)
+    verdict = steps.conclude(run, APPROVED, [])
+    assert (verdict.name, verdict.green) == ("rolled back", False)
+    assert verdict.message.splitlines()[:2] == [
+        f"rolled back: {AP}: undone by another run", f"{AP}: undone by rollback/undo.",
+    ]  # fmt: skip
+
+
 def test_a_run_that_was_rolled_back_in_one_region_goes_on_in_none(run: Run, world: World, clock: Clock) -> None:
     """Somebody clears the tasks of the region that had stopped the run, after its rollback."""
     start(run)
