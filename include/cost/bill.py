@@ -154,13 +154,16 @@ class _Work:
     def _reach(self, place: int, delivery: Delivery) -> set[dt.date]:
         from include.cost.exports.reach import days_outside
 
-        kept = {file.key: self._table.reach(AWS, file.key) for file in delivery.files}
-        reach = {day for one in kept.values() if one for day in one[1]}
-        if all(one and one[0] == delivery.received for one in kept.values()):
+        # By what it is the bill of: a new delivery may lie in another folder, and in other files.
+        bucket = self._estate.cost.exports[self._ranks[place]].bucket
+        bill = f"{bucket}/{delivery.export}/{delivery.period}"
+        kept = self._table.reach(AWS, bill)
+        reach = set(kept[1]) if kept else set()
+        if kept and kept[0] == delivery.received:
             return reach
-        for key, days in days_outside(self._fetched(place).files).items():
-            # What it corrected once is kept: that day has to lose the correction that is gone.
-            reach |= days
-            known = kept[key]
-            self._table.keep_reach(AWS, key, delivery.received, sorted(days.union(known[1] if known else ())))
+        found = days_outside(self._fetched(place).files)
+        # What it corrected once is kept: that day has to lose the correction that is gone.
+        reach = reach.union(*found.values())
+        if len(found) == len(delivery.files):
+            self._table.keep_reach(AWS, bill, delivery.received, sorted(reach))
         return reach

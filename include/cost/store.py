@@ -4,7 +4,7 @@
     history/source=aws/day=2026-11-23/<received>-<content>.json  the facts of every version that ever stood there
     lasting/source=aws/day=2026-11-23/until=<day>                how long its charges last, where one outlasts the day
     aside/source=aws/<name>.parquet and .json                    rows and batches that were refused, with the reason
-    reach/source=aws/<hash>.json                                 days outside its billing period that a file has
+    reach/source=aws/<hash>.json                                 days outside its billing period that a bill has had
 
 Facts and rows can't disagree: the facts are the Parquet file's own metadata.
 """
@@ -174,18 +174,18 @@ class CostTable:
         self.storage.put(f"{key}.json", json.dumps({"reason": reason, "content": content}, sort_keys=True).encode())
         return key
 
-    def reach(self, source: str, key: str) -> tuple[dt.datetime, tuple[dt.date, ...]] | None:
-        """When the export file ``key`` was received that was read last, and the days outside its period that it has."""
+    def reach(self, source: str, bill: str) -> tuple[dt.datetime, tuple[dt.date, ...]] | None:
+        """When the delivery of ``bill`` was received that was read last, and the days outside its period it has had."""
         with contextlib.suppress(FileNotFoundError):
-            raw = json.loads(self.storage.read(_reach(source, key)))
+            raw = json.loads(self.storage.read(_reach(source, bill)))
             days = tuple(dt.date.fromisoformat(day) for day in raw["days"])
             return dt.datetime.fromisoformat(raw["received"]), days
         return None
 
-    def keep_reach(self, source: str, key: str, received: dt.datetime, days: Sequence[dt.date]) -> None:
-        """Remember it, so that a file need not be fetched to learn which days it corrects."""
-        raw = {"key": key, "received": received.isoformat(), "days": [str(day) for day in sorted(days)]}
-        self.storage.put(_reach(source, key), json.dumps(raw, sort_keys=True).encode())
+    def keep_reach(self, source: str, bill: str, received: dt.datetime, days: Sequence[dt.date]) -> None:
+        """Remember it, so that a delivery need not be fetched to learn which days it corrects."""
+        raw = {"bill": bill, "received": received.isoformat(), "days": [str(day) for day in sorted(days)]}
+        self.storage.put(_reach(source, bill), json.dumps(raw, sort_keys=True).encode())
 
     def aside(self, source: str) -> dict[str, str]:
         """What was set aside for a source: key -> reason."""
@@ -199,8 +199,8 @@ def _known(source: str) -> str:
     return source
 
 
-def _reach(source: str, key: str) -> str:
-    return f"reach/source={_known(source)}/{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+def _reach(source: str, bill: str) -> str:
+    return f"reach/source={_known(source)}/{hashlib.sha256(bill.encode()).hexdigest()[:32]}.json"
 
 
 def _key(source: str, day: dt.date) -> str:
