@@ -15,6 +15,8 @@ UNDO ?=
 KEEP ?=
 # A CSV traffic trace for the plant instead of the estate's daily shape.
 TRACE ?=
+# 0 leaves the levers' conformance out of `make test`, for a run of `make lever-conformance` beside it.
+CONFORMANCE ?=
 export REGIONS DAYS FAULT UNDO KEEP TRACE
 
 BIN := .venv/bin
@@ -34,7 +36,7 @@ rehearsal: setup ## days 1, 2 and 5 on real clusters, then their undo (REGIONS=,
 	@$(BIN)/python -m lab.rehearsal
 
 test: setup ## unit, DAG and lab tests
-	@$(BIN)/pytest $(wildcard tests/lab) tests/dags tests/unit -m "not faults" -n 2
+	@$(BIN)/pytest $(wildcard tests/lab) tests/dags tests/unit -m "not faults and not long$(if $(filter 0,$(CONFORMANCE)), and not conformance)" -n 2
 
 surge: setup ## a surge of traffic with and without the forecast, twelve times as fast; 45 minutes (SURGE=morning|burst, TRACE=file.csv)
 	@$(BIN)/python -m lab.surge

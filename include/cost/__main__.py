@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         estate = load_estate(options.estate)
         table = CostTable(Folder(options.into.resolve())) if options.into else None
         files = _sources(options.files, options.format)
-        made = ingest(files, estate, table, options.said)
+        made = ingest(files, estate, table, options.stated)
     except (CostError, EstateError) as error:
         print(error, file=sys.stderr)
         return WRONG_USE
@@ -71,7 +71,7 @@ def _reconciled(files: Sequence[SourceFile], made: Collected, currency: str) -> 
 def summary(made: Collected, found: Reconciliation | None = None) -> dict[str, Any]:
     """What came of it as JSON; see EPILOG."""
     days = [day.isoformat() for day in made.days]
-    said = {
+    result = {
         "rows": made.rows,
         "rows_set_aside": made.rows_set_aside,
         "billed_usd": _number(made.billed_usd),
@@ -91,7 +91,7 @@ def summary(made: Collected, found: Reconciliation | None = None) -> dict[str, A
         },
         "warnings": list(made.warnings),
     }
-    return said if found is None else said | {"reconcile": _plain(found)}
+    return result if found is None else result | {"reconcile": _plain(found)}
 
 
 def _plain(found: Reconciliation) -> dict[str, Any]:
@@ -108,19 +108,19 @@ def _plain(found: Reconciliation) -> dict[str, Any]:
 
 def readable(made: Collected, found: Reconciliation | None = None) -> str:
     """The same as a table to read."""
-    said = summary(made)
+    result = summary(made)
     amounts = {reason: amounts_text(of) for reason, of in made.aside_amounts.items()}
     lines = [
-        f"{said['rows']} rows of {said['days']} days ({said['first_day']} to {said['last_day']}), "
-        f"{said['rows_set_aside']} set aside",
-        *(f"  {name:<40} {usd:>14,.2f} USD" for name, usd in said["components"].items()),
-        f"  {'unallocated':<40} {said['unallocated_usd']:>14,.2f} USD",
-        f"  {'total':<40} {said['billed_usd']:>14,.2f} USD",
-        *(f"set aside: {rows} rows, {amounts[reason]}, {reason}" for reason, rows in said["set_aside"].items()),
-        *(f"{field} can't be read in {values} rows that count" for field, values in said["unread"].items()),
+        f"{result['rows']} rows of {result['days']} days ({result['first_day']} to {result['last_day']}), "
+        f"{result['rows_set_aside']} set aside",
+        *(f"  {name:<40} {usd:>14,.2f} USD" for name, usd in result["components"].items()),
+        f"  {'unallocated':<40} {result['unallocated_usd']:>14,.2f} USD",
+        f"  {'total':<40} {result['billed_usd']:>14,.2f} USD",
+        *(f"set aside: {rows} rows, {amounts[reason]}, {reason}" for reason, rows in result["set_aside"].items()),
+        *(f"{field} can't be read in {values} rows that count" for field, values in result["unread"].items()),
         *(
             f"{day} has no hourly usage at {', '.join(map(str, hours))} h"
-            for day, hours in said["missing_hours"].items()
+            for day, hours in result["missing_hours"].items()
         ),
         *(lines_of(found) if found else ()),
     ]
@@ -143,11 +143,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     relation = command.add_mutually_exclusive_group()
     relation.add_argument(
-        "--parts", dest="said", action="store_const", const=Relation.PARTS, help="the FILEs are parts of one download"
+        "--parts", dest="stated", action="store_const", const=Relation.PARTS, help="the FILEs are parts of one download"
     )
     relation.add_argument(
         "--later",
-        dest="said",
+        dest="stated",
         action="store_const",
         const=Relation.LATER,
         help="each FILE takes the place of those before it, and of what the table holds of its accounts and days",

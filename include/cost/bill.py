@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.cost.focus import CostError
-from include.cost.store import CostTable, Facts
+from include.cost.store import CostTable, Facts, Reach
 from include.estate import Estate
 
 if TYPE_CHECKING:
@@ -155,15 +155,21 @@ class _Work:
         from include.cost.exports.reach import days_outside
 
         # By what it is the bill of: a new delivery may lie in another folder, and in other files.
-        bucket = self._estate.cost.exports[self._ranks[place]].bucket
-        bill = f"{bucket}/{delivery.export}/{delivery.period}"
+        bill = f"{self._estate.cost.exports[self._ranks[place]].bucket}/{delivery.export}/{delivery.period}"
         kept = self._table.reach(AWS, bill)
-        reach = set(kept[1]) if kept else set()
-        if kept and kept[0] == delivery.received:
-            return reach
-        found = days_outside(self._fetched(place).files)
-        # What it corrected once is kept: that day has to lose the correction that is gone.
-        reach = reach.union(*found.values())
-        if len(found) == len(delivery.files):
-            self._table.keep_reach(AWS, bill, delivery.received, sorted(reach))
-        return reach
+        if kept is None or kept.received != delivery.received:
+            found = days_outside(self._fetched(place).files)
+            days = set().union(*found.values())
+            gone = {*kept.days, *kept.gone} - days if kept else set()
+            kept = Reach(delivery.received, tuple(sorted(days)), tuple(sorted(gone)))
+            if len(found) == len(delivery.files):
+                self._table.keep_reach(AWS, bill, kept)
+        # A day that still has a correction that is gone has to lose it.
+        return {*kept.days, *(day for day in kept.gone if self._was_made_of(day, delivery))}
+
+    def _was_made_of(self, day: dt.date, delivery: Delivery) -> bool:
+        from include.cost.exports.keys import export_of, period_of
+
+        facts = self._fact(day)
+        bill = (delivery.export, delivery.period)
+        return facts is not None and any((export_of(key), period_of(key)) == bill for key in facts.inputs)

@@ -21,7 +21,7 @@ from include.estate import Estate
 
 
 def ingest(
-    files: Sequence[SourceFile], estate: Estate, table: CostTable | None, said: Relation | None = None
+    files: Sequence[SourceFile], estate: Estate, table: CostTable | None, stated: Relation | None = None
 ) -> Collected:
     """Bring ``files`` into ``table`` (None: only compute). The paths in the answer are gone when it is given.
 
@@ -30,7 +30,7 @@ def ingest(
     """
     with tempfile.TemporaryDirectory(prefix="akidb-ingest-") as folder, ExitStack() as stack:
         standing = stack.enter_context(table.files(table.days(SOURCE), [SOURCE])) if table else []
-        made = collect(files, estate, None, Path(folder), standing, said)
+        made = collect(files, estate, None, Path(folder), standing, stated)
         if table:
             keep_aside(table, made)
             for path in () if made.refused else made.paths:

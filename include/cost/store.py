@@ -87,6 +87,15 @@ class Facts:
         )
 
 
+@dataclass(frozen=True)
+class Reach:
+    """The days outside its billing period that an export file has, as received, and those that it had before."""
+
+    received: dt.datetime  # aware
+    days: tuple[dt.date, ...]
+    gone: tuple[dt.date, ...] = ()
+
+
 def _aside(raw: dict[str, Any]) -> Aside:
     return Aside(**{**raw, "amount": None if raw["amount"] is None else Decimal(raw["amount"])})
 
@@ -174,18 +183,18 @@ class CostTable:
         self.storage.put(f"{key}.json", json.dumps({"reason": reason, "content": content}, sort_keys=True).encode())
         return key
 
-    def reach(self, source: str, bill: str) -> tuple[dt.datetime, tuple[dt.date, ...]] | None:
-        """When the delivery of ``bill`` was received that was read last, and the days outside its period it has had."""
+    def reach(self, source: str, bill: str) -> Reach | None:
+        """What is remembered of the deliveries of ``bill``."""
         with contextlib.suppress(FileNotFoundError):
             raw = json.loads(self.storage.read(_reach(source, bill)))
-            days = tuple(dt.date.fromisoformat(day) for day in raw["days"])
-            return dt.datetime.fromisoformat(raw["received"]), days
+            days, gone = (tuple(map(dt.date.fromisoformat, raw[name])) for name in ("days", "gone"))
+            return Reach(dt.datetime.fromisoformat(raw["received"]), days, gone)
         return None
 
-    def keep_reach(self, source: str, bill: str, received: dt.datetime, days: Sequence[dt.date]) -> None:
+    def keep_reach(self, source: str, bill: str, reach: Reach) -> None:
         """Remember it, so that a delivery need not be fetched to learn which days it corrects."""
-        raw = {"bill": bill, "received": received.isoformat(), "days": [str(day) for day in sorted(days)]}
-        self.storage.put(_reach(source, bill), json.dumps(raw, sort_keys=True).encode())
+        raw = json.dumps({"bill": bill, **asdict(reach)}, default=str, sort_keys=True)
+        self.storage.put(_reach(source, bill), raw.encode())
 
     def aside(self, source: str) -> dict[str, str]:
         """What was set aside for a source: key -> reason."""

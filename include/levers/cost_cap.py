@@ -197,7 +197,9 @@ def _owns(live: Object) -> bool:
 
 def _changed_by_others(world: World, live: Object, snapshot: Mapping[str, Json]) -> tuple[Difference, ...]:
     limit = _limit_of(live)
-    if _same(limit) in {_same(world.settings.new_cpu), _same(kept(snapshot, "cpu"))}:
+    # The cap's figure alone does not make it the guard's: somebody may have made the pool again with it.
+    ours = _owns(live) and _same(limit) == _same(world.settings.new_cpu)
+    if ours or _same(limit) == _same(kept(snapshot, "cpu")):
         return ()
     return (Difference(_path(world), kept(snapshot, "cpu"), limit),)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from include.clients.kubernetes import KINDS, ConflictError, InvalidError, NotFoundError, NotServedError
@@ -173,6 +173,20 @@ def by_key(snapshot: Sequence[Object] | Mapping[str, Object | None]) -> dict[str
     if isinstance(snapshot, Mapping):
         return {key: snapshot[key] for key in sorted(snapshot, key=_rank)}
     return {entry["key"]: entry["was"] for entry in snapshot}
+
+
+def with_own(
+    world: World, manager: str, objects: Mapping[str, Object | None], bodies: Iterable[Object]
+) -> dict[str, Object | None]:
+    """The objects of a snapshot, and with None those of ``bodies`` that ``manager`` has made and it does not name.
+
+    A run that resumes an unfinished one keeps its snapshot, in which a workload or operator that came since is missing.
+    """
+    since: dict[str, Object | None] = {}
+    for body in bodies:
+        if key_of(body) not in objects and (found := read(world, body)) and applied_by(manager, found):
+            since[key_of(body)] = None
+    return {**objects, **since}
 
 
 def _rank(key: str) -> tuple[int, str]:

@@ -483,6 +483,8 @@ def rollback_verdict(
     if last(own, Step.PLAN) and not stops and not facts.failed_tasks and (facts.dry_run or not changes):
         return _nothing_undone(facts, changes, aside)
     if not any(last(change.records, Step.UNDO) for change in changes):
+        before = [(c.name, stop) for c in changes if (stop := last(c.records, Step.STOPPED))]
+        stops += [f"{name}: {stop.figures['reason']}" for name, stop in before]
         return _nothing_written(facts, stops)
     left = [f"{change.name}: {what}" for change in changes if (what := _not_restored(change.records))] + [*aside]
     notes = [line for change in changes for line in _restored_notes(change)]
@@ -495,7 +497,8 @@ def rollback_verdict(
 
 
 def _nothing_undone(facts: Facts, changes: Sequence[Undone], aside: Sequence[str]) -> Verdict:
-    if facts.dry_run and changes:
+    plan = last(facts.by_region[WHOLE_RUN], Step.PLAN)
+    if facts.dry_run and (changes or (plan and plan.figures["out_of_reach"])):
         message = "dry run: nothing was changed. Next: trigger again with dry_run off."
         if aside:
             message = "\n".join(["dry run: nothing was changed, and a rollback would leave behind:", *aside])

@@ -9,16 +9,17 @@ import dataclasses
 from typing import Any
 
 from include.rollout import flow, steps
-from include.rollout.ledger import WHOLE_RUN, Step
-from include.rollout.lever import Refused, Target
+from include.rollout.ledger import WHOLE_RUN, Step, last
+from include.rollout.lever import Refused, Stage, Target
 from include.rollout.steps import Run
 
 
 def change(run: Run, region: str, plan_hash: str) -> dict[str, Any]:
     """Lock, snapshot, apply and promote; may run again after a crash at any point. Returns the stage's figures.
 
-    Raises Refused without an approval of the plan of that hash, or when the lever refuses; LockHeld while another run
-    holds the region. The lock is given up in any case. Empty figures: it is as wanted already.
+    Raises Refused without an approval of the plan of that hash, when somebody has undone this change meanwhile, or when
+    the lever refuses; LockHeld while another run holds the region. The lock is given up in any case. Empty figures: it
+    was as wanted before.
     """
     answer = steps.answer_on_record(run)
     if problem := flow.approval_problem(answer, [plan_hash], run.estate.governance.approvers):
@@ -35,14 +36,12 @@ def change(run: Run, region: str, plan_hash: str) -> dict[str, Any]:
 
 def _change(run: Run, target: Target) -> dict[str, Any]:
     region = target.region
-    plan = run.lever.plan(target)
-    if not plan.stages:
+    if (other := steps.undone_by(run, region)) is not None:
+        raise Refused(f"{region}: {other} has undone this change; nothing more is done")
+    stages = _begun(run, region) or _begin(run, target)
+    if not stages:
         return {}
-    _refuse_second(run, region)
-    run.record(region, Step.PLAN, {"hash": plan.hash(), "plan": plan.to_json()})
-    if run.ledger.snapshot(run.chain(region)) is None:
-        steps.put_snapshot(run, target)
-    (stage,) = plan.stages
+    (stage,) = stages
     run.record(region, Step.TOUCH, {"slot": stage.slot, "title": stage.title})
     started = run.clock()
     figures = run.lever.apply(target, stage)
@@ -50,6 +49,22 @@ def _change(run: Run, target: Target) -> dict[str, Any]:
     run.record(region, Step.APPLIED, row | {"figures": figures})
     run.record(region, Step.PROMOTED, {"after": steps.evidence(run, target)})
     return figures
+
+
+def _begun(run: Run, region: str) -> tuple[Stage, ...]:
+    """The stage of a try before this one, which was cut after its first write: the live state may have it already."""
+    records = run.records(region)
+    return flow.confirmed_stages(records) if last(records, Step.TOUCH) else ()
+
+
+def _begin(run: Run, target: Target) -> tuple[Stage, ...]:
+    plan = run.lever.plan(target)
+    if plan.stages:
+        _refuse_second(run, target.region)
+        run.record(target.region, Step.PLAN, {"hash": plan.hash(), "plan": plan.to_json()})
+        if run.ledger.snapshot(run.chain(target.region)) is None:
+            steps.put_snapshot(run, target)
+    return plan.stages
 
 
 def _refuse_second(run: Run, region: str) -> None:

@@ -28,8 +28,10 @@ from include.rollout.ledger import (
     Survey,
     is_complete_restoration,
     last,
+    without_secrets,
 )
 from include.rollout.lever import NotConverged, Refused
+from include.rollout.lock import LockHeld
 from include.rollout.steps import NotWanted, OnRecord, Run
 
 log = logging.getLogger(__name__)
@@ -187,6 +189,8 @@ def _out_of_reach(run: Run, change: OpenRun) -> str:
             f"lever {chain.lever} is not in the code any more: roll it back with the release that had it, "
             "or name its successor in include/levers RENAMED"
         )
+    except Exception as error:  # noqa: BLE001 - a lever that can't be loaded must not keep the others from being undone
+        return f"lever {chain.lever} can't be loaded ({type(error).__name__}: {error}): mend it and trigger again"
     if chain.region in run.estate.regions:
         return ""
     try:
@@ -278,7 +282,8 @@ def take_locks(run: Run, approval: Mapping[str, Any] | None) -> None:
         try:
             before[region] = run.lock(region).take_over() or ""
         except Exception as error:  # noqa: BLE001 - put on record below; an unreachable region must not keep the others
-            missed[region] = f"{type(error).__name__}: {error}"
+            missed[region] = without_secrets(f"{type(error).__name__}: {error}")
+    _look_again(run, plan)
     figures = {
         "approved_by": (approval or {}).get("user"),
         "hash": plan.figures["hash"],
@@ -287,7 +292,6 @@ def take_locks(run: Run, approval: Mapping[str, Any] | None) -> None:
         "not_locked": missed,
     }
     run.record(WHOLE_RUN, Step.APPROVAL, figures)
-    _look_again(run, plan)
     _close_out_of_reach(run)
 
 
@@ -370,7 +374,12 @@ def undo_changes(run: Run, region: str) -> None:
     A lever that fails does not keep the others, but its own older changes: nothing is undone under a newer change.
     """
     approval = last(run.records(WHOLE_RUN), Step.APPROVAL)
-    locked = approval.figures["locked"] if approval else ()
+    if approval is None or approval.figures.get("hash") != _plan(run).figures["hash"]:
+        raise Refused(
+            "the locks were not taken for the plan on record: a task that was marked by hand approves nothing; "
+            "clear take_locks_over, or trigger a new run"
+        )
+    locked = approval.figures["locked"]
 
     def undo(acting: Run, undoing: Undoing, oldest: bool) -> None:
         if region not in locked:
@@ -413,6 +422,8 @@ def _for_each(run: Run, region: str, step: Callable[[Run, Undoing, bool], None])
                 _record_stop(run, undoing, error)
                 problems.append(error)
                 break
+        if problems and isinstance(problems[-1], LockHeld):
+            break  # the region is another's now, or a later try's: whoever goes on here writes beside it
     for problem in problems:
         if not isinstance(problem, Refused | NotConverged | LedgerError):
             raise problem  # may be cured by a retry
@@ -425,7 +436,7 @@ def _record_stop(run: Run, undoing: Undoing, error: Exception) -> None:
     if isinstance(error, OnRecord):
         return
     reason = error if isinstance(error, Refused | NotConverged) else f"{type(error).__name__}: {error}"
-    figures = {"where": undoing.region, "reason": str(reason)}
+    figures = {"where": undoing.region, "reason": without_secrets(str(reason))}
     stop = last(records_of(run, undoing), Step.STOPPED)
     if stop is None or stop.figures != figures:
         _acting(run, undoing.lever).record(undoing.region, Step.STOPPED, figures, restores=undoing.chain.path)
@@ -462,8 +473,10 @@ def _aside(run: Run, plan: Record, undoings: Sequence[Undoing]) -> list[str]:
     Every record of the choice is read for it: whether a bad chain hides a change, its marks alone don't prove.
     """
     lines = []
-    if not run.params.get("accept"):
-        lines += [f"{item['region']} {item['lever']}: {item['reason']}" for item in plan.figures["out_of_reach"]]
+    for item in plan.figures["out_of_reach"]:
+        change = Undoing(Chain(item["lever"], item["region"], item["dag_id"], item["run_id"]))
+        if not (run.params.get("accept") and (run.params["dry_run"] or _is_closed(run, change))):
+            lines.append(f"{item['region']} {item['lever']}: {item['reason']}")
     bad = dict(plan.figures["bad"])
     for below in _names(run) or [""]:
         bad |= {path: reason for path, reason in run.ledger.audit(below).items() if _is_chosen(run, path)}

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from include.estate import Estate
 from include.rollout import flow
 from include.rollout.gates import Outcome, judge_all, overall
-from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Record, Step, last
+from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Record, Step, last, without_secrets
 from include.rollout.lever import Check, Json, Lever, Plan, Refused, Target, within
 from include.rollout.lock import Lock, LockHeld
 from include.rollout.settings import RolloutSettings, build, build_on_record
@@ -270,18 +270,32 @@ def take_snapshot(run: Run, region: str) -> None:
         raise NotWanted(f"{region} is not selected")
     if run.ledger.snapshot(run.chain(region)) is not None:
         return
-    if flow.waits_for_people(run.records(WHOLE_RUN)):
-        # Judged again: the lock was given up where nothing was written yet.
-        run.lock(region).acquire(run.run_ended)
+    _lock_again(run, region)
     check_ours(run, region)
-    target = run.target(region)
     # Hours may lie between the confirmation and this region's turn: the canary soaked first.
-    approved = flow.confirmed_plan(run.records(region))
-    if approved is None:
+    _check_plan(run, region)
+    put_snapshot(run, run.target(region))
+
+
+def _lock_again(run: Run, region: str) -> bool:
+    """Take a lock that this run gave up at its end because nothing was written there yet: it is judged again now.
+
+    Whether it did.
+    """
+    untouched = last(flow.attempt(run.records(region)), Step.TOUCH) is None
+    if not (untouched and flow.waits_for_people(run.records(WHOLE_RUN))):
+        return False
+    run.lock(region).acquire(run.run_ended)
+    return True
+
+
+def _check_plan(run: Run, region: str) -> None:
+    """Raise Refused unless the region's plan, made again, is the one that was confirmed."""
+    confirmed = flow.confirmed_plan(run.records(region))
+    if confirmed is None:
         raise Refused(f"{region}: its plan was not confirmed; trigger a new run")
-    if message := flow.changed_since([approved], [run.lever.plan(target)]):
+    if message := flow.changed_since([confirmed], [run.lever.plan(run.target(region))]):
         raise Refused(message)
-    put_snapshot(run, target)
 
 
 def put_snapshot(run: Run, target: Target) -> None:
@@ -312,7 +326,11 @@ def apply_stage(run: Run, region: str, slot: str) -> dict[str, str]:
     stage = flow.stage_in(run.records(region), slot)
     if stage is None:
         raise NotWanted(f"{slot} is not in the plan of {region}")
+    locked_again = _lock_again(run, region)
     _check_may_write(run, region, slot)
+    if locked_again:
+        # Others may have written while the region was free: what the snapshot holds must still be what stands.
+        _check_plan(run, region)
     lock = run.begin(region, slot)
     # Once more: an undo that began before this step is on record now, one that begins later stops its writes.
     _check_may_write(run, region, slot)
@@ -350,7 +368,7 @@ def judge_gates(run: Run, region: str, slot: str) -> dict[str, Any] | None:
     try:
         figures = run.lever.observe(run.target(region), stage, settings.gate_window_seconds, observed)
     except Exception as error:  # noqa: BLE001 - an unreachable source is missing evidence, and that never passes
-        problem = f"{type(error).__name__}: {error}"
+        problem = without_secrets(f"{type(error).__name__}: {error}")
         log.warning("%s: no evidence for %s: %s", region, stage.title, problem)
     results = judge_all(stage.gates, figures, settings.minimum_coverage)
     for result in results:
@@ -430,13 +448,16 @@ def _look_again(run: Run) -> flow.Decision:
 
 
 def _against_promotion(run: Run, region: str) -> flow.Decision:
+    ours = False
     try:
         check_ours(run, region)
+        ours = True
         left = run.lever.plan(run.target(region)).differences
-    except Refused as error:
-        return flow.Decision((str(error),))
     except Exception as error:  # noqa: BLE001 - what can't be read is neither promoted nor undone
-        return flow.Decision(unknown=(f"{region}: the plan can't be made again ({type(error).__name__}: {error})",))
+        if isinstance(error, Refused) and not ours:
+            return flow.Decision((str(error),))
+        problem = without_secrets(f"{type(error).__name__}: {error}")
+        return flow.Decision(unknown=(f"{region}: the plan can't be made again ({problem})",))
     if not left:
         return flow.Decision()
     shown = "; ".join(str(difference) for difference in left)
@@ -459,7 +480,7 @@ def evidence(run: Run, target: Target) -> dict[str, Json]:
     try:
         return run.lever.evidence(target)
     except Exception as error:  # noqa: BLE001 - see above; the reason is put on record
-        return {"problem": f"{type(error).__name__}: {error}"}
+        return {"problem": without_secrets(f"{type(error).__name__}: {error}")}
 
 
 def own_snapshot(run: Run, region: str) -> Record:

@@ -65,9 +65,9 @@ from include.clients.connections import (
 from include.estate import Estate, EstateError, load_estate
 from include.rollout import flow, once, rollback, steps
 from include.rollout.conventions import DAG_DEFAULT_ARGS, UNDO_RETRY_ARGS, Tag
-from include.rollout.ledger import WHOLE_RUN, Ledger, LedgerError, Step, open_store
+from include.rollout.ledger import WHOLE_RUN, Ledger, LedgerError, Step, open_store, without_secrets
 from include.rollout.lever import Lever, NotConverged, Refused
-from include.rollout.lock import Leases
+from include.rollout.lock import Leases, LockHeld
 from include.rollout.settings import LONGEST_CONVERGENCE, RolloutSettings, form_fields
 from include.rollout.steps import NotWanted, OnRecord, Run
 
@@ -257,7 +257,8 @@ class _Named:
 def recorded(run: Run, region: str = WHOLE_RUN, *, undoing: bool = False) -> Iterator[None]:
     """Put the reason of a step's end on record; retries only where they can help.
 
-    A step that ran into its task's limit has waited for hours already: only one that undoes is tried again.
+    A step that ran into its task's limit has waited for hours already: only one that undoes is tried again, as it is
+    while somebody else holds the lock.
     """
     context = get_current_context()
     ti = context["ti"]
@@ -278,12 +279,14 @@ def recorded(run: Run, region: str = WHOLE_RUN, *, undoing: bool = False) -> Ite
         # A ledger that can't be trusted can't take this reason either.
         raise AirflowFailException(str(error)) from error
     except (Refused, NotConverged, EstateError) as error:
-        run.record(region, Step.STOPPED, {"where": ti.task_id, "reason": str(error)})
+        if undoing and isinstance(error, LockHeld) and ti.try_number <= ti.max_tries:
+            raise  # such as a rollback of another lever, which gives the lock back when it is done
+        run.record(region, Step.STOPPED, {"where": ti.task_id, "reason": without_secrets(str(error))})
         raise AirflowFailException(str(error)) from error
     except Exception as error:
         if ti.try_number > ti.max_tries:
             reason = f"{type(error).__name__}: {error}"
-            run.record(region, Step.STOPPED, {"where": ti.task_id, "reason": reason[:2000]})
+            run.record(region, Step.STOPPED, {"where": ti.task_id, "reason": without_secrets(reason[:2000])})
         raise
 
 

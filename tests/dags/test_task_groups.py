@@ -6,15 +6,18 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from include.estate import load_estate
+from include.rollout import task_groups
 from include.rollout.ledger import LedgerError
 from include.rollout.lever import Refused
-from include.rollout.lock import LeaseConflictError
+from include.rollout.lock import LeaseConflictError, LockHeld
 from include.rollout.task_groups import ClusterLeases, clients_for, open_ledger, run_ended
 
 STATES = {"manual__2026-11-24T10:00:00+00:00": "running", "done": "success", "lost": "failed"}
@@ -123,3 +126,41 @@ def test_leases_live_in_the_estates_namespace() -> None:
     assert cluster.written == [{"metadata": {"name": "akidb-rollout", "namespace": "akidb"}}]
     with pytest.raises(LeaseConflictError, match="changed since it was read"):
         leases.replace({"metadata": {"name": "akidb-rollout"}})
+
+
+class Told:
+    """A run of which only the records count."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def record(self, region: str, step: str, figures: dict[str, str]) -> None:
+        self.reasons.append(figures["reason"])
+
+
+@pytest.mark.parametrize(
+    ("undoing", "try_number", "raised", "reasons"),
+    [
+        (True, 1, LockHeld, []),  # tried again: the rollback of another lever ends within minutes
+        (True, 3, AirflowFailException, ["us-east-1: rollback/undo holds the lock"]),
+        (False, 1, AirflowFailException, ["us-east-1: rollback/undo holds the lock"]),
+    ],
+)
+def test_only_an_undo_waits_for_the_lock(
+    monkeypatch: pytest.MonkeyPatch, undoing: bool, try_number: int, raised: type[Exception], reasons: list[str]
+) -> None:
+    ti = SimpleNamespace(task_id="rollback.us_east_1.undo_changes", try_number=try_number, max_tries=2)
+    monkeypatch.setattr(task_groups, "get_current_context", lambda: {"ti": ti})
+    run = Told()
+    with pytest.raises(raised), task_groups.recorded(run, "us-east-1", undoing=undoing):  # type: ignore[arg-type]
+        raise LockHeld("us-east-1: rollback/undo holds the lock", "rollback/undo")
+    assert run.reasons == reasons
+
+
+def test_a_reason_that_no_record_may_hold_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    ti = SimpleNamespace(task_id="make_plan", try_number=3, max_tries=2)
+    monkeypatch.setattr(task_groups, "get_current_context", lambda: {"ti": ti})
+    run = Told()
+    with pytest.raises(ConnectionError), task_groups.recorded(run):  # type: ignore[arg-type]
+        raise ConnectionError("https://me:pass1234@prometheus refused")
+    assert run.reasons == ["its message holds what looks like a credential; read the task's log"]

@@ -28,7 +28,7 @@ from tests.conformance.levers.crash import Killed, watched
 from tests.lab.conftest import REGION
 from tests.lab.test_predictive_scaling import QUICK, crown, forecast
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.conformance]
 LEVERS = list(levers.LEVERS)
 # The first step of spot: the later ones write the same objects, and take four minutes.
 STAGES = {"spot_capacity": 1}
@@ -180,6 +180,7 @@ def standing(
     assert differing(before, seen(admin, aws)) == {}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", LEVERS)
 def test_its_undo_is_complete_while_every_other_change_stands(
     name: str, targets: dict[str, Target], standing: dict[str, dict[str, Json]]

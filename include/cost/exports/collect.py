@@ -78,12 +78,12 @@ def collect(
     days: Collection[dt.date] | None,
     folder: Path,
     standing: Collection[Path] = (),
-    said: Relation | None = None,
+    stated: Relation | None = None,
 ) -> Collected:
     """Normalise ``export_files`` into one partition file a day in ``folder`` (which exists).
 
     ``days`` limits the work to these days; where the files cover one and have no row of it, its partition is written
-    empty. ``standing`` are partitions of the table: rows of theirs stay that no file speaks of. ``said`` is what a
+    empty. ``standing`` are partitions of the table: rows of theirs stay that no file speaks of. ``stated`` is what a
     person says of files that hold the same. A file that can't be read is named in ``refused``; its delivery counts for
     nothing, other files are used. Raises CostError when a row matches two components, or when it can't be told whether
     a file is a part of a download or a later one.
@@ -99,7 +99,7 @@ def collect(
         if not any(sources):
             return made
         run = _Run(connection, estate, sources, folder, made, Held.opened(connection, standing))
-        run.look_around(stage, days, said, export_files)
+        run.look_around(stage, days, stated, export_files)
         for chunk in stage.chunks():
             run.handle(chunk, days)
         run.add_empty(days)
@@ -209,11 +209,11 @@ class _Run:
         self._aside_rows: dict[dt.date | None, int] = defaultdict(int)
 
     def look_around(
-        self, stage: Stage, days: Collection[dt.date] | None, said: Relation | None, given: Sequence[SourceFile]
+        self, stage: Stage, days: Collection[dt.date] | None, stated: Relation | None, given: Sequence[SourceFile]
     ) -> None:
         """Learn what the files cover as a whole, whatever days are asked for, and what the table keeps beside them."""
         currency = self._estate.cost.currency
-        places = downloads.place(self._connection, self._numbered, self._held.relation, currency, said)
+        places = downloads.place(self._connection, self._numbered, self._held.relation, currency, stated)
         rules.make_files(self._connection, self._numbered, places)
         query = " UNION ALL ".join(normalise.bounds(source) for _, source in self._numbered)
         first, last = self._connection.execute(f"SELECT min(a), max(b) FROM ({query}) AS t (a, b)").fetchone()
@@ -353,7 +353,10 @@ class _Run:
             mixed ^= int(part[6])
         rows = sum(int(part[0]) for part in parts)
         digest = f"{rows} {sum(int(part[5]) for part in parts)} {mixed}"
-        received = [file.received.astimezone(dt.UTC) for file in files] + ([stands.received] if stands else [])
+        # A delivery of the day's period without a row of it says something too.
+        silent = [file for file in self._files.values() if file.delivery and covers(file.key, day)]
+        received = [file.received.astimezone(dt.UTC) for file in (*files, *silent)]
+        received += [stands.received] if stands else []
         keys = {self._held.files[number] if number < 0 else self._files[number].key for number in numbers}
         return Facts(
             source=SOURCE,

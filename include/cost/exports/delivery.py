@@ -92,12 +92,12 @@ def named_parts(manifest: bytes) -> set[str] | None:
     Empty when it names none, None when it can't be read. The bucket that it names may be the one it was copied from.
     """
     try:
-        said = json.loads(manifest)
+        content = json.loads(manifest)
     except ValueError:
         return None
-    if not isinstance(said, dict):
+    if not isinstance(content, dict):
         return None
-    return {re.sub(r"^s3://[^/]+/", "", str(part)) for name in _NAMING for part in said.get(name) or ()}
+    return {re.sub(r"^s3://[^/]+/", "", str(part)) for name in _NAMING for part in content.get(name) or ()}
 
 
 class _Group:

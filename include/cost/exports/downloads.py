@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from include.cost.exports.keys import period_of
 from include.cost.exports.normalise import normalised
 from include.cost.exports.source import Source
 from include.cost.focus import CostError
@@ -89,7 +90,7 @@ def are_numbered(paths: Sequence[Path]) -> bool:
 
 
 def place(
-    connection: Any, sources: Sequence[tuple[int, Source]], held: str, currency: str, said: Relation | None
+    connection: Any, sources: Sequence[tuple[int, Source]], held: str, currency: str, stated: Relation | None
 ) -> dict[int, int]:
     """The place of each file in the order of downloads: files of one place add up, a later place takes over.
 
@@ -107,9 +108,10 @@ def place(
     named = [(number, source) for number, source in sources if not source.file.delivery]
     if len(set(places.values())) + len(named) + bool(held) > 1:
         for number, source in sources:
-            _speak(connection, number, source.file.rank, normalised(source, number, currency, None), number in places)
+            rows = normalised(source, number, currency, None)
+            _speak(connection, number, source.file.rank, rows, source.file.key if number in places else None)
         if named:
-            places |= _Named(connection, named, held, currency, said).places()
+            places |= _Named(connection, named, held, currency, stated).places()
     else:
         places |= {number: 1 for number, _ in named}
     for number, at in places.items():
@@ -133,13 +135,18 @@ def scoped(relation: str) -> str:
     return f"(SELECT *, {', '.join(f'{sql} AS {name}' for name, sql in SCOPE.items())} FROM {relation})"
 
 
-def _speak(connection: Any, number: int, lane: int, rows: str, whole: bool) -> None:
-    """A delivery speaks of all of its billing period, a file from its first day to its last."""
+def _speak(connection: Any, number: int, lane: int, rows: str, delivered: str | None) -> None:
+    """A delivery speaks of all of its billing period and of no other, a file from its first day to its last.
+
+    ``delivered`` is the key of a file of a delivery.
+    """
+    whole, own = delivered is not None, period_of(delivered or "")
     first, last = _ALWAYS if whole else ("min(greatest(day, period))", "max(greatest(day, period))")
+    only = f"AND period = DATE '{own[0]}-{own[1]:02d}-01'" if own else ""
     begin = "greatest(ChargePeriodStart, CAST(period AS TIMESTAMPTZ))"
     connection.execute(
         f"INSERT INTO spoken SELECT {number}, {lane}, 0, provider, payer, account, period, {first}, {last}, "
-        f"min({begin}), max({begin}) FROM {scoped(f'({rows})')} WHERE day IS NOT NULL "
+        f"min({begin}), max({begin}) FROM {scoped(f'({rows})')} WHERE day IS NOT NULL {only} "
         "GROUP BY provider, payer, account, period"
     )
 
@@ -148,15 +155,15 @@ class _Named:
     """The files that a person named, and what the table holds."""
 
     def __init__(
-        self, connection: Any, named: Sequence[tuple[int, Source]], held: str, currency: str, said: Relation | None
+        self, connection: Any, named: Sequence[tuple[int, Source]], held: str, currency: str, stated: Relation | None
     ) -> None:
         self._connection = connection
         self._sources = dict(named)
         self._held = held
-        self._said = said
+        self._stated = stated
         self._currency = currency
         if held:
-            _speak(connection, HELD, HELD, f"SELECT * FROM {held}", whole=False)
+            _speak(connection, HELD, HELD, f"SELECT * FROM {held}", None)
 
     def places(self) -> dict[int, int]:
         """The place of each file; 0 beside what the table holds."""
@@ -173,15 +180,15 @@ class _Named:
         return found
 
     def _related(self, number: int, group: Sequence[int]) -> Relation:
-        if self._said:
-            return self._said
+        if self._stated:
+            return self._stated
         paths = [self._sources[one].file.path for one in (*group, number)]
         others = " and ".join(self._sources[one].file.key for one in group)
         return self._judged([number], group, are_numbered(paths), others)
 
     def _beside(self, group: Sequence[int]) -> Relation:
         """What a download is to the rows that the table holds."""
-        if self._said is Relation.LATER:
+        if self._stated is Relation.LATER:
             return Relation.LATER
         return self._judged(group, [HELD], False, "the table")
 

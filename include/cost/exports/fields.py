@@ -99,6 +99,23 @@ class Fields:
             return f"TRY_CAST({self.text(name)} AS JSON)"
         return f"to_json({self._column(name)})"
 
+    def tags(self, name: str, key: str = USER_KEY, keep: str = "TRUE") -> str:
+        """A column of tags as the table has them: JSON with sorted keys; null when empty.
+
+        A map, a struct, a list of pairs, or JSON in a text, with its braces or without. ``key`` and ``keep`` are SQL
+        over ``e.key``: the tag's key as it counts, and whether it does.
+        """
+        if not self.has(name):
+            return NULL
+        entries = self._entries(name)
+        if entries == NULL:
+            text = f"CAST({self._column(name)} AS VARCHAR)"
+            self._remember(name, text, NULL)
+            return NULL
+        if self._kind(name) in {"VARCHAR", "JSON"}:
+            self._remember(name, self.text(name), entries)
+        return _tags(entries, key, keep)
+
     def is_typed_time(self, name: str) -> bool:
         """Is the column a timestamp in the file, so that a reader can skip parts of it?"""
         return self.has(name) and self._kind(name).startswith("TIMESTAMP")
@@ -134,23 +151,6 @@ class Fields:
 
     def _kind(self, name: str) -> str:
         return self.columns[name.lower()][1] if self.has(name) else ""
-
-    def tags(self, name: str, key: str = USER_KEY, keep: str = "TRUE") -> str:
-        """A column of tags as the table has them: JSON with sorted keys; null when empty.
-
-        A map, a struct, a list of pairs, or JSON in a text, with its braces or without. ``key`` and ``keep`` are SQL
-        over ``e.key``: the tag's key as it counts, and whether it does.
-        """
-        if not self.has(name):
-            return NULL
-        entries = self._entries(name)
-        if entries == NULL:
-            text = f"CAST({self._column(name)} AS VARCHAR)"
-            self._remember(name, text, NULL)
-            return NULL
-        if self._kind(name) in {"VARCHAR", "JSON"}:
-            self._remember(name, self.text(name), entries)
-        return _tags(entries, key, keep)
 
     def _entries(self, name: str) -> str:
         """The column as a list of key and value; ``NULL`` for a type that has none."""

@@ -97,8 +97,8 @@ def days(source: Source) -> str:
 
 def _period(source: Source) -> str:
     """A correction is of the period that it is billed in, whatever day it corrects."""
-    said = period_of(source.file.key) if source.file.delivery else None
-    delivered = f"DATE '{dt.date(*said, 1)}', " if said else ""
+    month = period_of(source.file.key) if source.file.delivery else None
+    delivered = f"DATE '{dt.date(*month, 1)}', " if month else ""
     return f"CAST(date_trunc('month', coalesce(BillingPeriodStart, {delivered}ChargePeriodStart)) AS DATE)"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ from include.levers import common
 from include.levers.common import Object
 from include.levers.cost_monitoring import plan
 from include.levers.cost_monitoring.plan import DASHBOARD, SLOTS, MonitoringSettings
-from include.levers.objects import key_of, listed, projection, read
+from include.levers.objects import by_key, key_of, listed, projection, read, with_own
+from include.rollout.lever import kept
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,12 @@ def _entry(found: Object | None, body: Object) -> Object | None:
         "fields": projection(found, body, mine),
         "left_alone": body["kind"] == "Namespace" and mine is None,
     }
+
+
+def objects_of(world: World, snapshot: Mapping[str, Any]) -> dict[str, Object | None]:
+    """What is to be set back: the snapshot's objects, and what this lever has made since that it does not name."""
+    possible = (body for slot in SLOTS for operator in (True, False) for body in bodies(world, slot, operator, ()))
+    return with_own(world, plan.MANAGER, by_key(kept(snapshot, "objects")), possible)
 
 
 def every_body(world: World, live: Object) -> list[Object]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from include.levers.common import Object, name_of, refusals
-from include.levers.cost_monitoring.live import World
+from include.levers.cost_monitoring.live import World, objects_of
 from include.levers.cost_monitoring.plan import MANAGER
 from include.levers.namespaces import held_by_others
-from include.levers.objects import await_gone, by_key, restore_object, unrestored
-from include.rollout.lever import Difference, Restored, kept
+from include.levers.objects import await_gone, restore_object, unrestored
+from include.rollout.lever import Difference, Restored
 
 
 def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
@@ -19,12 +19,11 @@ def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
     others: list[Difference] = []
     deleted: list[str] = []
 
-    objects = by_key(kept(snapshot, "objects"))
-
     def held(found: Object) -> list[str]:
         return held_by_others(world, MANAGER, name_of(found), objects) if found["kind"] == "Namespace" else []
 
     with refusals(world):
+        objects = objects_of(world, snapshot)
         for key, was in reversed(objects.items()):
             world.target.fence()
             done = restore_object(world, MANAGER, key, was, others, held)
@@ -38,4 +37,4 @@ def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
 
 def verify(world: World, snapshot: Mapping[str, Any]) -> list[Difference]:
     """What would still have to be set back, from live to snapshot."""
-    return unrestored(world, MANAGER, by_key(kept(snapshot, "objects")))
+    return unrestored(world, MANAGER, objects_of(world, snapshot))

@@ -10,9 +10,10 @@ from include.clients.kubernetes import AUTOSCALER, DEPLOYMENT
 from include.forecast.registry import Registry
 from include.levers import common
 from include.levers.common import Object, deployments, name_of
-from include.levers.objects import key_of, listed, projection, read, read_key
+from include.levers.objects import by_key, key_of, listed, projection, read, read_key, with_own
 from include.levers.predictive_scaling import plan
 from include.levers.predictive_scaling.plan import MODELS_VARIABLE, PredictiveSettings
+from include.rollout.lever import kept
 
 OWNER = "ScaledObject"
 
@@ -51,6 +52,13 @@ def final(world: World) -> list[Object]:
 def everything(world: World) -> list[Object]:
     """All that the lever can write in this world."""
     return plan.every_object(world.estate, world.target.region, world.chosen, world.models)
+
+
+def objects_of(world: World, snapshot: Mapping[str, Any]) -> dict[str, Object | None]:
+    """What is to be set back: the snapshot's objects, and what this lever has made since that it does not name."""
+    # Where the models lie is in no name: an undo must not fail on a Variable that is gone.
+    possible = plan.every_object(world.estate, world.target.region, world.chosen, "")
+    return with_own(world, plan.MANAGER, by_key(kept(snapshot, "objects")), possible)
 
 
 def read_live(world: World) -> Object:

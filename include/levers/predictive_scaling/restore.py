@@ -8,7 +8,7 @@ from typing import Any
 
 from include.clients.kubernetes import DEPLOYMENT, ConflictError
 from include.levers.common import refusals
-from include.levers.objects import await_gone, by_key, restore_object, split, unrestored
+from include.levers.objects import await_gone, restore_object, split, unrestored
 from include.levers.predictive_scaling import live, plan, queries
 from include.levers.predictive_scaling.apply import available_missing
 from include.levers.predictive_scaling.live import World
@@ -21,14 +21,14 @@ Report = list[Difference]
 def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
     """Set back every object and the replicas; what others made or changed since is reported."""
     others: Report = []
-    objects = by_key(kept(snapshot, "objects"))
-    scaled = {key: was for key, was in objects.items() if split(key)[0] == live.OWNER}
-    rest = {key: was for key, was in objects.items() if key not in scaled}
     with refusals(world):
+        objects = live.objects_of(world, snapshot)
+        scaled = {key: was for key, was in objects.items() if split(key)[0] == live.OWNER}
+        rest = {key: was for key, was in objects.items() if key not in scaled}
         steps = _take_forecast_out(world, scaled)
         steps += _restore_objects(world, scaled, others)
         _await_no_autoscaler(world, scaled)
-        steps += _restore_replicas(world, kept(snapshot, "replicas"))
+        steps += _restore_replicas(world, _declared(world, scaled) | kept(snapshot, "replicas"))
         steps += _restore_objects(world, rest, others)
     return Restored(tuple(steps) or ("nothing was written, nothing is to be undone",), tuple(others))
 
@@ -75,6 +75,12 @@ def _await_no_autoscaler(world: World, scaled: Mapping[str, Any]) -> None:
         ]
 
     world.await_all(left, "removing the autoscalers")
+
+
+def _declared(world: World, scaled: Mapping[str, Any]) -> dict[str, int]:
+    """The estate's replicas of each workload: those of one that came after the snapshot, which no autoscaler keeps."""
+    workloads = world.estate.workloads
+    return {name: workloads[name].replicas for key in scaled if (name := split(key)[2]) in workloads}
 
 
 def _restore_replicas(world: World, replicas: Mapping[str, int | None]) -> list[str]:
@@ -128,7 +134,7 @@ def verify(world: World, snapshot: Mapping[str, Any]) -> list[Difference]:
 
     More replicas than the snapshot's are none of it: a rollback leaves what the requests need, and says so.
     """
-    found = unrestored(world, MANAGER, by_key(kept(snapshot, "objects")))
+    found = unrestored(world, MANAGER, live.objects_of(world, snapshot))
     wanted = {name: count for name, count in kept(snapshot, "replicas").items() if count is not None}
     for name, deployment in live.standing(world, wanted).items():
         now = live.replicas_of(deployment)

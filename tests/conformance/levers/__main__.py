@@ -92,7 +92,8 @@ def _skip(report: pytest.TestReport) -> str:
 def main(paths: list[str]) -> int:
     """Run, show and keep; returns the exit status."""
     table = Table()
-    status = pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", *(paths or [UNIT, LAB])], plugins=[table])
+    # The lab's tests stay on one worker (tests/conftest.py); the others run beside them.
+    status = pytest.main(["-q", "--no-header", "-n", "2", *(paths or [LAB, UNIT])], plugins=[table])
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(table.rows, indent=1, sort_keys=True) + "\n")
     print(f"\n{table.text()}\n")

@@ -155,7 +155,7 @@ def test_a_provider_that_calls_a_meter_anew_doesnt_double_the_bill(tmp_path: Pat
     files = [write_csv(tmp_path / f"{name}.csv", month(SkuMeter=name)) for name in ("Requests", "Requests-Tier1")]
     with pytest.raises(CostError, match="0 of 10 charges are in both: say --parts"):
         collected(tmp_path, *files)
-    assert collected(tmp_path, *files, said=Relation.LATER).billed_usd == 10
+    assert collected(tmp_path, *files, stated=Relation.LATER).billed_usd == 10
 
 
 def test_numbered_parts_add_up_though_some_charges_are_in_both(tmp_path: Path) -> None:
@@ -176,8 +176,8 @@ def test_what_cant_be_told_is_refused_and_a_word_settles_it(tmp_path: Path, name
         f"{names[1]} and {names[0]} hold the same account, billing period and time, and {shared} charges are in both: "
         f"say --parts if they are one download, or say --later if {names[1]} takes the place of {names[0]}"
     )
-    assert collected(tmp_path, *files, said=Relation.PARTS).billed_usd == sum(map(len, halves))
-    assert collected(tmp_path, *files, said=Relation.LATER).billed_usd == len(halves[1])
+    assert collected(tmp_path, *files, stated=Relation.PARTS).billed_usd == sum(map(len, halves))
+    assert collected(tmp_path, *files, stated=Relation.LATER).billed_usd == len(halves[1])
 
 
 def test_other_accounts_are_no_parts_and_no_versions(tmp_path: Path) -> None:

@@ -76,6 +76,33 @@ def test_a_batch_that_goes_over_disk_gives_the_same(
     assert made.set_aside == {"line_item_usage_start_date can't be read": 1}
 
 
+def test_what_the_table_keeps_is_merged_over_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = [row | {"line_item_usage_account_id": "333333333333"} for row in rows_of(4)]
+    held = standing(tmp_path, write_csv(tmp_path / "old.csv", [*rows_of(2), *other]))
+    path = write_csv(tmp_path / "new.csv", [row | {"line_item_unblended_cost": "2"} for row in rows_of(3)])
+    whole = collected(tmp_path, path, standing=held)
+    assert [(facts.day.day, facts.rows, facts.billed_usd) for facts in whole.facts] == [
+        (day, 12, 6 * Decimal(2) + 6 * Decimal("0.3451")) for day in (1, 2, 3)
+    ]
+    wanted = digests(whole.paths)
+    for module in ("stage", "write"):
+        monkeypatch.setattr(sys.modules[f"include.cost.exports.{module}"], "CHUNK_ROWS", 5)
+    made = collected(tmp_path, path, standing=held)
+    assert digests(made.paths) == wanted
+    assert (made.billed_usd, made.rows) == (36, 18)
+
+
+def test_a_half_delivery_leaves_nothing_over_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["include.cost.exports.stage"], "CHUNK_ROWS", 5)
+    cut = write_csv(tmp_path / "cut.csv.gz", rows_of(3, each=200))
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    key = "data/BILLING_PERIOD=2026-11"
+    parts = [source(write_csv(tmp_path / "a.csv", rows_of(3)), delivery=key, key=f"{key}/1")]
+    parts.append(source(cut, delivery=key, key=f"{key}/2"))
+    made = collected(tmp_path, *parts, days=[dt.date(2026, 11, 2)])
+    assert (made.rows, made.facts, list(made.refused)) == (0, [], [f"{key}/2"])
+
+
 def test_the_facts_stand_in_the_file(tmp_path: Path) -> None:
     made = collected(tmp_path, write_csv(tmp_path / "a.csv", rows_of(1)))
     facts = facts_of(made.paths[0])

@@ -148,7 +148,7 @@ def test_tiers_of_one_meter_in_two_parts_add_up(tmp_path: Path) -> None:
     first = cur_row(line_item_unblended_rate="0.09", line_item_unblended_cost="9")
     second = cur_row(line_item_unblended_rate="0.08", line_item_unblended_cost="8")
     files = write_csv(tmp_path / "a.csv", [first]), write_csv(tmp_path / "b.csv", [second])
-    made = collected(tmp_path, *files, said=Relation.PARTS)
+    made = collected(tmp_path, *files, stated=Relation.PARTS)
     assert (made.billed_usd, made.set_aside) == (Decimal(17), {})
 
 

@@ -259,6 +259,21 @@ def test_a_correction_that_is_taken_back_leaves_its_day(table: CostTable, s3: S3
     s3.write("2026-11", november(), at(11), part)
     run_of(table, s3, dt.date(2026, 11, 10), at(11, 8))
     assert billed(table, CORRECTED) == 1
+    s3.fetched.clear()
+    run_of(table, s3, dt.date(2026, 11, 9), at(11, 9))
+    run_of(table, s3, CORRECTED, at(11, 9))
+    assert s3.fetched == []
+
+
+def test_a_delivery_without_a_row_of_the_day_is_not_fetched_for_it_again(table: CostTable, s3: S3) -> None:
+    s3.write("2026-11", november(), at(10))
+    other = "exports/akidb-focus/payer-b/data/BILLING_PERIOD=2026-11/part.csv"
+    s3.objects[other] = csv_of(month_of("2026-11", 9, BillingAccountId="8")), at(10, 7)
+    run_of(table, s3, dt.date(2026, 11, 9), at(10, 8))
+    assert [billed(table, dt.date(2026, 11, day)) for day in (8, 9)] == [1, 2]
+    s3.fetched.clear()
+    run_of(table, s3, dt.date(2026, 11, 9), at(10, 9))
+    assert s3.fetched == []
 
 
 def test_a_correction_of_a_day_that_nobody_has_made_waits_for_it(table: CostTable, s3: S3) -> None:
@@ -285,6 +300,14 @@ def test_a_charge_of_the_next_month_counts_on_its_day(table: CostTable, s3: S3) 
     s3.write("2026-11", november(), at(10))
     run_of(table, s3, dt.date(2026, 11, 9), at(10, 8))
     assert billed(table, dt.date(2026, 11, 1)) == 10
+
+
+def test_a_row_of_another_billing_period_takes_nothing_away(table: CostTable, s3: S3) -> None:
+    """A delivery speaks of its own period, whatever else stands in it."""
+    three_months(table, s3)
+    s3.write("2026-11", november(FIX | {"BillingPeriodStart": "2026-09-01"}), at(10))
+    run_of(table, s3, dt.date(2026, 11, 9), at(10, 8))
+    assert billed(table, CORRECTED) == Decimal("0.75")
 
 
 def test_what_was_looked_for_corrections_is_not_fetched_again(table: CostTable, s3: S3) -> None:

@@ -350,7 +350,7 @@ def test_what_cant_be_told_from_a_part_is_refused_and_nothing_changes(tmp_path: 
     with pytest.raises(CostError, match=r"b\.csv and the table hold the same account.* 5 of 10 charges .*--later if b"):
         into(table, tmp_path, "b.csv", *rows)
     assert stored(table) == before
-    into(table, tmp_path, "b.csv", *rows, said=Relation.LATER)
+    into(table, tmp_path, "b.csv", *rows, stated=Relation.LATER)
     assert held(table) == {str(DAY): 90}
 
 

@@ -66,6 +66,18 @@ def test_the_bill_of_the_window_comes_first(tmp_path: Path) -> None:
     assert validation.unallocated == {str(WINDOW): "1.20 USD in 24 rows"}
 
 
+def test_a_component_whose_rows_were_set_aside_is_unknown(tmp_path: Path) -> None:
+    world = Table(tmp_path)
+    aside = (Aside("cloudfront", "currency EUR", 3, "EUR", Decimal(120), "AWS/1/9/2026-11-01"),)
+    world.put(MONDAY, estate_day(MONDAY), aside=aside)
+    validation = validated(world, prometheus=live_nodes())
+    found = line(validation, "cloudfront")
+    assert (found.usd_24h, found.verdict) == (None, "unknown")
+    assert "rows of aws can't count for it: 3 row(s), 120.00 EUR: currency EUR" in found.reason
+    assert "cloudfront" in validation.total.unknown
+    assert line(validation, "s3").usd_24h == Decimal("3.60")
+
+
 def test_the_cross_check_explains_its_gaps(tmp_path: Path) -> None:
     world = Table(tmp_path)
     world.put(MONDAY, estate_day(MONDAY))

@@ -15,14 +15,18 @@ from moto import mock_aws
 from include.clients.storage import S3, Folder
 from include.cost.focus import CostError
 from include.cost.partition import write_partition
-from include.cost.store import CostTable, Facts, facts_of
+from include.cost.store import Aside, CostTable, Facts, Reach, facts_of
 from tests.unit.cost.export_files import collected, focus_row, write_csv
 
 DAY = dt.date(2026, 11, 20)
 AT = dt.datetime(2026, 11, 21, 6, tzinfo=dt.UTC)
 FACTS = Facts(
-    "contracts", DAY, 0, Decimal(0), 2, AT, ("estate.yaml",), invoiced=True, missing_hours=(3, 4), content="ab"
-)
+    "contracts", DAY, 0, Decimal(0), 2, AT, ("estate.yaml",), invoiced=True, missing_hours=(3, 4), content="ab",
+    aside=(
+        Aside("s3", "currency EUR", 2, "EUR", Decimal("50.10"), "AWS/1/2/2026-11-01"),
+        Aside("s3", "BilledCost can't be read", 1, "USD", None, "AWS/1/2/2026-11-01"),
+    ),
+)  # fmt: skip
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -48,6 +52,25 @@ def partition(path: Path, usd: str = "1", **changed: object) -> Path:
 
 def test_facts_survive_json() -> None:
     assert Facts.from_json(FACTS.to_json()) == FACTS
+
+
+def test_facts_of_an_older_release_have_nothing_aside() -> None:
+    raw = {name: value for name, value in FACTS.to_json().items() if name != "aside"}
+    assert Facts.from_json(raw) == dataclasses.replace(FACTS, aside=())
+
+
+def test_what_is_aside_in_words() -> None:
+    assert list(map(str, FACTS.aside)) == [
+        "2 row(s), 50.10 EUR: currency EUR", "1 row(s), amount unknown: BilledCost can't be read",
+    ]  # fmt: skip
+
+
+def test_the_days_that_a_file_corrects_are_remembered_until_it_is_received_anew(table: CostTable) -> None:
+    assert table.reach("aws", "bill/a.csv") is None
+    reach = Reach(AT, (DAY - dt.timedelta(days=1), DAY), (DAY + dt.timedelta(days=1),))
+    table.keep_reach("aws", "bill/a.csv", reach)
+    assert table.reach("aws", "bill/a.csv") == reach
+    assert table.reach("aws", "bill/b.csv") is None
 
 
 def test_a_partition_is_found_by_source_and_day(table: CostTable, tmp_path: Path) -> None:

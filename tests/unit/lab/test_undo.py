@@ -22,7 +22,7 @@ def record(lever: str, region: str, step: str, second: int = 0, **figures: Any) 
 
 def open_run(lever: str, region: str, dag: str = "day1_spot") -> OpenRun:
     snapshot = record(lever, region, Step.SNAPSHOT)
-    return OpenRun(Chain(lever, region, dag, "r"), snapshot, promoted=True, touched_at=snapshot.time)
+    return OpenRun(Chain(lever, region, dag, "r"), snapshot, promoted=True)
 
 
 def undone(lever: str, region: str, begun: int, proved: int, **figures: Any) -> list[Record]:

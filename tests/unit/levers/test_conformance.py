@@ -25,7 +25,7 @@ from tests.conformance.levers.crash import Killed, watched
 from tests.conformance.levers.scenes import OTHER_SETTINGS, SCENES, Scene
 from tests.unit.rollout.toy_runs import roll_back, undoing
 
-pytestmark = pytest.mark.parametrize("lever", list(levers.LEVERS))
+pytestmark = [pytest.mark.conformance, pytest.mark.parametrize("lever", list(levers.LEVERS))]
 SOMEBODY = "team-search"
 
 
@@ -198,17 +198,27 @@ def contains(thing: Any, part: Any) -> bool:
     return all(key in thing and contains(thing[key], value) for key, value in part.items())
 
 
+def smaller(raw: dict[str, Any]) -> dict[str, Any]:
+    """An estate file without one of the workloads."""
+    raw["workloads"].pop("akidb-grpc")
+    requests = raw.get("predictive_scaling", {}).get("requests")
+    if requests:
+        requests.pop("akidb-grpc", None)
+    return raw
+
+
+def test_a_run_that_is_resumed_with_a_workload_more_is_undone_from_the_first_snapshot(scene: Scene) -> None:
+    first = scene.with_estate(smaller)
+    before, snapshot = scene.state(), scene.lever.snapshot(first)
+    scene.apply_all(first)
+    scene.apply_all()
+    undo(scene, snapshot)
+    assert scene.state() == before
+
+
 def test_a_workload_that_left_the_estate_is_undone_with_the_rest(scene: Scene) -> None:
     before, snapshot = scene.state(), scene.lever.snapshot(scene.target)
     scene.apply_all()
-
-    def smaller(raw: dict[str, Any]) -> dict[str, Any]:
-        raw["workloads"].pop("akidb-grpc")
-        requests = raw.get("predictive_scaling", {}).get("requests")
-        if requests:
-            requests.pop("akidb-grpc", None)
-        return raw
-
     # The engine hands the estate's slice of the snapshot over; a lever must not stumble over the present one either.
     scene.lever.rollback(scene.with_estate(smaller), snapshot)
     assert undo(scene, snapshot) == ()

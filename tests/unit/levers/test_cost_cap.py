@@ -145,6 +145,19 @@ def test_an_undo_leaves_what_somebody_else_changed() -> None:
     assert region.limits()["cpu"] == "64"
 
 
+def test_a_pool_that_was_made_again_with_the_caps_figure_is_somebody_elses() -> None:
+    region = Region()
+    snapshot = LEVER.snapshot(region.target())
+    LEVER.apply(region.target(), LEVER.plan(region.target()).stages[0])
+    del region.cluster.objects["NodePool", "", "spot"]
+    region.apply({"limits": {"cpu": "48"}}, ROLLOUT)
+    restored = LEVER.rollback(region.target(), snapshot)
+    assert [str(d) for d in restored.changed_by_others] == ["NodePool spot spec.limits.cpu: 200 -> 48"]
+    assert region.limits() == {"cpu": "48"}
+    left = LEVER.verify_restored(region.target(), snapshot)
+    assert [d.path for d in left] == [d.path for d in restored.changed_by_others]
+
+
 def test_a_pool_that_is_gone_needs_no_undo() -> None:
     region = Region()
     target = region.target()

@@ -314,6 +314,18 @@ def test_with_the_operator_the_rules_are_a_prometheus_rule() -> None:
     assert spec == {"groups": groups(world.estate, US, SCRAPE)}
 
 
+def test_an_operator_that_came_before_the_run_was_resumed_has_its_rule_taken_back(world: World) -> None:
+    snapshot = LEVER.snapshot(world.target)
+    LEVER.apply(world.target, LEVER.plan(world.target).stages[0])
+    world.cluster.unserved = set()
+    world.apply_all()
+    assert ("PrometheusRule", MONITORING, RULES) in world.cluster.objects
+    assert [d.path for d in LEVER.verify_restored(world.target, snapshot)][-1] == f"PrometheusRule {MONITORING}/{RULES}"
+    LEVER.rollback(world.target, snapshot)
+    assert ("PrometheusRule", MONITORING, RULES) not in world.cluster.objects
+    assert LEVER.verify_restored(world.target, snapshot) == []
+
+
 # Apply ----------------------------------------------------------------------------------------------------------------
 
 

@@ -91,7 +91,7 @@ FOCUS_BREAKS: list[tuple[dict[str, Any], str]] = [
     ({"BilledCost": float("inf")}, "BilledCost is a finite amount between -1e+09 and 1e+09 USD"),
     ({"EffectiveCost": Decimal("-1e10")}, "EffectiveCost is a finite amount between -1e+09 and 1e+09 USD"),
     ({"Tags": "{a"}, "Tags is JSON"),
-    ({"ChargePeriodEnd": START}, "ChargePeriodEnd is after ChargePeriodStart"),
+    ({"ChargePeriodEnd": START - HOUR}, "ChargePeriodEnd is not before ChargePeriodStart"),
     ({"BillingPeriodEnd": START - 30 * 24 * HOUR}, "BillingPeriodEnd is after BillingPeriodStart"),
     ({"x_SourceRow": 2}, "no two rows have the same x_SourceFile and x_SourceRow"),
     ({"ChargePeriodStart": START - HOUR}, "ChargePeriodStart is on 2026-11-23 (UTC)"),

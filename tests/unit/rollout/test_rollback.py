@@ -16,7 +16,7 @@ from include.rollout import rollback, steps
 from include.rollout.ledger import Chain, Record, Step
 from include.rollout.lever import Difference, Refused, Restored, Target
 from include.rollout.lock import Lock, LockHeld, holder_of
-from include.rollout.steps import NotWanted, Run
+from include.rollout.steps import NotWanted, OnRecord, Run
 from tests.dags.toy import Toy, World
 from tests.unit.rollout.toy_runs import AP, EU, US, Clock, First, Second, promoted, roll_back, roll_out, start, undoing
 
@@ -135,6 +135,73 @@ def test_a_lever_that_can_not_be_loaded_keeps_no_other(run: Run, world: World, m
     monkeypatch.setitem(levers.LEVERS, "broken", "no.such.module:Lever")
     assert roll_back(undoing(run)).green
     assert world.sizes()[AP] == 1
+
+
+def test_a_lever_that_can_not_be_loaded_and_whose_change_stands_keeps_no_other(
+    run: Run, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted(run, "manual__1", 2, regions=[AP])
+    promoted(replace(run, lever=First()), "manual__2", 3, regions=[AP])
+    monkeypatch.setitem(levers.LEVERS, "toy", "no_such_module:Lever")
+    verdict = roll_back(undoing(run))
+    assert verdict.left_behind == (
+        f"{AP} toy: lever toy can't be loaded (ModuleNotFoundError: No module named 'no_such_module'): "
+        "mend it and trigger again",
+    )
+    assert standing(run, lever="first") == []
+    assert standing(run) == ["manual__1"]
+
+
+def test_a_try_that_was_given_up_goes_on_with_no_other_lever(
+    run: Run, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted(replace(run, lever=First()), "manual__1", 2, regions=[AP])
+    promoted(replace(run, lever=Second()), "manual__2", 3, regions=[AP])
+    undo = undoing(run)
+    rollback.take_locks(undo, ANSWER | {"hash": rollback.find_changes(undo)["hash"]})
+    next_try = undo.lock(AP)
+
+    def paused(self: First, target: Target, snapshot: Mapping[str, Any]) -> Restored:
+        next_try.begin("the next try")
+        target.fence()
+        raise AssertionError("the fence let a process pass that was given up")
+
+    monkeypatch.setattr(First, "rollback", paused)
+    with pytest.raises(OnRecord, match="a later step of this run has begun"):
+        rollback.undo_changes(undo, AP)
+    next_try.assert_held()
+    assert world.sizes()[AP] == 3
+
+
+def test_an_error_whose_text_no_record_may_hold_keeps_no_other_lever(
+    run: Run, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted(run, "manual__1", 2, regions=[AP])
+    promoted(replace(run, lever=First()), "manual__2", 3, regions=[AP])
+
+    def fail(self: First, target: Target, snapshot: Mapping[str, Any]) -> Restored:
+        raise ConnectionError("https://me:pass1234@prometheus refused")
+
+    monkeypatch.setattr(First, "rollback", fail)
+    undo = undoing(run)
+    rollback.take_locks(undo, ANSWER | {"hash": rollback.find_changes(undo)["hash"]})
+    with pytest.raises(ConnectionError):
+        rollback.undo_changes(undo, AP)
+    assert world.events == [f"apply {AP} step_1", f"apply {AP} step_1", f"rollback {AP}"]
+    stop = undo.ledger.records(Chain("first", AP, "rollback", "undo"))[-1]
+    assert stop.figures["reason"] == "its message holds what looks like a credential; read the task's log"
+
+
+def test_an_undo_that_could_not_begin_says_why(run: Run, world: World) -> None:
+    promoted(run, "manual__1", 2, regions=[AP])
+    undo = undoing(run)
+    rollback.take_locks(undo, ANSWER | {"hash": rollback.find_changes(undo)["hash"]})
+    Lock(run.clients(AP).leases, AP, "day1_spot/other").take_over()
+    with pytest.raises(OnRecord):
+        rollback.undo_changes(undo, AP)
+    verdict = rollback.conclude(undo, ANSWER, ["undo_changes"])
+    assert (verdict.name, verdict.green) == ("refused", False)
+    assert f"refused: {AP} toy: {AP}: day1_spot/other holds the lock" in verdict.message
 
 
 def test_an_undo_that_is_tried_again_is_not_done_twice(run: Run, world: World) -> None:
@@ -273,6 +340,20 @@ def test_without_an_approval_of_this_plan_no_lock_is_taken(
     assert world.read()["leases"] == leases
 
 
+def test_nothing_is_undone_where_the_locks_task_was_marked_by_hand(run: Run, world: World) -> None:
+    promoted(run, "manual__1", 2)
+    undo = undoing(run)
+    for approve in (False, True):
+        plan = rollback.find_changes(undo)
+        if approve:
+            rollback.take_locks(undo, ANSWER | {"hash": plan["hash"]})
+            promoted(run, "manual__2", 3, regions=[EU])
+            rollback.find_changes(undo)  # another plan, which nobody approved
+        with pytest.raises(Refused, match="a task that was marked by hand approves nothing; clear take_locks_over"):
+            rollback.undo_changes(undo, AP)
+    assert world.sizes()[AP] == 2
+
+
 def test_other_changes_than_were_approved_are_refused_and_the_locks_given_back(run: Run, world: World) -> None:
     promoted(run, "manual__1", 2)
     undo = undoing(run)
@@ -390,6 +471,20 @@ def test_a_region_out_of_reach_is_red_until_it_is_accepted(run: Run, world: Worl
     assert standing(run, US) == []
 
 
+def test_what_is_out_of_reach_is_accepted_by_an_approval_alone(run: Run) -> None:
+    old_snapshot(run)
+    accepting = undoing(without(run, US), accept=True)
+    plan = rollback.find_changes(accepting)
+    rejected = {"approved": False, "user": "platform-lead", "hash": plan["hash"]}
+    verdict = rollback.conclude(accepting, rejected, [])  # every task behind the approval was skipped
+    assert (verdict.name, verdict.green) == ("unfinished", False)
+    assert verdict.left_behind[0].startswith(f"{US} toy: region {US} is not in the estate any more")
+    assert standing(run, US) == ["old"]
+    dry = undoing(without(run, US), "dry", accept=True, dry_run=True)
+    rollback.find_changes(dry)
+    assert rollback.conclude(dry, None, []).message.startswith("dry run: nothing was changed.")
+
+
 def test_a_region_whose_connections_are_gone_is_out_of_reach(run: Run, world: World) -> None:
     promoted(run, "manual__1", 2)
 
@@ -458,6 +553,34 @@ def test_a_bad_record_of_an_old_run_blocks_that_chain_alone(run: Run, world: Wor
         "from the record before it: a record was changed, added or removed; restore the chain from a backup of the "
         "ledger",
     )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        {"run_id": 5},
+        {"figures": None},
+        {"figures": {"order": "first"}},
+        {"links": None},
+        {"links": []},
+        {"step": None},
+        {"sequence": "2"},
+    ],
+)
+def test_a_record_of_another_shape_blocks_its_chain_alone(run: Run, tmp_path: Path, wrong: Any) -> None:
+    promoted(run, "manual__1", 2, regions=[AP])
+    promoted(replace(run, lever=First()), "manual__2", 3, regions=[AP])
+    folder = tmp_path / "ledger" / run.chain(AP).path
+    for mark in folder.glob("*-*"):
+        mark.unlink()
+    path = folder / "000002.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong if wrong else wrong))
+    verdict = roll_back(undoing(run))
+    assert (verdict.name, verdict.green) == ("unfinished", False)
+    assert len(verdict.left_behind) == 1
+    assert verdict.left_behind[0].startswith(f"nobody knows what stands of a chain: {run.chain(AP).path}")
+    assert standing(run, lever="first") == []
 
 
 @pytest.mark.parametrize(

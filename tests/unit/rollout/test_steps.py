@@ -371,6 +371,32 @@ def test_nothing_more_is_written_while_a_gate_is_unknown(run: Run, world: World,
     assert steps.decide(run)["reasons"] == []  # a region that waits has not failed
 
 
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_region_whose_lock_was_given_up_after_its_snapshot_goes_on_when_judged_again(
+    run: Run, world: World, clock: Clock, changed: bool
+) -> None:
+    start(run)
+    for region in (AP, US):
+        steps.take_snapshot(run, region)
+    without_data(world, f"{AP} step_1")
+    with pytest.raises(OnRecord):
+        judge_after_the_wait(run, AP, "step_1", clock)
+    with pytest.raises(OnRecord, match="nothing more is written while a gate is unknown"):
+        steps.apply_stage(run, US, "step_1")
+    steps.decide(run)
+    steps.release_locks(run)
+    without_data(world)
+    steps.judge_gates(run, AP, "step_1")
+    roll_out(run, AP, clock, "step_2")
+    if changed:  # by a run that had the free lock meanwhile: the snapshot is not what stands there any more
+        world.change(lambda w: w["regions"][US].update(size=2))
+        with pytest.raises(Refused, match="the plan changed between the approval and now, nothing was changed in"):
+            steps.apply_stage(run, US, "step_1")
+        return
+    roll_out(run, US, clock, "step_1", "step_2")
+    assert steps.decide(run)["promote"]
+
+
 def test_what_failed_elsewhere_undoes_an_unknown_region_too(run: Run, world: World, clock: Clock) -> None:
     start(run)
     for region in (AP, US):
@@ -614,10 +640,13 @@ def test_a_region_is_planned_again_right_before_its_snapshot(run: Run, world: Wo
     assert recorded(run, US) == ["plan"]
 
 
-def test_a_plan_that_can_not_be_made_again_is_neither_promoted_nor_undone(run: Run, clock: Clock) -> None:
+@pytest.mark.parametrize("error", [ConnectionError("no route to host"), Refused("the credentials have expired")])
+def test_a_plan_that_can_not_be_made_again_is_neither_promoted_nor_undone(
+    run: Run, clock: Clock, error: Exception
+) -> None:
     class Unreadable(Toy):
         def plan(self, target: Target) -> Plan:
-            raise ConnectionError("no route to host")
+            raise error
 
     run = replace(run, params={**run.params, "regions": [AP]})
     start(run)
@@ -625,7 +654,7 @@ def test_a_plan_that_can_not_be_made_again_is_neither_promoted_nor_undone(run: R
     roll_out(run, AP, clock, "step_1", "step_2")
     decision = steps.decide(replace(run, lever=Unreadable()))
     assert (decision["promote"], decision["reasons"]) == (False, [])
-    assert decision["unknown"] == [f"{AP}: the plan can't be made again (ConnectionError: no route to host)"]
+    assert decision["unknown"] == [f"{AP}: the plan can't be made again ({type(error).__name__}: {error})"]
     verdict = steps.conclude(run, APPROVED, [])
     assert verdict.name == "unknown"
     assert "judge again. Clear choose_ending with everything downstream" in verdict.message
