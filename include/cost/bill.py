@@ -154,19 +154,22 @@ class _Work:
     def _reach(self, place: int, delivery: Delivery) -> set[dt.date]:
         from include.cost.exports.reach import days_outside
 
-        kept = {file.key: self._table.reach(AWS, file.key) for file in delivery.files}
-        if not all(one and one.received == delivery.received for one in kept.values()):
-            for key, days in days_outside(self._fetched(place).files).items():
-                before = kept[key]
-                gone = {*before.days, *before.gone} - days if before else set()
-                now = Reach(delivery.received, tuple(sorted(days)), tuple(sorted(gone)))
-                self._table.keep_reach(AWS, key, now)
-                kept[key] = now
-        known = {key: one for key, one in kept.items() if one}
-        reach = {day for one in known.values() for day in one.days}
+        # By what it is the bill of: a new delivery may lie in another folder, and in other files.
+        bill = f"{self._estate.cost.exports[self._ranks[place]].bucket}/{delivery.export}/{delivery.period}"
+        kept = self._table.reach(AWS, bill)
+        if kept is None or kept.received != delivery.received:
+            found = days_outside(self._fetched(place).files)
+            days = set().union(*found.values())
+            gone = {*kept.days, *kept.gone} - days if kept else set()
+            kept = Reach(delivery.received, tuple(sorted(days)), tuple(sorted(gone)))
+            if len(found) == len(delivery.files):
+                self._table.keep_reach(AWS, bill, kept)
         # A day that still has a correction that is gone has to lose it.
-        return reach | {day for key, one in known.items() for day in one.gone if key in self._inputs(day)}
+        return {*kept.days, *(day for day in kept.gone if self._was_made_of(day, delivery))}
 
-    def _inputs(self, day: dt.date) -> tuple[str, ...]:
+    def _was_made_of(self, day: dt.date, delivery: Delivery) -> bool:
+        from include.cost.exports.keys import export_of, period_of
+
         facts = self._fact(day)
-        return facts.inputs if facts else ()
+        bill = (delivery.export, delivery.period)
+        return facts is not None and any((export_of(key), period_of(key)) == bill for key in facts.inputs)

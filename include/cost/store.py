@@ -4,7 +4,7 @@
     history/source=aws/day=2026-11-23/<received>-<content>.json  the facts of every version that ever stood there
     lasting/source=aws/day=2026-11-23/until=<day>                how long its charges last, where one outlasts the day
     aside/source=aws/<name>.parquet and .json                    rows and batches that were refused, with the reason
-    reach/source=aws/<hash>.json                                 days outside its billing period that a file has
+    reach/source=aws/<hash>.json                                 days outside its billing period that a bill has had
 
 Facts and rows can't disagree: the facts are the Parquet file's own metadata.
 """
@@ -183,18 +183,18 @@ class CostTable:
         self.storage.put(f"{key}.json", json.dumps({"reason": reason, "content": content}, sort_keys=True).encode())
         return key
 
-    def reach(self, source: str, key: str) -> Reach | None:
-        """What is remembered of the export file ``key``."""
+    def reach(self, source: str, bill: str) -> Reach | None:
+        """What is remembered of the deliveries of ``bill``."""
         with contextlib.suppress(FileNotFoundError):
-            raw = json.loads(self.storage.read(_reach(source, key)))
+            raw = json.loads(self.storage.read(_reach(source, bill)))
             days, gone = (tuple(map(dt.date.fromisoformat, raw[name])) for name in ("days", "gone"))
             return Reach(dt.datetime.fromisoformat(raw["received"]), days, gone)
         return None
 
-    def keep_reach(self, source: str, key: str, reach: Reach) -> None:
-        """Remember it, so that a file need not be fetched to learn which days it corrects."""
-        raw = json.dumps({"key": key, **asdict(reach)}, default=str, sort_keys=True)
-        self.storage.put(_reach(source, key), raw.encode())
+    def keep_reach(self, source: str, bill: str, reach: Reach) -> None:
+        """Remember it, so that a delivery need not be fetched to learn which days it corrects."""
+        raw = json.dumps({"bill": bill, **asdict(reach)}, default=str, sort_keys=True)
+        self.storage.put(_reach(source, bill), raw.encode())
 
     def aside(self, source: str) -> dict[str, str]:
         """What was set aside for a source: key -> reason."""
@@ -208,8 +208,8 @@ def _known(source: str) -> str:
     return source
 
 
-def _reach(source: str, key: str) -> str:
-    return f"reach/source={_known(source)}/{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+def _reach(source: str, bill: str) -> str:
+    return f"reach/source={_known(source)}/{hashlib.sha256(bill.encode()).hexdigest()[:32]}.json"
 
 
 def _key(source: str, day: dt.date) -> str:

@@ -248,11 +248,15 @@ def test_a_correction_reaches_its_day_whichever_run_sees_it_first(table: CostTab
     assert fresh.storage.read(path) == table.storage.read(path)
 
 
-def test_a_correction_that_is_taken_back_leaves_its_day(table: CostTable, s3: S3) -> None:
+@pytest.mark.parametrize("part", ["part.csv", "part-2.csv", "2026-11-11/part.csv"])
+def test_a_correction_that_is_taken_back_leaves_its_day(table: CostTable, s3: S3, part: str) -> None:
+    """Whatever the next delivery calls its files, and wherever they lie."""
     three_months(table, s3)
     s3.write("2026-11", november(FIX), at(10))
     run_of(table, s3, dt.date(2026, 11, 9), at(10, 8))
-    s3.write("2026-11", november(), at(11))
+    assert billed(table, CORRECTED) == Decimal("0.75")
+    s3.objects.pop("exports/akidb-focus/data/BILLING_PERIOD=2026-11/part.csv")
+    s3.write("2026-11", november(), at(11), part)
     run_of(table, s3, dt.date(2026, 11, 10), at(11, 8))
     assert billed(table, CORRECTED) == 1
     s3.fetched.clear()
