@@ -31,7 +31,9 @@ def write_samples(folder: Path) -> dict[str, Path]:
     contracts_partition(estate, DAY, RECEIVED, files["contracts"])
     energy_partition(Devices(estate), estate, DAY, RECEIVED, files["jetson"])  # type: ignore[arg-type]
     for flavour in ("opencost", "kubecost"):
-        allocators = {name: OpenCost(f"http://{flavour}.{name}", flavour, session=Allocator(name)) for name in estate.regions}
+        allocators = {
+            name: OpenCost(f"http://{flavour}.{name}", flavour, session=Allocator(name)) for name in estate.regions
+        }
         allocation_partition(allocators, estate, DAY, RECEIVED, files[flavour])
     return _aws(estate, folder) | files
 
