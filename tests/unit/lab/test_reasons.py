@@ -15,7 +15,7 @@ def line(event: str, level: str = "info", **more: Any) -> dict[str, Any]:
 
 
 def error(name: str, value: str, is_cause: bool = False, **more: Any) -> dict[str, Any]:
-    frame = {"filename": "/work/include/levers/owned.py", "lineno": 41, "name": "apply"}
+    frame = {"filename": "/opt/akidb/include/levers/owned.py", "lineno": 41, "name": "apply"}
     return {"exc_type": name, "exc_value": value, "is_cause": is_cause, "frames": [frame], **more}
 
 
@@ -27,7 +27,7 @@ START = [
     line("::group::Pre Execute"),
     line("DAG bundles loaded: dags-folder", logger="airflow.dag_processing.bundles.manager.DagBundlesManager"),
     line(
-        "Filling up the DagBag from /work/dags/operations/rollback.py",
+        "Filling up the DagBag from /opt/akidb/dags/operations/rollback.py",
         logger="airflow.dag_processing.dagbag.BundleDagBag",
     ),
     line("::endgroup::"),
@@ -129,8 +129,8 @@ def test_without_an_exception_the_last_error_is_the_reason() -> None:
         line("Task killed!", "error"),
     ]
     assert reason(lines, PLACE) == "Task killed!"
-    assert reason([*START, line("Failed to import: /work/dags/rollback.py", "error"), *END], PLACE) == (
-        "Failed to import: /work/dags/rollback.py"
+    assert reason([*START, line("Failed to import: /opt/akidb/dags/rollback.py", "error"), *END], PLACE) == (
+        "Failed to import: /opt/akidb/dags/rollback.py"
     )
 
 
@@ -141,18 +141,18 @@ def test_the_lines_of_a_log_file_are_read_like_those_of_the_api() -> None:
 
 PLAIN = f"""\
 2026-11-27T11:15:22.931969Z [info     ] DAG bundles loaded: dags-folder [airflow.dag_processing]
-2026-11-27T11:15:22.991969Z [info     ] Filling up the DagBag from /work/dags/rollback.py
+2026-11-27T11:15:22.991969Z [info     ] Filling up the DagBag from /opt/akidb/dags/rollback.py
 2026-11-27T11:15:23.031969Z [info     ] draining ip-10-0-0-7
 2026-11-27T11:15:23.931969Z [error    ] Task failed with exception [task]
 Traceback (most recent call last):
-  File "/work/include/clients/kubernetes.py", line 370, in _identity
+  File "/opt/akidb/include/clients/kubernetes.py", line 370, in _identity
     api_version = body["apiVersion"]
 KeyError: 'apiVersion'
 
 The above exception was the direct cause of the following exception:
 
 Traceback (most recent call last):
-  File "/work/include/rollout/steps.py", line 300, in undo_changes
+  File "/opt/akidb/include/rollout/steps.py", line 300, in undo_changes
     raise RestoreError(text) from error
 include.rollout.steps.RestoreError: us-east-1: 2 objects are not back:
 akidb-rest, akidb-grpc
@@ -170,11 +170,11 @@ def test_an_older_traceback_in_plain_text_is_no_cause() -> None:
     text = """\
 [2026-11-27T11:15:22.931+0000] {listener.py:10} ERROR - error calling listener
 Traceback (most recent call last):
-  File "/work/listener.py", line 1, in on_start
+  File "/opt/akidb/listener.py", line 1, in on_start
 OSError: no lineage
 [2026-11-27T11:15:23.931+0000] {task.py:10} ERROR - Task failed with exception
 Traceback (most recent call last):
-  File "/work/x.py", line 1, in x
+  File "/opt/akidb/x.py", line 1, in x
 ValueError: 3 is not 4
 [2026-11-27T11:15:23.940+0000] {task.py:12} INFO - ::group::Post Execute
 this line belongs to nothing
