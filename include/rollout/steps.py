@@ -410,9 +410,10 @@ def check_ours(run: Run, region: str) -> None:
     except LockHeld as held:
         other = undone_by(run, region)
         raise LockHeld(f"{held}: {other} has undone its change" if other else str(held), held.holder) from held
+    # Read before what stands is: a write that another region begins in between is then in neither or in the second.
+    read = {place: flow.attempt(run.records(place)) for place in run.regions}
     stands = run.ledger.touched(run.chain(), run.regions)
-    for place in run.regions:
-        records = flow.attempt(run.records(place))
+    for place, records in read.items():
         if last(records, Step.UNDO) is not None:
             raise Refused(f"{place}: this run was rolled back there; trigger a new run")
         if last(records, Step.TOUCH) is not None and place not in stands:

@@ -795,3 +795,23 @@ def test_the_toy_is_a_lever() -> None:
     lever: Lever = Toy()
     estate: Estate = load_estate()
     assert (lever.name, list(lever.slots), estate.canary_region) == ("toy", ["step_1", "step_2"], AP)
+
+
+def test_a_region_that_begins_to_write_while_another_looks_what_stands_is_not_taken_for_undone(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(run)
+    for region in (AP, US):
+        steps.take_snapshot(run, region)
+    touched = run.ledger.touched
+
+    def just_before_the_other(*given: Any) -> list[str]:
+        stands = touched(*given)
+        run.record(US, "touch", {"slot": "step_1", "title": "begins right after the listing"})
+        return stands
+
+    monkeypatch.setattr(run.ledger, "touched", just_before_the_other)
+    steps.check_ours(run, AP)
+    monkeypatch.undo()
+    steps.check_ours(run, AP)
+    assert touched(run.chain(), [AP, US]) == [US]
