@@ -46,8 +46,13 @@ def test_airflows_user_has_the_roles_of_the_levers_and_no_more(world: worlds.Wor
 
     limited = client.CoreV1Api(api_client(Path(world.state["regions"][REGION]["rollout_kubeconfig"])))
     assert limited.list_node().items
+    # It may list every kind, to see that a Namespace holds nothing of others (docs/permissions.md), and no more.
     with pytest.raises(client.ApiException, match="Forbidden"):
-        limited.list_namespaced_secret("akidb")
+        limited.read_namespaced_secret("any", "akidb")
+    with pytest.raises(client.ApiException, match="Forbidden"):
+        limited.delete_namespaced_secret("any", "akidb", dry_run="All")
+    with pytest.raises(client.ApiException, match="Forbidden"):
+        limited.create_namespaced_secret("akidb", {"metadata": {"name": "any"}}, dry_run="All")
 
 
 def test_the_api_server_is_not_trusted_without_its_own_authority(world: worlds.World) -> None:
