@@ -642,6 +642,16 @@ def _identity(body: Object) -> tuple[Kind, str | None, str]:
     return kind, body["metadata"].get("namespace"), body["metadata"]["name"]
 
 
+def owns(entry: Mapping[str, Any], path: Sequence[str]) -> bool:
+    """Whether an entry of managedFields has the field at ``path``, such as ``("f:spec", "f:limits", "f:cpu")``."""
+    fields: Any = entry.get("fieldsV1") or {}
+    for step in path:
+        if step not in fields:
+            return False
+        fields = fields[step]
+    return True
+
+
 def _pause(attempt: int) -> float:
     """Seconds before the next attempt: 0.25, 0.5, 1, 2, 2 ... with jitter, so that regions don't call in step."""
     return float(min(2.0, 0.25 * 2**attempt) * random.uniform(0.75, 1.25))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from include.clients.kubernetes import DEPLOYMENT, NODE, NODE_POOL, POD, Cluster
+from include.clients.kubernetes import DEPLOYMENT, NODE, NODE_POOL, POD, Cluster, owns
 from include.cost.guard import MANAGER, Situation
 from include.quantities import cores, mebibytes
 
@@ -69,16 +69,7 @@ def _per(nodes: Sequence[Object], unit: Any, resource: str) -> Decimal:
 def limit_owners(live: Object) -> list[Object]:
     """managedFields entries that own ``spec.limits.cpu``, without the guard's own."""
     entries = live["metadata"].get("managedFields") or []
-    return [entry for entry in entries if _owns(entry) and entry["manager"] != MANAGER]
-
-
-def _owns(entry: Mapping[str, Any]) -> bool:
-    fields: Any = entry.get("fieldsV1") or {}
-    for part in LIMIT_PATH:
-        if part not in fields:
-            return False
-        fields = fields[part]
-    return True
+    return [entry for entry in entries if owns(entry, LIMIT_PATH) and entry["manager"] != MANAGER]
 
 
 def without_owners(situation: Situation) -> Situation:

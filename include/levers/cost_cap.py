@@ -9,22 +9,23 @@ import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from include.clients.kubernetes import NODE_POOL, ConflictError, NotServedError
+from include.clients.kubernetes import NODE_POOL, NotServedError
 from include.cost.guard import MANAGER, Situation, floor_of
 from include.cost.guard_live import Object, limit_owners, read_situation
 from include.levers import checks
 from include.levers.common import World, refusals
+from include.levers.objects import hand_back
 from include.quantities import cores
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target, Undo, kept
 
 NAME = "cost_cap"
 SLOT = "cap"
-ATTEMPTS = 5  # to hand the limit back while Karpenter writes to the same pool
 
 
 class CapSettings(BaseModel):
@@ -123,7 +124,7 @@ class CostCap:
                 return Restored((f"limits.cpu of NodePool {snapshot['pool']} left alone",), others)
             if not _owns(live):
                 return Restored(("nothing was written, nothing is to be undone",))
-            _hand_back(world, snapshot)
+            _hand_back(world, live, snapshot)
         return Restored((f"NodePool {snapshot['pool']} has limits.cpu {snapshot['cpu'] or 'none'} again",))
 
     def verify_restored(self, target: Target, snapshot: Mapping[str, Json]) -> list[Difference]:
@@ -204,26 +205,13 @@ def _changed_by_others(world: World, live: Object, snapshot: Mapping[str, Json])
     return (Difference(_path(world), kept(snapshot, "cpu"), limit),)
 
 
-def _hand_back(world: World, snapshot: Mapping[str, Json]) -> None:
+def _hand_back(world: World, live: Object, snapshot: Mapping[str, Json]) -> None:
     # Giving a field up in server-side apply brings back neither its old value nor its owner.
     pool, cpu = kept(snapshot, "pool"), kept(snapshot, "cpu")
-    for last in (*[False] * (ATTEMPTS - 1), True):
-        live = _pool(world)
-        if live is None:
-            return
+    if _same(_limit_of(live)) != _same(cpu):
         world.target.fence()
-        if _same(_limit_of(live)) != _same(cpu):
-            live = world.cluster.apply(_body(pool, cpu), MANAGER, force=True)
-        entries = handed_back(live["metadata"].get("managedFields") or [], kept(snapshot, "owners"))
-        # With its version in it a patch is refused when somebody was faster, such as Karpenter with the pool's status.
-        version = live["metadata"]["resourceVersion"]
-        try:
-            world.cluster.patch(NODE_POOL, pool, {"metadata": {"resourceVersion": version, "managedFields": entries}})
-        except ConflictError:
-            if last:
-                raise
-        else:
-            return
+        world.cluster.apply(_body(pool, cpu), MANAGER, force=True)
+    hand_back(world, NODE_POOL, pool, None, partial(handed_back, owners=kept(snapshot, "owners")))
 
 
 def handed_back(entries: Sequence[Object], owners: Sequence[Object]) -> list[Object]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from include.clients.kubernetes import KINDS, ConflictError, InvalidError, NotFoundError, NotServedError
+from include.clients.kubernetes import KINDS, ConflictError, InvalidError, Kind, NotFoundError, NotServedError
 from include.levers.common import Object, World
 from include.levers.namespaces import in_one_line
 from include.rollout.lever import Difference, Json, differences
@@ -16,6 +16,7 @@ EVERYTHING: Any = object()  # nothing is somebody else's
 UNKNOWN_KIND = "of a kind that this release does not know: undo it with the release that wrote it"
 OF_OTHERS = "set by others"  # in place of a value that is not the lever's to show
 MERGE_KEYS = ("name", "containerPort", "port", "mountPath", "topologyKey", "key", "ip", "uid")
+ATTEMPTS = 10  # to hand a field back while controllers write to the same object
 # Managers that write to every object of their kind: nobody's change of mind.
 CONTROLLERS = {"kube-controller-manager", "kube-scheduler", "kubelet", "kwok", "keda", "keda-operator"}
 
@@ -284,3 +285,33 @@ def unrestored(world: World, manager: str, was_by_key: Mapping[str, Any]) -> lis
         elif mine != was.get("ours"):
             found += differences(mine or {}, was.get("ours") or {}, key)
     return found
+
+
+# Owners ----------------------------------------------------------------------------------------------------------
+
+
+def hand_back(
+    world: World, kind: Kind, name: str, namespace: str | None, change: Callable[[list[Object]], list[Object]]
+) -> None:
+    """Give fields back to who owned them: ``change`` gives an object's managedFields as they are to be.
+
+    No value changes and nothing restarts. Raises ConflictError when others write to the object all the time.
+    """
+    for left in reversed(range(ATTEMPTS)):
+        live = world.cluster.get(kind, name, namespace)
+        entries = live["metadata"].get("managedFields") or [] if live else []
+        handed = change(entries)
+        if live is None or handed == entries:
+            return
+        world.target.fence()
+        # With its version in it a patch is refused when somebody was faster, such as a controller with the status: what
+        # was written in between would lose its owner.
+        version = live["metadata"].get("resourceVersion")
+        try:
+            body = {"metadata": {"resourceVersion": version, "managedFields": handed}}
+            world.cluster.patch(kind, name, body, namespace)
+        except ConflictError:
+            if not left:
+                raise
+        else:
+            return

@@ -21,6 +21,7 @@ from include.clients.kubernetes import (
     VOLUME_CLAIM,
     Kind,
     NotServedError,
+    owns,
 )
 from include.levers import checks, common
 from include.levers.common import (
@@ -138,12 +139,7 @@ TOLERATIONS = ("f:spec", "f:template", "f:spec", "f:tolerations")
 
 def owns_tolerations(entry: Mapping[str, Any]) -> bool:
     """Whether a managedFields entry has the tolerations of a pod template."""
-    fields: Any = entry.get("fieldsV1") or {}
-    for step in TOLERATIONS:
-        if step not in fields:
-            return False
-        fields = fields[step]
-    return True
+    return owns(entry, TOLERATIONS)
 
 
 def read_queue(world: World) -> tuple[str, dict[str, str | None] | None]:

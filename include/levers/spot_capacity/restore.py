@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from include.clients.kubernetes import (
@@ -22,13 +22,12 @@ from include.clients.kubernetes import (
     POD,
     REPLICA_SET,
     STATEFUL_SET,
-    ConflictError,
     ForbiddenError,
-    InvalidError,
     Kind,
 )
 from include.levers.common import Object, name_of, node_fact, refusals
 from include.levers.nodes import takes_pods
+from include.levers.objects import hand_back
 from include.levers.spot_capacity.apply import write_rule
 from include.levers.spot_capacity.capacity import Need, need_now
 from include.levers.spot_capacity.dependents import needs_pools, pod_specs
@@ -244,28 +243,8 @@ def _restore_placement(undo: Undo) -> None:
             world.target.fence()
             world.cluster.apply(back.body, MANAGER, force=back.owners is not None)
         if back.owners is not None:
-            hand_back(world, name, back.owners)
-
-
-def hand_back(world: World, name: str, owners: list[list[str]]) -> None:
-    """Give the ownership of a Deployment's tolerations to ``owners``, in managedFields alone: no pod restarts."""
-
-    def attempt() -> list[str]:
-        live = world.cluster.get(DEPLOYMENT, name, world.estate.namespace)
-        entries = live["metadata"].get("managedFields") or [] if live else []
-        handed = handed_back(entries, owners)
-        if live is None or handed == entries:
-            return []
-        # A stale version is refused: what was written in between would lose its owner.
-        test = {"op": "test", "path": "/metadata/resourceVersion", "value": live["metadata"].get("resourceVersion")}
-        replace = {"op": "replace", "path": "/metadata/managedFields", "value": handed}
-        try:
-            world.cluster.patch(DEPLOYMENT, name, [test, replace], world.estate.namespace, manager=MANAGER)
-        except (ConflictError, InvalidError) as error:
-            return [str(error)]
-        return []
-
-    world.wait_for(attempt, f"handing the tolerations of {name} back to their owner")
+            give = partial(handed_back, owners=back.owners)
+            hand_back(world, DEPLOYMENT, name, world.estate.namespace, give)
 
 
 def _wait_complete(undo: Undo) -> None:
