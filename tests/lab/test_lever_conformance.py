@@ -14,7 +14,7 @@ import pytest
 
 from include import levers
 from include.clients.aws import Aws
-from include.clients.kubernetes import KINDS, Cluster, NotServedError
+from include.clients.kubernetes import KINDS, Cluster, NotServedError, owns
 from include.clients.prometheus import Prometheus
 from include.clients.storage import Folder
 from include.forecast.registry import Registry
@@ -86,12 +86,29 @@ def targets(
         return Target(REGION, estate, "lab-test", settings, clients)
 
     admin.apply(POOL, "team-other")
+    admin.apply(tolerating([{"key": "team", "operator": "Exists"}]), "team-search")
     forecast(world, 5000)
     try:
         yield {name: target(name) for name in LEVERS}
     finally:
         forecast(world, None)
+        admin.apply(tolerating([]), "team-search")
         admin.delete(KINDS["NodePool"], "of-another-team")
+
+
+def tolerating(tolerations: list[Json]) -> dict[str, Json]:
+    """A workload whose tolerations, one list to an API server, belong to somebody else."""
+    spec = {"template": {"spec": {"tolerations": tolerations}}} if tolerations else {}
+    metadata = {"name": "akidb-rest", "namespace": "akidb"}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+
+
+def toleration_owners(admin: Cluster) -> list[str]:
+    """Who owns the workload's tolerations."""
+    live = admin.get(KINDS["Deployment"], "akidb-rest", "akidb")
+    assert live is not None
+    path = ("f:spec", "f:template", "f:spec", "f:tolerations")
+    return sorted(entry["manager"] for entry in live["metadata"]["managedFields"] if owns(entry, path))
 
 
 def seen(admin: Cluster, aws: Callable[[str], Any]) -> dict[str, Json]:
@@ -109,6 +126,7 @@ def seen(admin: Cluster, aws: Callable[[str], Any]) -> dict[str, Json]:
             name = f"{kind} {metadata.get('namespace', '')}/{metadata['name']}"
             found[name] = content | {"metadata": metadata | ({"annotations": annotations} if annotations else {})}
     nodes = admin.list(KINDS["Node"])
+    found["tolerations belong to"] = toleration_owners(admin)
     found["cordoned"] = sorted(n["metadata"]["name"] for n in nodes if n["spec"].get("unschedulable"))
     group = [n for n in nodes if "eks.amazonaws.com/nodegroup" in n["metadata"]["labels"]]
     found["nodes"] = {"of the group": len(group), "of pools": len(nodes) - len(group)}
