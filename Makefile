@@ -21,7 +21,7 @@ export REGIONS DAYS FAULT UNDO KEEP TRACE
 
 BIN := .venv/bin
 # Folders that exist today; a target must not fail because a later part of the project is missing.
-SOURCES := $(wildcard dags include lab plugins models jetson_tasks tests benchmarks)
+SOURCES := $(wildcard dags include lab plugins models jetson_tasks tools tests benchmarks)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup rehearsal surge test test-faults lever-conformance conformance lab-up lab-down airflow lint format bench docs requirements
@@ -30,7 +30,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## make .venv, install the pinned packages, build the lab's programs; does nothing the second time
-	@$(PYTHON) lab/setup.py
+	@$(PYTHON) tools/setup.py
 
 rehearsal: setup ## days 1, 2 and 5 on real clusters, then their undo (REGIONS=, DAYS=, FAULT=gate|ice, UNDO=0|1, KEEP=0|1, TRACE=file.csv)
 	@$(BIN)/python -m lab.rehearsal
@@ -54,16 +54,16 @@ lab-up: setup ## boot the lab alone (REGIONS=, TRACE=)
 	@$(BIN)/python -m lab up
 
 lab-down: setup ## stop a running lab and its Airflow, and remove what they left
-	@$(BIN)/python -m lab.airflow down
+	@$(BIN)/python -m lab.rehearsal.airflow down
 	@$(BIN)/python -m lab down
 
 airflow: setup ## Airflow with its UI against a running lab, until Ctrl-C
-	@$(BIN)/python -m lab.airflow
+	@$(BIN)/python -m lab.rehearsal.airflow
 
 lint: setup ## check style, Airflow rules, types and the dependency rule; changes nothing
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
-	@$(BIN)/mypy include $(wildcard lab)
+	@$(BIN)/mypy include lab models tools
 	@$(BIN)/lint-imports
 
 format: setup ## rewrite the sources in the style that lint checks
@@ -72,11 +72,11 @@ format: setup ## rewrite the sources in the style that lint checks
 
 bench: setup ## publish what rehearsals and surges left in .lab/results, measure the rest; alone writes benchmarks/results/*.json
 	@$(BIN)/python -m benchmarks.publish
-	@$(PYTHON) lab/setup.py --measure
+	@$(PYTHON) tools/setup.py --measure
 	@set -e; for file in $(wildcard benchmarks/bench_*.py); do echo "$$file"; $(BIN)/python -m benchmarks.$$(basename "$$file" .py); done
 
 docs: setup ## write docs/DAGs.md from the DAGs' docstrings
-	@$(BIN)/python -m lab.docs
+	@$(BIN)/python -m tools.docs
 
 requirements: setup ## compile requirements*.in again, for every platform and with hashes
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

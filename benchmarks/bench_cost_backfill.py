@@ -24,16 +24,16 @@ from typing import Any
 import yaml
 
 from benchmarks.bench_lab_boot import machine
-from include.clients.connections import SettingMissingError
 from include.clients.storage import Folder
-from include.cost.contracts import contracts_partition
-from include.cost.daily import due_again, report_day
-from include.cost.gathering import Clients, admit, end_of, gather
-from include.cost.measured_requests import count_day
-from include.cost.partition import billing_period, day_start, write_partition
-from include.cost.store import CostTable, Facts
+from include.cost.report.publish import due_again, report_day
+from include.cost.sources.contracts import contracts_partition
+from include.cost.sources.refresh import Clients, admit, end_of, gather
+from include.cost.sources.requests import count_day
+from include.cost.table.partition import billing_period, day_start, write_partition
+from include.cost.table.store import CostTable, Facts
 from include.estate import ESTATE_FILE, Estate, load_estate
-from lab.airflow import Airflow
+from include.wiring.connections import SettingMissingError
+from lab.rehearsal.airflow import Airflow
 
 RESULTS = Path(__file__).parent / "results"
 DAYS = int(os.environ.get("DAYS", "90"))

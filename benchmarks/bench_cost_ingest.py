@@ -23,11 +23,11 @@ import duckdb
 import pyarrow.parquet  # noqa: F401 - the limits count from after the imports
 
 from benchmarks.bench_lab_boot import machine
-from include.cost.components import component_sql
-from include.cost.exports import SourceFile, collect
-from include.cost.exports.normalise import normalised, prepare
-from include.cost.exports.source import open_source
-from include.cost.focus import COLUMNS
+from include.cost.sources.exports import SourceFile, collect
+from include.cost.sources.exports.normalise import normalised, prepare
+from include.cost.sources.exports.source import open_source
+from include.cost.table.columns import COLUMNS
+from include.cost.table.components import component_sql
 from include.estate import load_estate
 
 RESULTS = Path(__file__).parent / "results"

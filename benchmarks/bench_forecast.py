@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmarks.bench_lab_boot import machine
 from include.forecast.benchmark import run, traces
-from include.forecast.dataset import load_series
-from include.forecast.lstm import LstmSettings
+from include.forecast.candidates.lstm import LstmSettings
+from include.forecast.traffic.series import load_series
 from include.forecast.training import Settings, train_candidates
 
 TRACES = Path(__file__).parents[2] / "shared" / "data" / "traffic"

@@ -30,15 +30,15 @@ import psutil
 
 from benchmarks.bench_lab_boot import machine
 from include.clients.storage import Folder
-from include.forecast.api import Candidate
-from include.forecast.baselines import Seasonal
-from include.forecast.blend import Blend
-from include.forecast.dataset import Series
-from include.forecast.features import DAY, WEEK, floor_of, windows_of
-from include.forecast.lstm import Lstm
+from include.forecast.candidates.baselines import Seasonal
+from include.forecast.candidates.blend import Blend
+from include.forecast.candidates.candidate import Candidate
+from include.forecast.candidates.lstm import Lstm
+from include.forecast.candidates.trees import Trees
 from include.forecast.registry import Action, Decision, Registry
-from include.forecast.trees import Trees
-from lab.processes import reserved_ports
+from include.forecast.traffic.features import DAY, WEEK, floor_of, windows_of
+from include.forecast.traffic.series import Series
+from lab.machine.processes import reserved_ports
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
@@ -233,7 +233,7 @@ def measure() -> dict[str, object]:
         registry = Registry(Folder(Path(folder)), REGION)
         versions = [keep(registry, candidate) for candidate in (first, second)]
         crown(registry, versions[0])
-        command = [sys.executable, "-m", "include.forecast.serving", "--port", str(port), "--regions", REGION]
+        command = [sys.executable, "-m", "include.forecast.server", "--port", str(port), "--regions", REGION]
         server = subprocess.Popen([*command, "--registry", folder, "--poll", "1"], cwd=ROOT, stderr=subprocess.DEVNULL)
         try:
             await_version(port, versions[0])

@@ -18,13 +18,13 @@ from benchmarks.bench_lab_boot import machine
 from include.clients.prometheus import Prometheus
 from include.clients.storage import Folder
 from include.estate import Estate, load_estate
-from include.forecast.export import Exporter, days_to_export
-from include.forecast.traffic_table import MINUTES, TrafficTable
+from include.forecast.traffic.export import Exporter, days_to_export
+from include.forecast.traffic.table import MINUTES, TrafficTable
 from include.quality.traffic import judge_days
-from lab import telemetry
-from lab.history import backfill
-from lab.processes import Processes, reserved_ports
-from lab.programs import find
+from lab.cluster import telemetry
+from lab.machine.processes import Processes, reserved_ports
+from lab.machine.programs import find
+from lab.service.history import backfill
 
 RESULTS = Path(__file__).parent / "results"
 DAYS = 30
@@ -50,7 +50,7 @@ def export(url: str, estate: Estate, storage: Path, last: dt.date) -> dict[str, 
 
 def accuracy(estate: Estate, storage: Path, last: dt.date) -> dict[str, object]:
     """Observed minutes, and the exported mean against the mean of the history's own demand."""
-    from lab.traffic import demand_of, plant_start
+    from lab.service.traffic import demand_of, plant_start
 
     table = TrafficTable(Folder(storage))
     region = estate.canary_region

@@ -138,7 +138,7 @@ class AwsBook:
         except KeyError:
             raise PriceBookError(
                 f"instance type {instance_type!r} is not in the price book {AWS_BOOK_FILE.name} ({self.date}): "
-                "correct the name, or add the type with `python -m lab.derive_prices`"
+                "correct the name, or add the type with `python -m tools.derive_prices`"
             ) from None
 
     def on_demand(self, region: str, instance_type: str) -> Decimal | None:
@@ -218,7 +218,7 @@ def parse_aws_book(name: str, lines: Iterable[str]) -> tuple[dict[str, str], tup
     header = {field: value for field, _, value in comments}
     for field in ("date", "source"):
         if not header.get(field):
-            raise PriceBookError(f"{name}: the header has no line '# {field}: ...': run `python -m lab.derive_prices`")
+            raise PriceBookError(f"{name}: no line '# {field}: ...' in the header: run `python -m tools.derive_prices`")
     body = [(number, line) for number, line in numbered if line and not line.startswith("#")]
     reader = csv.DictReader(line for _, line in body)
     rows = []
@@ -227,7 +227,7 @@ def parse_aws_book(name: str, lines: Iterable[str]) -> tuple[dict[str, str], tup
             rows.append(_row(raw))
         except (KeyError, ValueError, ArithmeticError, TypeError) as error:
             raise PriceBookError(
-                f"{name} line {number}: {type(error).__name__} {error}: run `python -m lab.derive_prices`"
+                f"{name} line {number}: {type(error).__name__} {error}: run `python -m tools.derive_prices`"
             ) from error
     return header, tuple(rows)
 

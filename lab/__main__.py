@@ -9,8 +9,8 @@ from pathlib import Path
 
 from include.estate import EstateError
 from lab import world
-from lab.processes import Crashed, Processes
-from lab.programs import BuildError
+from lab.machine.processes import Crashed, Processes
+from lab.machine.programs import BuildError
 
 
 def main(arguments: list[str] | None = None) -> int:

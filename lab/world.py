@@ -22,11 +22,13 @@ from typing import Any
 
 from include.clients.prometheus import Prometheus, PrometheusError
 from include.estate import Estate, EstateError, load_estate
-from lab import behind, keda, opencost, predictor, speed, telemetry, workloads
-from lab import control_plane as planes
-from lab.again import PROBLEMS, may_pass
-from lab.processes import Processes, reserved_ports
-from lab.programs import find
+from lab.cluster import containers, keda, opencost, telemetry, workloads
+from lab.cluster import control_plane as planes
+from lab.machine import speed
+from lab.machine.again import PROBLEMS, may_pass
+from lab.machine.processes import Processes, reserved_ports
+from lab.machine.programs import find
+from lab.service import predictor
 
 REPOSITORY = Path(__file__).parent.parent
 DEFAULT_FOLDER = REPOSITORY / ".lab"
@@ -40,9 +42,9 @@ ESTATE_READY_SECONDS = 90
 class Options:
     """How a world is booted. Times in seconds; ``trace`` is a CSV of traffic instead of the estate's pattern.
 
-    ``start`` is where plant time begins (``lab/plant.py``); ``plant_arguments`` and ``predictor_arguments`` end the
+    ``start`` is where plant time begins (``akidb_service.py``); ``plant_arguments`` and ``predictor_arguments`` end the
     command lines of the plant and of each predictor. ``stretch`` multiplies every time-out; without it the machine's
-    speed is measured (``lab/speed.py``).
+    speed is measured (``lab/machine/speed.py``).
     """
 
     folder: Path = DEFAULT_FOLDER
@@ -126,7 +128,7 @@ def up(regions: Iterable[str] = (), options: Options | None = None, say: Callabl
 def take_down(folder: Path) -> None:
     """End every process registered in ``folder`` and remove the run's files; logs and reports stay."""
     Processes(folder).stop_all()
-    behind.processes_of(folder).stop_all()  # those whose supervisor was killed
+    containers.processes_of(folder).stop_all()  # those whose supervisor was killed
     shutil.rmtree(folder / "run", ignore_errors=True)
     for name in ("state.json", "processes.json", "plant_faults.json", predictor.ARGUMENTS_FILE):
         (folder / name).unlink(missing_ok=True)
@@ -164,14 +166,14 @@ class _Boot:
         cloud.result()
         bill = pool.submit(self._publish_bill)
         self.state = self._write_state(clusters)
-        self._start_beside("bridge", BOOT_SECONDS=str(self.options.node_boot_seconds))
+        self._start_beside("instances", BOOT_SECONDS=str(self.options.node_boot_seconds))
         for plane in clusters:
             self._start_karpenter(plane)
         scalers = [pool.submit(keda.start, self.processes, plane, self.keda_ports[plane.region]) for plane in clusters]
         self._start_plant()
         history.result()
         telemetry.start(self.processes, self.run_folder / "prometheus", self.prometheus_port, self._prometheus_config())
-        self._start_beside("behind")
+        self._start_beside("containers")
         self._note("Prometheus")
         bill.result()
         for done in scalers:
@@ -197,7 +199,7 @@ class _Boot:
             )
             self.karpenter_ports[name] = (next(ports), next(ports))
             self.keda_ports[name] = keda.Ports(*islice(ports, keda.PORTS_NEEDED))
-            self.behind_ports[name] = dict(zip(behind.SERVED, islice(ports, BEHIND_PORTS), strict=True))
+            self.behind_ports[name] = dict(zip(containers.SERVED, islice(ports, BEHIND_PORTS), strict=True))
 
     def _start_cloud(self) -> None:
         from lab.cloud.seed import seed
@@ -224,7 +226,7 @@ class _Boot:
         self._note("bill published")
 
     def _backfill(self) -> None:
-        from lab.history import backfill
+        from lab.service.history import backfill
 
         if self.options.history_days:
             backfill(
@@ -281,7 +283,7 @@ class _Boot:
 
     def _start_beside(self, name: str, **env: str) -> None:
         """Start a program of the lab that needs nothing but the state file."""
-        command = [sys.executable, "-m", f"lab.{name}", "--state", self.options.folder]
+        command = [sys.executable, "-m", f"lab.cluster.{name}", "--state", self.options.folder]
         self.processes.start(name, command, env=env, cwd=REPOSITORY)
 
     def _start_karpenter(self, plane: planes.ControlPlane) -> None:
@@ -289,7 +291,7 @@ class _Boot:
         start_karpenter(self.processes, self.estate, plane, self.aws_endpoint, metrics, health)
 
     def _start_plant(self) -> None:
-        command: list[str | Path] = [sys.executable, "-m", "lab.plant", "--state", self.options.folder]
+        command: list[str | Path] = [sys.executable, "-m", "lab.service.akidb_service", "--state", self.options.folder]
         command += ["--port", str(self.plant_port), "--time-scale", str(self.options.time_scale)]
         command += ["--start", str(self.options.start)]
         if self.options.edge_30ms:

@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from airflow.sdk import dag
 
-from include.rollout.task_groups import roll_back, rollback_arguments
+from include.wiring.task_groups import roll_back, rollback_arguments
 
 
 @dag(schedule=None, **rollback_arguments(__doc__))

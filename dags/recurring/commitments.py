@@ -30,10 +30,10 @@ import datetime as dt
 from airflow.sdk import dag
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from include.cost.commitments_tasks import analyse_commitments, commitments_params
+from include.cost.commitments.tasks import analyse_commitments, commitments_params
 from include.estate import EstateError, load_estate
-from include.rollout.conventions import DAG_DEFAULT_ARGS, Tag
-from include.rollout.task_groups import show_problem
+from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
+from include.wiring.task_groups import show_problem
 
 
 @dag(

@@ -37,10 +37,10 @@ import datetime as dt
 from airflow.sdk import dag
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from include.cost.guard_tasks import change_of, give_verdict, guard_params, is_remedy_wanted, measure_spend
+from include.cost.guard.tasks import change_of, give_verdict, guard_params, is_remedy_wanted, measure_spend
 from include.estate import EstateError, load_estate
-from include.rollout.conventions import DAG_DEFAULT_ARGS, Tag
-from include.rollout.task_groups import change_once, show_problem
+from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
+from include.wiring.task_groups import change_once, show_problem
 
 
 @dag(

@@ -37,10 +37,10 @@ import datetime as dt
 from airflow.sdk import dag
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from include.cost.report_tasks import PARAMS, collect_day, judge_quality, publish, write_report
+from include.cost.report.tasks import PARAMS, collect_day, judge_quality, publish, write_report
 from include.estate import EstateError, load_estate
-from include.rollout.conventions import DAG_DEFAULT_ARGS, Tag
-from include.rollout.task_groups import show_problem
+from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
+from include.wiring.task_groups import show_problem
 
 
 @dag(

@@ -35,7 +35,7 @@ import datetime as dt
 from airflow.sdk import dag
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from include.cost.validation_tasks import (
+from include.cost.validation.tasks import (
     await_window,
     give_verdict,
     plan_window,
@@ -44,8 +44,8 @@ from include.cost.validation_tasks import (
     validation_params,
 )
 from include.estate import EstateError, load_estate
-from include.rollout.conventions import DAG_DEFAULT_ARGS, Tag
-from include.rollout.task_groups import show_problem
+from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
+from include.wiring.task_groups import show_problem
 
 
 @dag(

@@ -18,7 +18,7 @@ With `AKIDB_TRAIN_IN_POD=<image>` in the environment of Airflow training runs in
 (docs/forecast_operations.md).
 
 ## How to undo
-Set the former champion by hand: `python -m include.forecast.rechampion` (docs/forecast_operations.md). Versions
+Set the former champion by hand: `python -m include.forecast.set_champion` (docs/forecast_operations.md). Versions
 are never changed, so the former champion is still there.
 
 ## Races
@@ -37,8 +37,8 @@ from airflow.sdk import AssetAll, AssetOrTimeSchedule, CronTriggerTimetable, dag
 
 from include.estate import EstateError, load_estate
 from include.forecast.tasks import report_retraining, retrain_params, retrain_region, traffic_asset
-from include.rollout.conventions import DAG_DEFAULT_ARGS, Tag
-from include.rollout.task_groups import show_problem
+from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
+from include.wiring.task_groups import show_problem
 
 try:
     REGIONS, PROBLEM = load_estate().ordered_regions(), ""

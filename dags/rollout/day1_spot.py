@@ -47,8 +47,8 @@ from __future__ import annotations
 
 from airflow.sdk import dag
 
-from include.rollout.conventions import Tag
-from include.rollout.task_groups import rollout, rollout_arguments
+from include.wiring.conventions import Tag
+from include.wiring.task_groups import rollout, rollout_arguments
 
 
 @dag(schedule=None, **rollout_arguments("spot_capacity", __doc__, [Tag.ROLLOUT, Tag.SPOT]))

@@ -39,10 +39,10 @@ from __future__ import annotations
 
 from airflow.sdk import dag
 
-from include.cost.validation_tasks import validate_costs
-from include.rollout.completion_tasks import await_validation_window, open_validation_window, write_completion_report
-from include.rollout.conventions import Tag
-from include.rollout.task_groups import rollout, rollout_arguments
+from include.completion.tasks import await_validation_window, open_validation_window, write_completion_report
+from include.cost.validation.tasks import validate_costs
+from include.wiring.conventions import Tag
+from include.wiring.task_groups import rollout, rollout_arguments
 
 
 @dag(schedule=None, **rollout_arguments("cost_monitoring", __doc__, [Tag.ROLLOUT, Tag.COST]))

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from include.clients.storage import Folder
-from include.cost.exports import Collected, Format, Relation, SourceFile
-from include.cost.exports.bare import bare_sum
-from include.cost.focus import CostError
-from include.cost.ingest import ingest
-from include.cost.reconcile import Reconciliation, amounts_text, lines_of, reconcile
-from include.cost.store import CostTable
+from include.cost.sources.exports import Collected, Format, Relation, SourceFile
+from include.cost.sources.exports.bare import bare_sum
+from include.cost.sources.ingest import ingest
+from include.cost.sources.reconcile import Reconciliation, amounts_text, lines_of, reconcile
+from include.cost.table.columns import CostError
+from include.cost.table.store import CostTable
 from include.estate import EstateError, load_estate
 
 GOOD, INCOMPLETE, WRONG_USE = 0, 1, 2

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from include.forecast.dataset import DatasetError, load_series
-from include.forecast.lstm import PROFILES, Lstm
+from include.forecast.candidates.lstm import PROFILES, Lstm
+from include.forecast.traffic.series import DatasetError, load_series
 from include.forecast.training import Candidates, Settings, Tested, look_at_test, train_candidates
 
 FIELDS = (
@@ -52,7 +52,7 @@ def run(path: Path, settings: Settings, cards: Path | None = None) -> dict[str, 
     seconds = time.monotonic() - begun
     tested = look_at_test(trained)
     if cards is not None:
-        from models.card import model_card
+        from include.forecast.card import model_card
 
         cards.mkdir(parents=True, exist_ok=True)
         (cards / f"{name}.html").write_text(model_card(trained, tested), encoding="utf-8")

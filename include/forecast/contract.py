@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from include.estate import EstateError, load_estate
 
 if TYPE_CHECKING:
-    from include.forecast.dataset import Array, Series
-    from include.forecast.features import Windows
+    from include.forecast.traffic.features import Windows
+    from include.forecast.traffic.series import Array, Series
 
 PROFILE = "fast"  # of the network: fast, quick, seed, or none (no network)
 

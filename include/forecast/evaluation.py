@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from include.forecast.dataset import Array
+from include.forecast.traffic.series import Array
 
 # A difference within this many standard errors is a tie.
 TIE_ERRORS = 2.0

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 from include.clients.storage import Storage, open_storage
 from include.forecast.contract import PROFILE, RetrainError, Workshop, country_of
 from include.forecast.registry import Action, Decision, NoChampionError, Pointer, Registry
-from include.forecast.traffic_table import TrafficTable
+from include.forecast.traffic.table import TrafficTable
 
 if TYPE_CHECKING:
-    from include.forecast.dataset import Array, Series
     from include.forecast.evaluation import Comparison
+    from include.forecast.traffic.series import Array, Series
 
 WINDOW_DAYS = 30
+SOURCES = (Path(__file__).parent, Path(__file__).parents[2] / "models")  # what decides a trained model's bytes
 MAX_AGE_DAYS = 2  # the newest stored day may be this old when a run starts
 POD_RESULT = Path("/airflow/xcom/return.json")  # where KubernetesPodOperator looks for what a pod returns
 Json = dict[str, Any]
@@ -60,10 +61,11 @@ class Window:
 
 @lru_cache(maxsize=1)
 def code_version() -> str:
-    """A hash of the forecast's own sources: the same code and data need not be trained twice."""
+    """A hash of the forecast's own sources and the network's: the same code and data need not be trained twice."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + path.read_bytes())
+    for folder in SOURCES:
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -95,7 +97,7 @@ def judged_before(registry: Registry, window: Window) -> Decision | None:
 
 def series_of(table: TrafficTable, window: Window) -> Series:
     """The window's minutes as the models take them."""
-    from include.forecast.dataset import Series
+    from include.forecast.traffic.series import Series
 
     values = table.series(window.region, window.first, window.last)
     start = dt.datetime.combine(window.first, dt.time(), dt.UTC)
@@ -104,7 +106,7 @@ def series_of(table: TrafficTable, window: Window) -> Series:
 
 def judge_data(table: TrafficTable, registry: Registry, window: Window, today: dt.date) -> Json:
     """The window with what the gate saw. Raises RetrainError, with the reason on record, for thin or old data."""
-    from include.forecast import dataset
+    from include.forecast.traffic import series as dataset
 
     series = series_of(table, window)
     found = dataset.judge(series, dataset.split(len(series)))
@@ -176,8 +178,8 @@ def _forecasts(
     registry: Registry, version: str, series: Series, workshop: Workshop, folder: Path
 ) -> tuple[dict[str, Array], str]:
     """What the candidate, every naive and the champion say to the test part, 15 minutes ahead."""
-    from include.forecast.api import CandidateError
-    from include.forecast.baselines import naive_models
+    from include.forecast.candidates.baselines import naive_models
+    from include.forecast.candidates.candidate import CandidateError
     from include.forecast.training import parts_of, together
 
     parts = parts_of(series, country_of(series.name))
@@ -263,8 +265,8 @@ def pod_storage(location: str, client: Callable[[str | None], Any] | None = None
 
 
 def default_workshop(profile: str = PROFILE) -> Workshop:
-    """The models of include.forecast.api, trained by ``profile``."""
-    from include.forecast.workshop import ApiWorkshop
+    """The models of include.forecast.candidates.candidate, trained by ``profile``."""
+    from include.forecast.trainer import ApiWorkshop
 
     return ApiWorkshop(profile)
 

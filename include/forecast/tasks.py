@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, AssetAlias, Param, TriggerRule, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include.clients.connections import SettingMissingError, prometheus_of, storage_at
 from include.estate import EstateError, load_estate
+from include.wiring.connections import SettingMissingError, prometheus_of, storage_at
 
 if TYPE_CHECKING:
     from include.forecast.contract import Workshop
     from include.forecast.registry import Registry
-    from include.forecast.traffic_table import TrafficTable
+    from include.forecast.traffic.table import TrafficTable
     from include.forecast.watch import Watched
 
 log = logging.getLogger(__name__)
@@ -60,9 +60,9 @@ def champion_asset(region: str) -> Asset:
 def explained() -> Iterator[None]:
     """No retry for what a retry can't cure."""
     from include.forecast.contract import RetrainError
-    from include.forecast.dataset import DatasetError
     from include.forecast.registry import RegistryError
-    from include.forecast.traffic_table import TrafficError
+    from include.forecast.traffic.series import DatasetError
+    from include.forecast.traffic.table import TrafficError
 
     known = (TrafficError, RegistryError, RetrainError, DatasetError, SettingMissingError, EstateError)
     try:
@@ -85,7 +85,7 @@ def clock() -> float:
 
 def open_traffic() -> TrafficTable:
     """The traffic table."""
-    from include.forecast.traffic_table import TrafficTable
+    from include.forecast.traffic.table import TrafficTable
 
     return TrafficTable(storage_at(TRAFFIC_VARIABLE))
 
@@ -175,7 +175,7 @@ def export_params() -> dict[str, Param]:
 @task(outlets=[TRAFFIC_ALIAS], map_index_template=BY_REGION)
 def export_traffic(region: str) -> list[dict[str, object]]:
     """Bring the days that are missing or have gaps from Prometheus into the traffic table; judge each day."""
-    from include.forecast.export import State, days_to_export, failures
+    from include.forecast.traffic.export import State, days_to_export, failures
 
     context = get_current_context()
     check_wanted(region)
@@ -193,7 +193,7 @@ def export_traffic(region: str) -> list[dict[str, object]]:
 
 def exporter_of(region: str) -> Any:
     """The exporter of a region, with its clients and the gate."""
-    from include.forecast.export import Exporter
+    from include.forecast.traffic.export import Exporter
     from include.quality.traffic import judge_days
 
     estate = load_estate()
@@ -369,7 +369,8 @@ def watch_forecast(region: str) -> dict[str, Any]:
 
 def look_at(region: str) -> Watched:
     """What the watch finds in a region now. Skips a region without champion: nothing forecasts there."""
-    from include.forecast import export, watch
+    from include.forecast import watch
+    from include.forecast.traffic import export
 
     registry = open_registry(region)
     pointer = registry.pointer()

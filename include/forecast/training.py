@@ -18,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from include.forecast.api import HISTORY_DAYS, Candidate, p90_above
-from include.forecast.baselines import Seasonal, WeekMedian, naive_models
-from include.forecast.blend import Blend, Model, l1_weights, mixed
+from include.forecast.candidates.baselines import Seasonal, WeekMedian, naive_models
+from include.forecast.candidates.blend import Blend, Model, l1_weights, mixed
+from include.forecast.candidates.candidate import HISTORY_DAYS, Candidate, p90_above
+from include.forecast.candidates.lstm import Lstm, LstmSettings
+from include.forecast.candidates.trees import Trees, TreeSettings
 from include.forecast.choose import Choice, Promotion, choose, promote
-from include.forecast.dataset import LONGEST_SERIES_DAYS, Array, Limits, Series, Verdict, judge, split
 from include.forecast.evaluation import (
     Comparison,
     HorizonMetrics,
@@ -35,9 +36,8 @@ from include.forecast.evaluation import (
     standard_error,
     wape,
 )
-from include.forecast.features import DAY, WEEK, Windows, floor_of, windows_of
-from include.forecast.lstm import Lstm, LstmSettings
-from include.forecast.trees import Trees, TreeSettings
+from include.forecast.traffic.features import DAY, WEEK, Windows, floor_of, windows_of
+from include.forecast.traffic.series import LONGEST_SERIES_DAYS, Array, Limits, Series, Verdict, judge, split
 
 FOLD_START = 0.55
 FOLD_WEIGHTS = (1.0, 3.0)

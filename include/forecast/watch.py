@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from include.forecast import evaluation
-from include.forecast.api import CandidateError
-from include.forecast.baselines import Median, naive_models
-from include.forecast.dataset import Array, Series
-from include.forecast.features import Windows, floor_of, windows_of
+from include.forecast.candidates.baselines import Median, naive_models
+from include.forecast.candidates.candidate import CandidateError
 from include.forecast.registry import Action, CorruptError, Decision, Registry
-from include.forecast.traffic_table import STEP
+from include.forecast.traffic.features import Windows, floor_of, windows_of
+from include.forecast.traffic.series import Array, Series
+from include.forecast.traffic.table import STEP
 
 if TYPE_CHECKING:
     from include.clients.prometheus import Prometheus

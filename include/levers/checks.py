@@ -18,7 +18,7 @@ from include.clients.kubernetes import (
     KubernetesError,
 )
 from include.clients.prometheus import PrometheusError
-from include.cost.focus import CostError
+from include.cost.table.columns import CostError
 from include.forecast.registry import RegistryError
 from include.levers import workloads
 from include.levers.common import Object, World, deployments, node_facts, owner_of, refusals, usd_hour
@@ -221,7 +221,7 @@ def prices(world: World) -> Iterator[Check]:
     usd, unknown = usd_hour(world, nodes)
     if usd is None:
         remedy = (
-            "add the types to the price book with `python -m lab.derive_prices`, or see that EC2 quotes spot prices"
+            "add the types to the price book with `python -m tools.derive_prices`, or see that EC2 quotes spot prices"
         )
         yield Check("prices", False, f"no price for {', '.join(unknown) or 'any node'}", remedy)
     else:

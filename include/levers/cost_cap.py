@@ -15,8 +15,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from include.clients.kubernetes import NODE_POOL, NotServedError
-from include.cost.guard import MANAGER, Situation, floor_of
-from include.cost.guard_live import Object, limit_owners, read_situation
+from include.cost.guard.cap import Object, limit_owners, read_situation
+from include.cost.guard.decisions import MANAGER, Situation, floor_of
 from include.levers import checks
 from include.levers.common import World, refusals
 from include.levers.objects import hand_back

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from include.rollout import flow, steps
+from include.rollout import decisions, steps
 from include.rollout.ledger import WHOLE_RUN, Step, last
 from include.rollout.lever import Refused, Stage, Target
 from include.rollout.steps import Run
@@ -22,7 +22,7 @@ def change(run: Run, region: str, plan_hash: str) -> dict[str, Any]:
     was as wanted before.
     """
     answer = steps.answer_on_record(run)
-    if problem := flow.approval_problem(answer, [plan_hash], run.estate.governance.approvers):
+    if problem := decisions.approval_problem(answer, [plan_hash], run.estate.governance.approvers):
         raise Refused(f"{region}: {problem}. Nothing was changed")
     lock = run.lock(region)
     lock.acquire(run.run_ended)
@@ -54,7 +54,7 @@ def _change(run: Run, target: Target) -> dict[str, Any]:
 def _begun(run: Run, region: str) -> tuple[Stage, ...]:
     """The stage of a try before this one, which was cut after its first write: the live state may have it already."""
     records = run.records(region)
-    return flow.confirmed_stages(records) if last(records, Step.TOUCH) else ()
+    return decisions.confirmed_stages(records) if last(records, Step.TOUCH) else ()
 
 
 def _begin(run: Run, target: Target) -> tuple[Stage, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from include import levers
 from include.estate import Estate, EstateError, Region
-from include.rollout import flow, steps
+from include.rollout import decisions, steps
 from include.rollout.ledger import (
     WHOLE_RUN,
     Chain,
@@ -445,17 +445,17 @@ def _record_stop(run: Run, undoing: Undoing, error: Exception) -> None:
 # --- The end ------------------------------------------------------------------------------------------------------
 
 
-def conclude(run: Run, approval: Mapping[str, Any] | None, failed_tasks: Sequence[str]) -> flow.Verdict:
+def conclude(run: Run, approval: Mapping[str, Any] | None, failed_tasks: Sequence[str]) -> decisions.Verdict:
     """The verdict of a rollback, put on record with the heads of the chains that it wrote."""
     plan = last(run.records(WHOLE_RUN), Step.PLAN)
     regions = list(run.params["regions"])
     by_region = {WHOLE_RUN: run.records(WHOLE_RUN), **{region: [] for region in regions}}
-    facts = flow.Facts(run.chain(), run.params["dry_run"], regions, [], by_region, approval, failed_tasks)
+    facts = decisions.Facts(run.chain(), run.params["dry_run"], regions, [], by_region, approval, failed_tasks)
     undoings = found(run)
-    changes = [flow.Undone(_name(undoing, undoings), records_of(run, undoing)) for undoing in undoings]
+    changes = [decisions.Undone(_name(undoing, undoings), records_of(run, undoing)) for undoing in undoings]
     older = [Chain(**item) for item in plan.figures["older"]] if plan else []
     left = [f"{chain.region} {chain.lever} of {chain.dag_id}/{chain.run_id}" for chain in older]
-    verdict = flow.rollback_verdict(facts, changes, _aside(run, plan, undoings) if plan else [], left)
+    verdict = decisions.rollback_verdict(facts, changes, _aside(run, plan, undoings) if plan else [], left)
     written = dict.fromkeys(Chain(u.lever, u.region, run.dag_id, run.run_id) for u in undoings)
     steps.record_verdict(run, verdict, list(written))
     return verdict

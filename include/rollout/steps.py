@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from include.estate import Estate
-from include.rollout import flow
+from include.rollout import decisions
 from include.rollout.gates import Outcome, judge_all, overall
 from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Record, Step, last, without_secrets
 from include.rollout.lever import Check, Json, Lever, Plan, Refused, Target, within
@@ -140,7 +140,7 @@ def check_preflight(run: Run) -> None:
             log.info("%s: %s: %s (%s)", region, check.name, "passed" if check.passed else "FAILED", check.reason)
     rows = {r: [f"{c.name}: {'passed' if c.passed else 'failed'}: {c.reason}" for c in cs] for r, cs in checks.items()}
     run.record(WHOLE_RUN, Step.PREFLIGHT, {"checks": rows})
-    if message := flow.failed_checks(checks):
+    if message := decisions.failed_checks(checks):
         raise Refused(message)
 
 
@@ -163,8 +163,8 @@ def make_plan(run: Run) -> dict[str, str]:
     plans, judging = each_region(run, run.lever.plan), run.settings.judging()
     unfinished = {region: run.ledger.unfinished(run.lever.name, region) for region in run.regions}
     resumed = {region: other for region, other in unfinished.items() if other is not None}
-    text = flow.plan_text(plans, resumed, run.settings.reason, judging)
-    plan_hash = flow.plans_hash(plans, judging)
+    text = decisions.plan_text(plans, resumed, run.settings.reason, judging)
+    plan_hash = decisions.plans_hash(plans, judging)
     log.info("plan %s\n%s", plan_hash, text)
     figures = {"hash": plan_hash, "dry_run": run.settings.dry_run, "reason": run.settings.reason}
     run.record(WHOLE_RUN, Step.PLAN, figures | {"plans": {plan.region: plan.to_json() for plan in plans}})
@@ -185,7 +185,7 @@ def answer_on_record(run: Run) -> Mapping[str, Any] | None:
 def check_approval(run: Run, approval: Mapping[str, Any] | None) -> None:
     """Raise Refused unless ``approval`` is a person's who may, of the very plan that is on record."""
     offered = [record.figures["hash"] for record in run.records(WHOLE_RUN) if record.step == Step.PLAN]
-    if problem := flow.approval_problem(approval, offered, run.estate.governance.approvers):
+    if problem := decisions.approval_problem(approval, offered, run.estate.governance.approvers):
         raise Refused(f"{problem}. Nothing is written without an approval of the plan")
 
 
@@ -223,7 +223,7 @@ def lock_regions(run: Run, regions: Sequence[str], approval: Mapping[str, Any] |
 
 def release_locks(run: Run) -> None:
     """Give up the locks of this run; one that waits for people keeps those where its change stands, beyond its end."""
-    waits = flow.waits_for_people(run.records(WHOLE_RUN))
+    waits = decisions.waits_for_people(run.records(WHOLE_RUN))
     kept = run.ledger.touched(run.chain(), run.regions) if waits else []
     for region in kept:
         run.lock(region).keep()
@@ -252,11 +252,11 @@ def confirm_unchanged(run: Run) -> None:
         raise Refused(f"{window.reason}; {window.remedy}")
     approved = [Plan.from_json(offered.figures["plans"][region]) for region in run.regions]
     plans = each_region(run, run.lever.plan)
-    if message := flow.changed_since(approved, plans):
+    if message := decisions.changed_since(approved, plans):
         raise Refused(message)
     approval = last(run.records(WHOLE_RUN), Step.APPROVAL)
     agreed = approval.figures.get("hash") if approval else None
-    if agreed != flow.plans_hash(plans, run.settings.judging()):
+    if agreed != decisions.plans_hash(plans, run.settings.judging()):
         raise Refused(
             f"plan {offered.figures['hash']} is on record, but {agreed or 'no plan'} was approved; trigger a new run"
         )
@@ -282,8 +282,8 @@ def _lock_again(run: Run, region: str) -> bool:
 
     Whether it did.
     """
-    untouched = last(flow.attempt(run.records(region)), Step.TOUCH) is None
-    if not (untouched and flow.waits_for_people(run.records(WHOLE_RUN))):
+    untouched = last(decisions.attempt(run.records(region)), Step.TOUCH) is None
+    if not (untouched and decisions.waits_for_people(run.records(WHOLE_RUN))):
         return False
     run.lock(region).acquire(run.run_ended)
     return True
@@ -291,10 +291,10 @@ def _lock_again(run: Run, region: str) -> bool:
 
 def _check_plan(run: Run, region: str) -> None:
     """Raise Refused unless the region's plan, made again, is the one that was confirmed."""
-    confirmed = flow.confirmed_plan(run.records(region))
+    confirmed = decisions.confirmed_plan(run.records(region))
     if confirmed is None:
         raise Refused(f"{region}: its plan was not confirmed; trigger a new run")
-    if message := flow.changed_since([confirmed], [run.lever.plan(run.target(region))]):
+    if message := decisions.changed_since([confirmed], [run.lever.plan(run.target(region))]):
         raise Refused(message)
 
 
@@ -315,15 +315,15 @@ def put_snapshot(run: Run, target: Target) -> None:
 
 def _check_may_write(run: Run, region: str, slot: str) -> None:
     by_region = {name: run.records(name) for name in run.regions}
-    if waiting := [line for records in by_region.values() for line in flow.undecided(records)]:
+    if waiting := [line for records in by_region.values() for line in decisions.undecided(records)]:
         raise OnRecord(f"{region}: nothing more is written while a gate is unknown: {'; '.join(waiting)}")
-    flow.check_may_apply(region, slot, by_region)
+    decisions.check_may_apply(region, slot, by_region)
     check_ours(run, region)
 
 
 def apply_stage(run: Run, region: str, slot: str) -> dict[str, str]:
     """Write a stage, wait until the world has converged, and say until when it soaks (ISO 8601)."""
-    stage = flow.stage_in(run.records(region), slot)
+    stage = decisions.stage_in(run.records(region), slot)
     if stage is None:
         raise NotWanted(f"{slot} is not in the plan of {region}")
     locked_again = _lock_again(run, region)
@@ -350,13 +350,13 @@ def judge_gates(run: Run, region: str, slot: str) -> dict[str, Any] | None:
     Raises OnRecord when a gate fails or has failed in this attempt, or is unknown at the end of the wait; Refused when
     the stage was not applied, or the change is not this run's any more.
     """
-    records = flow.attempt(run.records(region))
-    applied = flow.last_of_slot(records, Step.APPLIED, slot)
-    stage = flow.stage_in(records, slot)
+    records = decisions.attempt(run.records(region))
+    applied = decisions.last_of_slot(records, Step.APPLIED, slot)
+    stage = decisions.stage_in(records, slot)
     if applied is None or stage is None:
         raise Refused(f"{region}: {slot} was not applied in this run; trigger a new run")
-    if (judged := flow.standing_gate(records, slot)) is not None and flow.is_final(judged):
-        raise OnRecord(f"{flow.failure(records)}; that is final for this run")
+    if (judged := decisions.standing_gate(records, slot)) is not None and decisions.is_final(judged):
+        raise OnRecord(f"{decisions.failure(records)}; that is final for this run")
     settings = run.settings
     soaked_at = dt.datetime.fromisoformat(applied.figures["soak_until"])
     if run.clock() < soaked_at:
@@ -376,17 +376,17 @@ def judge_gates(run: Run, region: str, slot: str) -> dict[str, Any] | None:
     outcome = overall(results)
     if outcome is Outcome.UNKNOWN and run.clock() < soaked_at + dt.timedelta(seconds=settings.gate_wait_seconds):
         return None
-    row = {"slot": slot, "title": stage.title, "outcome": outcome.value, "results": flow.results_json(results)}
+    row = {"slot": slot, "title": stage.title, "outcome": outcome.value, "results": decisions.results_json(results)}
     record = run.record(region, Step.GATE, row | ({"problem": problem} if problem else {}))
     because = f" ({problem})" if problem else ""
-    if reason := flow.failure([record]):
+    if reason := decisions.failure([record]):
         raise OnRecord(f"{reason}{because}; the touched regions are rolled back")
-    if waiting := flow.undecided([record]):
+    if waiting := decisions.undecided([record]):
         raise OnRecord(f"{waiting[0]}{because}; nothing is promoted and nothing undone: the verdict says what to do")
     return {"outcome": outcome.value, "reasons": [result.reason for result in results]}
 
 
-def _first_touch(records: flow.Records, slot: str) -> dt.datetime:
+def _first_touch(records: decisions.Records, slot: str) -> dt.datetime:
     """When a stage was first written in this attempt: what went wrong between a crash and its retry counts too."""
     times = (record.time for record in records if record.step == Step.TOUCH and record.figures["slot"] == slot)
     return dt.datetime.fromisoformat(next(times))
@@ -394,7 +394,7 @@ def _first_touch(records: flow.Records, slot: str) -> dt.datetime:
 
 def undone_by(run: Run, region: str) -> str | None:
     """The other run (``dag_id/run_id``) that has undone, or began to undo, what this one wrote to a region; or None."""
-    if last(flow.attempt(run.records(region)), Step.TOUCH) is None:
+    if last(decisions.attempt(run.records(region)), Step.TOUCH) is None:
         return None
     other = run.ledger.undone_by(run.chain(region))
     return f"{other.dag_id}/{other.run_id}" if other else None
@@ -411,7 +411,7 @@ def check_ours(run: Run, region: str) -> None:
         other = undone_by(run, region)
         raise LockHeld(f"{held}: {other} has undone its change" if other else str(held), held.holder) from held
     # Read before what stands is: a write that another region begins in between is then in neither or in the second.
-    read = {place: flow.attempt(run.records(place)) for place in run.regions}
+    read = {place: decisions.attempt(run.records(place)) for place in run.regions}
     stands = run.ledger.touched(run.chain(), run.regions)
     for place, records in read.items():
         if last(records, Step.UNDO) is not None:
@@ -426,7 +426,7 @@ def decide(run: Run) -> dict[str, Any]:
 
     Puts the decision on record.
     """
-    decision = flow.decide(run.regions, {region: run.records(region) for region in run.regions})
+    decision = decisions.decide(run.regions, {region: run.records(region) for region in run.regions})
     if decision.promote:
         decision = _look_again(run)
     touched = run.ledger.touched(run.chain(), run.regions)
@@ -439,16 +439,16 @@ def decide(run: Run) -> dict[str, Any]:
     return figures
 
 
-def _look_again(run: Run) -> flow.Decision:
+def _look_again(run: Run) -> decisions.Decision:
     """What the live world says of a promotion: the change is still this run's, and its plan has nothing left to do."""
     with ThreadPoolExecutor(max_workers=max(1, len(run.regions))) as pool:
         found = list(pool.map(lambda region: _against_promotion(run, region), run.regions))
     reasons = tuple(reason for decision in found for reason in decision.reasons)
     unknown = tuple(line for decision in found for line in decision.unknown)
-    return flow.Decision(reasons, () if reasons else unknown)
+    return decisions.Decision(reasons, () if reasons else unknown)
 
 
-def _against_promotion(run: Run, region: str) -> flow.Decision:
+def _against_promotion(run: Run, region: str) -> decisions.Decision:
     ours = False
     try:
         check_ours(run, region)
@@ -456,13 +456,13 @@ def _against_promotion(run: Run, region: str) -> flow.Decision:
         left = run.lever.plan(run.target(region)).differences
     except Exception as error:  # noqa: BLE001 - what can't be read is neither promoted nor undone
         if isinstance(error, Refused) and not ours:
-            return flow.Decision((str(error),))
+            return decisions.Decision((str(error),))
         problem = without_secrets(f"{type(error).__name__}: {error}")
-        return flow.Decision(unknown=(f"{region}: the plan can't be made again ({problem})",))
+        return decisions.Decision(unknown=(f"{region}: the plan can't be made again ({problem})",))
     if not left:
-        return flow.Decision()
+        return decisions.Decision()
     shown = "; ".join(str(difference) for difference in left)
-    return flow.Decision((f"{region}: every gate passed, but the plan is not fulfilled: {shown}",))
+    return decisions.Decision((f"{region}: every gate passed, but the plan is not fulfilled: {shown}",))
 
 
 def promote(run: Run) -> None:
@@ -486,7 +486,7 @@ def evidence(run: Run, target: Target) -> dict[str, Json]:
 
 def own_snapshot(run: Run, region: str) -> Record:
     """The snapshot to restore in this rollout. Raises NotWanted where nothing is to be undone."""
-    decision = flow.decide(run.regions, {name: run.records(name) for name in run.regions})
+    decision = decisions.decide(run.regions, {name: run.records(name) for name in run.regions})
     decided = last(run.records(WHOLE_RUN), Step.DECISION)
     # The live world may have spoken against a promotion as well: that stands in the decision on record alone.
     if not decision.reasons and not (decided and decided.figures["reasons"]):
@@ -521,7 +521,7 @@ def undo_changes(run: Run, region: str, snapshot: Record) -> None:
 def verify_restored(run: Run, region: str, snapshot: Record) -> None:
     """Compare the live fields with the snapshot, put the result on record. Raises OnRecord with what is not back."""
     restores = snapshot.chain.path
-    records = [r for r in flow.attempt(run.records(region)) if r.links.get("restores") == restores]
+    records = [r for r in decisions.attempt(run.records(region)) if r.links.get("restores") == restores]
     undo, undone = last(records, Step.UNDO), last(records, Step.UNDONE)
     paths = undone.figures["paths_of_others"] if undone else []
     others = undone.figures["changed_by_others"] if undone else []
@@ -536,24 +536,24 @@ def verify_restored(run: Run, region: str, snapshot: Record) -> None:
         figures["seconds"] = run.seconds_since(dt.datetime.fromisoformat(undo.time))
     run.record(region, Step.RESTORED, figures, restores=restores)
     if remaining and not accepted:
-        command = flow.rollback_command(run.lever.name, [region])
+        command = decisions.rollback_command(run.lever.name, [region])
         raise OnRecord(f"{region} is not restored: {'; '.join(remaining)}. Next: {command}")
 
 
-def conclude(run: Run, approval: Mapping[str, Any] | None, failed_tasks: Sequence[str]) -> flow.Verdict:
+def conclude(run: Run, approval: Mapping[str, Any] | None, failed_tasks: Sequence[str]) -> decisions.Verdict:
     """The verdict of a rollout, put on record with the heads of the region chains."""
     regions = run.regions
     by_region = {region: run.records(region) for region in [WHOLE_RUN, *regions]}
     touched = run.ledger.touched(run.chain(), regions)
     dry_run = run.settings.dry_run
     undone = {region: other for region in regions if region not in touched and (other := undone_by(run, region))}
-    facts = flow.Facts(run.chain(), dry_run, regions, touched, by_region, approval, failed_tasks, undone)
-    verdict = flow.verdict(facts)
+    facts = decisions.Facts(run.chain(), dry_run, regions, touched, by_region, approval, failed_tasks, undone)
+    verdict = decisions.verdict(facts)
     record_verdict(run, verdict, [run.chain(region) for region in regions])
     return verdict
 
 
-def record_verdict(run: Run, verdict: flow.Verdict, chains: Sequence[Chain]) -> None:
+def record_verdict(run: Run, verdict: decisions.Verdict, chains: Sequence[Chain]) -> None:
     """Join the chains: the verdict carries the hash of each one's last record."""
     heads = {f"head {chain.lever} {chain.region}": run.ledger.head(chain) or "" for chain in chains}
     figures = {"verdict": verdict.name, "message": verdict.message, "left_behind": list(verdict.left_behind)}

@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from include.cost.focus import AMOUNT, COLUMNS, MONEY, TIME
+from include.cost.table.columns import AMOUNT, COLUMNS, MONEY, TIME
 from include.estate import Estate, Export
 from include.prices import HOURS_PER_MONTH, AwsBook, PlanBook, load_aws_book
 from lab.cloud.notices import ACCOUNT
-from lab.traffic import hourly_level
+from lab.service.traffic import hourly_level
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.cloud.repairs import Answer, Book, Call, DryPools, Repairs, offer_only, spread_over_zones
+from lab.cloud.moto_patches import Answer, Book, Call, DryPools, Repairs, offer_only, spread_over_zones
 
 READY_PATH = "/lab/ready"
 LOG_BYTES = 20_000_000

@@ -15,14 +15,14 @@ from typing import Any
 
 from include.estate import Estate, EstateError, load_estate
 from lab import world as worlds
-from lab.processes import Crashed
-from lab.programs import BuildError
+from lab.machine.processes import Crashed
+from lab.machine.programs import BuildError
+from lab.service.traffic import TraceError
 from lab.surge import pace as paces
-from lab.surge import texts
+from lab.surge import report as texts
 from lab.surge.replay import drill, start_replicas
 from lab.surge.scenario import SYNTHETIC, Surge, burst, morning, synthetic_trace
 from lab.surge.stage import Stage
-from lab.traffic import TraceError
 
 SHARED_TRACE = worlds.REPOSITORY.parent / "shared" / "data" / "traffic" / "worldcup98_1min.csv.gz"
 RESULT = "surge.json"

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from include.clients.prometheus import Prometheus
 from include.clients.storage import Folder
 from include.estate import Estate
-from include.forecast import export, retrain
+from include.forecast import retrain
 from include.forecast.contract import RetrainError, Workshop
 from include.forecast.registry import Action, Registry
-from include.forecast.traffic_table import TrafficTable, day_start, days_between
+from include.forecast.traffic import export
+from include.forecast.traffic.table import TrafficTable, day_start, days_between
 from lab.surge.scenario import DAY, NIGHTS, Surge, SurgeError
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from include.clients.storage import Folder
-from include.forecast.traffic_table import TrafficTable
+from include.forecast.traffic.table import TrafficTable
 from include.levers.predictive_scaling import PredictiveScaling
 from include.levers.predictive_scaling.plan import forecast_query
 from include.levers.predictive_scaling.waste import Bounds
@@ -17,7 +17,7 @@ from include.prices import load_aws_book
 from include.rollout.lever import Target
 from lab import world as worlds
 from lab.surge import champion as champions
-from lab.surge import seen
+from lab.surge import samples as seen
 from lab.surge.measures import Outcome, needs, outcome
 from lab.surge.scenario import MINUTE, NIGHTS, Surge, SurgeError, demand_by_minute, utc
 from lab.surge.stage import Stage

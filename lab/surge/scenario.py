@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from include.estate import Estate
-from lab.traffic import Demand, Pattern, Trace, demand_of, load_trace
+from lab.service.traffic import Demand, Pattern, Trace, demand_of, load_trace
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 # A weekday in the middle of the estate's year: plant time is not the clock's, and so every run replays the same day.
 MORNING = datetime(2026, 11, 24, 9, tzinfo=UTC).timestamp()
-STEP_MINUTES = 10  # the step at the full hour takes 20 minutes around it (lab/traffic.py)
+STEP_MINUTES = 10  # the step at the full hour takes 20 minutes around it (lab/service/traffic.py)
 SETUP_MINUTES = 50  # of plant time before the surge: the scaling is set up, and the forecast may act 15 minutes ahead
 SURGE_MINUTES = 30  # over which latency and errors are judged
 AFTER_MINUTES = 10  # replayed after them, for the capacity that is paid

@@ -29,12 +29,13 @@ from include.levers.spot_capacity import SpotCapacity
 from include.levers.spot_capacity.plan import POOLS, SpotSettings
 from include.rollout.lever import Target
 from include.rollout.settings import build
-from lab import history, predictor, telemetry
 from lab import world as worlds
-from lab.programs import find
+from lab.cluster import telemetry
+from lab.cluster.workloads import api_client
+from lab.machine.programs import find
+from lab.service import history, predictor
 from lab.surge.pace import Pace
 from lab.surge.scenario import Surge
-from lab.workloads import api_client
 
 MANAGER = "akidb-lab"
 SPOT_PERCENT = 70  # as day 1 ends, reached in one step here: the way there is not what is drilled
@@ -195,7 +196,7 @@ class Stage:
         return begins
 
     def _start_plant(self, surge: Surge, replicas: int, begins: float) -> None:
-        command: list[str | Path] = [sys.executable, "-m", "lab.plant", "--state", self.folder]
+        command: list[str | Path] = [sys.executable, "-m", "lab.service.akidb_service", "--state", self.folder]
         command += ["--port", self.world.state["plant"].rpartition(":")[2], "--time-scale", str(self.pace.time_scale)]
         command += ["--start", str(surge.begins), "--begins", str(begins), "--open-at", str(replicas)]
         if surge.trace:
@@ -204,7 +205,7 @@ class Stage:
 
 
 def timeline_arguments(pace: Pace, begins: float, begins_as: float) -> list[str]:
-    """What tells the predictor how the world's time passes (include/forecast/serving.py)."""
+    """What tells the predictor how the world's time passes (include/forecast/server/__main__.py)."""
     given = {"--minute-seconds": pace.minute_seconds, "--begins": begins, "--begins-as": begins_as}
     return [part for name, value in given.items() for part in (name, f"{value:.10g}")]
 

@@ -21,9 +21,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from include.cost.focus import CostError
-from include.cost.store import facts_of
-from lab.programs import cache_root
+from include.cost.table.columns import CostError
+from include.cost.table.store import facts_of
+from lab.machine.programs import cache_root
 from tests.conformance.samples import write_samples
 
 ROOT = Path(__file__).resolve().parents[2]

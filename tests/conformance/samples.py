@@ -12,10 +12,10 @@ from typing import Any
 
 from include.clients.opencost import OpenCost
 from include.clients.prometheus import Series
-from include.cost.allocation import allocation_partition
-from include.cost.contracts import contracts_partition
-from include.cost.devices import energy_partition
-from include.cost.exports import SourceFile, collect
+from include.cost.sources.allocation import allocation_partition
+from include.cost.sources.contracts import contracts_partition
+from include.cost.sources.devices import energy_partition
+from include.cost.sources.exports import SourceFile, collect
 from include.estate import Estate, load_estate
 from lab.cloud import bill
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from include.cost import commitments_tasks
+from include.cost.commitments import tasks
 from tests.dags.cost_fakes import Fakes
 from tests.unit.cost.validation_world import DAY, FakePrometheus, Table, at, estate_day
 
@@ -23,7 +23,7 @@ Runner = Callable[..., Any]
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
     table = Table(tmp_path)
     monkeypatch.setenv("AIRFLOW_VAR_AKIDB_COSTS", str(table.storage.root))
-    monkeypatch.setattr(commitments_tasks, "prometheus_clients", Fakes(FakePrometheus()).prometheus_clients)
+    monkeypatch.setattr(tasks, "prometheus_clients", Fakes(FakePrometheus()).prometheus_clients)
     return table
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from include.clients.connections import SettingMissingError, base_url, connection, prometheus_of, storage_at
 from include.estate import load_estate
+from include.wiring.connections import SettingMissingError, base_url, connection, prometheus_of, storage_at
 
 
 @pytest.mark.parametrize(

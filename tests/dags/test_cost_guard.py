@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from include.cost import guard_tasks
-from include.rollout import task_groups
+from include.cost.guard import tasks
 from include.rollout.ledger import FolderStore, Ledger
 from include.rollout.lock import LEASE, Lock, holder_of
-from include.rollout.task_groups import ClusterLeases
+from include.wiring import task_groups
+from include.wiring.task_groups import ClusterLeases
 from tests.dags.cost_fakes import Fakes
 from tests.unit.cost.test_guard import MONDAY, NOON, spike
 from tests.unit.cost.validation_world import DAY, FakePrometheus, Table, estate_day, live_nodes
@@ -39,8 +39,8 @@ def use(monkeypatch: pytest.MonkeyPatch, prometheus: FakePrometheus) -> Region:
     """The pool ``spot`` of five nodes, and what the tasks reach it by."""
     region = Region()
     fakes = Fakes(prometheus, region.cluster)
-    monkeypatch.setattr(guard_tasks, "prometheus_clients", fakes.prometheus_clients)
-    monkeypatch.setattr(guard_tasks, "cluster_of", fakes.cluster_of)
+    monkeypatch.setattr(tasks, "prometheus_clients", fakes.prometheus_clients)
+    monkeypatch.setattr(tasks, "cluster_of", fakes.cluster_of)
     clients = SimpleNamespace(kubernetes=region.cluster, leases=ClusterLeases(region.cluster, "akidb"))
     monkeypatch.setattr(task_groups, "clients_for", lambda region, estate: clients)
     return region

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from include.clients.storage import Folder
-from include.cost import report_tasks
-from include.cost.gathering import Clients
-from include.cost.revisions import key_of, pointer
-from include.cost.store import CostTable
+from include.cost.report import tasks
+from include.cost.report.revisions import key_of, pointer
+from include.cost.sources.refresh import Clients
+from include.cost.table.store import CostTable
 from tests.dags.conftest import quick_polls
 from tests.unit.cost.test_gathering import S3, Allocator, Power, export_of
 
@@ -42,7 +42,7 @@ def sources(monkeypatch: pytest.MonkeyPatch) -> S3:
         allocators = {"opencost": {name: Allocator() for name in estate.regions}}
         return Clients(lambda _: s3, lambda _: Power(DAY), lambda: allocators)  # type: ignore[arg-type,return-value]
 
-    monkeypatch.setattr(report_tasks, "_clients", clients)
+    monkeypatch.setattr(tasks, "_clients", clients)
     return s3
 
 

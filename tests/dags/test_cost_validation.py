@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from include.cost import validation_tasks
+from include.cost.validation import tasks
 from tests.dags.cost_fakes import Fakes
 from tests.unit.cost.validation_world import DAY, FakePrometheus, Table, at, estate_day, live_nodes
 
@@ -28,7 +28,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, prometheus: FakePrometheus) -> None:
-    monkeypatch.setattr(validation_tasks, "prometheus_clients", Fakes(prometheus).prometheus_clients)
+    monkeypatch.setattr(tasks, "prometheus_clients", Fakes(prometheus).prometheus_clients)
 
 
 def new_dag() -> Any:
@@ -92,7 +92,7 @@ def day_5(estate_regions: list[str]) -> Any:
             assert set(summary) >= {"key", "total", "verdicts", "text"}
             assert summary["window"]["seconds"] == 60
 
-        read(validation_tasks.validate_costs())
+        read(tasks.validate_costs())
     return dag
 
 

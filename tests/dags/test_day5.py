@@ -13,7 +13,7 @@ from airflow.dag_processing.dagbag import DagBag
 
 from include import levers
 from include.levers.cost_monitoring.plan import SLOTS
-from include.rollout.conventions import Tag
+from include.wiring.conventions import Tag
 from tests.dags.test_rollout_engine import AP, EU, QUICK, START, US, World, estate_of
 
 FILE = Path(__file__).parents[2] / "dags" / "rollout" / "day5_cost_monitoring.py"
@@ -67,12 +67,8 @@ def short_dag(world: World, costs: Path, verdict: str) -> Any:
     from airflow.sdk import DAG, Param, task
     from airflow.sdk.exceptions import AirflowFailException
 
-    from include.rollout.completion_tasks import (
-        await_validation_window,
-        open_validation_window,
-        write_completion_report,
-    )
-    from include.rollout.task_groups import rollout, rollout_arguments
+    from include.completion.tasks import await_validation_window, open_validation_window, write_completion_report
+    from include.wiring.task_groups import rollout, rollout_arguments
     from tests.dags.toy import clients_of
 
     estate = estate_of(AP)

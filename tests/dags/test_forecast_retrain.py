@@ -13,7 +13,7 @@ import pytest
 from include.clients.storage import Folder
 from include.forecast.contract import RetrainError
 from include.forecast.registry import Action, Registry
-from include.forecast.traffic_table import STEP, Day, TrafficTable, day_start
+from include.forecast.traffic.table import STEP, Day, TrafficTable, day_start
 from tests.dags.forecast_world import AP, EU, US, FakeWorkshop, demand, load, places  # noqa: F401
 
 LAST = dt.date(2026, 11, 23)
@@ -184,7 +184,7 @@ def test_a_damaged_champion_does_not_stop_a_better_model(world: Path, made: dict
 
 def test_a_champion_that_this_code_can_not_use_does_not_hold_its_place(world: Path) -> None:
     from include.forecast import retrain
-    from include.forecast.api import CandidateError
+    from include.forecast.candidates.candidate import CandidateError
 
     class NewCode(FakeWorkshop):
         def replay(self, folder: Path, windows: Any) -> Any:
@@ -275,12 +275,12 @@ def test_the_step_in_the_pod_gives_what_the_task_would(world: Path, tmp_path: Pa
 
 
 def test_a_champion_can_be_set_by_hand(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from include.forecast import rechampion, retrain
+    from include.forecast import retrain, set_champion
 
     table, region = TrafficTable(Folder(world / "traffic")), registry(world, AP)
     version = retrain.train(table, region, retrain.load_window(table, AP), FakeWorkshop())["version"]
     common = ["--models", str(world / "models"), "--region", AP, "--reason", "the other is broken", "--version"]
-    assert rechampion.main([*common, version]) == 0
+    assert set_champion.main([*common, version]) == 0
     assert region.history()[0].reason == "by hand: the other is broken"
-    assert rechampion.main([*common, "000009-0123456789ab"]) == 1
+    assert set_champion.main([*common, "000009-0123456789ab"]) == 1
     assert "has no manifest" in capsys.readouterr().err

@@ -17,8 +17,8 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
-from include.rollout.conventions import DAG_DEFAULT_ARGS, DOC_HEADINGS, Tag
-from lab import docs
+from include.wiring.conventions import DAG_DEFAULT_ARGS, DOC_HEADINGS, Tag
+from tools import docs
 
 ROOT = Path(__file__).parents[2]
 DAGS = ROOT / "dags"
@@ -121,7 +121,7 @@ class TestFile:
     def test_tags(self, by_file: dict[str, list[DAG]], path: Path) -> None:
         tags = set(the_dag(by_file, path).tags)
         unknown = tags - {str(tag) for tag in Tag}
-        assert not unknown, f"{path.name}: {sorted(unknown)} are no tags; add them to include.rollout.conventions.Tag"
+        assert not unknown, f"{path.name}: {sorted(unknown)} are no tags; add them to include.wiring.conventions.Tag"
         family = FAMILIES[path.parent.name]
         assert str(family) in tags, f"{path.name}: lies in {path.parent.name}/, so it needs Tag.{family.name}"
 

@@ -10,9 +10,9 @@ import pytest
 
 from include import levers
 from include.estate import Estate, load_estate
-from include.rollout.conventions import UNDO_RETRY_ARGS
 from include.rollout.ledger import FolderStore, Ledger
 from include.rollout.steps import Run
+from include.wiring.conventions import UNDO_RETRY_ARGS
 from tests.dags.test_rollout_engine import Runner, estate_of, holders, rollback_dag, set_fault
 from tests.dags.toy import Toy, World, clients_of
 from tests.unit.rollout.toy_runs import AP, EU, US, promoted

@@ -47,8 +47,8 @@ def estate_of(*regions: str, **windows: int) -> Estate:
 def rollout_dag(world: World, estate: Estate | None = None, clients: Any = None) -> Any:
     from airflow.sdk import DAG
 
-    from include.rollout.conventions import Tag
-    from include.rollout.task_groups import rollout, rollout_arguments
+    from include.wiring.conventions import Tag
+    from include.wiring.task_groups import rollout, rollout_arguments
 
     with DAG("toy_rollout", schedule=None, **rollout_arguments("toy", __doc__, [Tag.ROLLOUT], estate)) as dag:
         rollout("toy", clients or clients_of(world), estate)
@@ -72,7 +72,7 @@ def when_task_begins(world: World, task: str, action: Callable[[], Any]) -> Any:
 def rollback_dag(world: World, estate: Estate | None = None, clients: Any = None) -> Any:
     from airflow.sdk import DAG
 
-    from include.rollout.task_groups import roll_back, rollback_arguments
+    from include.wiring.task_groups import roll_back, rollback_arguments
 
     with DAG("rollback", schedule=None, **rollback_arguments(__doc__, estate)) as dag:
         roll_back(clients or clients_of(world), estate)

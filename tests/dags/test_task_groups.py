@@ -14,11 +14,11 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.estate import load_estate
-from include.rollout import task_groups
 from include.rollout.ledger import LedgerError
 from include.rollout.lever import Refused
 from include.rollout.lock import LeaseConflictError, LockHeld
-from include.rollout.task_groups import ClusterLeases, clients_for, open_ledger, run_ended
+from include.wiring import task_groups
+from include.wiring.task_groups import ClusterLeases, clients_for, open_ledger, run_ended
 
 STATES = {"manual__2026-11-24T10:00:00+00:00": "running", "done": "success", "lost": "failed"}
 

@@ -91,8 +91,8 @@ def test_a_second_run_writes_nothing_and_announces_nothing(
 def test_without_the_variable_the_task_says_how_to_set_it(
     prometheus: list[str], run_dag: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from include.clients.connections import SettingMissingError
     from include.forecast import tasks
+    from include.wiring.connections import SettingMissingError
 
     monkeypatch.delenv("AIRFLOW_VAR_AKIDB_TRAFFIC", raising=False)
     assert run_dag(load("traffic_export"), CONF).state == "failed"

@@ -11,8 +11,8 @@ from kubernetes import client
 from kubernetes.dynamic import DynamicClient
 
 from lab import world as worlds
-from lab.speed import LONGEST_STRETCH
-from lab.workloads import api_client
+from lab.cluster.workloads import api_client
+from lab.machine.speed import LONGEST_STRETCH
 
 REGION = "ap-northeast-1"
 TEST_SECONDS = 300 * LONGEST_STRETCH  # 300 s are enough on the reference machine

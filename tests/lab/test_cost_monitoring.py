@@ -21,7 +21,7 @@ from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import Target
 from include.rollout.settings import build
 from lab import world as worlds
-from lab.workloads import api_client
+from lab.cluster.workloads import api_client
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from lab.processes import OUTAGE_MARK, Processes
+from lab.machine.processes import OUTAGE_MARK, Processes
 from tests.lab.conftest import REGION
 
 pytestmark = pytest.mark.faults

@@ -23,7 +23,7 @@ from include.rollout.ledger import Chain, FolderStore, Ledger, Step
 from include.rollout.lever import Json, Lever, Target
 from include.rollout.settings import build
 from lab import world as worlds
-from lab.workloads import api_client
+from lab.cluster.workloads import api_client
 from tests.conformance.levers.crash import Killed, watched
 from tests.lab.conftest import REGION
 from tests.lab.test_predictive_scaling import QUICK, crown, forecast

@@ -17,9 +17,9 @@ from kubernetes.dynamic import DynamicClient
 
 from include.clients.prometheus import Prometheus
 from include.prices import load_aws_book
-from lab import behind
 from lab import world as worlds
-from lab.workloads import apply_all
+from lab.cluster import containers
+from lab.cluster.workloads import apply_all
 from tests.lab.conftest import REGION
 
 pytestmark = pytest.mark.lab
@@ -97,7 +97,7 @@ def installed(world: worlds.World, dynamic: DynamicClient, core: client.CoreV1Ap
             core.delete_namespace(name)
         rbac.delete_cluster_role_binding("opencost")
         rbac.delete_cluster_role("opencost")
-        register = behind.processes_of(world.options.folder)
+        register = containers.processes_of(world.options.folder)
         world.processes.wait_until(lambda: not register.registered(), "the processes behind being gone", 60)
 
 
@@ -159,7 +159,7 @@ def test_rules_of_a_config_map_are_evaluated_and_a_bad_file_is_kept_out(
     wait = world.processes.wait_until
     wait(lambda: bool(installed.query("lab:node_usd_hour")), "the rule's series", 60)
     apply_all(dynamic, [_config_map("groups: [{name: broken, rules: [{record: x, expr: 'sum('}]}]")])
-    log = world.processes.logs / "behind.log"
+    log = world.processes.logs / "containers.log"
     wait(lambda: "rules lab-test-rules.yaml refused" in log.read_text(), "the refusal", 30)
     files = list((world.options.folder / "run" / "prometheus" / "rules").glob("*.yaml"))
     assert [path.name for path in files] == [f"{REGION}@lab-test-rules.yaml"]
@@ -167,7 +167,7 @@ def test_rules_of_a_config_map_are_evaluated_and_a_bad_file_is_kept_out(
 
 
 def test_a_killed_opencost_is_started_again(world: worlds.World, installed: Prometheus) -> None:
-    register = behind.processes_of(world.options.folder)
+    register = containers.processes_of(world.options.folder)
     before = register.started(f"{REGION}-opencost").pid
     psutil.Process(before).kill()
     world.processes.wait_until(
@@ -194,7 +194,7 @@ def test_devices_have_history_and_a_live_series(world: worlds.World, core: clien
 
 
 def test_nothing_stays_behind_when_the_supervisor_is_killed(tmp_path: Path) -> None:
-    register = behind.processes_of(tmp_path)
+    register = containers.processes_of(tmp_path)
     started = register.start("orphan", ["sleep", "1000"])
     worlds.take_down(tmp_path)
     assert not psutil.pid_exists(started.pid) or psutil.Process(started.pid).status() == psutil.STATUS_ZOMBIE

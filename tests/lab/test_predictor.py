@@ -19,17 +19,18 @@ from include.clients.kubernetes import Cluster
 from include.clients.prometheus import Prometheus
 from include.clients.storage import Folder
 from include.forecast import watch
-from include.forecast.api import Candidate
-from include.forecast.baselines import Naive
-from include.forecast.dataset import Series
+from include.forecast.candidates.baselines import Naive
+from include.forecast.candidates.candidate import Candidate
 from include.forecast.registry import Action, Decision, Registry
+from include.forecast.traffic.series import Series
 from include.levers.predictive_scaling import PredictiveScaling, queries
 from include.levers.predictive_scaling.plan import PREDICTOR, PredictiveSettings
 from include.rollout.lever import Stage, Target
 from include.rollout.settings import build
-from lab import behind, predictor, telemetry
 from lab import world as worlds
-from lab.workloads import api_client
+from lab.cluster import containers, telemetry
+from lab.cluster.workloads import api_client
+from lab.service import predictor
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.
@@ -124,7 +125,7 @@ def test_the_watch_finds_what_was_served_and_by_which_version(
 
 
 def test_it_runs_with_what_was_deployed(world: worlds.World, target: Target, snapshot: Any) -> None:
-    running = behind.processes_of(world.options.folder).started(f"{REGION}-{predictor.DEPLOYMENT}")
+    running = containers.processes_of(world.options.folder).started(f"{REGION}-{predictor.DEPLOYMENT}")
     own, last = running.command[3:], predictor.added(world.state, REGION)
     assert own[-len(last) :] == list(last)
     deployed = dict(zip(own[::2], own[1::2], strict=True))
@@ -144,6 +145,6 @@ def test_process_and_forecast_go_with_the_deployment(world: worlds.World, target
     LEVER.rollback(target, snapshot)
     gauge = f'{queries.FORECAST}{{region="{REGION}"}}'
     world.processes.wait_until(lambda: not target.clients.prometheus.query(gauge), "the forecast being gone", 30)
-    assert not behind.processes_of(world.options.folder).running(f"{REGION}-{predictor.DEPLOYMENT}")
+    assert not containers.processes_of(world.options.folder).running(f"{REGION}-{predictor.DEPLOYMENT}")
     assert not telemetry.answers(f"{address(world)}/live")
     assert LEVER.verify_restored(target, snapshot) == []

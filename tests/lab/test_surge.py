@@ -13,9 +13,9 @@ from include.clients.kubernetes import Cluster
 from include.clients.prometheus import Prometheus
 from include.prices import load_aws_book
 from lab import world as worlds
+from lab.cluster.workloads import api_client
 from lab.surge.measures import latency
-from lab.surge.seen import Sampler, counters
-from lab.workloads import api_client
+from lab.surge.samples import Sampler, counters
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.

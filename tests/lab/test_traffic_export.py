@@ -9,10 +9,10 @@ import pytest
 
 from include.clients.prometheus import Prometheus
 from include.estate import load_estate
-from include.forecast.export import observed
-from lab import telemetry
-from lab.processes import Processes, reserved_ports
-from lab.programs import find
+from include.forecast.traffic.export import observed
+from lab.cluster import telemetry
+from lab.machine.processes import Processes, reserved_ports
+from lab.machine.programs import find
 
 pytestmark = pytest.mark.lab
 START = 1_800_000_000 // 86400 * 86400

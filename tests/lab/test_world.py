@@ -18,9 +18,9 @@ from kubernetes import client
 
 from include.clients.prometheus import Prometheus
 from include.rollout.gates import p95_within
-from lab import behind, keda
 from lab import world as worlds
-from lab.control_plane import ControlPlane
+from lab.cluster import containers, keda
+from lab.cluster.control_plane import ControlPlane
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.
@@ -42,7 +42,7 @@ def test_the_estate_stands_as_described(world: worlds.World, core: client.CoreV1
 
 
 def test_airflows_user_has_the_roles_of_the_levers_and_no_more(world: worlds.World) -> None:
-    from lab.workloads import api_client
+    from lab.cluster.workloads import api_client
 
     limited = client.CoreV1Api(api_client(Path(world.state["regions"][REGION]["rollout_kubeconfig"])))
     assert limited.list_node().items
@@ -61,7 +61,7 @@ def test_the_api_server_is_not_trusted_without_its_own_authority(world: worlds.W
 
 
 def test_keda_has_its_own_manifests_rights_and_its_certificate_is_checked(world: worlds.World) -> None:
-    from lab.workloads import api_client
+    from lab.cluster.workloads import api_client
 
     where = world.state["regions"][REGION]
     registered = client.ApiregistrationV1Api(api_client(Path(where["kubeconfig"]))).read_api_service(keda.API_SERVICE)
@@ -78,7 +78,7 @@ def test_keda_has_its_own_manifests_rights_and_its_certificate_is_checked(world:
 def test_every_socket_is_on_loopback_but_those_that_can_not_be(world: worlds.World) -> None:
     wide = Counter(
         entry.name
-        for entry in (*world.processes.registered(), *behind.processes_of(world.options.folder).registered())
+        for entry in (*world.processes.registered(), *containers.processes_of(world.options.folder).registered())
         for connection in psutil.Process(entry.pid).net_connections(kind="inet")
         if connection.status == psutil.CONN_LISTEN and connection.laddr.ip not in ("127.0.0.1", "::1")
     )

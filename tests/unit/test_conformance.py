@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from include.cost.store import facts_of
+from include.cost.table.store import facts_of
 from tests.conformance.run import GAPS_FILE, ConformanceError, Outcome, gaps_of, judge, read_gaps, read_outcome
 from tests.conformance.samples import DAY, write_samples
 

@@ -158,7 +158,7 @@ def test_each_region_of_the_estate_has_enough_types(region: str, count: int) -> 
 def test_a_broken_book_names_file_line_and_remedy(lines: list[str], message: str) -> None:
     with pytest.raises(PriceBookError, match=message) as error:
         parse_aws_book("test.csv", lines)
-    assert "run `python -m lab.derive_prices`" in str(error.value)
+    assert "run `python -m tools.derive_prices`" in str(error.value)
 
 
 def test_plan_book_totals() -> None:

@@ -16,12 +16,12 @@ import numpy as np
 from fastapi import FastAPI, Request, Response
 from pydantic_core import to_json
 
-from include.forecast.api import CandidateError
+from include.forecast.candidates.candidate import CandidateError
 from include.forecast.replicas import MAX_SPREAD, Rule, recommend, unsure
 from include.forecast.server import metrics
-from include.forecast.server.asked import Hour, RefusedError, last_minute, problem, read_hour
 from include.forecast.server.champions import Champions, Served
-from include.forecast.server.live import Live
+from include.forecast.server.forecaster import Live
+from include.forecast.server.request import Hour, RefusedError, last_minute, problem, read_hour
 
 FIRST_LOOK_SECONDS = 60.0  # a storage that hangs must not keep the history from being read
 MOST_BYTES = 65_536  # 60 values with timestamps take 4,000

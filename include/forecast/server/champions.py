@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from include.forecast.api import CandidateError
+from include.forecast.candidates.candidate import CandidateError
 from include.forecast.registry import CorruptError, Manifest, NoChampionError, Pointer, Registry
-from include.forecast.server.quick import Quick, load_quick
+from include.forecast.server.fast_candidate import Quick, load_quick
 
 RETRY_SECONDS = 300.0  # a version is immutable: one that was refused is looked at again only this often
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from include.forecast.server.champions import Served
-from include.forecast.server.live import Forecast
+from include.forecast.server.forecaster import Forecast
 from include.forecast.watch import FORECAST, GENERATED, MODEL_INFO
 
 CONFIDENT = "akidb_forecast_confident"

@@ -67,7 +67,8 @@ def champion_accuracy(world: World) -> Accuracy | None:
 
 def live_accuracy(world: World, version: str) -> Accuracy | None:
     """What the champion forecast in the last day against what came; None while that is too little."""
-    from include.forecast import export, watch  # numpy: not at a DAG's parse
+    from include.forecast import watch  # numpy: not at a DAG's parse
+    from include.forecast.traffic import export  # numpy: not at a DAG's parse
 
     now, region = world.now(), world.target.region
     end = export.observable_until(now)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from include.clients.storage import Folder
-from include.cost.partition import billing_period, day_start, write_partition
-from include.cost.store import CostTable, Facts
+from include.cost.table.partition import billing_period, day_start, write_partition
+from include.cost.table.store import CostTable, Facts
 
 DAY = dt.date(2026, 11, 18)  # a Wednesday
 # Dollars of a day: service -> (meter, region, resource, capacity, dollars).

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.cost.exports import Collected, SourceFile, collect
+from include.cost.sources.exports import Collected, SourceFile, collect
 from include.estate import Estate, load_estate
 
 RECEIVED = dt.datetime(2026, 11, 25, 6, tzinfo=dt.UTC)

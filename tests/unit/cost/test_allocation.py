@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.clients.opencost import Allocation, AllocationSet, OpenCost
-from include.cost.allocation import (
+from include.cost.sources.allocation import (
     allocation_partition,
     allocation_rows,
     by_workload,
@@ -20,7 +20,7 @@ from include.cost.allocation import (
     reconcile,
     resource_id,
 )
-from include.cost.focus import CostError
+from include.cost.table.columns import CostError
 from include.estate import load_estate
 
 DAY = dt.date(2026, 11, 23)

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from include.cost.anomalies import Anomaly, Finding, judge, median, same_class
+from include.cost.report.anomalies import Anomaly, Finding, judge, median, same_class
 
 DAY = dt.date(2026, 11, 18)  # a Wednesday
 

@@ -12,7 +12,7 @@ import pytest
 
 from include.clients.storage import Folder
 from include.cost.__main__ import main
-from include.cost.store import CostTable
+from include.cost.table.store import CostTable
 from tests.unit.cost.export_files import RECEIVED, cur_row, focus_row, write_csv
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from include.cost import hourly
-from include.cost.commitments import (
+from include.cost.commitments.analysis import (
     Advice,
     CloudPrice,
     NotEnoughDataError,
@@ -30,8 +29,9 @@ from include.cost.commitments import (
     to_markdown,
     units_of,
 )
-from include.cost.commitments_tasks import read_unused
-from include.cost.focus import CapacityType, CostError
+from include.cost.commitments.tasks import read_unused
+from include.cost.table import machine_hours
+from include.cost.table.columns import CapacityType, CostError
 from include.estate import load_estate
 from include.prices import load_aws_book
 from tests.unit.cost.validation_world import FakePrometheus, Node, Table, at, row
@@ -122,7 +122,7 @@ def test_metal_has_no_units() -> None:
 # --- From the table ---------------------------------------------------------------------------------------------------
 
 
-def use_of(days: int = 30, seen: int | None = None) -> hourly.Use:
+def use_of(days: int = 30, seen: int | None = None) -> machine_hours.Use:
     """2 c7g.2xlarge on demand by night, 4 by day, and 3 on spot all the time."""
     start, end = at(START), at(START + dt.timedelta(days=days))
     hours = [start + dt.timedelta(hours=n) for n in range(days * 24)][:seen]
@@ -130,10 +130,14 @@ def use_of(days: int = 30, seen: int | None = None) -> hourly.Use:
     for hour in hours:
         count = Decimal(4 if 9 <= hour.hour < 18 else 2)
         rows.append(
-            hourly.HourlyUse(hour, "us-east-1", "c7g.2xlarge", CapacityType.ON_DEMAND, count, count * Decimal("0.29"))
+            machine_hours.HourlyUse(
+                hour, "us-east-1", "c7g.2xlarge", CapacityType.ON_DEMAND, count, count * Decimal("0.29")
+            )
         )
-        rows.append(hourly.HourlyUse(hour, "us-east-1", "c7g.2xlarge", CapacityType.SPOT, Decimal(3), Decimal("0.27")))
-    return hourly.Use(start, end, frozenset(hours), tuple(rows))
+        rows.append(
+            machine_hours.HourlyUse(hour, "us-east-1", "c7g.2xlarge", CapacityType.SPOT, Decimal(3), Decimal("0.27"))
+        )
+    return machine_hours.Use(start, end, frozenset(hours), tuple(rows))
 
 
 def test_the_remainder_after_spot_is_what_counts() -> None:
@@ -163,7 +167,7 @@ def test_analysis_of_30_days() -> None:
 
 def test_an_hour_without_use_counts_as_zero_and_an_unseen_one_not_at_all() -> None:
     use = use_of(seen=700)
-    quiet = hourly.Use(use.start, use.end, use.hours_seen, use.rows[:2])
+    quiet = machine_hours.Use(use.start, use.end, use.hours_seen, use.rows[:2])
     (curve,) = curves(quiet)
     assert (len(curve.units), sum(curve.units)) == (700, 32)
 
@@ -178,7 +182,7 @@ def test_an_hour_without_use_counts_as_zero_and_an_unseen_one_not_at_all() -> No
         ),
     ],
 )
-def test_too_little_data_is_refused(use: hourly.Use, said: str) -> None:
+def test_too_little_data_is_refused(use: machine_hours.Use, said: str) -> None:
     with pytest.raises(NotEnoughDataError) as caught:
         analyse(use, "a test", [OFFER], [], [], ESTATE, BOOK)
     assert str(caught.value) == said
@@ -206,8 +210,8 @@ def test_unused_commitments_of_the_bill(tmp_path: Path) -> None:
     ]
     world.put(START, [*rows, row("Amazon Elastic Compute Cloud", "9", at(START))])
     with world.table.files([START], ["aws"]) as files:
-        assert hourly.unused_commitments(files) == [("ri-1", "Reserved", Decimal(24), Decimal("4.176"))]
-    assert hourly.unused_commitments([]) == []
+        assert machine_hours.unused_commitments(files) == [("ri-1", "Reserved", Decimal(24), Decimal("4.176"))]
+    assert machine_hours.unused_commitments([]) == []
 
 
 def test_of_a_months_unused_part_the_share_in_the_window_counts(tmp_path: Path) -> None:
@@ -224,7 +228,7 @@ def test_live_use_counts_nodes_at_full_hours_where_every_region_was_seen() -> No
     nodes = [Node("a", 0.29), Node("b", 0.1, capacity="spot"), Node("c", 0.3451, region="eu-central-1")]
     gap = range(int(at(START, 3).timestamp()), int(at(START, 3).timestamp()) + 1)
     of_region = {"us-east-1": FakePrometheus(nodes), "eu-central-1": FakePrometheus(nodes, gap=gap)}
-    use = hourly.live_use(of_region, at(START), at(START, 24), BOOK)  # type: ignore[arg-type]
+    use = machine_hours.live_use(of_region, at(START), at(START, 24), BOOK)  # type: ignore[arg-type]
     assert (len(use.hours_seen), at(START, 3) in use.hours_seen) == (23, False)
     first = [(r.region, str(r.capacity), r.hours, r.usd) for r in use.rows if r.hour == at(START)]
     assert first == [
@@ -232,7 +236,7 @@ def test_live_use_counts_nodes_at_full_hours_where_every_region_was_seen() -> No
         ("us-east-1", "on_demand", 1, Decimal("0.29")),
         ("us-east-1", "spot", 1, Decimal("0.0899")),
     ]
-    away = hourly.live_use({**of_region, "ap": ConnectionError()}, at(START), at(START, 24), BOOK)  # type: ignore[dict-item]
+    away = machine_hours.live_use({**of_region, "ap": ConnectionError()}, at(START), at(START, 24), BOOK)  # type: ignore[dict-item]
     assert away.coverage == 0
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from include.cost.components import check_components, component_sql
-from include.cost.focus import COLUMNS, CostError
+from include.cost.table.columns import COLUMNS, CostError
+from include.cost.table.components import check_components, component_sql
 from include.estate import Component, ComponentRule, Estate, load_estate
 
 

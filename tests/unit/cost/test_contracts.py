@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from include.cost.contracts import contract_rows, contracts_partition, in_force
+from include.cost.sources.contracts import contract_rows, contracts_partition, in_force
 from include.estate import Contract, load_estate
 
 DAY = dt.date(2026, 11, 23)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from include.cost.crosscheck import Gap, Measure, compare
+from include.cost.validation.crosscheck import Gap, Measure, compare
 
 WITHIN = Decimal("0.05")
 C7G = ("us-east-1", "c7g.2xlarge", "on_demand")

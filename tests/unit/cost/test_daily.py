@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from include.cost.daily import due_again, fingerprint, report_day
-from include.cost.focus import CostError
-from include.cost.measured_requests import RegionRequests, Requests, key_of
-from include.cost.partition import day_start
-from include.cost.revisions import pointer
-from include.cost.store import CostTable
+from include.cost.report.publish import due_again, fingerprint, report_day
+from include.cost.report.revisions import pointer
+from include.cost.sources.requests import RegionRequests, Requests, key_of
+from include.cost.table.columns import CostError
+from include.cost.table.partition import day_start
+from include.cost.table.store import CostTable
 from include.estate import load_estate
 from tests.unit.cost.cost_world import DAY, aws_rows, put, received, table_in
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from include.cost.exports import Delivery, deliveries
-from include.cost.exports.delivery import named_parts
+from include.cost.sources.exports import Delivery, deliveries
+from include.cost.sources.exports.delivery import named_parts
 from include.estate import Export
 
 EXPORT = Export(name="bill", format="focus-1.2", connection="x", bucket="bucket", prefix="bill/")

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.clients.prometheus import Series
-from include.cost.devices import COVERED_STEPS, HourOfDevice, energy_partition, energy_rows, measure
-from include.cost.focus import CostError
+from include.cost.sources.devices import COVERED_STEPS, HourOfDevice, energy_partition, energy_rows, measure
+from include.cost.table.columns import CostError
 from include.estate import load_estate
 
 DAY = dt.date(2026, 11, 23)

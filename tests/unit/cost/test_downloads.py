@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from include.cost.exports import Relation
-from include.cost.exports.downloads import Shared, are_numbered, relation
-from include.cost.focus import CostError
+from include.cost.sources.exports import Relation
+from include.cost.sources.exports.downloads import Shared, are_numbered, relation
+from include.cost.table.columns import CostError
 from tests.unit.cost.export_files import collected, cur_row, focus_row, write_csv, write_parquet
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from include.cost.exports import spread_daily
-from include.cost.store import facts_of
+from include.cost.sources.exports import spread_daily
+from include.cost.table.store import facts_of
 from tests.unit.cost.export_files import (
     RECEIVED,
     collected,
@@ -68,8 +68,8 @@ def test_a_batch_that_goes_over_disk_gives_the_same(
     whole = collected(tmp_path, path)
     wanted = digests(whole.paths)
     for module in ("stage", "write"):
-        monkeypatch.setattr(sys.modules[f"include.cost.exports.{module}"], "CHUNK_ROWS", 5)
-    monkeypatch.setattr(sys.modules["include.cost.exports.stage"], "SLICE_ROWS", 4)
+        monkeypatch.setattr(sys.modules[f"include.cost.sources.exports.{module}"], "CHUNK_ROWS", 5)
+    monkeypatch.setattr(sys.modules["include.cost.sources.exports.stage"], "SLICE_ROWS", 4)
     made = collected(tmp_path, path)
     assert digests(made.paths) == wanted
     assert (made.set_aside, made.components) == (whole.set_aside, whole.components)
@@ -86,14 +86,14 @@ def test_what_the_table_keeps_is_merged_over_disk_too(tmp_path: Path, monkeypatc
     ]
     wanted = digests(whole.paths)
     for module in ("stage", "write"):
-        monkeypatch.setattr(sys.modules[f"include.cost.exports.{module}"], "CHUNK_ROWS", 5)
+        monkeypatch.setattr(sys.modules[f"include.cost.sources.exports.{module}"], "CHUNK_ROWS", 5)
     made = collected(tmp_path, path, standing=held)
     assert digests(made.paths) == wanted
     assert (made.billed_usd, made.rows) == (36, 18)
 
 
 def test_a_half_delivery_leaves_nothing_over_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["include.cost.exports.stage"], "CHUNK_ROWS", 5)
+    monkeypatch.setattr(sys.modules["include.cost.sources.exports.stage"], "CHUNK_ROWS", 5)
     cut = write_csv(tmp_path / "cut.csv.gz", rows_of(3, each=200))
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     key = "data/BILLING_PERIOD=2026-11"

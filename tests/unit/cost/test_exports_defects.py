@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from include.cost.exports import Relation
+from include.cost.sources.exports import Relation
 from tests.unit.cost.export_files import (
     RECEIVED,
     aside,
@@ -379,7 +379,7 @@ def test_a_file_that_is_no_export_is_refused(tmp_path: Path, content: bytes, sai
 
 
 def test_a_format_that_the_file_hasnt_is_refused(tmp_path: Path) -> None:
-    from include.cost.exports import Format
+    from include.cost.sources.exports import Format
 
     path = write_csv(tmp_path / "a.csv", [focus_row()])
     made = collected(tmp_path, dataclasses.replace(source(path), format=Format.CUR))

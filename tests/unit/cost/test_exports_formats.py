@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.cost.exports.source import Format, detect
-from include.cost.focus import COLUMNS, CostError
+from include.cost.sources.exports.source import Format, detect
+from include.cost.table.columns import COLUMNS, CostError
 from tests.unit.cost.export_files import collected, cur_row, focus_row, table, write_csv, write_parquet
 
 HOUR = dt.datetime(2026, 11, 20, 10, tzinfo=dt.UTC)

@@ -15,11 +15,11 @@ import pytest
 from include.clients.opencost import Allocation, AllocationSet, OpenCostError
 from include.clients.prometheus import PrometheusError, Series
 from include.clients.storage import Folder
-from include.cost.focus import CostError
-from include.cost.gathering import Clients, Gathered, admit, end_of, gather, trailing
-from include.cost.partition import day_start
-from include.cost.report import compute_report, reads
-from include.cost.store import CostTable
+from include.cost.report.compute import compute_report, reads
+from include.cost.sources.refresh import Clients, Gathered, admit, end_of, gather, trailing
+from include.cost.table.columns import CostError
+from include.cost.table.partition import day_start
+from include.cost.table.store import CostTable
 from include.estate import Estate, load_estate
 from tests.unit.cost.cost_world import DAY, aws_rows, put
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from include.cost.guard import (
+from include.cost.guard.cap import limit_owners, read_situation, waiting_cpu
+from include.cost.guard.decisions import (
     CAP,
     MANAGER,
     NORMAL,
@@ -28,9 +29,8 @@ from include.cost.guard import (
     same_hour,
     shape_of,
 )
-from include.cost.guard_live import limit_owners, read_situation, waiting_cpu
-from include.cost.guard_run import Clients, Look, look
-from include.cost.validation import Window
+from include.cost.guard.look import Clients, Look, look
+from include.cost.validation.verdicts import Window
 from include.estate import load_estate
 from include.prices import load_aws_book
 from tests.unit.cost.validation_world import DAY, PRICES, FakePrometheus, Node, Table, at, estate_day, live_nodes

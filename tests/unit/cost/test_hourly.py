@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from include.cost import hourly
-from include.cost.focus import CapacityType, CostError
+from include.cost.table import machine_hours
+from include.cost.table.columns import CapacityType, CostError
 from include.prices import load_aws_book
 from tests.unit.cost.validation_world import FakePrometheus, Node, Table, at, row
 
@@ -25,27 +25,27 @@ NODES = [
 
 
 def test_hours_and_prices_of_an_hour() -> None:
-    fleet = hourly.read_fleet(FakePrometheus(NODES), "us-east-1", *HOUR)  # type: ignore[arg-type]
+    fleet = machine_hours.read_fleet(FakePrometheus(NODES), "us-east-1", *HOUR)  # type: ignore[arg-type]
     assert (fleet.steps, fleet.seen, fleet.coverage) == (60, 60, 1)
     assert [(use.node, use.hours) for use in fleet.uses] == [("n1", 1), ("n2", 1), ("n3", Decimal("0.5"))]
     assert (fleet.uses[1].capacity, fleet.uses[1].owner, fleet.uses[1].zone) == ("spot", "akidb-spot", "us-east-1b")
-    priced = hourly.price_fleet([fleet], BOOK)
+    priced = machine_hours.price_fleet([fleet], BOOK)
     assert priced.usd == Decimal("0.435") + Decimal("0.088102")
     assert priced.by_key == {
         ("us-east-1", "c7g.2xlarge", "on_demand"): (Decimal("1.5"), Decimal("0.435")),
         ("us-east-1", "c7g.2xlarge", "spot"): (Decimal(1), Decimal("0.088102")),
     }
-    assert hourly.allocator_sum([fleet]).usd == Decimal("0.525")
+    assert machine_hours.allocator_sum([fleet]).usd == Decimal("0.525")
 
 
 def test_steps_without_any_node_are_missing() -> None:
     start = int(at(DAY, 9).timestamp())
-    fleet = hourly.read_fleet(FakePrometheus(NODES[:1], gap=range(start, start + 360)), "us-east-1", *HOUR)  # type: ignore[arg-type]
+    fleet = machine_hours.read_fleet(FakePrometheus(NODES[:1], gap=range(start, start + 360)), "us-east-1", *HOUR)  # type: ignore[arg-type]
     assert (fleet.seen, fleet.coverage, fleet.uses[0].hours) == (54, Decimal("0.9"), Decimal("0.9"))
 
 
 def test_a_region_without_series_has_no_coverage() -> None:
-    fleet = hourly.read_fleet(FakePrometheus(NODES), "eu-central-1", *HOUR)  # type: ignore[arg-type]
+    fleet = machine_hours.read_fleet(FakePrometheus(NODES), "eu-central-1", *HOUR)  # type: ignore[arg-type]
     assert (fleet.coverage, fleet.uses) == (0, ())
 
 
@@ -54,13 +54,15 @@ def test_a_region_without_series_has_no_coverage() -> None:
     [(6, 3, 2), (30, 5, 6), (60, 5, 12), (720, 60, 12), (3_690, Decimal(3_690) / 62, 62), (86_400, 60, 1440)],
 )  # fmt: skip
 def test_short_windows_look_more_often_and_looks_divide_the_window(seconds: int, step: Decimal, looks: int) -> None:
-    assert hourly.looks_of(seconds) == (step, looks)
+    assert machine_hours.looks_of(seconds) == (step, looks)
 
 
 @pytest.mark.parametrize("seconds", [6, 7, 10, 3_690, 86_400])
 def test_a_node_that_is_always_there_counts_the_window_and_no_second_more(seconds: int) -> None:
     start = at(DAY, 9)
-    fleet = hourly.read_fleet(FakePrometheus(NODES[:1]), "us-east-1", start, start + dt.timedelta(seconds=seconds))  # type: ignore[arg-type]
+    fleet = machine_hours.read_fleet(
+        FakePrometheus(NODES[:1]), "us-east-1", start, start + dt.timedelta(seconds=seconds)
+    )  # type: ignore[arg-type]
     assert fleet.coverage == 1
     assert fleet.hours.quantize(Decimal("1e-15")) == (Decimal(seconds) / 3600).quantize(Decimal("1e-15"))
 
@@ -73,19 +75,19 @@ def test_a_node_that_is_always_there_counts_the_window_and_no_second_more(second
     ],
 )
 def test_what_has_no_price_makes_the_sum_unknown(node: Node, problem: str) -> None:
-    fleet = hourly.read_fleet(FakePrometheus([*NODES, node]), "us-east-1", *HOUR)  # type: ignore[arg-type]
-    priced = hourly.price_fleet([fleet], BOOK)
+    fleet = machine_hours.read_fleet(FakePrometheus([*NODES, node]), "us-east-1", *HOUR)  # type: ignore[arg-type]
+    priced = machine_hours.price_fleet([fleet], BOOK)
     assert priced.usd is None
     assert priced.problems[0].startswith(problem)
 
 
 def test_without_labels_opencosts_flag_says_spot_and_without_both_nobody_does() -> None:
     prices = [({"node": "n", "instance_type": "c7g.2xlarge"}, [(0.0, 0.29)])]
-    assert hourly.fleet_of("us-east-1", 60, 1, prices, {"n": 1.0}, []).uses[0].capacity == CapacityType.SPOT
-    assert hourly.fleet_of("us-east-1", 60, 1, prices, {"n": 0.0}, []).uses[0].capacity == CapacityType.ON_DEMAND
-    fleet = hourly.fleet_of("us-east-1", 60, 1, prices, {}, [])
+    assert machine_hours.fleet_of("us-east-1", 60, 1, prices, {"n": 1.0}, []).uses[0].capacity == CapacityType.SPOT
+    assert machine_hours.fleet_of("us-east-1", 60, 1, prices, {"n": 0.0}, []).uses[0].capacity == CapacityType.ON_DEMAND
+    fleet = machine_hours.fleet_of("us-east-1", 60, 1, prices, {}, [])
     assert fleet.uses[0].capacity is None
-    assert hourly.price_fleet([fleet], BOOK).problems == (
+    assert machine_hours.price_fleet([fleet], BOOK).problems == (
         "us-east-1: node n says neither spot nor on demand (kubecost_node_is_spot, kube_node_labels)",
     )
 
@@ -108,7 +110,7 @@ def test_hourly_use_of_the_bill(tmp_path: Path) -> None:
     ]
     world.put(DAY, rows)
     with world.table.files([DAY], ["aws"]) as files:
-        use = hourly.hourly_use(files, at(DAY), at(DAY, 24))
+        use = machine_hours.hourly_use(files, at(DAY), at(DAY, 24))
     assert [(r.hour, r.instance_type, str(r.capacity), r.hours, r.usd) for r in use.rows] == [
         (at(DAY, 0), "c7g.2xlarge", "on_demand", Decimal(2), Decimal("0.58")),
         (at(DAY, 1), "c7g.xlarge", "spot", Decimal(1), Decimal("0.05")),
@@ -122,7 +124,7 @@ def hours_of(tmp_path: Path, *rows: dict[str, Any]) -> list[tuple[str, Decimal, 
     world = Table(tmp_path)
     world.put(DAY, rows)
     with world.table.files([DAY], ["aws"]) as files:
-        use = hourly.hourly_use(files, at(DAY), at(DAY, 24))
+        use = machine_hours.hourly_use(files, at(DAY), at(DAY, 24))
     return [(str(one.capacity), one.hours, one.usd) for one in use.rows]
 
 
@@ -170,14 +172,14 @@ def test_a_purchase_at_a_moment_says_nothing_about_its_hour(tmp_path: Path) -> N
     world = Table(tmp_path)
     world.put(DAY, [row("Amazon Route 53", "40", at(DAY, 5), 0)])
     with world.table.files([DAY], ["aws"]) as files:
-        assert hourly.hourly_use(files, at(DAY), at(DAY, 24)).hours_seen == frozenset()
+        assert machine_hours.hourly_use(files, at(DAY), at(DAY, 24)).hours_seen == frozenset()
 
 
 def test_no_partitions_say_nothing() -> None:
-    use = hourly.hourly_use([], at(DAY), at(DAY, 24))
+    use = machine_hours.hourly_use([], at(DAY), at(DAY, 24))
     assert (use.coverage, use.rows) == (0, ())
 
 
 def test_hourly_use_needs_whole_hours() -> None:
     with pytest.raises(CostError, match="needs whole hours in order"):
-        hourly.hourly_use([], at(DAY, 0.5), at(DAY, 24))
+        machine_hours.hourly_use([], at(DAY, 0.5), at(DAY, 24))

@@ -15,11 +15,11 @@ import pytest
 from moto import mock_aws
 
 from include.clients.storage import Folder
-from include.cost.exports import Format, Relation, SourceFile, deliveries, download
-from include.cost.exports.keys import export_of, period_of
-from include.cost.focus import CostError
-from include.cost.ingest import ingest, ingest_exports
-from include.cost.store import CostTable
+from include.cost.sources.exports import Format, Relation, SourceFile, deliveries, download
+from include.cost.sources.exports.keys import export_of, period_of
+from include.cost.sources.ingest import ingest, ingest_exports
+from include.cost.table.columns import CostError
+from include.cost.table.store import CostTable
 from include.estate import Component, ComponentRule, Export
 from tests.unit.cost.export_files import ESTATE, RECEIVED, cur_row, focus_row, source, write_csv
 

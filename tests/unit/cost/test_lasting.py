@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from include.clients.storage import Folder
-from include.cost.focus import CostError
-from include.cost.store import CostTable
+from include.cost.table.columns import CostError
+from include.cost.table.store import CostTable
 from tests.unit.cost.validation_world import DAY, Table, at, row
 
 JANUARY, NOVEMBER = dt.date(2026, 1, 1), dt.date(2026, 11, 1)

@@ -11,7 +11,7 @@ import pytest
 
 from include.clients.prometheus import PrometheusError, Series
 from include.clients.storage import Folder
-from include.cost.measured_requests import (
+from include.cost.sources.requests import (
     RegionRequests,
     Requests,
     better,

@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from include.cost.page import files_of, headline, money, tables
-from include.cost.report import Report, compute_report
+from include.cost.report.compute import Report, compute_report
+from include.cost.report.page import files_of, headline, money, tables
 from include.estate import load_estate
 from tests.unit.cost.cost_world import DAY, aws_rows, put, put_day, received, table_in
 

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from include.cost.focus import COLUMNS, CostError
-from include.cost.partition import billing_period, money, tags, write_partition
-from include.cost.store import Facts, facts_of
+from include.cost.table.columns import COLUMNS, CostError
+from include.cost.table.partition import billing_period, money, tags, write_partition
+from include.cost.table.store import Facts, facts_of
 
 DAY = dt.date(2026, 11, 23)
 START = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)

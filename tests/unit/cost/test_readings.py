@@ -10,9 +10,18 @@ from typing import Any
 
 import pytest
 
-from include.cost.readings import Charge, coverage_of, daily_history, gather, newest_day, overlap, readings_of, validate
-from include.cost.store import Aside
-from include.cost.validation import (
+from include.cost.table.store import Aside
+from include.cost.validation.readings import (
+    Charge,
+    coverage_of,
+    daily_history,
+    gather,
+    newest_day,
+    overlap,
+    readings_of,
+    validate,
+)
+from include.cost.validation.verdicts import (
     FINAL,
     NANO,
     PROVISIONAL,

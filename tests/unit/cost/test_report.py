@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from include.cost.figures import opened
-from include.cost.focus import CostError
-from include.cost.measured_requests import RegionRequests, Requests
-from include.cost.partition import day_start
-from include.cost.report import Report, compute_report, projection, reads, window
-from include.cost.store import CostTable
+from include.cost.report.compute import Report, compute_report, projection, reads, window
+from include.cost.report.figures import opened
+from include.cost.sources.requests import RegionRequests, Requests
+from include.cost.table.columns import CostError
+from include.cost.table.partition import day_start
+from include.cost.table.store import CostTable
 from include.estate import load_estate
 from tests.unit.cost.cost_world import DAY, aws_rows, other_rows, put, put_day, received, table_in
 

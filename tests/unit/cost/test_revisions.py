@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from include.clients.storage import Folder
-from include.cost.focus import CostError
-from include.cost.revisions import Pointer, content_of, differences, key_of, pointer, publish
+from include.cost.report.revisions import Pointer, content_of, differences, key_of, pointer, publish
+from include.cost.table.columns import CostError
 
 DAY = dt.date(2026, 11, 18)
 

@@ -13,9 +13,9 @@ import pytest
 from moto import mock_aws
 
 from include.clients.storage import S3, Folder
-from include.cost.focus import CostError
-from include.cost.partition import write_partition
-from include.cost.store import Aside, CostTable, Facts, Reach, facts_of
+from include.cost.table.columns import CostError
+from include.cost.table.partition import write_partition
+from include.cost.table.store import Aside, CostTable, Facts, Reach, facts_of
 from tests.unit.cost.export_files import collected, focus_row, write_csv
 
 DAY = dt.date(2026, 11, 20)

@@ -9,10 +9,10 @@ from decimal import Decimal
 
 import pytest
 
-from include.cost.crosscheck import Measure, compare
-from include.cost.focus import CostError
-from include.cost.store import Facts
-from include.cost.validation import (
+from include.cost.table.columns import CostError
+from include.cost.table.store import Facts
+from include.cost.validation.crosscheck import Measure, compare
+from include.cost.validation.verdicts import (
     FAIL,
     FINAL,
     PASS,

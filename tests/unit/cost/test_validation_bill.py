@@ -12,10 +12,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from include.cost.focus import CostError
-from include.cost.readings import gather, validate
-from include.cost.validation import Window
-from include.cost.validation_bill import bring_bill, missing_days, missing_month
+from include.cost.table.columns import CostError
+from include.cost.validation.bill import bring_bill, missing_days, missing_month
+from include.cost.validation.readings import gather, validate
+from include.cost.validation.verdicts import Window
 from include.estate import load_estate
 from include.prices import load_aws_book
 from lab.cloud import bill
@@ -104,7 +104,7 @@ def test_a_connection_that_is_missing_is_told_too(tmp_path: Path) -> None:
 
 def test_a_bill_that_fails_its_suite_is_kept_aside(tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bill.publish(s3, EXPORT, ESTATE, NOW)
-    monkeypatch.setattr("include.cost.gathering.judged", lambda *_: "expected that ServiceName is never empty")
+    monkeypatch.setattr("include.cost.sources.refresh.judged", lambda *_: "expected that ServiceName is never empty")
     world = Table(tmp_path)
     with pytest.raises(CostError, match="the bill of 2026-11-03 is refused and kept as aside/source=aws/validation-"):
         bring_bill(world.table, ESTATE, WINDOW, lambda _: s3)

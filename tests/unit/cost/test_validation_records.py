@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from include.clients.storage import Folder
-from include.cost.focus import CostError
-from include.cost.validation import Validation, encode, open_windows, supersedes, what_is_missing
-from include.cost.validation_records import keep, newest, newest_of_all
+from include.cost.table.columns import CostError
+from include.cost.validation.records import keep, newest, newest_of_all
+from include.cost.validation.verdicts import Validation, encode, open_windows, supersedes, what_is_missing
 from tests.unit.cost.test_validation import MONDAY, at, day_of, result, total_of
 
 

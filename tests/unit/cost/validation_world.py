@@ -10,8 +10,8 @@ from typing import Any
 
 from include.clients.prometheus import Sample, Series
 from include.clients.storage import Folder
-from include.cost.partition import write_partition
-from include.cost.store import Aside, CostTable, Facts
+from include.cost.table.partition import write_partition
+from include.cost.table.store import Aside, CostTable, Facts
 
 DAY = dt.timedelta(days=1)
 PRICES = {"us-east-1": "0.29", "eu-central-1": "0.3451", "ap-northeast-1": "0.3683"}  # c7g.2xlarge on demand

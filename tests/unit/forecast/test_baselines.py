@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from include.forecast.baselines import (
+from include.forecast.candidates.baselines import (
     Median,
     Naive,
     Seasonal,
@@ -15,7 +15,7 @@ from include.forecast.baselines import (
     naive_models,
     total_error,
 )
-from include.forecast.features import DAY, WEEK, Past, Windows, windows_of
+from include.forecast.traffic.features import DAY, WEEK, Past, Windows, windows_of
 from tests.unit.forecast.traffic_series import daily, ramp
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from include.forecast.candidates.trees import TreeSettings
+from include.forecast.card import figure, model_card, operations_text
 from include.forecast.evaluation import Comparison, Operational
 from include.forecast.training import PartResult, Settings, look_at_test, train_candidates
-from include.forecast.trees import TreeSettings
-from models.card import figure, model_card, operations_text
-from models.svg import line_chart, path, tick
+from include.pages.svg import line_chart, path, tick
 from tests.unit.forecast.traffic_series import daily
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from include.forecast.dataset import (
+from include.forecast.traffic.series import (
     DatasetError,
     Limits,
     fill_short_gaps,

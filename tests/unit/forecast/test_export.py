@@ -14,7 +14,7 @@ import pytest
 from include.clients.prometheus import Prometheus, Sample, Series
 from include.clients.storage import Folder
 from include.estate import load_estate
-from include.forecast.export import (
+from include.forecast.traffic.export import (
     DAYS_PER_REQUEST,
     Exporter,
     Outcome,
@@ -30,7 +30,7 @@ from include.forecast.export import (
     trusted,
     whole_facts,
 )
-from include.forecast.traffic_table import (
+from include.forecast.traffic.table import (
     MINUTES,
     Day,
     DayFacts,

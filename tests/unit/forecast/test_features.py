@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from include.forecast.features import (
+from include.forecast.traffic.features import (
     DAY,
     Past,
     Windows,

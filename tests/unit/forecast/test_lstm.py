@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from include.forecast.baselines import Naive, Seasonal
-from include.forecast.features import DAY, WEEK, Past, Windows, windows_of
-from include.forecast.lstm import (
+from include.forecast.candidates.baselines import Naive, Seasonal
+from include.forecast.candidates.lstm import (
     PROFILES,
     Examples,
     Lstm,
@@ -27,6 +26,7 @@ from include.forecast.lstm import (
     stop_reason,
     train_network,
 )
+from include.forecast.traffic.features import DAY, WEEK, Past, Windows, windows_of
 from models.onnx_export import export_lstm, onnx_gates
 from tests.unit.forecast.traffic_series import daily, ramp
 

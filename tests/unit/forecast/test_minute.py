@@ -8,11 +8,11 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from include.forecast.dataset import Array
-from include.forecast.features import DAY, LAGS, LEVELS, RECENT_MINUTES, WEEK, Past, Windows, floor_of
-from include.forecast.server.minute import SCALE, VARIATION, Forecast, Minute, tree_features_of
-from include.forecast.server.quick import KEPT_MINUTES, Quick
-from include.forecast.trees import matrix
+from include.forecast.candidates.trees import matrix
+from include.forecast.server.fast_candidate import KEPT_MINUTES, Quick
+from include.forecast.server.fast_models import SCALE, VARIATION, Forecast, Minute, tree_features_of
+from include.forecast.traffic.features import DAY, LAGS, LEVELS, RECENT_MINUTES, WEEK, Past, Windows, floor_of
+from include.forecast.traffic.series import Array
 from tests.unit.forecast.traffic_series import daily
 
 LOOKBACK = 60

@@ -26,20 +26,20 @@ from include.clients.prometheus import PrometheusError
 from include.clients.prometheus import Series as PromSeries
 from include.clients.storage import Folder
 from include.estate import load_estate
-from include.forecast import serving
-from include.forecast.api import Candidate, CandidateError
-from include.forecast.baselines import Naive, Seasonal, WeekMedian
-from include.forecast.blend import Blend, Model
-from include.forecast.dataset import Series
-from include.forecast.features import DAY, WEEK, floor_of, windows_of
-from include.forecast.lstm import Lstm
+from include.forecast.candidates.baselines import Naive, Seasonal, WeekMedian
+from include.forecast.candidates.blend import Blend, Model
+from include.forecast.candidates.candidate import Candidate, CandidateError
+from include.forecast.candidates.lstm import Lstm
+from include.forecast.candidates.trees import Trees, TreeSettings
 from include.forecast.registry import Action, Decision, Registry
 from include.forecast.replicas import Rule
-from include.forecast.server import app, asked, live, prepare, quick
+from include.forecast.server import __main__ as serving
+from include.forecast.server import app, compile_models, fast_candidate, forecaster, request
 from include.forecast.server.champions import RETRY_SECONDS, Champions
-from include.forecast.server.live import Live, LiveSettings, Timeline
+from include.forecast.server.forecaster import Live, LiveSettings, Timeline
 from include.forecast.server.metrics import BUCKETS, Requests, labels
-from include.forecast.trees import Trees, TreeSettings
+from include.forecast.traffic.features import DAY, WEEK, floor_of, windows_of
+from include.forecast.traffic.series import Series
 
 REGION = "us-east-1"
 NOW = datetime(2026, 11, 24, 9, 0, 20, tzinfo=UTC).timestamp()
@@ -94,7 +94,7 @@ def crown(registry: Registry, version: str) -> None:
 
 
 def followed(registry: Registry, clock: Callable[[], float] = lambda: NOW) -> Champions:
-    champions = Champions(registry, prepare.prepare, clock)
+    champions = Champions(registry, compile_models.prepare, clock)
     champions.refresh()
     return champions
 
@@ -159,10 +159,10 @@ def test_timestamps_say_where_the_hour_lies(registry: Registry, tmp_path: Path) 
 
 def test_an_hour_ends_with_the_last_whole_minute_unless_timestamps_say_otherwise() -> None:
     now = datetime(2026, 11, 24, 9, 0, 20, tzinfo=UTC)
-    assert asked.last_minute(asked.read_hour(body(), (REGION,)), now) == datetime(2026, 11, 24, 8, 59, tzinfo=UTC)
+    assert request.last_minute(request.read_hour(body(), (REGION,)), now) == datetime(2026, 11, 24, 8, 59, tzinfo=UTC)
     times = [f"2026-11-24T10:{minute:02}:00+02:00" for minute in range(60)]
-    hour = asked.read_hour(body(timestamps=times), (REGION,))
-    assert asked.last_minute(hour, now) == datetime(2026, 11, 24, 8, 59, tzinfo=UTC)
+    hour = request.read_hour(body(timestamps=times), (REGION,))
+    assert request.last_minute(hour, now) == datetime(2026, 11, 24, 8, 59, tzinfo=UTC)
 
 
 def with_value(place: int, value: str) -> bytes:
@@ -303,8 +303,8 @@ def models(trees: Trees) -> dict[str, Model]:
 def test_one_request_gets_what_the_candidate_gives(name: str, trees: Trees, tmp_path: Path) -> None:
     one = candidate(models(trees)[name], data=series(gap=True))
     one.save(tmp_path)
-    prepare.prepare(tmp_path)
-    served = quick.load_quick(tmp_path)
+    compile_models.prepare(tmp_path)
+    served = fast_candidate.load_quick(tmp_path)
     assert "lightgbm" not in repr(served.plan)
     history = Series(REGION, one.tail.start + timedelta(days=7), 1, series().values[-2 * DAY :] * 1.1)
     for days, known in ((0.0, None), (0.3, None), (1.0, history), (9.0, history), (30.0, None)):
@@ -318,22 +318,22 @@ def test_one_request_gets_what_the_candidate_gives(name: str, trees: Trees, tmp_
 
 def test_missing_values_take_the_way_that_lightgbm_takes() -> None:
     split = {"decision_type": "<=", "missing_type": "None", "default_left": False, "threshold": 0.5}
-    assert prepare._missing_goes_left(split)
-    assert not prepare._missing_goes_left(split | {"threshold": -0.5})
-    assert not prepare._missing_goes_left(split | {"missing_type": "NaN"})
-    assert prepare._missing_goes_left(split | {"missing_type": "NaN", "default_left": True})
+    assert compile_models._missing_goes_left(split)
+    assert not compile_models._missing_goes_left(split | {"threshold": -0.5})
+    assert not compile_models._missing_goes_left(split | {"missing_type": "NaN"})
+    assert compile_models._missing_goes_left(split | {"missing_type": "NaN", "default_left": True})
     with pytest.raises(CandidateError, match=r"a split by == \(None\) can't be served"):
-        prepare._missing_goes_left(split | {"decision_type": "=="})
+        compile_models._missing_goes_left(split | {"decision_type": "=="})
 
 
 def test_a_version_that_gives_something_else_than_in_training_is_refused(tmp_path: Path) -> None:
     candidate(now_scaled()).save(tmp_path)
-    prepare.prepare(tmp_path)
+    compile_models.prepare(tmp_path)
     about = json.loads((tmp_path / "candidate.json").read_text())
     about["model"]["settings"]["minutes"] = 5
     (tmp_path / "candidate.json").write_text(json.dumps(about))
     with pytest.raises(CandidateError, match="served, it does not give what it gave in training: train again"):
-        quick.load_quick(tmp_path)
+        fast_candidate.load_quick(tmp_path)
 
 
 def test_a_model_of_another_step_is_refused(tmp_path: Path) -> None:
@@ -341,16 +341,16 @@ def test_a_model_of_another_step_is_refused(tmp_path: Path) -> None:
     five = Series(REGION, five.start, 5, five.values[::5])
     candidate(now_scaled(), data=five).save(tmp_path)
     with pytest.raises(CandidateError, match="it forecasts every 5 minutes, the server every minute"):
-        prepare.prepare(tmp_path)
+        compile_models.prepare(tmp_path)
 
 
 def test_preparing_runs_in_a_process_of_its_own_and_says_what_is_wrong(tmp_path: Path, trees: Trees) -> None:
     candidate(trees).save(tmp_path)
-    prepare.prepare_apart(tmp_path)
-    assert {path.name for path in tmp_path.glob("*.onnx")} == {quick.TREES}
+    compile_models.prepare_apart(tmp_path)
+    assert {path.name for path in tmp_path.glob("*.onnx")} == {fast_candidate.TREES}
     (tmp_path / "tail.npy").write_bytes(b"nothing")
     with pytest.raises(CandidateError, match=r"holds no usable candidate .*: train again"):
-        prepare.prepare_apart(tmp_path)
+        compile_models.prepare_apart(tmp_path)
 
 
 # --- Following the champion -------------------------------------------------------------------------------------------
@@ -499,7 +499,7 @@ class World:
         self.prometheus = FakePrometheus(steady(NOW))
         self.live = Live(REGION, self.prometheus, ESTATE, champions, settings, lambda: self.now)  # type: ignore[arg-type]
 
-    def tick(self, seconds: float = 0.0) -> live.Forecast | None:
+    def tick(self, seconds: float = 0.0) -> forecaster.Forecast | None:
         self.now += seconds
         self.live.tick()
         return self.live.current()
@@ -851,7 +851,7 @@ def test_the_server_imports_nothing_that_trains() -> None:
     import sys
 
     code = (
-        "import sys, include.forecast.serving; "
+        "import sys, include.forecast.server; "
         "heavy = {'keras', 'jax', 'tensorflow', 'lightgbm', 'pandas', 'airflow'}; "
         "print(sorted(heavy & sys.modules.keys()))"
     )

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 
 from include.forecast import benchmark
-from include.forecast.api import Candidate, CandidateError, p90_above, with_p90
-from include.forecast.baselines import Naive
-from include.forecast.blend import Blend, l1_weights, mixed
+from include.forecast.candidates.baselines import Naive
+from include.forecast.candidates.blend import Blend, l1_weights, mixed
+from include.forecast.candidates.candidate import Candidate, CandidateError, p90_above, with_p90
+from include.forecast.candidates.lstm import LstmSettings
+from include.forecast.candidates.trees import Trees, TreeSettings
 from include.forecast.choose import SIMPLEST_FIRST
-from include.forecast.dataset import Series
-from include.forecast.features import DAY, windows_of
-from include.forecast.lstm import LstmSettings
+from include.forecast.traffic.features import DAY, windows_of
+from include.forecast.traffic.series import Series
 from include.forecast.training import Candidates, Settings, look_at_test, parts_of, train_candidates
-from include.forecast.trees import Trees, TreeSettings
 from tests.unit.forecast.traffic_series import daily
 
 TREES = TreeSettings(rounds=20, min_leaf=20, learning_rate=0.1)

@@ -12,10 +12,10 @@ import pytest
 
 from include.clients.prometheus import Series as PromSeries
 from include.clients.storage import Folder
-from include.forecast.api import CandidateError
-from include.forecast.dataset import Array, Series
-from include.forecast.features import Windows
+from include.forecast.candidates.candidate import CandidateError
 from include.forecast.registry import Action, Decision, Registry
+from include.forecast.traffic.features import Windows
+from include.forecast.traffic.series import Array, Series
 from include.forecast.watch import (
     Comparison,
     Served,

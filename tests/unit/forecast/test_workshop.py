@@ -11,12 +11,12 @@ import pytest
 
 from include.estate import EstateError, load_estate
 from include.forecast import contract
+from include.forecast.candidates.lstm import PROFILES
+from include.forecast.candidates.trees import TreeSettings
 from include.forecast.contract import RetrainError, country_of
-from include.forecast.dataset import Series
-from include.forecast.features import floor_of, windows_of
-from include.forecast.lstm import PROFILES
-from include.forecast.trees import TreeSettings
-from include.forecast.workshop import ApiWorkshop
+from include.forecast.traffic.features import floor_of, windows_of
+from include.forecast.traffic.series import Series
+from include.forecast.trainer import ApiWorkshop
 
 DAY = 1440
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from include.forecast.dataset import Series
+from include.forecast.traffic.series import Series
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 

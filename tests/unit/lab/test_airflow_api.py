@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from lab.airflow_api import ApiError, Client, UnansweredError
+from lab.rehearsal.airflow_api import ApiError, Client, UnansweredError
 
 Answer = tuple[int, Any] | Exception
 

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from include.estate import load_estate
-from lab import airflow as airflows
-from lab.airflow import Airflow, connection_body, load_settings, settings_for, variables_of
-from lab.airflow_api import AirflowError, ApiError, Client
+from lab.rehearsal import airflow as airflows
+from lab.rehearsal.airflow import Airflow, connection_body, load_settings, settings_for, variables_of
+from lab.rehearsal.airflow_api import AirflowError, ApiError, Client
 
 REGIONS = ("us-east-1", "eu-central-1", "ap-northeast-1")
 

@@ -10,10 +10,10 @@ from typing import Any, cast
 import pytest
 
 from include.estate import load_estate
-from lab import behind
-from lab.behind import Behind, Command, RegionSupervisor, UnavailableError, run, table
-from lab.processes import Processes
-from lab.rules import RuleMirror
+from lab.cluster import containers
+from lab.cluster.containers import Behind, Command, RegionSupervisor, UnavailableError, run, table
+from lab.cluster.rules import RuleMirror
+from lab.machine.processes import Processes
 
 REGION = "us-east-1"
 
@@ -162,7 +162,7 @@ def test_an_outage_changes_nothing_and_is_told_once(
     ]
 
 
-WHERE = {name: f"http://127.0.0.1:{port}" for port, name in enumerate(behind.SERVED, 21001)}
+WHERE = {name: f"http://127.0.0.1:{port}" for port, name in enumerate(containers.SERVED, 21001)}
 
 
 def test_the_table_has_each_process_on_its_own_port(tmp_path: Path) -> None:
@@ -180,10 +180,10 @@ def test_the_table_has_each_process_on_its_own_port(tmp_path: Path) -> None:
         ("akidb", "traffic-predictor"),
     ]
     assert list(entries[1].command(()).arguments)[1:] == [
-        *("-m", "lab.kubecost", "--port", "21002", "--opencost", "http://127.0.0.1:21001", "--region", REGION)
+        *("-m", "lab.cluster.kubecost", "--port", "21002", "--opencost", "http://127.0.0.1:21001", "--region", REGION)
     ]
     started = entries[2].command(("--max-age", "30", *entries[2].added()))
-    assert list(started.arguments)[1:] == ["-m", "include.forecast.serving", "--max-age", "30", *entries[2].added()]
+    assert list(started.arguments)[1:] == ["-m", "include.forecast.server", "--max-age", "30", *entries[2].added()]
     assert "21003" in entries[2].added()
 
 
@@ -209,7 +209,7 @@ def test_ports_are_held_from_when_the_boot_frees_them(monkeypatch: pytest.Monkey
         asked.append(port)
         return mark if len(asked) > 3 else None  # the boot has all at first
 
-    monkeypatch.setattr(behind, "hold_port", hold)
-    behind.hold_ports({"regions": {REGION: WHERE}}, cast("threading.Event", Stop()))
+    monkeypatch.setattr(containers, "hold_port", hold)
+    containers.hold_ports({"regions": {REGION: WHERE}}, cast("threading.Event", Stop()))
     assert asked == [21001, 21002, 21003] * 2
     assert mark.closed

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from include.prices import load_aws_book
-from lab.bridge import (
+from lab.cluster.instances import (
     RegionBridge,
     UnavailableError,
     _read_state,
@@ -232,7 +232,7 @@ def test_an_outage_removes_nothing_and_is_logged_once(world: World, caplog: pyte
         return world.instances
 
     world.bridge.instances = instances
-    with caplog.at_level("INFO", logger="bridge"):
+    with caplog.at_level("INFO", logger="instances"):
         run(world.bridge, stop, poll_seconds=0)
     assert [record.message for record in caplog.records] == [
         "ap-northeast-1: lost: the emulator can't be asked (EndpointConnectionError); trying again every 0 s",
@@ -249,7 +249,7 @@ def test_a_size_without_a_pod_limit_is_refused_by_name() -> None:
     from include.prices import AwsBook, InstanceType, PriceRow
 
     row = PriceRow(InstanceType("c7g.metal", "c", "metal", "arm64", 64, 131072, 63.5, 120000), 2, {})  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"'c7g.metal': add its size to MAX_PODS of lab/bridge.py"):
+    with pytest.raises(ValueError, match=r"'c7g.metal': add its size to MAX_PODS of lab/cluster/instances.py"):
         group_resources(AwsBook([row], {}), "c7g.metal")
 
 

@@ -20,8 +20,7 @@ from botocore.exceptions import ClientError
 
 from include.estate import load_estate
 from lab.cloud.emulator import AMI_OWNER, CallLog, images, read_call, wait_until_ready
-from lab.cloud.notices import send_through_rules, send_to_queue, set_dry_pools, warning
-from lab.cloud.repairs import (
+from lab.cloud.moto_patches import (
     Answer,
     Call,
     DryPools,
@@ -34,6 +33,7 @@ from lab.cloud.repairs import (
     scaling_problem,
     spot_history,
 )
+from lab.cloud.notices import send_through_rules, send_to_queue, set_dry_pools, warning
 from lab.cloud.seed import Clients, SeededRegion, seed
 
 REPOSITORY = Path(__file__).parents[3]

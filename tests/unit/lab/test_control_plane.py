@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from lab import control_plane, keda
+from lab.cluster import control_plane, keda
 
 
 class Recorded:

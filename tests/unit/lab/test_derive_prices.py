@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from include.prices import SpotAdvice, parse_aws_book
-from lab.derive_prices import derive
+from tools.derive_prices import derive
 
 
 def source(name: str, **other: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from include.estate import load_estate
-from lab import devices
+from lab.service import devices
 
 ESTATE = load_estate()
 NIGHT = 1_764_039_600.0  # a Tuesday, 03:00 UTC

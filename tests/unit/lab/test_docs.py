@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.docs import Description, DocsError, dag_files, describe, page
+from tools.docs import Description, DocsError, dag_files, describe, page
 
 DOCSTRING = "## What it does\nMoves pods. Then more.\n\n## Owner\nplatform"
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import urllib3
 
-from lab import endpoints as module
-from lab.endpoints import Census, Endpoints, follow
+from lab.service import endpoints as module
+from lab.service.endpoints import Census, Endpoints, follow
 
 REST = "akidb-rest"
 

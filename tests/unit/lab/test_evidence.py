@@ -12,7 +12,7 @@ from urllib3.exceptions import ProtocolError
 
 from include.clients import kubernetes as k8s
 from include.prices import AwsBook
-from lab.evidence import EvidenceError, Node, Reader, lasting_kinds, node_of, object_name, shares, usd_hour
+from lab.rehearsal.evidence import EvidenceError, Node, Reader, lasting_kinds, node_of, object_name, shares, usd_hour
 
 OLD = [Node(f"old{n}", "akidb-on-demand", "c7g.2xlarge", "a", "on-demand", 8, True) for n in range(5)]
 SPOT = [Node(f"spot{n}", "akidb-spot", "c7g.xlarge", "a", "spot", 4, False) for n in range(3)]

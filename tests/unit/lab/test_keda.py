@@ -10,7 +10,7 @@ import pytest
 import yaml
 from cryptography import x509
 
-from lab import keda
+from lab.cluster import keda
 
 REGION = "us-east-1"
 PORTS = keda.Ports(health=20001, service=20002, adapter=20003, metrics=20004)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from lab.kubecost import NAME, answer_of, question, server
+from lab.cluster.kubecost import NAME, answer_of, question, server
 
 ITEM = {"name": "akidb", "totalCost": 1.5, "window": {"start": "a", "end": "b"}}
 

@@ -8,8 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from include.prices import load_aws_book
-from lab.bridge import price_key
-from lab.opencost import environment, price_file, prices
+from lab.cluster.instances import price_key
+from lab.cluster.opencost import environment, price_file, prices
 
 REGION = "ap-northeast-1"
 BOOK = load_aws_book()

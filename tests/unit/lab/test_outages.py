@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
-from lab import behind, bridge
+from lab.cluster import containers, instances
 
 
 class CutOff:
@@ -25,7 +25,7 @@ READ_TIMEOUT = ReadTimeoutError(None, "/", "Read timed out.")  # type: ignore[ar
 
 
 @pytest.mark.parametrize("problem", [READ_TIMEOUT, ProtocolError("broken"), ConnectionResetError()])
-@pytest.mark.parametrize("module", [behind, bridge])
+@pytest.mark.parametrize("module", [containers, instances])
 def test_an_answer_that_is_cut_off_does_not_end_the_process(module: Any, problem: Exception) -> None:
     cluster = module.KubernetesCluster.__new__(module.KubernetesCluster)
     with pytest.raises(module.UnavailableError, match="the API server can't be reached"):
@@ -36,6 +36,6 @@ def test_half_a_body_is_an_outage_too() -> None:
     class Half:
         data = b'{"items": ['
 
-    cluster = bridge.KubernetesCluster.__new__(bridge.KubernetesCluster)
-    with pytest.raises(bridge.UnavailableError):
+    cluster = instances.KubernetesCluster.__new__(instances.KubernetesCluster)
+    with pytest.raises(instances.UnavailableError):
         cluster._call(lambda **_: Half())

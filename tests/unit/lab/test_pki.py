@@ -9,7 +9,7 @@ import yaml
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from lab import pki
+from lab.cluster import pki
 
 
 def test_a_client_certificate_carries_user_and_groups_and_verifies_against_its_authority_only() -> None:

@@ -12,9 +12,19 @@ from typing import Any, cast
 import pytest
 
 from include.estate import load_estate
-from lab.endpoints import Census, Endpoints
-from lab.plant import EDGES, FaultError, Faults, Plant, Service, parse_faults, run_clock, server, start_mode
-from lab.queueing import load_of
+from lab.service.akidb_service import (
+    EDGES,
+    FaultError,
+    Faults,
+    Plant,
+    Service,
+    parse_faults,
+    run_clock,
+    server,
+    start_mode,
+)
+from lab.service.endpoints import Census, Endpoints
+from lab.service.queueing import load_of
 
 ESTATE = load_estate()
 REGION = "us-east-1"

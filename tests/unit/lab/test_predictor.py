@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from include.forecast.serving import options
-from lab import predictor
+from include.forecast.server.__main__ import options
+from lab.service import predictor
 
 REGION = "us-east-1"
 

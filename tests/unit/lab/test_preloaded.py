@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.preloaded import MODULES
+from lab.rehearsal.preloaded import MODULES
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = """

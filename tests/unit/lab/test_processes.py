@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab.processes import Crashed, Processes, hold_port, reserved_ports
+from lab.machine.processes import Crashed, Processes, hold_port, reserved_ports
 
 WAITING = [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read(); import signal; signal.pause()"]
 

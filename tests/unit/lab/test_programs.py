@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import programs
+from lab.machine import programs
 
 
 def _script(path: Path, output: str) -> None:

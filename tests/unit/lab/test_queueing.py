@@ -7,7 +7,7 @@ import math
 import pytest
 
 from include.estate import load_estate
-from lab.queueing import Load, load_of, wait_probability
+from lab.service.queueing import Load, load_of, wait_probability
 
 ESTATE = load_estate()
 REPLICA_QPS = ESTATE.traffic.replica_qps

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lab.reasons import CALLBACK, reason
+from lab.rehearsal.reasons import CALLBACK, reason
 
-PLACE = "/lab/airflow/task-logs/dag_id=day5/run_id=r/task_id=t/attempt=2.log"
+PLACE = "/lab/rehearsal/airflow/task-logs/dag_id=day5/run_id=r/task_id=t/attempt=2.log"
 
 
 def line(event: str, level: str = "info", **more: Any) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def error(name: str, value: str, is_cause: bool = False, **more: Any) -> dict[st
 # What stands at the top and the end of each task's log.
 START = [
     {"event": "::group::Log message source details"},
-    {"event": "/lab/airflow/task-logs/dag_id=rollback/run_id=r/task_id=find_changes/attempt=1.log"},
+    {"event": "/lab/rehearsal/airflow/task-logs/dag_id=rollback/run_id=r/task_id=find_changes/attempt=1.log"},
     {"event": "::endgroup::"},
     line("::group::Pre Execute"),
     line("DAG bundles loaded: dags-folder", logger="airflow.dag_processing.bundles.manager.DagBundlesManager"),
@@ -35,7 +35,7 @@ START = [
 END = [
     line("::group::Post Execute"),
     line("us_east_1.undo_changes failed in rollback/r; its own message and, in a rollout, the task 'verdict' say what "
-         "was left behind", "error", logger="include.rollout.conventions"),
+         "was left behind", "error", logger="include.wiring.conventions"),
     line("::endgroup::"),
 ]  # fmt: skip
 

@@ -15,11 +15,11 @@ from include.estate import EstateError, load_estate
 from include.forecast.registry import Action, Decision, Registry
 from include.rollout.ledger import FIRST_LINK, Record, Step, run_key
 from include.rollout.settings import RolloutSettings, build
-from lab import rehearsal, run
-from lab.faults import Faults
-from lab.rehearsal import Settings, open_window, settings_from
-from lab.run import RehearsalError, verdict_of
-from lab.speed import LONGEST_STRETCH
+from lab.machine.speed import LONGEST_STRETCH
+from lab.rehearsal import run, week
+from lab.rehearsal.faults import Faults
+from lab.rehearsal.run import RehearsalError, verdict_of
+from lab.rehearsal.week import Settings, open_window, settings_from
 
 
 def record(step: str, region: str = "us-east-1", **figures: Any) -> Record:
@@ -28,7 +28,7 @@ def record(step: str, region: str = "us-east-1", **figures: Any) -> Record:
 
 def test_all_regions_canary_first_and_the_ui_kept_on_a_terminal() -> None:
     regions = ("ap-northeast-1", "us-east-1", "eu-central-1")
-    folder = rehearsal.worlds.DEFAULT_FOLDER
+    folder = week.worlds.DEFAULT_FOLDER
     assert settings_from({}, on_terminal=True) == Settings(folder, regions, keep=True)
     assert settings_from({}, on_terminal=False).keep is False
     assert settings_from({"KEEP": "1"}, on_terminal=False).keep is True
@@ -146,7 +146,7 @@ def test_the_verdict_is_the_ledgers_and_never_better_than_the_run() -> None:
     assert verdict_of([], "success", green)[0] == "unfinished"
     rolled_back = [record(Step.VERDICT, verdict="rolled back", message="gate failed")]
     assert verdict_of(rolled_back, "failed", green) == ("rolled back", "gate failed")
-    assert verdict_of(rolled_back, "failed", rehearsal.UNDONE)[0] == "unfinished"
+    assert verdict_of(rolled_back, "failed", week.UNDONE)[0] == "unfinished"
 
 
 @pytest.mark.parametrize(
@@ -165,9 +165,9 @@ def test_everything_is_undone_at_the_end_but_after_a_fault(asked: dict[str, str]
 
 
 def test_a_slower_machine_gets_longer_waits_and_the_same_soaks_and_windows() -> None:
-    for day in rehearsal.WEEK.values():
-        normal = rehearsal.run_conf(day, ["us-east-1"], "p")
-        slow = rehearsal.run_conf(day, ["us-east-1"], "p", stretch=2.5)
+    for day in week.WEEK.values():
+        normal = week.run_conf(day, ["us-east-1"], "p")
+        slow = week.run_conf(day, ["us-east-1"], "p", stretch=2.5)
         waits = {name for name in normal if normal[name] != slow[name]}
         assert waits == {"gate_wait_seconds", "converge_timeout_seconds"}
         assert all(slow[name] == round(normal[name] * 2.5) for name in waits)
@@ -175,27 +175,27 @@ def test_a_slower_machine_gets_longer_waits_and_the_same_soaks_and_windows() -> 
 
 def test_no_wait_is_longer_than_its_form_allows_even_on_the_slowest_machine() -> None:
     estate = load_estate()
-    for day in rehearsal.WEEK.values():
-        conf = rehearsal.run_conf(day, estate.ordered_regions(), "http://127.0.0.1:1", LONGEST_STRETCH)
+    for day in week.WEEK.values():
+        conf = week.run_conf(day, estate.ordered_regions(), "http://127.0.0.1:1", LONGEST_STRETCH)
         build(RolloutSettings, conf, estate)
         build(levers.lever(day.lever).settings_type, conf, estate)
 
 
 def test_run_ids_are_unique_and_part_of_the_ledgers_paths_as_they_are() -> None:
     now = dt.datetime(2026, 11, 24, 10, 5, 7, tzinfo=dt.UTC)
-    first, second = rehearsal.run_id_of(now), rehearsal.run_id_of(now)
+    first, second = week.run_id_of(now), week.run_id_of(now)
     assert first.startswith("rehearsal_20261124T100507_")
     assert first != second
     assert run_key(first) == first
 
 
 def test_every_setting_is_exported_by_the_makefile_and_named_in_its_help() -> None:
-    makefile = (rehearsal.worlds.REPOSITORY / "Makefile").read_text()
+    makefile = (week.worlds.REPOSITORY / "Makefile").read_text()
     exported = next(line for line in makefile.splitlines() if line.startswith("export "))
     assert exported == "export REGIONS DAYS FAULT UNDO KEEP TRACE"
     help_line = next(line for line in makefile.splitlines() if line.startswith("rehearsal: "))
     assert all(f"{name}=" in help_line for name in exported.split()[1:])
-    assert all(name in str(rehearsal.__doc__) for name in exported.split()[1:])
+    assert all(name in str(week.__doc__) for name in exported.split()[1:])
 
 
 def test_a_long_reason_is_cut_and_says_so() -> None:
@@ -207,7 +207,7 @@ def test_a_long_reason_is_cut_and_says_so() -> None:
 
 
 def test_the_run_is_real_and_only_its_windows_are_short() -> None:
-    assert rehearsal.run_conf(rehearsal.WEEK[1], ["us-east-1"], "http://127.0.0.1:9090") == {
+    assert week.run_conf(week.WEEK[1], ["us-east-1"], "http://127.0.0.1:9090") == {
         "regions": ["us-east-1"],
         "dry_run": False,
         "reason": "rehearsal",
@@ -231,25 +231,25 @@ def test_a_question_is_answered_once_the_scheduler_knows_that_its_task_waits() -
 
 
 def test_day_5_waits_for_a_window_to_validate() -> None:
-    day = rehearsal.WEEK[5]
+    day = week.WEEK[5]
     assert (day.dag, day.lever) == ("day5_cost_monitoring", "cost_monitoring")
-    assert rehearsal.run_conf(day, ["us-east-1"], "http://127.0.0.1:9090")["validation_window_seconds"] == 6
+    assert week.run_conf(day, ["us-east-1"], "http://127.0.0.1:9090")["validation_window_seconds"] == 6
 
 
 def test_day_2_is_told_where_prometheus_is() -> None:
-    day = rehearsal.WEEK[2]
+    day = week.WEEK[2]
     assert (day.dag, day.lever) == ("day2_predictive_scaling", "predictive_scaling")
-    assert rehearsal.run_conf(day, ["us-east-1"], "http://127.0.0.1:9090")["prometheus_endpoint"] == (
+    assert week.run_conf(day, ["us-east-1"], "http://127.0.0.1:9090")["prometheus_endpoint"] == (
         "http://127.0.0.1:9090"
     )
 
 
 def test_a_region_without_champion_is_named_with_the_reason(tmp_path: Path) -> None:
-    storage = Folder(rehearsal.worlds.models_folder(tmp_path))
+    storage = Folder(week.worlds.models_folder(tmp_path))
     registry = Registry(storage, "us-east-1")
     registry.record(Decision(Action.KEPT, "1", "", "not promoted: blend ties with now_scaled", "2026-11-27T00:00:00Z"))
     regions = ["us-east-1", "eu-central-1"]
-    assert rehearsal.without_champion(tmp_path, regions) == {
+    assert week.without_champion(tmp_path, regions) == {
         "us-east-1": "not promoted: blend ties with now_scaled",
         "eu-central-1": "nothing was trained",
     }
@@ -259,12 +259,12 @@ def test_a_region_without_champion_is_named_with_the_reason(tmp_path: Path) -> N
         tmp_path / "made", model="blend", window={"last": "2026-11-27T00:00:00Z"}, metrics={}, code_version="1"
     )
     registry.move(registry.pointer(), Decision(Action.PROMOTED, version, "", "better", "2026-11-27T00:00:00Z"))
-    assert rehearsal.without_champion(tmp_path, regions) == {"eu-central-1": "nothing was trained"}
+    assert week.without_champion(tmp_path, regions) == {"eu-central-1": "nothing was trained"}
 
 
 def test_what_a_day_builds_on_is_made_for_the_labs_regions_only() -> None:
     regions = ["ap-northeast-1", "us-east-1"]
-    assert rehearsal.BEFORE == {2: ("traffic_export", "forecast_retrain"), 5: ("cost_report",)}
-    assert rehearsal.beside_conf("traffic_export", regions) == {"regions": regions, "days": 30}
-    assert rehearsal.beside_conf("forecast_retrain", regions) == {"regions": regions, "days": 30, "profile": "none"}
-    assert rehearsal.beside_conf("cost_report", regions) == {}
+    assert week.BEFORE == {2: ("traffic_export", "forecast_retrain"), 5: ("cost_report",)}
+    assert week.beside_conf("traffic_export", regions) == {"regions": regions, "days": 30}
+    assert week.beside_conf("forecast_retrain", regions) == {"regions": regions, "days": 30, "profile": "none"}
+    assert week.beside_conf("cost_report", regions) == {}

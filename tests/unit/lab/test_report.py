@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from include.rollout.ledger import FIRST_LINK, Record, Step
-from lab import report
-from lab.evidence import Figures
-from lab.report import Drill
+from lab.rehearsal import report
+from lab.rehearsal.evidence import Figures
+from lab.rehearsal.report import Drill
 
 BEFORE = Figures(
     nodes=5, pods=30, spot_share_pods=0.0, spot_share_vcpu=0.0, usd_hour=1.45, p95_ms=18.25, error_ratio=0.0

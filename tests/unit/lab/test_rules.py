@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.rules import RuleMirror, file_name
+from lab.cluster.rules import RuleMirror, file_name
 
 
 class Prometheus:

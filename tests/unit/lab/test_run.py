@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from include.rollout.ledger import WHOLE_RUN, Chain, FolderStore, Ledger, Step
-from lab import run as runs
-from lab.airflow import Airflow
-from lab.airflow_api import ApiError, Client
-from lab.run import RehearsalError, Run
+from lab.rehearsal import run as runs
+from lab.rehearsal.airflow import Airflow
+from lab.rehearsal.airflow_api import ApiError, Client
+from lab.rehearsal.run import RehearsalError, Run
 
 REGION, RUN_ID = "us-east-1", "rehearsal_1"
 QUESTION = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import setup
+from tools import setup
 
 REQUIREMENTS = """\
 # compiled

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from lab import speed
-from lab.speed import Speed
+from lab.machine import speed
+from lab.machine.speed import Speed
 
 
 @pytest.mark.parametrize(

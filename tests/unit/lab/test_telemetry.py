@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from lab.telemetry import Targets, configuration
+from lab.cluster.telemetry import Targets, configuration
 
 PORTS = {
     "karpenter": {"us-east-1": 20002},
@@ -35,7 +35,7 @@ def test_every_job_has_its_targets_and_cost_jobs_keep_the_labels_of_their_series
         "honor_labels": True,
         "static_configs": [{"targets": ["127.0.0.1:20004"], "labels": {"region": "us-east-1"}}],
     }
-    assert config["rule_files"] == ["/lab/rules/*.yaml"]
+    assert config["rule_files"] == ["/lab/cluster/rules/*.yaml"]
 
 
 def test_what_changes_slowly_is_not_scraped_faster_than_every_five_seconds() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from include.estate import load_estate
-from lab.traffic import (
+from lab.service.traffic import (
     Pattern,
     Trace,
     TraceError,

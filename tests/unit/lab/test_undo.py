@@ -8,8 +8,8 @@ import pytest
 
 from include.rollout.ledger import FIRST_LINK, Chain, OpenRun, Record, Step
 from include.rollout.lever import Difference
-from lab import undo
-from lab.undo import LeverUndo, Remains
+from lab.rehearsal import undo
+from lab.rehearsal.undo import LeverUndo, Remains
 
 SPOT, SCALING = "spot_capacity", "predictive_scaling"
 CANARY, OTHER = "ap-northeast-1", "us-east-1"

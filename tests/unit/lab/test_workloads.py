@@ -9,7 +9,7 @@ import pytest
 from kubernetes.client import ApiException
 from urllib3.exceptions import ProtocolError
 
-from lab import workloads
+from lab.cluster import workloads
 
 DOCUMENT = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "akidb"}}
 

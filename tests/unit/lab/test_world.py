@@ -12,7 +12,8 @@ from urllib3.exceptions import ReadTimeoutError
 
 from include.clients.prometheus import PrometheusError
 from include.estate import load_estate
-from lab import behind, world
+from lab import world
+from lab.cluster import containers
 
 
 def test_no_two_listeners_get_the_same_port(tmp_path: Path) -> None:
@@ -26,7 +27,7 @@ def test_no_two_listeners_get_the_same_port(tmp_path: Path) -> None:
         plane = boot.booting[name]
         ports += [plane._etcd_port, plane._peer_port, plane._api_port, plane._kwok_port]
         ports += [*boot.karpenter_ports[name], *astuple(boot.keda_ports[name]), *boot.behind_ports[name].values()]
-        assert list(boot.behind_ports[name]) == list(behind.SERVED)
+        assert list(boot.behind_ports[name]) == list(containers.SERVED)
     assert len(ports) == len(set(ports)) == 3 + 13 * len(names)
 
 

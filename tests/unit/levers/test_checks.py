@@ -10,7 +10,7 @@ import pytest
 
 from include.clients.kubernetes import ForbiddenError
 from include.clients.prometheus import PrometheusError
-from include.cost.focus import CostError
+from include.cost.table.columns import CostError
 from include.estate import load_estate
 from include.forecast.registry import RegistryError
 from include.levers import checks

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from include.clients.kubernetes import NODE_POOL
-from include.cost.guard import MANAGER
+from include.cost.guard.decisions import MANAGER
 from include.estate import load_estate
 from include.levers.cost_cap import CapSettings, CostCap, handed_back
 from include.rollout.lever import Refused, Target

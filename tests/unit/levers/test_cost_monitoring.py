@@ -39,7 +39,7 @@ from include.prices import load_aws_book
 from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import Check, NotConverged, Refused, Stage, Target, Undo
 from include.rollout.settings import build, form_fields
-from lab.programs import BuildError, find
+from lab.machine.programs import BuildError, find
 from tests.unit.levers import spot_world
 from tests.unit.levers.fake_cluster import Writes
 from tests.unit.levers.spot_world import NOW, Object

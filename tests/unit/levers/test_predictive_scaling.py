@@ -21,9 +21,9 @@ from pydantic import ValidationError
 
 from include.clients.access import Access
 from include.estate import Estate, EstateError, load_estate
-from include.forecast.export import lost_expression, request_expression
 from include.forecast.registry import Action, Decision, Registry
-from include.forecast.server.live import short_expression
+from include.forecast.server.forecaster import short_expression
+from include.forecast.traffic.export import lost_expression, request_expression
 from include.levers import lever
 from include.levers.common import NodeFact
 from include.levers.cost_monitoring.dashboard import panels
@@ -293,7 +293,7 @@ def test_the_predictor_is_confined_and_reads_the_models_with_its_own_role() -> N
         "--min-replicas": "4",
         "--max-replicas": "40",
     }
-    run = [sys.executable, "-m", "include.forecast.serving", "--help"]
+    run = [sys.executable, "-m", "include.forecast.server", "--help"]
     known = subprocess.run(run, capture_output=True, text=True, timeout=60, check=True).stdout
     assert [flag for flag in container["args"][::2] if flag not in known] == []
     assert container["securityContext"]["readOnlyRootFilesystem"] is True

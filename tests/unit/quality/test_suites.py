@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from include.cost.focus import COLUMNS
+from include.cost.table.columns import COLUMNS
 from include.quality.judge import judge
 from include.quality.suites import SUITES, SuiteError, checks_of
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from include.clients.storage import Folder
+from include.completion import page as completion_page
+from include.completion import report as completion
+from include.completion.report import History, Inputs, Score, build, outcome_of, reasons_of, worst
+from include.completion.store import keep, read_inputs
 from include.estate import load_estate
-from include.rollout import completion, completion_page
-from include.rollout.completion import History, Inputs, Score, build, outcome_of, reasons_of, worst
-from include.rollout.completion_store import keep, read_inputs
 from include.rollout.ledger import Chain, FolderStore, Ledger, Step
 
 US, AP = "us-east-1", "ap-northeast-1"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from include.estate import Estate, load_estate
-from include.rollout import flow, steps
+from include.rollout import decisions, steps
 from include.rollout.gates import Comparison, Figure
 from include.rollout.lever import Difference, Lever, Plan, Refused, Restored, Stage, Target
 from include.rollout.lock import Lock, LockHeld
@@ -539,7 +539,7 @@ def test_gates_and_how_they_are_judged_are_part_of_what_is_approved(run: Run) ->
     assert replace(plan, stages=(replace(stage, gates=()), *plan.stages[1:])).hash() != plan.hash()
     judging = run.settings.judging()
     for name in ("soak_seconds", "gate_window_seconds", "gate_wait_seconds", "minimum_coverage"):
-        assert flow.plans_hash([plan], judging | {name: 0}) != flow.plans_hash([plan], judging), name
+        assert decisions.plans_hash([plan], judging | {name: 0}) != decisions.plans_hash([plan], judging), name
 
 
 # The change is not this run's any more -------------------------------------------------------------------------------
@@ -776,8 +776,8 @@ def test_a_plan_of_an_unchanged_world_promotes_without_a_write(run: Run, world: 
 
 
 def test_no_selected_region_is_no_promotion(run: Run) -> None:
-    facts = flow.Facts(run.chain(), dry_run=False, selected=[], touched=[], by_region={"estate": []})
-    verdict = flow.verdict(facts)
+    facts = decisions.Facts(run.chain(), dry_run=False, selected=[], touched=[], by_region={"estate": []})
+    verdict = decisions.verdict(facts)
     assert (verdict.name, verdict.green) == ("refused", False)
 
 

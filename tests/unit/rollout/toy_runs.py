@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from include.rollout import flow, rollback, steps
+from include.rollout import decisions, rollback, steps
 from include.rollout.lever import Restored, Target
 from include.rollout.steps import Run
 from tests.dags.toy import Toy
@@ -89,7 +89,7 @@ class Named:
         self.name = name
 
 
-def roll_back(undo: Run) -> flow.Verdict:
+def roll_back(undo: Run) -> decisions.Verdict:
     """All steps of the rollback DAG. A region that fails is left to the verdict."""
     plan = rollback.find_changes(undo)
     answer = {"approved": True, "user": "platform-lead", "hash": plan["hash"]}

@@ -7,8 +7,8 @@ from pathlib import Path
 import yaml
 
 from include.estate import load_estate
-from include.forecast.serving import options
-from lab import telemetry
+from include.forecast.server.__main__ import options
+from lab.cluster import telemetry
 from lab.surge.champion import history_span
 from lab.surge.pace import pace_of
 from lab.surge.scenario import morning

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from lab.surge import texts
+from lab.surge import report as texts
 
 LATENCY = {"surge_ms": 40.0, "worst_minute_ms": 120.0, "minutes_above_target": 4}
 WITHOUT: dict[str, Any] = {

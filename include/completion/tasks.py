@@ -1,0 +1,80 @@
+"""The tasks that follow day 5's promotion: the window that is validated, and the completion report."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
+from airflow.sdk import TriggerRule, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from include import levers
+from include.estate import load_estate
+from include.wiring.connections import SettingMissingError, storage_at
+
+if TYPE_CHECKING:
+    from include.clients.storage import Storage
+
+log = logging.getLogger(__name__)
+
+COSTS_VARIABLE = "akidb_costs"
+VALIDATION_TASK = "validate_costs"
+
+
+@task(multiple_outputs=False)
+def open_validation_window() -> dict[str, str]:
+    """The window to validate: it begins now, with everything promoted, and is as long as the form says."""
+    context = get_current_context()
+    # The task's own start: a fact of the run that Airflow keeps.
+    start = dt.datetime.fromtimestamp(int(context["ti"].start_date.timestamp()), dt.UTC)
+    end = start + dt.timedelta(seconds=int(context["params"]["validation_window_seconds"]))
+    return {"start": start.isoformat(), "end": end.isoformat()}
+
+
+def await_validation_window() -> DateTimeSensorAsync:
+    """Wait for the window's end in the triggerer: it holds no worker slot."""
+    target = "{{ ti.xcom_pull(task_ids='open_validation_window')['end'] }}"
+    return DateTimeSensorAsync(
+        task_id="await_validation_window", target_time=target, end_from_trigger=True, execution_timeout=None
+    )
+
+
+# Also after a validation that failed: what is unknown belongs into the report. Never after one that was skipped.
+@task(multiple_outputs=False, trigger_rule=TriggerRule.NONE_SKIPPED)
+def write_completion_report() -> dict[str, Any]:
+    """Write the completion report; dollars may read FAIL in it, an unknown total fails the task once it is written."""
+    context = get_current_context()
+    ti = context["ti"]
+    validated = ti.xcom_pull(task_ids=VALIDATION_TASK) or {}
+    try:
+        storage = storage_at(COSTS_VARIABLE)
+    except SettingMissingError as error:
+        raise AirflowFailException(str(error)) from error
+    summary = _write(storage, tuple(context["params"]["regions"]), f"{ti.dag_id}/{ti.run_id}", validated.get("key", ""))
+    ti.xcom_push(key="report", value=summary)
+    log.info("%s\n%s", summary["key"], summary["text"])
+    if summary["total"] == "unknown":
+        raise AirflowFailException(
+            f"the total is unknown: {validated.get('missing') or 'there is no validation'}. The report is written, and "
+            f"says so: {summary['key']}. Next: read the task {VALIDATION_TASK}, bring the data, clear it and this task"
+        )
+    return summary
+
+
+def _write(storage: Storage, regions: tuple[str, ...], run: str, validation_key: str) -> dict[str, Any]:
+    from include.completion import page
+    from include.completion import report as completion
+    from include.completion.store import keep, read_inputs
+    from include.wiring.task_groups import open_ledger
+
+    inputs = read_inputs(open_ledger(), storage, load_estate(), regions, list(levers.LEVERS), validation_key)
+    report = completion.build(inputs)
+    pages = {
+        "report.json": completion.encode(report),
+        "report.md": page.to_markdown(report).encode(),
+        "report.html": page.to_html(report).encode(),
+    }
+    total = inputs.validation["total"]["verdict"] if inputs.validation else completion.UNKNOWN
+    return {"key": keep(storage, run, pages), "total": total, "text": "\n".join(report["summary"])}

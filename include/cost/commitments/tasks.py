@@ -1,0 +1,102 @@
+"""Tasks of the DAG ``commitments``."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Param, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from include.cost.validation.tasks import COSTS_VARIABLE, prometheus_clients, window_end
+from include.estate import Estate, load_estate
+from include.wiring.connections import storage_at
+
+if TYPE_CHECKING:
+    from include.cost.commitments.analysis import Unused
+    from include.cost.table.machine_hours import Use
+    from include.cost.table.store import CostTable
+
+
+def commitments_params() -> dict[str, Param]:
+    """Parameters of the trigger form."""
+    return {
+        "end": Param(
+            None,
+            type=["string", "null"],
+            format="date-time",
+            description="End of the 30 days; empty: the end of the schedule's week, or the last midnight (UTC)",
+        )
+    }
+
+
+@task(multiple_outputs=False)
+def analyse_commitments() -> dict[str, Any]:
+    """Analyse 30 days of hourly use and keep record and page; too little data fails the task with how much there is."""
+    from include.cost.commitments.analysis import DAYS, analyse, load_clouds, load_offers, to_markdown
+    from include.cost.table.columns import CostError
+    from include.cost.table.store import CostTable
+    from include.cost.validation.verdicts import encode
+    from include.prices import load_aws_book
+
+    estate, storage = load_estate(), storage_at(COSTS_VARIABLE)
+    end = window_end(get_current_context()).replace(hour=0, minute=0, second=0, microsecond=0)
+    start, book = end - dt.timedelta(days=DAYS), load_aws_book(estate)
+    try:
+        use, source = read_use(CostTable(storage), estate, start, end)
+        unused = read_unused(CostTable(storage), start, end)
+        record = analyse(use, source, load_offers(), unused, load_clouds(), estate, book).to_json()
+        record["quality"] = _judged(use, estate)
+    except CostError as error:
+        raise AirflowFailException(str(error)) from error
+    key, text = f"commitments/{end:%Y-%m-%d}", to_markdown(record)
+    storage.put(f"{key}.md", text.encode())
+    storage.put(f"{key}.json", encode(record))
+    return {"key": f"{key}.json", "text": text}
+
+
+def read_use(table: CostTable, estate: Estate, start: dt.datetime, end: dt.datetime) -> tuple[Use, str]:
+    """Hourly use from the bill; where that covers too little, from the nodes in Prometheus, if these cover more."""
+    from include.cost.commitments.analysis import MIN_COVERAGE
+    from include.cost.table.machine_hours import hourly_use, live_use
+    from include.prices import load_aws_book
+
+    days = [(start + dt.timedelta(days=n)).date() for n in range((end - start).days)]
+    with table.files(days, ["aws"]) as files:
+        billed = hourly_use(files, start, end)
+    if billed.coverage >= MIN_COVERAGE:
+        return billed, "the bill"
+    live = live_use(prometheus_clients(estate.regions, estate), start, end, load_aws_book(estate))
+    return (live, "node-hours in Prometheus") if live.coverage > billed.coverage else (billed, "the bill")
+
+
+def read_unused(table: CostTable, start: dt.datetime, end: dt.datetime) -> list[Unused]:
+    """Commitments that were paid and not used, from the bill."""
+    from include.cost.commitments.analysis import Unused
+    from include.cost.table.machine_hours import unused_commitments
+    from include.cost.validation.verdicts import Window
+
+    days = [(start + dt.timedelta(days=n)).date() for n in range((end - start).days)]
+    with table.files(table.with_lasting("aws", days), ["aws"]) as files:
+        return [Unused(*row) for row in unused_commitments(files, Window(start, end))]
+
+
+def _judged(use: Use, estate: Estate) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from include.cost.table.columns import CostError
+    from include.quality.judge import QualityError, judge
+
+    regions = sorted({row.region for row in use.rows} | set(estate.regions))
+    judgement = judge("hourly_use", [asdict(row) for row in use.rows] or _no_rows(), regions=regions)
+    try:
+        judgement.demand("hourly use")
+    except QualityError as error:
+        raise CostError(str(error)) from error
+    return judgement.record
+
+
+def _no_rows() -> Any:
+    import pandas as pd
+
+    return pd.DataFrame(columns=["hour", "region", "instance_type", "capacity", "hours", "usd"])

@@ -1,0 +1,1 @@
+"""The cost report of a day: computed, shown, published and revised."""

@@ -1,0 +1,1 @@
+"""What may become champion: naive forecasts, trees, the LSTM and their blend."""

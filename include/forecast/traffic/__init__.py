@@ -1,0 +1,1 @@
+"""The traffic that forecasts learn from: series, features, the table it lies in, and its export."""

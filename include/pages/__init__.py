@@ -1,0 +1,1 @@
+"""How every report is drawn: documents, tables, charts and their one style."""

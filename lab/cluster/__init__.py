@@ -1,0 +1,1 @@
+"""One region's cluster: control plane, controllers, nodes and what stands in it before the rollout."""

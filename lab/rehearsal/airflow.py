@@ -1,0 +1,505 @@
+"""A real Airflow for the rehearsal: API server with a login, scheduler, DAG processor, triggerer.
+
+``python -m lab.rehearsal.airflow`` keeps one up against a running lab until Ctrl-C; with ``down`` it ends what a killed
+run has left. Everything lies in ``<lab folder>/airflow``; all sockets are on loopback. The file is fresh at
+each start: the lab that its old runs acted on is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import datetime as dt
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+import yaml
+
+from include.estate import EstateError, load_estate
+from lab import world
+from lab.cluster.opencost import SERVED
+from lab.machine import speed
+from lab.machine.processes import Crashed, Processes, reserved_ports
+from lab.rehearsal.airflow_api import PATIENCE_SECONDS, TIMEOUT_SECONDS, AirflowError, Client
+
+SETTINGS_FILE = world.REPOSITORY / "airflow_settings.yaml"
+COMPONENTS: dict[str, tuple[str, ...]] = {
+    "api-server": ("api-server", "--host", "127.0.0.1", "--workers", "1"),
+    # Task logs lie on the same disk: the log servers of scheduler and triggerer would only open ports on all addresses.
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
+}
+ADMIN, SERVICE_USER = "admin", "akidb-service"
+HOST = "127.0.0.1"
+READY_SECONDS = 120
+STOP_SECONDS = 15
+BESIDE_NICENESS = "5"  # behind the lab, and still a quarter of a core where neighbours keep every core busy
+
+
+def configuration(
+    home: Path, port: int, users: Mapping[str, str], passwords_file: Path, stretch: float = 1.0
+) -> dict[str, dict[str, str]]:
+    """Sections of airflow.cfg. ``users`` maps a name to its role; ``stretch`` multiplies every limit in seconds."""
+
+    def limit(seconds: float) -> str:
+        return str(round(seconds * stretch))
+
+    return {
+        "core": {
+            "dags_folder": str(world.REPOSITORY / "dags"),
+            "plugins_folder": str(world.REPOSITORY / "plugins"),
+            "load_examples": "False",
+            "executor": "LocalExecutor",
+            "parallelism": "6",
+            "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "simple_auth_manager_users": ",".join(f"{name}:{role}" for name, role in users.items()),
+            "simple_auth_manager_passwords_file": str(passwords_file),
+            "execution_api_server_url": f"http://{HOST}:{port}/execution/",
+            "dagbag_import_timeout": limit(30),
+        },
+        # Four components and every task write one file: who waits for the lock longer than this fails.
+        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout={limit(30)}"},
+        "api": {
+            "base_url": f"http://{HOST}:{port}",
+            "secret_key": secrets.token_urlsafe(32),
+            "worker_timeout": limit(120),
+        },
+        "api_auth": {"jwt_secret": secrets.token_urlsafe(64)},
+        # A task's token is made when it is queued: it must outlive the queue.
+        "execution_api": {"jwt_expiration_time": limit(600)},
+        "logging": {"base_log_folder": str(home / "task-logs"), "logging_level": "INFO"},
+        "scheduler": {
+            "scheduler_idle_sleep_time": "0.1",  # a chain of 20 tasks takes 6 s instead of 21 s
+            "task_instance_heartbeat_timeout": limit(30),  # a task that was killed is noticed within half a minute
+            "task_instance_heartbeat_timeout_detection_interval": "5",
+            "task_queued_timeout": limit(600),
+            "scheduler_health_check_threshold": limit(30),
+        },
+        "workers": {
+            "min_heartbeat_interval": "1",
+            # With a heartbeat a second, three that fail would end a healthy task after three slow seconds.
+            "max_failed_heartbeats": "10",
+            "execution_api_timeout": limit(10),
+        },
+        "dag_processor": {
+            "parsing_processes": "1",
+            "refresh_interval": "30",
+            "dag_file_processor_timeout": limit(50),
+            "stale_dag_threshold": limit(50),
+            "health_check_threshold": limit(30),
+        },
+        "triggerer": {"triggerer_health_check_threshold": limit(30), "runner_health_check_threshold": limit(30)},
+        "usage_data_collection": {"enabled": "False"},
+    }
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
+def _in_ini(sections: Mapping[str, Mapping[str, str]]) -> str:
+    # Airflow reads the file with interpolation: a lone % would be an error.
+    lines = []
+    for section, values in sections.items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {value.replace('%', '%%')}" for key, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+class Airflow:
+    """One Airflow in ``folder/airflow``, with the estate's approvers as users; ``stretch`` multiplies its time-outs."""
+
+    def __init__(self, folder: Path, approvers: tuple[str, ...] = (), stretch: float = 1.0) -> None:
+        self.home = folder / "airflow"
+        self.stretch = stretch
+        # Role `user` may trigger and answer; only the admin may create connections.
+        self.users = {ADMIN: "admin", **dict.fromkeys(approvers, "user"), SERVICE_USER: "viewer"}
+        self.passwords = {name: secrets.token_urlsafe(12) for name in self.users}
+        self.processes = Processes(self.home, stretch=stretch)
+        self.url = ""
+        self.seconds: dict[str, float] = {}
+        self._at_once: subprocess.Popen[bytes] | None = None
+        self._unwanted = threading.Event()
+
+    def cancel(self) -> None:
+        """Let a start in another thread end soon, with an AirflowError."""
+        self._unwanted.set()
+
+    def start(self) -> None:
+        """Start all components and wait until they are healthy. Raises Crashed or AirflowError; leaves nothing then."""
+        begun = time.monotonic()
+        take_down(self.home.parent)
+        shutil.rmtree(self.home, ignore_errors=True)  # logs of the Airflow before
+        self.home.mkdir(parents=True)
+        try:
+            with reserved_ports(1) as (port,):
+                self.url = f"http://{HOST}:{port}"
+                self._write_files(port)
+                self._migrate()
+                self.seconds["database"] = round(time.monotonic() - begun, 1)
+                for name, arguments in COMPONENTS.items():
+                    extra = ("--port", str(port)) if name == "api-server" else ()
+                    program = "lab.rehearsal.preloaded" if name == "scheduler" else "airflow"
+                    command = self._command(*arguments, *extra, program=program)
+                    self.processes.start(name, command, env=self._environment())
+                self.processes.wait_until(self._healthy, "Airflow being healthy", READY_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
+        self.seconds["healthy"] = round(time.monotonic() - begun, 1)
+
+    def run_at_once(self, dag_id: str, date: dt.date, conf: Mapping[str, Any] | None = None) -> subprocess.Popen[bytes]:
+        """Run ``dag_id`` for the day ``date`` without the scheduler and behind the lab; the log is ``<dag_id>.log``.
+
+        Unpausing a DAG that catches up would start a run for each day since its start date.
+        """
+        given = ["--conf", json.dumps(dict(conf))] if conf else []
+        with (self.processes.logs / f"{dag_id}.log").open("ab") as output:
+            self._at_once = subprocess.Popen(
+                ["nice", "-n", BESIDE_NICENESS, *self._command("dags", "test", dag_id, date.isoformat(), *given)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self._environment()},
+                start_new_session=True,
+            )
+        return self._at_once
+
+    def stop(self) -> None:
+        """End every component and the tasks that still run; secrets and database go, logs stay."""
+        if self._at_once is not None and self._at_once.poll() is None:
+            os.killpg(self._at_once.pid, signal.SIGKILL)
+            self._at_once.wait()
+        _stop(self.processes)
+        _forget(self.home)
+
+    def client(self, user: str = ADMIN) -> Client:
+        """A client of the REST API, logged in as ``user``."""
+        return Client(
+            self.url,
+            user,
+            self.passwords[user],
+            timeout=TIMEOUT_SECONDS * self.stretch,
+            patience=PATIENCE_SECONDS * self.stretch,
+        )
+
+    def task_log(self, dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int) -> Path:
+        """Where the log of one try lies."""
+        mapped = f"map_index={map_index}" if map_index >= 0 else ""
+        folder = self.home / "task-logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}" / mapped
+        return folder / f"attempt={try_number}.log"
+
+    def _write_files(self, port: int) -> None:
+        passwords = self.home / "passwords.json"
+        _write_private(passwords, json.dumps(self.passwords))
+        _write_private(
+            self.home / "airflow.cfg", _in_ini(configuration(self.home, port, self.users, passwords, self.stretch))
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "AIRFLOW_HOME": str(self.home),
+            "PYTHONPATH": str(world.REPOSITORY),
+            "NO_COLOR": "1",
+            # The real credentials of this machine must never be looked up by a task of the rehearsal.
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        }
+
+    def _command(self, *arguments: str, program: str = "airflow") -> list[str]:
+        # Settings of the caller's shell would win over airflow.cfg.
+        inherited = [name for name in os.environ if name.startswith("AIRFLOW__")]
+        unset = [part for name in inherited for part in ("-u", name)]
+        return ["env", *unset, sys.executable, "-m", program, *arguments]
+
+    def _migrate(self) -> None:
+        result = subprocess.run(
+            self._command("db", "migrate"),
+            env={**os.environ, **self._environment()},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode != 0:
+            tail = "\n".join((result.stderr or result.stdout).strip().splitlines()[-15:])
+            raise AirflowError(f"Airflow's database could not be created:\n{tail}")
+
+    def _healthy(self) -> bool:
+        if self._unwanted.is_set():
+            raise AirflowError("the start was given up")
+        try:
+            answer = requests.get(f"{self.url}/api/v2/monitor/health", timeout=5 * self.stretch)
+        except requests.RequestException:
+            return False
+        if not answer.ok:
+            return False
+        parts = answer.json()
+        wanted = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+        return all(parts[name]["status"] == "healthy" for name in wanted)
+
+    def memory_mib(self) -> int:
+        """Resident memory of all components, shared pages counted once (proportional set size)."""
+        total = 0
+        for entry in self.processes.registered():
+            for process in _family(entry.pid):
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.Error:
+                    continue
+        return total // 2**20
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _stop(processes: Processes) -> None:
+    """SIGINT first: on SIGTERM Airflow's components leave their children behind. Whatever is left is killed."""
+    members = [
+        process
+        for entry in processes.registered()
+        for process in _family(entry.pid)
+        if process.pid != entry.pid or abs(process.create_time() - entry.created) < 1
+    ]
+    for entry in processes.registered():
+        if any(process.pid == entry.pid for process in members):
+            os.killpg(entry.pid, signal.SIGINT)  # each component leads its own session
+    _, alive = psutil.wait_procs(members, timeout=STOP_SECONDS)
+    for process in alive:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(alive, timeout=STOP_SECONDS)
+    processes.stop_all()
+
+
+def _forget(home: Path) -> None:
+    for pattern in ("airflow.db*", "airflow.cfg", "passwords.json"):
+        for path in home.glob(pattern):
+            path.unlink()
+
+
+def take_down(folder: Path) -> None:
+    """End what an earlier Airflow of this lab folder has left, and remove its files but the logs."""
+    home = folder / "airflow"
+    _stop(Processes(home))
+    _forget(home)
+
+
+def variables_of(state: Mapping[str, Any], airflow: Airflow, folder: Path) -> dict[str, str]:
+    """What the placeholders of airflow_settings.yaml stand for in the lab of ``folder`` and the running Airflow."""
+    prometheus_host, prometheus_port = _host_and_port(state["prometheus"])
+    _, _, port = airflow.url.rpartition(":")
+    values = {
+        "AWS_ENDPOINT": str(state["aws_endpoint"]),
+        "AWS_KEY": "lab",  # the emulator takes any key
+        "AWS_SECRET": "lab",
+        "PROMETHEUS_HOST": prometheus_host,
+        "PROMETHEUS_PORT": prometheus_port,
+        "AIRFLOW_HOST": HOST,
+        "AIRFLOW_PORT": port,
+        "SERVICE_USER": SERVICE_USER,
+        "SERVICE_PASSWORD": airflow.passwords[SERVICE_USER],
+        "LEDGER": ledger_folder(folder).as_uri(),
+        "COSTS": costs_folder(folder).as_uri(),
+        "TRAFFIC": world.traffic_folder(folder).as_uri(),
+        "MODELS": str(state["models"]),
+    }
+    for region, entry in state["regions"].items():
+        ending = region.upper().replace("-", "_")
+        values[f"KUBECONFIG_{ending}"] = str(entry["rollout_kubeconfig"])
+        for name in SERVED:
+            values[f"{name.upper()}_HOST_{ending}"], values[f"{name.upper()}_PORT_{ending}"] = _host_and_port(
+                entry[name]
+            )
+    return values
+
+
+def _host_and_port(address: object) -> tuple[str, str]:
+    host, _, port = str(address).removeprefix("http://").partition(":")
+    return host, port
+
+
+def settings_for(
+    text: str, values: Mapping[str, str], absent_regions: tuple[str, ...] = (), kept: Collection[str] = ()
+) -> dict[str, Any]:
+    """airflow_settings.yaml with every ``${NAME}`` filled in.
+
+    Connections of ``absent_regions`` are left out but for the ids in ``kept``: the bill is there without its region.
+
+    Raises AirflowError naming each placeholder that has no value and where it stands.
+    """
+    settings = yaml.safe_load(text)["airflow"]
+    endings = tuple("_" + region.replace("-", "_") for region in absent_regions)
+    connections = settings.get("connections") or []
+    settings["connections"] = [c for c in connections if c["conn_id"] in kept or not c["conn_id"].endswith(endings)]
+    missing: list[str] = []
+    filled = _fill(settings, values, "airflow", missing)
+    if missing:
+        raise AirflowError(
+            "airflow_settings.yaml has placeholders without a value:\n  "
+            + "\n  ".join(missing)
+            + "\nCorrect their spelling, or add them to variables_of() in lab/rehearsal/airflow.py"
+        )
+    result: dict[str, Any] = filled
+    return result
+
+
+def _fill(value: Any, values: Mapping[str, str], path: str, missing: list[str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _fill(inner, values, f"{path}.{key}", missing) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_fill(inner, values, f"{path}[{n}]", missing) for n, inner in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in values:
+            missing.append(f"${{{name}}} in {path}")
+            return ""
+        return values[name]
+
+    return re.sub(r"\$\{(\w+)\}", replace, value)
+
+
+def load_settings(client: Client, settings: Mapping[str, Any]) -> None:
+    """Create or update the connections, pools and variables of ``settings`` through the REST API."""
+    for entry in settings.get("connections") or []:
+        body = connection_body(entry)
+        client.put("/connections", body, body["connection_id"])
+    for entry in settings.get("pools") or []:
+        body = {
+            "name": entry["pool_name"],
+            "slots": int(entry["pool_slot"]),
+            "description": entry.get("pool_description"),
+            "include_deferred": False,
+        }
+        client.put("/pools", body, entry["pool_name"])
+    for entry in settings.get("variables") or []:
+        body = {"key": entry["variable_name"], "value": entry["variable_value"]}
+        client.put("/variables", body, entry["variable_name"])
+
+
+def connection_body(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The REST API's body for one connection in the Astro CLI's shape."""
+    names = {"conn_id": "connection_id", "conn_type": "conn_type", "conn_host": "host", "conn_schema": "schema"}
+    names |= {"conn_login": "login", "conn_password": "password", "conn_port": "port", "conn_extra": "extra"}
+    unknown = sorted(set(entry) - set(names))
+    if unknown:
+        raise AirflowError(
+            f"airflow_settings.yaml: connection {entry.get('conn_id')} has unknown fields {', '.join(unknown)}; "
+            f"known are {', '.join(names)}"
+        )
+    body = {names[key]: value for key, value in entry.items() if value not in (None, "")}
+    if "port" in body:
+        body["port"] = int(body["port"])
+    if isinstance(body.get("extra"), dict):
+        body["extra"] = json.dumps(body["extra"])
+    return body
+
+
+def connect(airflow: Airflow, state: Mapping[str, Any], folder: Path) -> None:
+    """Load airflow_settings.yaml into ``airflow`` for the lab in ``folder`` that ``state`` describes."""
+    estate = load_estate()
+    absent = tuple(name for name in estate.regions if name not in state["regions"])
+    exports = {export.connection for export in estate.cost.exports}
+    text = SETTINGS_FILE.read_text(encoding="utf-8")
+    load_settings(airflow.client(), settings_for(text, variables_of(state, airflow, folder), absent, exports))
+
+
+def lab_folder() -> Path:
+    """The folder of the lab: ``$LAB_DIR``, else ``.lab`` of this checkout."""
+    return Path(os.environ.get("LAB_DIR") or world.DEFAULT_FOLDER).resolve()
+
+
+def ledger_folder(folder: Path) -> Path:
+    """Where the rehearsal's ledger lies."""
+    return folder / "ledger"
+
+
+def costs_folder(folder: Path) -> Path:
+    """Where the rehearsal's cost table and reports lie."""
+    return folder / "costs"
+
+
+def start_beside(
+    folder: Path, approvers: tuple[str, ...], boot: Callable[[], world.World], stretch: float = 1.0
+) -> tuple[Airflow, world.World]:
+    """Start Airflow while ``boot`` boots the lab; on a failure of either both are taken down."""
+    airflow = Airflow(folder, approvers, stretch)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        starting = pool.submit(airflow.start)
+        try:
+            booted = boot()
+        except BaseException:
+            airflow.cancel()
+            starting.exception()  # waits; why the lab failed is what the person must read
+            airflow.stop()
+            raise
+        try:
+            starting.result()
+        except BaseException:
+            airflow.stop()
+            booted.down()
+            raise
+    return airflow, booted
+
+
+def _serve(folder: Path) -> None:
+    state = world.load_world(folder)
+    measured = speed.measure()
+    print(measured, flush=True)
+    airflow = Airflow(folder, load_estate().governance.approvers, measured.stretch)
+    airflow.start()
+    try:
+        connect(airflow, state, folder)
+        print(f"Airflow {airflow.url} after {airflow.seconds['healthy']} s; Ctrl-C ends it")
+        print("\n".join(f"  login {name} / {airflow.passwords[name]}" for name in airflow.users), flush=True)
+        signal.pause()
+    finally:
+        airflow.stop()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="lab.rehearsal.airflow", description=__doc__)
+    parser.add_argument("command", choices=["up", "down"], nargs="?", default="up")
+    command = parser.parse_args().command
+    try:
+        if command == "down":
+            take_down(lab_folder())
+        else:
+            _serve(lab_folder())
+    except KeyboardInterrupt:
+        return 0
+    except (AirflowError, Crashed, EstateError, TimeoutError) as error:
+        print(f"airflow: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,308 @@
+"""What the rehearsal's report says, read from the live cluster and Prometheus by the lab itself.
+
+It shares no code with the lever that it checks: nodes and pods come from the API server, prices from the price book,
+latency and errors from Prometheus.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from include.clients import kubernetes as k8s
+from include.clients.prometheus import Prometheus
+from include.estate import Estate
+from include.prices import AwsBook
+from include.rollout.gates import p95_within
+from lab.machine.again import LONGEST_PAUSE_SECONDS, PROBLEMS, again
+
+T = TypeVar("T")
+
+NODE_GROUP, POOL = "eks.amazonaws.com/nodegroup", "karpenter.sh/nodepool"
+# What comes and goes by itself: nobody's change, or a part of something that is compared itself.
+PASSING = {
+    *(
+        "pods",
+        "nodes",
+        "events",
+        "leases",
+        "endpoints",
+        "endpointslices",
+        "ipaddresses",
+        "csinodes",
+        "componentstatuses",
+    ),
+    *("replicasets", "controllerrevisions", "nodeclaims"),
+}
+AGGREGATED_DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+COST_NAMESPACES = ("opencost", "kubecost")
+PATIENCE_SECONDS, QUERY_SECONDS = 60.0, 10.0  # for an API server that is away, for an answer of Prometheus
+# What an undo leaves on purpose: without the diary the next rollout would take a drill's notice of today for AWS's.
+STAYS = {"configmaps": {"akidb/akidb-interruption-drills"}}
+P95_SECONDS = 60  # time span of the P95: the state at the moment of reading
+
+
+@dataclass(frozen=True)
+class Node:
+    """One live node: ``owner`` is its node group or pool, ``capacity`` spot or on-demand, ``vcpu`` whole CPUs."""
+
+    name: str
+    owner: str
+    instance_type: str
+    zone: str
+    capacity: str
+    vcpu: float
+    in_node_group: bool
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One region at one moment. ``pods`` are the running ones of the workloads; shares are 0..1.
+
+    ``usd_hour`` is None when a price is not known. ``p95_ms`` is the slower of HTTP and gRPC over the last minute,
+    ``error_ratio`` 5xx of all requests since the run began; both are None without data.
+    """
+
+    nodes: int
+    pods: int
+    spot_share_pods: float
+    spot_share_vcpu: float
+    usd_hour: float | None
+    p95_ms: float | None
+    error_ratio: float | None
+
+
+def node_of(raw: Mapping[str, Any]) -> Node:
+    """What the report needs of a Node object."""
+    labels = raw["metadata"].get("labels", {})
+    capacity = labels.get("karpenter.sh/capacity-type") or labels.get("eks.amazonaws.com/capacityType", "ON_DEMAND")
+    return Node(
+        name=raw["metadata"]["name"],
+        owner=labels.get(POOL) or labels.get(NODE_GROUP) or "nobody",
+        instance_type=labels.get("node.kubernetes.io/instance-type", ""),
+        zone=labels.get("topology.kubernetes.io/zone", ""),
+        capacity=capacity.lower().replace("_", "-"),
+        vcpu=float(raw["status"]["capacity"]["cpu"]),
+        in_node_group=NODE_GROUP in labels,
+    )
+
+
+def object_name(raw: Mapping[str, Any]) -> str:
+    """``namespace/name`` of an object, or its name alone."""
+    metadata = raw["metadata"]
+    return "/".join(part for part in (metadata.get("namespace", ""), metadata["name"]) if part)
+
+
+def shares(nodes: list[Node], pods_on: list[str], floor: int) -> tuple[float, float]:
+    """Spot share of the pods (by the nodes they run on) and of the vCPU.
+
+    The node group's ``floor`` of system nodes does not count in the vCPU; pods count wherever they run.
+    """
+    spot = {node.name for node in nodes if node.capacity == "spot"}
+    of_pods = sum(name in spot for name in pods_on) / len(pods_on) if pods_on else 0.0
+    group = [node for node in nodes if node.in_node_group]
+    counted = [node for node in nodes if not node.in_node_group] + group[floor:]
+    total = sum(node.vcpu for node in counted)
+    of_vcpu = sum(node.vcpu for node in counted if node.name in spot) / total if total else 0.0
+    return round(of_pods, 4), round(of_vcpu, 4)
+
+
+def usd_hour(nodes: list[Node], book: AwsBook, region: str) -> float | None:
+    """What the nodes cost an hour, None as soon as one price is not known."""
+    total = Decimal(0)
+    for node in nodes:
+        if node.capacity == "spot":
+            price = book.spot(region, node.instance_type, node.zone)
+        else:
+            price = book.on_demand(region, node.instance_type)
+        if price is None:
+            return None
+        total += price
+    return float(round(total, 4))
+
+
+class EvidenceError(RuntimeError):
+    """A region can't be read; the message says why. What is not known is not back."""
+
+    def __init__(self, region: str, seconds: float, why: BaseException) -> None:
+        reason = f"{type(why).__name__}: {why}"
+        super().__init__(f"{region} could not be read for {seconds:.0f} s ({reason}): see the log of its API server")
+        self.region = region
+
+
+@dataclass
+class Reader:
+    """Reads one region of the running lab, for up to ``patience`` seconds where nobody answers."""
+
+    estate: Estate
+    region: str
+    cluster: k8s.Cluster
+    prometheus: Prometheus
+    book: AwsBook
+    eks: Any
+    served: Callable[[], list[k8s.Kind]]
+    patience: float = PATIENCE_SECONDS
+    longest_pause: float = LONGEST_PAUSE_SECONDS
+
+    def figures(self, since_seconds: float) -> Figures:
+        """The region now; errors are counted over the last ``since_seconds``. Raises EvidenceError."""
+        return self._patiently(partial(self._figures, since_seconds))
+
+    def specs(self) -> dict[str, Any]:
+        """What a rollback must bring back: pools, node counts by type and capacity type, templates, budgets, rules, and
+        which objects there are at all. Raises EvidenceError.
+        """
+        return self._patiently(self._all_specs)
+
+    def _patiently(self, read: Callable[[], T]) -> T:
+        try:
+            return again(self.patience, self.longest_pause)(read)
+        except PROBLEMS as error:
+            raise EvidenceError(self.region, self.patience, error) from error
+
+    def _figures(self, since_seconds: float) -> Figures:
+        nodes = [node_of(raw) for raw in self.cluster.list(k8s.NODE)]
+        floor = self.estate.region(self.region).node_group.floor
+        pods_on = self._running_pods()
+        of_pods, of_vcpu = shares(nodes, pods_on, floor)
+        return Figures(
+            nodes=len(nodes),
+            pods=len(pods_on),
+            spot_share_pods=of_pods,
+            spot_share_vcpu=of_vcpu,
+            usd_hour=usd_hour(nodes, self.book, self.region),
+            p95_ms=self._p95_ms(),
+            error_ratio=self._error_ratio(since_seconds),
+        )
+
+    def _running_pods(self) -> list[str]:
+        found = []
+        for name in self.estate.workloads:
+            for pod in self.cluster.list(k8s.POD, self.estate.namespace, labels=f"app={name}"):
+                leaving = "deletionTimestamp" in pod["metadata"]
+                if pod["status"].get("phase") == "Running" and not leaving:
+                    found.append(pod["spec"]["nodeName"])
+        return found
+
+    def _p95_ms(self) -> float | None:
+        slowest: list[float] = []
+        for histogram in (self.estate.metrics.http_duration, self.estate.metrics.grpc_duration):
+            buckets = self.prometheus.bucket_increases(histogram, self.estate.matchers(self.region), P95_SECONDS)
+            if not buckets:
+                return None
+            p95 = p95_within(buckets, self.estate.targets.p95_ms).p95_ms
+            if p95 is None:
+                return None
+            slowest.append(p95)
+        return round(max(slowest), 2)
+
+    def _error_ratio(self, seconds: float) -> float | None:
+        window = max(10, round(seconds))
+
+        def increase(status: str) -> float | None:
+            parts = [
+                f"sum(increase({name}{{{self.estate.matchers(self.region)},{label}{status}}}[{window}s]))"
+                for name, label in self.estate.metrics.requests()
+            ]
+            values = [self.prometheus.value(part) for part in parts]
+            known = [value for value in values if value is not None]
+            return sum(known) if known else None
+
+        total = increase('!=""')
+        if not total:
+            return None  # no requests: there is no ratio, and it is not zero
+        return round((increase('=~"5.."') or 0.0) / total, 6)
+
+    def _all_specs(self) -> dict[str, Any]:
+        namespace = self.estate.namespace
+        nodes = [node_of(raw) for raw in self.cluster.list(k8s.NODE)]
+        where = self.estate.region(self.region)
+        group = self.eks.describe_nodegroup(clusterName=where.cluster, nodegroupName=where.node_group.name)
+        return {
+            "nodes": dict(sorted(Counter(f"{n.owner} {n.instance_type} {n.capacity}" for n in nodes).items())),
+            "node_group": group["nodegroup"]["scalingConfig"],
+            "node_pools": self._specs(k8s.NODE_POOL),
+            "node_classes": self._specs(k8s.EC2_NODE_CLASS),
+            "deployments": self._specs(k8s.DEPLOYMENT, namespace),
+            "scaled_objects": self._specs(k8s.SCALED_OBJECT, namespace),
+            "disruption_budgets": self._specs(k8s.DISRUPTION_BUDGET, namespace),
+            **{f"{name}_deployments": self._specs(k8s.DEPLOYMENT, name) for name in COST_NAMESPACES},
+            "monitoring": {
+                item["metadata"]["name"]: item.get("data") for item in self.cluster.list(k8s.CONFIG_MAP, "monitoring")
+            },
+            "objects": self._objects(),
+        }
+
+    def _objects(self) -> dict[str, dict[str, str]]:
+        """Every object of the cluster by resource and name, whoever made it: what a lever forgot shows here."""
+        found = {}
+        for kind in self.served():
+            names = {object_name(item) for item in self.cluster.list(kind)} - STAYS.get(kind.plural, set())
+            found[f"{kind.plural} {kind.api_version}"] = dict.fromkeys(sorted(names), "there")
+        return found
+
+    def _specs(self, kind: k8s.Kind, namespace: str | None = None) -> dict[str, Any]:
+        return {item["metadata"]["name"]: item["spec"] for item in self.cluster.list(kind, namespace)}
+
+
+def readers(
+    estate: Estate, state: Mapping[str, Any], book: AwsBook, client: Callable[..., Any], stretch: float = 1.0
+) -> dict[str, Reader]:
+    """A reader for each region of the lab; ``client`` makes boto3 clients, ``stretch`` multiplies the time-outs."""
+    from lab.cluster.workloads import api_client
+
+    prometheus = Prometheus(state["prometheus"], timeout=QUERY_SECONDS * stretch)
+    found = {}
+    for region, entry in state["regions"].items():
+        eks = client(
+            "eks",
+            region_name=region,
+            endpoint_url=state["aws_endpoint"],
+            aws_access_key_id="lab",
+            aws_secret_access_key="lab",
+        )
+        api = api_client(Path(entry["kubeconfig"]))
+        cluster = k8s.Cluster(api, region, patience=PATIENCE_SECONDS * stretch)
+        served = partial(served_kinds, api)
+        patience = PATIENCE_SECONDS * stretch
+        found[region] = Reader(estate, region, cluster, prometheus, book, eks, served, patience)
+    return found
+
+
+def served_kinds(api: Any) -> list[k8s.Kind]:
+    """The resources that last of the cluster behind ``api``, a Kubernetes ``ApiClient``, in their preferred version."""
+    found = []
+    for root in ("/api", "/apis"):
+        answer = api.call_api(
+            root,
+            "GET",
+            header_params={"Accept": AGGREGATED_DISCOVERY},
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _request_timeout=k8s.TIMEOUT,
+        )
+        found += lasting_kinds(json.loads(answer.data))
+    return found
+
+
+def lasting_kinds(discovery: Mapping[str, Any]) -> list[k8s.Kind]:
+    """The listable resources of an aggregated discovery document, without metrics and what comes and goes by itself."""
+    found = []
+    for group in discovery["items"]:
+        name = group["metadata"].get("name", "")
+        if name.endswith("metrics.k8s.io") or not group["versions"]:
+            continue
+        preferred = group["versions"][0]
+        version = f"{name}/{preferred['version']}" if name else preferred["version"]
+        found += [
+            k8s.Kind(version, one["responseKind"]["kind"], one["resource"], one["scope"] == "Namespaced")
+            for one in preferred["resources"]
+            if "list" in one["verbs"] and one["resource"] not in PASSING
+        ]
+    return found

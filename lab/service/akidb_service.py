@@ -1,0 +1,407 @@
+"""The plant: a stand-in for the AkiDB service of all regions, in one process.
+
+    python -m lab.service.akidb_service --state .lab --port 20001 [--start peak|now|UNIX] [--begins UNIX]
+        [--time-scale 1] [--open-at N] [--edge-30ms] [--trace FILE]
+
+Twice a second it takes each region's demand (``traffic.py``), lays it on the pods that are ready at that moment
+(``endpoints.py``) through a queue (``queueing.py``), and moves the counters that AkiDB exports by what is
+expected: no dice, so two runs agree. REST and gRPC clients don't switch protocol: each Deployment keeps its share of
+the demand, the share of its replicas in the estate.
+
+``--start peak``, the default, begins at 10:00 UTC of the last weekday, whatever the clock says, so that every
+rehearsal faces the weekday peak; ``--start now`` follows the clock. ``--time-scale`` makes plant time pass faster:
+the day's pattern moves faster, a request per second stays one. ``--begins`` is the moment of the clock at which plant
+time is at its start; before it nobody is served. Without it that moment is now.
+
+A region opens for requests when all its start replicas have been ready once, or ``--open-at`` of each Deployment:
+nobody calls a service that is still being set up. Before that it has no series. ``GET /metrics`` is Prometheus text,
+and so is ``GET /cadvisor``: CPU and memory of each serving pod under the names that kubelets use. ``GET /health`` is
+JSON: 200 once every region is open.
+The power of the edge devices is made up as well (``lab/service/devices.py``): no board is asked.
+``plant_faults.json`` in the state folder, re-read when it changes, breaks the service on purpose:
+``{"us-east-1": {"extra_latency_ms": 80, "error_ratio": 0.01}}``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from include.estate import Estate, load_estate
+from lab.service import devices
+from lab.service.endpoints import Census, Endpoints, Pod, watch_region
+from lab.service.queueing import Load, load_of
+from lab.service.traffic import Demand, TraceError, demand_of, plant_start
+
+TICK_SECONDS = 0.5
+LONGEST_TICK_SECONDS = 5.0  # after a stopped machine: no burst of hours of requests
+FAULTS_FILE = "plant_faults.json"
+MIB = 1024 * 1024
+IDLE_MEMORY_SHARE = 0.75  # of what a pod uses at the weekday peak
+IDLE_CPU_SHARE = 0.05
+# What AkiDB exports: its own names and bucket edges, in seconds. They differ between HTTP and gRPC.
+EDGES = {
+    "http": (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+    "grpc": (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+}
+EDGE_30_MS = 0.03
+PROTOCOLS = {"akidb-rest": "http", "akidb-grpc": "grpc"}
+# gRPC answers carry the HTTP code that a gateway would give them, so that one expression counts both.
+OK, FAULT, LOST, REFUSED = "200", "500", "502", "503"
+
+
+class FaultError(ValueError):
+    """The faults file can't be used; the message names the entry and the remedy."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is broken on purpose in a region: latency added to each request, share of requests answered with 500."""
+
+    extra_latency_ms: float = 0.0
+    error_ratio: float = 0.0
+
+
+def parse_faults(text: str, regions: Mapping[str, Any]) -> dict[str, Fault]:
+    """Faults by region from the file's text. Raises FaultError."""
+    try:
+        raw = json.loads(text or "{}")
+        faults = {region: Fault(**settings) for region, settings in raw.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise FaultError(
+            f'{FAULTS_FILE}: {error}: write {{"<region>": {{"extra_latency_ms": 80, "error_ratio": 0.01}}}}'
+        ) from error
+    for region, fault in faults.items():
+        if region not in regions:
+            raise FaultError(f"{FAULTS_FILE}: region {region!r} is not running; use one of {', '.join(regions)}")
+        if not (fault.extra_latency_ms >= 0 and 0 <= fault.error_ratio <= 1):
+            raise FaultError(f"{FAULTS_FILE}: {region}: extra_latency_ms must be 0 or more, error_ratio from 0 to 1")
+    return faults
+
+
+class Faults:
+    """The faults in force: those of the last valid file."""
+
+    def __init__(self, path: Path, regions: Mapping[str, Any]) -> None:
+        self._path = path
+        self._regions = regions
+        self._seen: tuple[int, int] | None = None
+        self._faults: dict[str, Fault] = {}
+
+    def of(self, region: str) -> Fault:
+        """The fault of ``region``; none by default."""
+        return self._faults.get(region, Fault())
+
+    def refresh(self) -> None:
+        """Read the file if it has changed. A file that can't be used is reported once and changes nothing."""
+        try:
+            stat = self._path.stat()
+            seen = (stat.st_mtime_ns, stat.st_size)
+        except FileNotFoundError:
+            self._seen, self._faults = None, {}
+            return
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._faults = parse_faults(self._path.read_text(encoding="utf-8"), self._regions)
+        except (OSError, FaultError) as error:
+            print(f"{error}; the faults stay as they were", flush=True)
+
+
+@dataclass
+class Service:
+    """The counters of one Deployment of a region, as AkiDB's pods would sum up to."""
+
+    protocol: str
+    edges: tuple[float, ...]
+    load: Load | None = None
+    requests: dict[str, float] = field(default_factory=lambda: dict.fromkeys((OK, FAULT, LOST, REFUSED), 0.0))
+    buckets: list[float] = field(default_factory=list)
+    duration_sum: float = 0.0
+    duration_count: float = 0.0
+    _in_flight_per_pod: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.buckets = [0.0] * len(self.edges)
+
+    def advance(self, seconds: float, offered_qps: float, census: Census, replica_qps: float, fault: Fault) -> None:
+        """Serve ``seconds`` of ``offered_qps`` with the pods of ``census``.
+
+        Requests that a Service still sends to a dead pod are lost, and so is what was in flight on a killed one.
+        Refused requests never reach a handler: they count as 503 and are not in the histogram.
+        """
+        listed = census.serving + census.dead
+        reaching = offered_qps * census.serving / listed if listed else 0.0
+        load = load_of(reaching, census.serving, replica_qps, fault.extra_latency_ms / 1000)
+        accepted = load.accepted_qps * seconds
+        killed = min(census.killed * self._in_flight_per_pod, accepted)
+        answered = accepted - killed
+        unreachable = (offered_qps - reaching) * seconds if listed else 0.0
+        self.requests[OK] += answered * (1 - fault.error_ratio)
+        self.requests[FAULT] += answered * fault.error_ratio
+        self.requests[LOST] += killed + unreachable
+        self.requests[REFUSED] += load.refused_qps * seconds if listed else offered_qps * seconds
+        for n, edge in enumerate(self.edges):
+            self.buckets[n] += answered * load.share_within(edge)
+        self.duration_count += answered
+        self.duration_sum += answered * load.mean_seconds
+        self.load = load
+        # Little's law: what is in the house is the rate of arrivals times the time that each stays.
+        self._in_flight_per_pod = load.accepted_qps * load.mean_seconds / census.serving if census.serving else 0.0
+
+
+@dataclass
+class PodUsage:
+    """What one pod uses: CPU seconds since it began to serve, and the bytes that it holds."""
+
+    pod: Pod
+    cpu_seconds: float = 0.0
+    memory_bytes: float = 0.0
+
+
+@dataclass
+class RegionPlant:
+    """One region: who serves there, its services by Deployment, and the memory that they use."""
+
+    endpoints: Endpoints
+    services: dict[str, Service]
+    is_open: bool = False
+    memory_bytes: float = 0.0
+    offered_qps: float = 0.0
+    pods: dict[str, Census] = field(default_factory=dict)
+    usage: dict[str, PodUsage] = field(default_factory=dict)
+
+
+class Plant:
+    """All regions. ``tick`` moves the counters; ``metrics`` and ``health`` read them."""
+
+    def __init__(
+        self,
+        estate: Estate,
+        regions: Mapping[str, Endpoints],
+        demand: Demand,
+        faults: Faults,
+        edge_30ms: bool = False,
+        open_at: int | None = None,
+    ) -> None:
+        self._estate = estate
+        self._open_at = {name: w.replicas if open_at is None else open_at for name, w in estate.workloads.items()}
+        self._demand = demand
+        self._faults = faults
+        self._lock = threading.Lock()
+        self._plant_time: float | None = None
+        workloads = {name: w for name, w in estate.workloads.items() if name in PROTOCOLS}
+        replicas = sum(workload.replicas for workload in workloads.values())
+        self._shares = {name: workload.replicas / replicas for name, workload in workloads.items()}
+        self._regions = {
+            region: RegionPlant(endpoints, {name: _service(PROTOCOLS[name], edge_30ms) for name in workloads})
+            for region, endpoints in regions.items()
+        }
+
+    def tick(self, seconds: float, plant_time: float) -> None:
+        """Serve ``seconds`` (of the clock) of the demand at ``plant_time`` in the regions that are open."""
+        self._faults.refresh()
+        with self._lock:
+            self._plant_time = plant_time
+            for name, region in self._regions.items():
+                if region.endpoints.complete:
+                    self._serve(name, region, seconds, plant_time)
+
+    def _serve(self, name: str, region: RegionPlant, seconds: float, plant_time: float) -> None:
+        traffic, workloads = self._estate.traffic, self._estate.workloads
+        region.pods = region.endpoints.take_census()
+        if not region.is_open:
+            serving = {app: region.pods.get(app, Census()).serving for app in region.services}
+            region.is_open = all(count >= self._open_at[app] for app, count in serving.items())
+            return
+        region.offered_qps = self._demand.qps(name, plant_time)
+        region.memory_bytes = 0.0
+        for app, service in region.services.items():
+            census = region.pods.get(app, Census())
+            offered = region.offered_qps * self._shares[app]
+            service.advance(seconds, offered, census, traffic.replica_qps, self._faults.of(name))
+            at_peak = traffic.target_utilisation * traffic.peak_share_of_capacity
+            fullness = service.load.utilisation / at_peak if service.load else 0.0
+            share = IDLE_MEMORY_SHARE + (1 - IDLE_MEMORY_SHARE) * min(fullness, 1.0)
+            memory = share * workloads[app].use_at_peak.memory_mib * MIB
+            cores = max(fullness, IDLE_CPU_SHARE) * workloads[app].use_at_peak.cpu_millicores / 1000
+            region.memory_bytes += census.serving * memory
+            self._use(region, app, cores * seconds, memory)
+
+    @staticmethod
+    def _use(region: RegionPlant, app: str, cpu_seconds: float, memory_bytes: float) -> None:
+        """Move the usage of the app's serving pods on, and forget those that serve no more."""
+        pods = {pod.name: pod for pod in region.endpoints.serving_pods() if pod.app == app}
+        gone = [name for name, usage in region.usage.items() if usage.pod.app == app and name not in pods]
+        for name in gone:
+            del region.usage[name]
+        for name, pod in pods.items():
+            usage = region.usage.setdefault(name, PodUsage(pod))
+            usage.cpu_seconds += cpu_seconds
+            usage.memory_bytes = memory_bytes
+
+    def metrics(self) -> str:
+        """All series in Prometheus' text format."""
+        with self._lock:
+            lines = [line for protocol in EDGES for line in self._series(protocol)]
+            lines.append("# TYPE akidb_memory_usage_bytes gauge")
+            for name, region in self._regions.items():
+                if region.is_open:
+                    lines.append(f"akidb_memory_usage_bytes{{{self._labels(name)}}} {region.memory_bytes:.0f}")
+            if self._plant_time is not None:
+                lines += devices.series(self._estate, self._plant_time)
+        return "\n".join(lines) + "\n"
+
+    def cadvisor(self) -> str:
+        """CPU and memory of each serving pod, named and labelled as kubelets do."""
+        cpu, memory = ["# TYPE container_cpu_usage_seconds_total counter"], []
+        memory.append("# TYPE container_memory_working_set_bytes gauge")
+        with self._lock:
+            for region, plant in self._regions.items():
+                for name, usage in plant.usage.items():
+                    labels = f'region="{region}",namespace="{self._estate.namespace}",pod="{name}",container="akidb"'
+                    labels += f',node="{usage.pod.node}",instance="{usage.pod.node}"'
+                    cpu.append(f"container_cpu_usage_seconds_total{{{labels}}} {usage.cpu_seconds:.3f}")
+                    memory.append(f"container_memory_working_set_bytes{{{labels}}} {usage.memory_bytes:.0f}")
+        return "\n".join([*cpu, *memory]) + "\n"
+
+    def _labels(self, region: str) -> str:
+        return f'region="{region}",namespace="{self._estate.namespace}"'
+
+    def _series(self, protocol: str) -> Iterator[str]:
+        services = [
+            (name, service)
+            for name, region in self._regions.items()
+            for service in region.services.values()
+            if service.protocol == protocol and region.is_open
+        ]
+        yield f"# TYPE akidb_{protocol}_requests_total counter"
+        for name, service in services:
+            for status, count in service.requests.items():
+                yield f'akidb_{protocol}_requests_total{{{self._labels(name)},status="{status}"}} {count:.6f}'
+        duration = f"akidb_{protocol}_request_duration_seconds"
+        yield f"# TYPE {duration} histogram"
+        for name, service in services:
+            for edge, count in zip(service.edges, service.buckets, strict=True):
+                yield f'{duration}_bucket{{{self._labels(name)},le="{edge:g}"}} {count:.6f}'
+            yield f'{duration}_bucket{{{self._labels(name)},le="+Inf"}} {service.duration_count:.6f}'
+            yield f"{duration}_sum{{{self._labels(name)}}} {service.duration_sum:.6f}"
+            yield f"{duration}_count{{{self._labels(name)}}} {service.duration_count:.6f}"
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Whether every region is open, and the state of each region."""
+        with self._lock:
+            regions = {name: _state(region) for name, region in self._regions.items()}
+            every = all(region.is_open for region in self._regions.values())
+            return every, {"plant_time": self._plant_time, "regions": regions}
+
+
+def _service(protocol: str, edge_30ms: bool) -> Service:
+    edges = EDGES[protocol]
+    return Service(protocol, tuple(sorted({*edges, EDGE_30_MS})) if edge_30ms else edges)
+
+
+def _state(region: RegionPlant) -> dict[str, Any]:
+    services = {}
+    for app, service in region.services.items():
+        census, load = region.pods.get(app, Census()), service.load
+        p95 = load.quantile_seconds(0.95) * 1000 if load and load.servers else None
+        services[app] = {
+            "serving": census.serving,
+            "dead": census.dead,
+            "utilisation": round(load.utilisation, 3) if load else None,
+            "p95_ms": None if p95 is None else round(p95, 1),
+        }
+    return {"open": region.is_open, "offered_qps": round(region.offered_qps, 1), "services": services}
+
+
+def run_clock(plant: Plant, start: float, time_scale: float, stop: threading.Event, wait: float = 0.0) -> None:
+    """Tick until ``stop`` is set. It is ``start`` after ``wait`` seconds, and nothing is served before; then plant time
+    passes ``time_scale`` times as fast as the clock.
+    """
+    begun = last = time.monotonic() + wait
+    while not stop.wait(TICK_SECONDS):
+        now = time.monotonic()
+        if now > begun:
+            plant.tick(min(now - last, LONGEST_TICK_SECONDS), start + (now - begun) * time_scale)
+            last = now
+
+
+def start_mode(text: str) -> str | float:
+    """``peak``, ``now``, or a number. Raises ValueError for another text."""
+    return text if text in ("peak", "now") else float(text)
+
+
+def server(plant: Plant, port: int) -> ThreadingHTTPServer:
+    """An HTTP server on loopback for /metrics and /health; port 0 takes a free one."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self._answer(200, "text/plain; version=0.0.4; charset=utf-8", plant.metrics())
+            elif self.path == "/cadvisor":
+                self._answer(200, "text/plain; version=0.0.4; charset=utf-8", plant.cadvisor())
+            elif self.path == "/health":
+                every, state = plant.health()
+                self._answer(200 if every else 503, "application/json", json.dumps(state))
+            else:
+                self._answer(404, "text/plain", "only /metrics, /cadvisor and /health are here\n")
+
+        def _answer(self, status: int, kind: str, text: str) -> None:
+            body = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
+            """A scrape every two seconds is not worth a line."""
+
+    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+
+
+def main() -> None:
+    """Run the plant until it is ended by a signal."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--state", type=Path, required=True, help="the lab's folder, with state.json")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--start", type=start_mode, default="peak", help="peak, now, or plant time in Unix seconds")
+    parser.add_argument("--begins", type=float, help="Unix seconds at which plant time is at its start (default: now)")
+    parser.add_argument("--open-at", type=int, help="replicas of each Deployment that open a region (default: all)")
+    parser.add_argument("--time-scale", type=float, default=1.0)
+    parser.add_argument("--edge-30ms", action="store_true", help="a histogram edge at 30 ms, which AkiDB does not have")
+    parser.add_argument("--trace", type=Path, help="CSV of traffic instead of the estate's pattern")
+    arguments = parser.parse_args()
+    estate = load_estate()
+    try:
+        demand = demand_of(estate, arguments.trace)
+        state = json.loads((arguments.state / "state.json").read_text(encoding="utf-8"))
+    except (OSError, TraceError) as error:
+        sys.exit(f"plant: {error}")
+    regions = {name: Endpoints() for name in state["regions"]}
+    faults = Faults(arguments.state / FAULTS_FILE, regions)
+    plant = Plant(estate, regions, demand, faults, arguments.edge_30ms, arguments.open_at)
+    for name, endpoints in regions.items():
+        watch_region(Path(state["regions"][name]["kubeconfig"]), estate.namespace, endpoints, name)
+    now = time.time()
+    begins = now if arguments.begins is None else arguments.begins
+    start = plant_start(arguments.start, begins)
+    clock = threading.Thread(
+        target=run_clock, args=(plant, start, arguments.time_scale, threading.Event(), begins - now), daemon=True
+    )
+    clock.start()
+    server(plant, arguments.port).serve_forever()
+
+
+if __name__ == "__main__":
+    main()
