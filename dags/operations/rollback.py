@@ -37,7 +37,8 @@ from __future__ import annotations
 
 from airflow.sdk import dag
 
-from include.wiring.task_groups import roll_back, rollback_arguments
+from include.wiring.dag import rollback_arguments
+from include.wiring.rollback import roll_back
 
 
 @dag(schedule=None, **rollback_arguments(__doc__))

@@ -33,7 +33,7 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 from include.cost.commitments.tasks import analyse_commitments, commitments_params
 from include.estate import EstateError, load_estate
 from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
-from include.wiring.task_groups import show_problem
+from include.wiring.dag import show_problem
 
 
 @dag(

@@ -40,7 +40,8 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 from include.cost.guard.tasks import change_of, give_verdict, guard_params, is_remedy_wanted, measure_spend
 from include.estate import EstateError, load_estate
 from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
-from include.wiring.task_groups import change_once, show_problem
+from include.wiring.dag import show_problem
+from include.wiring.once import change_once
 
 
 @dag(

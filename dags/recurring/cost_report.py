@@ -40,7 +40,7 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 from include.cost.report.tasks import PARAMS, collect_day, judge_quality, publish, write_report
 from include.estate import EstateError, load_estate
 from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
-from include.wiring.task_groups import show_problem
+from include.wiring.dag import show_problem
 
 
 @dag(

@@ -45,7 +45,7 @@ from include.cost.validation.tasks import (
 )
 from include.estate import EstateError, load_estate
 from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
-from include.wiring.task_groups import show_problem
+from include.wiring.dag import show_problem
 
 
 @dag(

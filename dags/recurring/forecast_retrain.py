@@ -38,7 +38,7 @@ from airflow.sdk import AssetAll, AssetOrTimeSchedule, CronTriggerTimetable, dag
 from include.estate import EstateError, load_estate
 from include.forecast.tasks import report_retraining, retrain_params, retrain_region, traffic_asset
 from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
-from include.wiring.task_groups import show_problem
+from include.wiring.dag import show_problem
 
 try:
     REGIONS, PROBLEM = load_estate().ordered_regions(), ""

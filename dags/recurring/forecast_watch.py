@@ -32,7 +32,7 @@ from airflow.sdk import CronTriggerTimetable, dag
 from include.estate import EstateError, load_estate
 from include.forecast.tasks import report_watch, watch_forecast
 from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
-from include.wiring.task_groups import show_problem
+from include.wiring.dag import show_problem
 
 
 @dag(

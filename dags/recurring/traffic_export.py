@@ -34,7 +34,7 @@ from airflow.sdk import CronDataIntervalTimetable, dag
 from include.estate import EstateError, load_estate
 from include.forecast.tasks import export_params, export_traffic
 from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
-from include.wiring.task_groups import show_problem
+from include.wiring.dag import show_problem
 
 
 @dag(

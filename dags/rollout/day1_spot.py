@@ -48,7 +48,8 @@ from __future__ import annotations
 from airflow.sdk import dag
 
 from include.wiring.conventions import Tag
-from include.wiring.task_groups import rollout, rollout_arguments
+from include.wiring.dag import rollout_arguments
+from include.wiring.rollout import rollout
 
 
 @dag(schedule=None, **rollout_arguments("spot_capacity", __doc__, [Tag.ROLLOUT, Tag.SPOT]))

@@ -42,7 +42,8 @@ from airflow.sdk import dag
 from include.completion.tasks import await_validation_window, open_validation_window, write_completion_report
 from include.cost.validation.tasks import validate_costs
 from include.wiring.conventions import Tag
-from include.wiring.task_groups import rollout, rollout_arguments
+from include.wiring.dag import rollout_arguments
+from include.wiring.rollout import rollout
 
 
 @dag(schedule=None, **rollout_arguments("cost_monitoring", __doc__, [Tag.ROLLOUT, Tag.COST]))

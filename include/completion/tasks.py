@@ -67,7 +67,7 @@ def _write(storage: Storage, regions: tuple[str, ...], run: str, validation_key:
     from include.completion import page
     from include.completion import report as completion
     from include.completion.store import keep, read_inputs
-    from include.wiring.task_groups import open_ledger
+    from include.wiring.clients import open_ledger
 
     inputs = read_inputs(open_ledger(), storage, load_estate(), regions, list(levers.LEVERS), validation_key)
     report = completion.build(inputs)

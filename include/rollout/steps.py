@@ -1,7 +1,7 @@
 """The steps of a rollout and of a rollback: each reads the ledger and the live world, acts, and records what it did.
 
 Every step may run again after a crash at any point. They raise Refused (or NotConverged) when retrying can't help;
-anything else may be retried. Imports no Airflow: task_groups.py turns them into tasks.
+anything else may be retried. Imports no Airflow: include/wiring turns them into tasks.
 """
 
 from __future__ import annotations

@@ -15,8 +15,9 @@ import pytest
 from include.cost.guard import tasks
 from include.rollout.ledger import FolderStore, Ledger
 from include.rollout.lock import LEASE, Lock, holder_of
-from include.wiring import task_groups
-from include.wiring.task_groups import ClusterLeases
+from include.wiring import once
+from include.wiring import tasks as wiring_tasks
+from include.wiring.clients import ClusterLeases
 from tests.dags.cost_fakes import Fakes
 from tests.unit.cost.test_guard import MONDAY, NOON, spike
 from tests.unit.cost.validation_world import DAY, FakePrometheus, Table, estate_day, live_nodes
@@ -42,7 +43,7 @@ def use(monkeypatch: pytest.MonkeyPatch, prometheus: FakePrometheus) -> Region:
     monkeypatch.setattr(tasks, "prometheus_clients", fakes.prometheus_clients)
     monkeypatch.setattr(tasks, "cluster_of", fakes.cluster_of)
     clients = SimpleNamespace(kubernetes=region.cluster, leases=ClusterLeases(region.cluster, "akidb"))
-    monkeypatch.setattr(task_groups, "clients_for", lambda region, estate: clients)
+    monkeypatch.setattr(once, "clients_for", lambda region, estate: clients)
     return region
 
 
@@ -108,7 +109,7 @@ def test_a_cap_is_refused_while_another_run_holds_the_lock(
     world: Table, run_dag: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     region = use(monkeypatch, spike())
-    monkeypatch.setattr(task_groups, "run_ended", lambda holder: False)
+    monkeypatch.setattr(wiring_tasks, "run_ended", lambda holder: False)
     other = Lock(ClusterLeases(region.cluster, "akidb"), "us-east-1", "day1_spot/manual__1")
     other.acquire(lambda holder: False)
     region.writes.clear()

@@ -12,8 +12,8 @@ from airflow.dag_processing.dagbag import DagBag
 from include.estate import load_estate
 from include.levers.predictive_scaling.plan import SLOTS
 from include.rollout.lever import Refused
+from include.wiring.clients import Clients
 from include.wiring.conventions import Tag
-from include.wiring.task_groups import Clients
 
 FILE = Path(__file__).parents[2] / "dags" / "rollout" / "day2_predictive_scaling.py"
 

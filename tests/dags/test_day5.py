@@ -68,7 +68,8 @@ def short_dag(world: World, costs: Path, verdict: str) -> Any:
     from airflow.sdk.exceptions import AirflowFailException
 
     from include.completion.tasks import await_validation_window, open_validation_window, write_completion_report
-    from include.wiring.task_groups import rollout, rollout_arguments
+    from include.wiring.dag import rollout_arguments
+    from include.wiring.rollout import rollout
     from tests.dags.toy import clients_of
 
     estate = estate_of(AP)

@@ -48,7 +48,8 @@ def rollout_dag(world: World, estate: Estate | None = None, clients: Any = None)
     from airflow.sdk import DAG
 
     from include.wiring.conventions import Tag
-    from include.wiring.task_groups import rollout, rollout_arguments
+    from include.wiring.dag import rollout_arguments
+    from include.wiring.rollout import rollout
 
     with DAG("toy_rollout", schedule=None, **rollout_arguments("toy", __doc__, [Tag.ROLLOUT], estate)) as dag:
         rollout("toy", clients or clients_of(world), estate)
@@ -72,7 +73,8 @@ def when_task_begins(world: World, task: str, action: Callable[[], Any]) -> Any:
 def rollback_dag(world: World, estate: Estate | None = None, clients: Any = None) -> Any:
     from airflow.sdk import DAG
 
-    from include.wiring.task_groups import roll_back, rollback_arguments
+    from include.wiring.dag import rollback_arguments
+    from include.wiring.rollback import roll_back
 
     with DAG("rollback", schedule=None, **rollback_arguments(__doc__, estate)) as dag:
         roll_back(clients or clients_of(world), estate)

@@ -17,8 +17,8 @@ from include.estate import load_estate
 from include.rollout.ledger import LedgerError
 from include.rollout.lever import Refused
 from include.rollout.lock import LeaseConflictError, LockHeld
-from include.wiring import task_groups
-from include.wiring.task_groups import ClusterLeases, clients_for, open_ledger, run_ended
+from include.wiring import tasks
+from include.wiring.clients import ClusterLeases, clients_for, open_ledger, run_ended
 
 STATES = {"manual__2026-11-24T10:00:00+00:00": "running", "done": "success", "lost": "failed"}
 
@@ -150,17 +150,17 @@ def test_only_an_undo_waits_for_the_lock(
     monkeypatch: pytest.MonkeyPatch, undoing: bool, try_number: int, raised: type[Exception], reasons: list[str]
 ) -> None:
     ti = SimpleNamespace(task_id="rollback.us_east_1.undo_changes", try_number=try_number, max_tries=2)
-    monkeypatch.setattr(task_groups, "get_current_context", lambda: {"ti": ti})
+    monkeypatch.setattr(tasks, "get_current_context", lambda: {"ti": ti})
     run = Told()
-    with pytest.raises(raised), task_groups.recorded(run, "us-east-1", undoing=undoing):  # type: ignore[arg-type]
+    with pytest.raises(raised), tasks.recorded(run, "us-east-1", undoing=undoing):  # type: ignore[arg-type]
         raise LockHeld("us-east-1: rollback/undo holds the lock", "rollback/undo")
     assert run.reasons == reasons
 
 
 def test_a_reason_that_no_record_may_hold_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     ti = SimpleNamespace(task_id="make_plan", try_number=3, max_tries=2)
-    monkeypatch.setattr(task_groups, "get_current_context", lambda: {"ti": ti})
+    monkeypatch.setattr(tasks, "get_current_context", lambda: {"ti": ti})
     run = Told()
-    with pytest.raises(ConnectionError), task_groups.recorded(run):  # type: ignore[arg-type]
+    with pytest.raises(ConnectionError), tasks.recorded(run):  # type: ignore[arg-type]
         raise ConnectionError("https://me:pass1234@prometheus refused")
     assert run.reasons == ["its message holds what looks like a credential; read the task's log"]
