@@ -84,6 +84,14 @@ class Connections(_Model):
     prometheus: str
 
 
+class EstateConnections(_Model):
+    """Airflow connection ids of what belongs to no region."""
+
+    aws: Annotated[
+        str | None, Field(min_length=1, description="for AWS's global services; left out: the canary region's")
+    ] = None
+
+
 class NodeGroup(_Model):
     """The managed node group of on-demand nodes as it stands before the rollout."""
 
@@ -416,6 +424,7 @@ class Estate(_Model):
     name: str
     namespace: str
     canary_region: str
+    connections: EstateConnections = EstateConnections()
     regions: Annotated[dict[str, Region], Field(min_length=1)]
     workloads: Annotated[dict[str, Workload], Field(min_length=1)]
     disruption_budget_max_unavailable: str
@@ -484,6 +493,10 @@ class Estate(_Model):
         except KeyError:
             raise EstateError(f"region {name!r} is not in the estate; it has {', '.join(self.regions)}") from None
 
+    def global_aws(self) -> str:
+        """The Airflow connection id for AWS's global services, such as Route 53 and CloudFront."""
+        return self.connections.aws or self.region(self.canary_region).connections.aws
+
     def ordered_regions(self) -> list[str]:
         """The canary first, then the others in the order of the file."""
         return [self.canary_region, *(name for name in self.regions if name != self.canary_region)]
@@ -494,7 +507,7 @@ class Estate(_Model):
 
     @classmethod
     def from_slice(cls, raw: Mapping[str, Any], present: Estate | None) -> Estate:
-        """The slice that :meth:`slice` made and JSON kept, with the connections that ``present`` has for its region.
+        """The slice that :meth:`slice` made and JSON kept, or all of an estate, with the connections of ``present``.
 
         A slice of another release is read as far as it is understood: what it lacks comes from ``present``, what is no
         longer known is left out. Raises EstateError with what is still wrong then.
@@ -503,10 +516,11 @@ class Estate(_Model):
         region = str(piece.get("canary_region"))
         known: dict[str, Any] = {}
         if present is not None:
-            stands_in = present.slice(region) if region in present.regions else present
-            known = stands_in.model_dump(mode="json")
-        if present is not None and region in present.regions:
-            piece["regions"][region]["connections"] = known["regions"][region]["connections"]
+            alone = len(piece.get("regions", ())) == 1 and region in present.regions
+            known = (present.slice(region) if alone else present).model_dump(mode="json")
+            piece["connections"] = known["connections"]
+            for name in {*piece.get("regions", ())} & {*known["regions"]}:
+                piece["regions"][name]["connections"] = known["regions"][name]["connections"]
         for _ in range(_REPAIRS):
             try:
                 return cls.model_validate(piece)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from include.estate import Estate
 from include.rollout.gates import MINIMUM_COVERAGE
 from include.rollout.lever import Refused
+from include.rollout.place import PlaceKind, places_of
 
 Model = TypeVar("Model", bound=BaseModel)
 WEEK = 7 * 24 * 3600
@@ -21,9 +22,6 @@ class RolloutSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    regions: Annotated[
-        tuple[str, ...], Field(min_length=1, description="Regions to roll out in; several need the canary among them")
-    ]
     dry_run: Annotated[bool, Field(description="Only check and plan; nothing is written")] = True
     reason: Annotated[str, Field(max_length=500, description="Why; shown to the approver and kept in the ledger")] = ""
     soak_seconds: Annotated[int, Field(gt=0, le=WEEK, description="Wait after each stage before its gates are judged")]
@@ -40,6 +38,23 @@ class RolloutSettings(BaseModel):
         names = ("soak_seconds", "gate_window_seconds", "gate_wait_seconds", "minimum_coverage")
         return {name: getattr(self, name) for name in names}
 
+    def places(self, kind: PlaceKind, estate: Estate) -> list[str]:
+        """The names of the places to roll out in, the canary first: all of that kind."""
+        return places_of(kind, estate)
+
+    def check_against(self, estate: Estate) -> None:
+        """Raise Refused for a place that the estate doesn't have."""
+
+
+class _InRegions(BaseModel):
+    regions: Annotated[
+        tuple[str, ...], Field(min_length=1, description="Regions to roll out in; several need the canary among them")
+    ]
+
+
+class RegionRolloutSettings(RolloutSettings, _InRegions):
+    """What a rollout in regions asks for besides: in which ones."""
+
     def check_against(self, estate: Estate) -> None:
         """Raise Refused for a region that the estate doesn't have, or several regions without the canary."""
         known = estate.ordered_regions()
@@ -54,9 +69,14 @@ class RolloutSettings(BaseModel):
                 "add it, or roll out in one region at a time"
             )
 
-    def ordered(self, estate: Estate) -> list[str]:
+    def places(self, kind: PlaceKind, estate: Estate) -> list[str]:
         """The selected regions, the canary first."""
-        return [region for region in estate.ordered_regions() if region in self.regions]
+        return [region for region in places_of(kind, estate) if region in self.regions]
+
+
+def rollout_settings(kind: PlaceKind) -> type[RolloutSettings]:
+    """The settings of a rollout in places of that kind: the form's first part."""
+    return RegionRolloutSettings if kind is PlaceKind.REGION else RolloutSettings
 
 
 def window_defaults(model: type[BaseModel], estate: Estate) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from airflow.sdk.exceptions import (
 from include import levers
 from include.estate import Estate, EstateError, load_estate
 from include.rollout import rollback
-from include.rollout.settings import RolloutSettings, form_fields
+from include.rollout.lever import acts_in
+from include.rollout.place import ESTATE_WIDE
+from include.rollout.settings import form_fields, rollout_settings
 from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ def rollout_arguments(
     }
     estate, _ = estate_or_problem(estate)
     if estate is not None:
-        models = (RolloutSettings, levers.lever(lever).settings_type)
+        found = levers.lever(lever)
+        models = (rollout_settings(acts_in(found)), found.settings_type)
         arguments["params"] = {k: v for model in models for k, v in params_from(model, estate).items()}
     return arguments
 
@@ -48,10 +51,10 @@ def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict
         "tags": [Tag.OPERATIONS.value],
     }
     estate, _ = estate_or_problem(estate)
-    # Not bound to the estate's regions: what stands in a region that has left the estate must be undone too.
+    # Not bound to the estate: what stands in a region that has left it must be undone too.
     regions: dict[str, Any] = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
     if estate is not None:
-        regions["examples"] = estate.ordered_regions()
+        regions["examples"] = [*estate.ordered_regions(), ESTATE_WIDE]
     reason = "Why; needed for an emergency, kept in the ledger"
     which = "Run id, or dag_id/run_id, to undo; empty for the last change of the lever, or all of everything"
     accept = "Close what remains, what others have changed and what is out of reach: it no longer counts as standing"
@@ -62,7 +65,7 @@ def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict
             enum=[rollback.EVERYTHING, *levers.LEVERS],
             description="What to undo",
         ),
-        "regions": Param([], description="Where to undo it; empty is wherever something stands", **regions),
+        "regions": Param([], description="Places to undo it in; empty is wherever something stands", **regions),
         "run": Param("", type=["string", "null"], maxLength=300, description=which),
         "dry_run": Param(True, type="boolean", description="Only show what would be undone; nothing is written"),
         "emergency": Param(False, type="boolean", description="Skip the approval; the reason is required"),

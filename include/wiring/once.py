@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import task
 
 from include import levers
 from include.estate import load_estate
 from include.rollout import once
-
-if TYPE_CHECKING:
-    pass
-
 from include.wiring.clients import clients_for
 from include.wiring.tasks import Engine, await_approval, recorded
 
@@ -32,7 +28,7 @@ def change_once(
     and the lever's settings from it.
     """
     estate = load_estate()
-    engine = Engine(estate, levers.lever(lever), lambda region, estate: clients_for(region, estate))
+    engine = Engine(estate, levers.lever(lever), lambda place, estate: clients_for(place, estate))
 
     @task(task_id=task_id, multiple_outputs=False, doc_md=inspect.getdoc(once.change))
     def make_change(found: dict[str, Any]) -> dict[str, Any]:

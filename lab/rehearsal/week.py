@@ -35,7 +35,7 @@ from include.estate import ESTATE_FILE, Estate, EstateError, load_estate
 from include.forecast.registry import Registry
 from include.levers import LEVERS
 from include.prices import AwsBook, load_aws_book
-from include.rollout.ledger import WHOLE_RUN, FolderStore, Ledger, OpenRun
+from include.rollout.ledger import WHOLE_RUN, Ledger, OpenRun
 from lab import world as worlds
 from lab.machine import speed as speeds
 from lab.machine.processes import Crashed, Processes, tail
@@ -427,7 +427,7 @@ class Rehearsal:
         )
 
     def _ledger(self) -> Ledger:
-        return Ledger(FolderStore(airflows.ledger_folder(self.settings.folder)))
+        return Ledger(Folder(airflows.ledger_folder(self.settings.folder)))
 
     def _standing(self) -> dict[undo.Place, list[OpenRun]]:
         """The changes that stand by lever and region, in the ledger's words."""

@@ -11,6 +11,7 @@ from include.levers.cost_monitoring import apply, live, observe, plan, preflight
 from include.levers.cost_monitoring.live import World
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Restored, Stage, Target
+from include.rollout.place import PlaceKind
 
 
 class CostMonitoring:
@@ -23,6 +24,8 @@ class CostMonitoring:
     name = plan.NAME
     slots = plan.SLOTS
     settings_type = plan.MonitoringSettings
+    acts_in = PlaceKind.REGION
+    needs = frozenset({"kubernetes", "prometheus", "aws"})
     undo_after: tuple[str, ...] = ()
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:

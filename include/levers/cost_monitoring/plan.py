@@ -239,7 +239,7 @@ def build_plan(
     there = all(by_key(live["objects"]).get(key_of(body)) is not None for body in bodies)
     return Plan(
         lever=NAME,
-        region=region,
+        place=region,
         live=live,
         differences=found_differences(live, bodies),
         stages=stages(estate, settings, live),

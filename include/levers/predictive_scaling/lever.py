@@ -12,6 +12,7 @@ from include.levers.predictive_scaling.live import World
 from include.prices import load_aws_book
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Restored, Stage, Target
+from include.rollout.place import PlaceKind
 
 
 class PredictiveScaling:
@@ -25,6 +26,8 @@ class PredictiveScaling:
     name = plan.NAME
     slots = plan.SLOTS
     settings_type = plan.PredictiveSettings
+    acts_in = PlaceKind.REGION
+    needs = frozenset({"kubernetes", "prometheus", "aws"})
     undo_after: tuple[str, ...] = ()
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:

@@ -347,7 +347,7 @@ def build_plan(
     found = found_differences(live, final(estate, region, settings, models))
     return Plan(
         lever=NAME,
-        region=region,
+        place=region,
         live=live,
         differences=found,
         stages=stages(estate, settings, live),
