@@ -21,7 +21,8 @@ from include.levers import lever
 from include.levers.cost_monitoring import CostMonitoring
 from include.levers.cost_monitoring.dashboard import REGION as OF_REGION
 from include.levers.cost_monitoring.dashboard import dashboard_json, panels, queries
-from include.levers.cost_monitoring.plan import (
+from include.levers.cost_monitoring.rules import Scrape, constants, groups, of_estate, text
+from include.levers.cost_monitoring.wanted import (
     DASHBOARD,
     DASHBOARD_MAP,
     KUBECOST,
@@ -33,8 +34,8 @@ from include.levers.cost_monitoring.plan import (
     MonitoringSettings,
     installed,
 )
-from include.levers.cost_monitoring.rules import Scrape, constants, groups, of_estate, text
-from include.levers.objects import by_key, owned, projection
+from include.levers.fields import owned, projection
+from include.levers.owned import by_key
 from include.prices import load_aws_book
 from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import Check, NotConverged, Refused, Stage, Target, Undo
@@ -63,7 +64,8 @@ class Cluster(spot_world.FakeCluster):
             if kind == "Deployment" and name in (OPENCOST, KUBECOST) and self.becomes_ready:
                 seen = thing["metadata"].get("generation", 0)
                 conditions = [spot_world.condition("Available")]
-                thing["status"] = {"observedGeneration": seen, "updatedReplicas": 1, "conditions": conditions}
+                ready = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+                thing["status"] = {"observedGeneration": seen, **ready, "conditions": conditions}
 
 
 class Prometheus:
