@@ -24,7 +24,7 @@ BIN := .venv/bin
 SOURCES := $(wildcard dags include lab plugins models jetson_tasks tools tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearsal surge test test-faults lever-conformance conformance lab-up lab-down airflow lint format bench docs requirements
+.PHONY: help setup rehearsal surge test test-faults lever-conformance conformance lab-up lab-down airflow lint format bench house docs requirements
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,11 @@ bench: setup ## publish what rehearsals and surges left in .lab/results, measure
 	@$(BIN)/python -m benchmarks.publish
 	@$(PYTHON) tools/setup.py --measure
 	@set -e; for file in $(wildcard benchmarks/bench_*.py); do echo "$$file"; $(BIN)/python -m benchmarks.$$(basename "$$file" .py); done
+
+# Standard output is the figures alone, as one JSON object; all else goes to standard error.
+house: ## the sources in figures: arrows, circles, lines, copies, time to parse; with -s one JSON object on stdout
+	@$(PYTHON) tools/setup.py >&2
+	@$(BIN)/python -m tools.house
 
 docs: setup ## write docs/DAGs.md from the DAGs' docstrings
 	@$(BIN)/python -m tools.docs
