@@ -7,7 +7,7 @@ Tasks: bring the day's sources up to date -> judge them by their quality suites 
 
 A component without data makes the total unknown, never smaller. A source that is away is on record, and the report says
 what it misses. Reports lie in the storage that the Airflow Variable `akidb_costs` names, as Parquet, Markdown, HTML and
-JSON; `reports/day=.../current.json` names the revision that counts. How to read them: docs/cost_reports.md.
+JSON; `reports/day=.../current.json` names the revision that counts. How to read them: docs/reference/cost_reports.md.
 
 ## When it runs
 Every day at 00:00 UTC for the day before, and for days in the past by Airflow's own backfill:

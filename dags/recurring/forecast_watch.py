@@ -13,7 +13,7 @@ Hourly, at five minutes past. A region without champion is skipped.
 Clear the task: it looks at the last 24 hours from now on.
 
 ## How to undo
-The next forecast_retrain promotes a model again when it is better; docs/forecast_operations.md says how to set a
+The next forecast_retrain promotes a model again when it is better; docs/how-to/forecast_operations.md says how to set a
 champion by hand.
 
 ## Races

@@ -396,4 +396,4 @@ def report_watch(regions: list[str]) -> None:
     log.info("\n".join(f"{one['region']}: {one['status']}: {one['reason']}" for one in seen) or "no region has one")
     alerts = [one["alert"] for one in seen if one["alert"]] + failed_regions(_states(), "watch_forecast", regions)
     if alerts:
-        raise AirflowFailException("; ".join(alerts) + ". See docs/forecast_operations.md")
+        raise AirflowFailException("; ".join(alerts) + ". See docs/how-to/forecast_operations.md")
