@@ -13,8 +13,10 @@ import yaml
 
 from include.estate import load_estate
 from lab.rehearsal import airflow as airflows
-from lab.rehearsal.airflow import Airflow, connection_body, load_settings, settings_for, variables_of
+from lab.rehearsal.airflow import Airflow
 from lab.rehearsal.airflow_api import AirflowError, ApiError, Client
+from lab.rehearsal.airflow_config import configuration
+from lab.rehearsal.airflow_settings import SETTINGS_FILE, connection_body, load_settings, settings_for, variables_of
 
 REGIONS = ("us-east-1", "eu-central-1", "ap-northeast-1")
 
@@ -43,7 +45,7 @@ def airflow(tmp_path: Path) -> Airflow:
 
 
 def filled(airflow: Airflow, *regions: str) -> dict[str, Any]:
-    text = airflows.SETTINGS_FILE.read_text()
+    text = SETTINGS_FILE.read_text()
     absent = tuple(name for name in REGIONS if name not in regions)
     return settings_for(text, variables_of(state(*regions), airflow, Path("/lab")), absent, {"aws_us_east_1"})
 
@@ -178,7 +180,7 @@ def test_no_component_opens_a_port_beside_the_api_server() -> None:
 
 
 def limits(stretch: float) -> dict[str, str]:
-    written = airflows.configuration(Path("/lab"), 1, {}, Path("/p"), stretch)
+    written = configuration(Path("/lab"), 1, {}, Path("/p"), stretch)
     return {
         f"{section}.{key}": value
         for section, values in written.items()
@@ -205,7 +207,7 @@ def test_every_limit_of_airflow_follows_the_speed_of_the_machine() -> None:
     assert {name: float(value) for name, value in limits(2.4).items()} == {
         name: float(value) * 2.4 for name, value in limits(1.0).items()
     }
-    database = airflows.configuration(Path("/lab"), 1, {}, Path("/p"), 2.4)["database"]["sql_alchemy_conn"]
+    database = configuration(Path("/lab"), 1, {}, Path("/p"), 2.4)["database"]["sql_alchemy_conn"]
     assert database == "sqlite:////lab/airflow.db?timeout=72"
 
 

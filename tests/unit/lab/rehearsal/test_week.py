@@ -16,10 +16,11 @@ from include.forecast.registry import Action, Decision, Registry
 from include.rollout.ledger import FIRST_LINK, Record, Step, run_key
 from include.rollout.settings import RolloutSettings, build
 from lab.machine.speed import LONGEST_STRETCH
-from lab.rehearsal import run, week
+from lab.rehearsal import __main__ as program
+from lab.rehearsal import conduct, run, week
 from lab.rehearsal.faults import Faults
 from lab.rehearsal.run import RehearsalError, verdict_of
-from lab.rehearsal.week import Settings, open_window, settings_from
+from lab.rehearsal.settings import Settings, open_window, settings_from
 
 
 def record(step: str, region: str = "us-east-1", **figures: Any) -> Record:
@@ -146,7 +147,7 @@ def test_the_verdict_is_the_ledgers_and_never_better_than_the_run() -> None:
     assert verdict_of([], "success", green)[0] == "unfinished"
     rolled_back = [record(Step.VERDICT, verdict="rolled back", message="gate failed")]
     assert verdict_of(rolled_back, "failed", green) == ("rolled back", "gate failed")
-    assert verdict_of(rolled_back, "failed", week.UNDONE)[0] == "unfinished"
+    assert verdict_of(rolled_back, "failed", conduct.UNDONE)[0] == "unfinished"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_every_setting_is_exported_by_the_makefile_and_named_in_its_help() -> No
     assert exported == "export REGIONS DAYS FAULT UNDO KEEP TRACE"
     help_line = next(line for line in makefile.splitlines() if line.startswith("rehearsal: "))
     assert all(f"{name}=" in help_line for name in exported.split()[1:])
-    assert all(name in str(week.__doc__) for name in exported.split()[1:])
+    assert all(name in str(program.__doc__) for name in exported.split()[1:])
 
 
 def test_a_long_reason_is_cut_and_says_so() -> None:

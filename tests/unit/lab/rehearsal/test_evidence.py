@@ -12,7 +12,18 @@ from urllib3.exceptions import ProtocolError
 
 from include.clients import kubernetes as k8s
 from include.prices import AwsBook
-from lab.rehearsal.evidence import EvidenceError, Node, Reader, lasting_kinds, node_of, object_name, shares, usd_hour
+from lab.rehearsal.evidence import (
+    EvidenceError,
+    Figures,
+    Node,
+    Reader,
+    first_figures,
+    lasting_kinds,
+    node_of,
+    object_name,
+    shares,
+    usd_hour,
+)
 
 OLD = [Node(f"old{n}", "akidb-on-demand", "c7g.2xlarge", "a", "on-demand", 8, True) for n in range(5)]
 SPOT = [Node(f"spot{n}", "akidb-spot", "c7g.xlarge", "a", "spot", 4, False) for n in range(3)]
@@ -141,3 +152,28 @@ def test_a_region_is_read_again_while_nobody_answers(monkeypatch: pytest.MonkeyP
     slow.patience = 60.0
     monkeypatch.setattr(slow, "_all_specs", read)
     assert slow.specs() == {"nodes": {}}
+
+
+class Opening:
+    """A region whose latency has samples from the ``later``-th look on."""
+
+    def __init__(self, later: int) -> None:
+        self.later, self.looks = later, 0
+
+    def figures(self, since_seconds: float) -> Figures:
+        assert since_seconds == 60
+        self.looks += 1
+        return Figures(5, 30, 0.0, 0.0, 1.45, 11.5 if self.looks >= self.later else None, 0.0)
+
+
+def test_the_figures_before_the_first_day_wait_for_the_first_samples_of_every_region() -> None:
+    regions = {"us-east-1": Opening(1), "eu-central-1": Opening(3)}
+    found = first_figures(cast("Any", regions), 60, limit_seconds=30, pause_seconds=0)
+    assert {name: figures.p95_ms for name, figures in found.items()} == {"us-east-1": 11.5, "eu-central-1": 11.5}
+    assert {name: region.looks for name, region in regions.items()} == {"us-east-1": 3, "eu-central-1": 3}
+
+
+def test_a_region_without_samples_stays_unknown_when_the_limit_is_reached() -> None:
+    found = first_figures(cast("Any", {"us-east-1": Opening(99)}), 60, limit_seconds=0, pause_seconds=0)
+    assert found["us-east-1"].p95_ms is None
+    assert found["us-east-1"].pods == 30

@@ -19,24 +19,15 @@ import pytest
 from botocore.exceptions import ClientError
 
 from include.estate import load_estate
+from lab.cloud.calls import Answer, Call
 from lab.cloud.emulator import AMI_OWNER, CallLog, images, read_call, wait_until_ready
-from lab.cloud.moto_patches import (
-    Answer,
-    Call,
-    DryPools,
-    Override,
-    Repairs,
-    fleet_overrides,
-    fleet_with_only,
-    listed,
-    on_demand_list,
-    scaling_problem,
-    spot_history,
-)
+from lab.cloud.fleets import DryPools, Override, fleet_overrides, fleet_with_only
+from lab.cloud.moto_patches import Repairs, scaling_problem
 from lab.cloud.notices import send_through_rules, send_to_queue, set_dry_pools, warning
+from lab.cloud.price_lists import listed, on_demand_list, spot_history
 from lab.cloud.seed import Clients, SeededRegion, seed
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[4]
 REGION = "eu-central-1"
 OTHER = "us-east-1"
 

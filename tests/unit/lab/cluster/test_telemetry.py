@@ -35,7 +35,7 @@ def test_every_job_has_its_targets_and_cost_jobs_keep_the_labels_of_their_series
         "honor_labels": True,
         "static_configs": [{"targets": ["127.0.0.1:20004"], "labels": {"region": "us-east-1"}}],
     }
-    assert config["rule_files"] == ["/lab/cluster/rules/*.yaml"]
+    assert config["rule_files"] == ["/lab/rules/*.yaml"]
 
 
 def test_what_changes_slowly_is_not_scraped_faster_than_every_five_seconds() -> None:

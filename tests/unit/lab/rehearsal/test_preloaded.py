@@ -12,10 +12,10 @@ import pytest
 
 from lab.rehearsal.preloaded import MODULES
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PROGRAM = """
 import json, os, sys
-from lab.preloaded import MODULES, preload
+from lab.rehearsal.preloaded import MODULES, preload
 preload()
 print(json.dumps([len(os.listdir("/proc/self/task")), [name for name in MODULES if name in sys.modules],
     [name for name in sys.modules if name.split(".")[0] == "include"]]))

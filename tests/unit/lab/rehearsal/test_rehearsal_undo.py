@@ -17,9 +17,11 @@ from include.rollout.ledger import WHOLE_RUN, Chain, FolderStore, Ledger, Record
 from lab.machine.processes import Processes
 from lab.machine.speed import REFERENCE_SECONDS, Speed
 from lab.rehearsal import airflow as airflows
-from lab.rehearsal import week
+from lab.rehearsal import conduct
+from lab.rehearsal.conduct import Rehearsal
 from lab.rehearsal.evidence import EvidenceError
-from lab.rehearsal.week import Rehearsal, Settings
+from lab.rehearsal.folders import ledger_folder
+from lab.rehearsal.settings import Settings, results_file
 
 REGION, SPOT = "ap-northeast-1", "spot_capacity"
 START = {"node_pools": {}, "node_group": {"desiredSize": 5}}
@@ -31,7 +33,7 @@ class FakeRun:
 
     def __init__(self, ledger: Ledger, state: str) -> None:
         self.ledger, self.state = ledger, state
-        self.answered_at = week.time.monotonic() - 60.0
+        self.answered_at = conduct.time.monotonic() - 60.0
 
     def follow(self) -> str:
         return self.state
@@ -54,12 +56,12 @@ class FakeRehearsal(Rehearsal):
 @pytest.fixture
 def rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRehearsal:
     """After day 1, which stands promoted in the ledger and in ``report.json``."""
-    monkeypatch.setattr(week.speeds, "measure", lambda: Speed(REFERENCE_SECONDS))
-    monkeypatch.setattr(week, "RESTORE_SECONDS", 0.0)
+    monkeypatch.setattr(conduct.speeds, "measure", lambda: Speed(REFERENCE_SECONDS))
+    monkeypatch.setattr(conduct, "RESTORE_SECONDS", 0.0)
     made = FakeRehearsal(Settings(tmp_path, (REGION,)), load_estate(), Speed(REFERENCE_SECONDS))
     parts = {"processes": Processes(tmp_path), "seconds": {"healthy": 1.0}, "memory_mib": lambda: 1, "stretch": 1.0}
     made.airflow = cast("airflows.Airflow", SimpleNamespace(**parts, url="http://a", passwords={}))
-    made.world = cast("week.worlds.World", SimpleNamespace(**parts, state={}))
+    made.world = cast("conduct.worlds.World", SimpleNamespace(**parts, state={}))
     made.report = dict(DAYS_REPORT)
     made._write_report()
     place = Chain(SPOT, REGION, "day1_spot", "r")
@@ -105,7 +107,7 @@ def test_everything_is_undone_after_the_figures_were_taken(
     assert found["by_lever"][SPOT]["restored"] is True
     assert found["seconds"] >= 60.0
     assert "nothing remains" in capsys.readouterr().out
-    measured = json.loads(week.results_file(rehearsed.settings).read_text())
+    measured = json.loads(results_file(rehearsed.settings).read_text())
     assert measured["seconds"]["undo"] == found["seconds"]
     assert measured["report"]["undo"] == found
 
@@ -159,7 +161,7 @@ def test_the_undo_comes_after_the_last_day_and_compares_with_what_stood_before_t
 ) -> None:  # fmt: skip
     done: list[str] = []
     world = {"state": "before day 1"}
-    reader = SimpleNamespace(figures=lambda _: None, specs=lambda: dict(world))
+    reader = SimpleNamespace(figures=lambda _: SimpleNamespace(p95_ms=12.0), specs=lambda: dict(world))
 
     def one_day(_client: Any, number: int, _lab: Any, _before: Any) -> str:
         done.append(f"day {number}")
@@ -173,8 +175,9 @@ def test_the_undo_comes_after_the_last_day_and_compares_with_what_stood_before_t
 
     rehearsed.settings = replace(rehearsed.settings, days=(1, 2), undo=undo_wanted)
     rehearsed.airflow.passwords["admin"] = "x"  # type: ignore[union-attr]
-    monkeypatch.setattr(week, "readers", lambda *_: {REGION: reader})
-    for name, value in {"_boot": None, "_connect": None, "_prepare": None}.items():
+    monkeypatch.setattr(conduct, "readers", lambda *_: {REGION: reader})
+    monkeypatch.setattr(rehearsed.beside, "start", lambda *_: None)
+    for name, value in {"_boot": None, "_connect": None}.items():
         monkeypatch.setattr(rehearsed, name, lambda value=value: value)
     monkeypatch.setattr(rehearsed, "_one_day", one_day)
     monkeypatch.setattr(rehearsed, "_undo_everything", undone)
@@ -195,13 +198,13 @@ def test_an_undo_that_was_never_begun_leaves_what_stands(rehearsed: FakeRehearsa
 def test_a_slower_machine_than_before_gets_longer_limits_everywhere(
     rehearsed: FakeRehearsal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(week.speeds, "measure", lambda: Speed(3 * REFERENCE_SECONDS))
+    monkeypatch.setattr(conduct.speeds, "measure", lambda: Speed(3 * REFERENCE_SECONDS))
     rehearsed._measure_speed()
     assert rehearsed.airflow is not None
     stretches = [rehearsed.airflow.stretch, *(processes.stretch for processes in rehearsed._processes())]
     assert stretches == pytest.approx([3.0, 3.0, 3.0])
     assert capsys.readouterr().out == ("with all that runs now, this machine: 0.33 of the reference; time-outs x 3.0\n")
-    monkeypatch.setattr(week.speeds, "measure", lambda: Speed(REFERENCE_SECONDS))
+    monkeypatch.setattr(conduct.speeds, "measure", lambda: Speed(REFERENCE_SECONDS))
     rehearsed._measure_speed()
     assert rehearsed.speed == Speed(3 * REFERENCE_SECONDS)
 
@@ -216,6 +219,6 @@ def test_the_exit_status_follows_days_and_undo(
 
 
 def test_the_ledger_of_the_rehearsal_is_the_labs(rehearsed: FakeRehearsal, tmp_path: Path) -> None:
-    same = Ledger(FolderStore(airflows.ledger_folder(tmp_path)))
+    same = Ledger(FolderStore(ledger_folder(tmp_path)))
     assert list(rehearsed._standing()) == [(SPOT, REGION)]
     assert same.standing(SPOT, REGION) == rehearsed._standing()[SPOT, REGION]

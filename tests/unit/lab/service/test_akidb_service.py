@@ -14,16 +14,14 @@ import pytest
 from include.estate import load_estate
 from lab.service.akidb_service import (
     EDGES,
-    FaultError,
-    Faults,
     Plant,
     Service,
-    parse_faults,
     run_clock,
     server,
     start_mode,
 )
 from lab.service.endpoints import Census, Endpoints
+from lab.service.faults import FaultError, Faults, parse_faults
 from lab.service.queueing import load_of
 
 ESTATE = load_estate()
