@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from include.clients.overlay import Overlay
 from include.clients.storage import Storage, open_storage
 from include.forecast.contract import PROFILE, RetrainError, Workshop, country_of
 from include.forecast.registry import Action, Decision, NoChampionError, Pointer, Registry
@@ -233,6 +234,15 @@ def promote(registry: Registry, evaluated: Mapping[str, Any]) -> Decision:
     return registry.move(expected, Decision(Action.PROMOTED, version, expected.version, reason, window.as_of, figures))
 
 
+def rehearse(table: TrafficTable, registry: Registry, window: Window, workshop: Workshop) -> Json:
+    """Train, evaluate and decide in one go, for a dry run whose ``registry`` keeps what is written to itself.
+
+    The answer is that of :func:`evaluate` with the decision that :func:`promote` comes to.
+    """
+    evaluated = evaluate(table, registry, train(table, registry, window, workshop), workshop)
+    return evaluated | {"decision": json.loads(json.dumps(promote(registry, evaluated).to_json()))}
+
+
 # --- In a pod ---------------------------------------------------------------------------------------------------------
 
 
@@ -242,11 +252,15 @@ def main(arguments: Sequence[str] | None = None, workshop: Workshop | None = Non
     for name in ("region", "traffic", "models", "window"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--profile", default=PROFILE)
+    parser.add_argument("--dry-run", choices=["true", "false"], default="false")
     options = parser.parse_args(arguments)
     window = Window.from_json(json.loads(options.window))
-    registry = Registry(pod_storage(options.models), options.region)
+    models, step = pod_storage(options.models), train
+    if options.dry_run == "true":
+        models, step = Overlay(models), rehearse
     made_by = workshop or default_workshop(options.profile)
-    trained = train(TrafficTable(pod_storage(options.traffic)), registry, window, made_by)
+    table = TrafficTable(pod_storage(options.traffic))
+    trained = step(table, Registry(models, options.region), window, made_by)
     if result.parent.is_dir():
         result.write_text(json.dumps(trained))
     print(json.dumps(trained))
