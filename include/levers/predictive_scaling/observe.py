@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from include.forecast.registry import RegistryError
+from include.levers import service
 from include.levers.common import Object, condition, node_facts, usd_hour
 from include.levers.predictive_scaling import accuracy, live, plan, queries, waste
 from include.levers.predictive_scaling.accuracy import Accuracy
 from include.levers.predictive_scaling.live import World
-from include.levers.service import covered, error_ratio, judged_latency, latency, request_coverage, spans
+from include.levers.service import covered, spans
 from include.rollout.gates import Figure
 
-EVIDENCE_SECONDS = 300  # the report's latency and error ratio cover the last five minutes
 # An HPA leaves replicas as they are while the metric is within so much of its target (its default).
 TOLERANCE = 0.1
 SUSTAINED_SECONDS = 60  # a need counts once it has lasted so long
@@ -28,7 +29,6 @@ def observe_slot(world: World, window: float, applied: Mapping[str, Any]) -> dic
     Latency, errors and false scale-ups cover the whole stage, so that a scale-up at its beginning counts too.
     """
     _, seconds = spans(world, window, applied)
-    metrics = world.estate.metrics
     return {
         "forecast_age": lambda: forecast_age(world),
         "forecast_accuracy": lambda: accuracy_figure(world),
@@ -36,10 +36,8 @@ def observe_slot(world: World, window: float, applied: Mapping[str, Any]) -> dic
         "autoscalers_unhealthy": lambda: unhealthy(world),
         "fallback_active": lambda: fallback(world),
         "replicas_below_need": lambda: below_need(world),
-        "p95_ms": lambda: judged_latency(world, metrics.http_duration, seconds),
-        "p95_ms_grpc": lambda: judged_latency(world, metrics.grpc_duration, seconds),
-        "error_ratio": lambda: covered(error_ratio(world, seconds), request_coverage(world, seconds)),
         "false_scale_ups": lambda: false_scale_ups(world, seconds),
+        **{pair.gate.name: functools.partial(pair.measure, world, seconds) for pair in plan.served(world.estate)},
     }
 
 
@@ -216,8 +214,6 @@ def evidence(world: World) -> dict[str, Any]:
     """Replicas, forecast, service and cost of the live world; None where nothing is known."""
     nodes = node_facts(world)
     cost, unknown = usd_hour(world, nodes)
-    http = latency(world, world.estate.metrics.http_duration, EVIDENCE_SECONDS)
-    errors = error_ratio(world, EVIDENCE_SECONDS)
     replicas = live.all_replicas(world)
     return {
         "nodes": len(nodes),
@@ -227,8 +223,7 @@ def evidence(world: World) -> dict[str, Any]:
         **_forecast(world),
         "usd_hour": None if cost is None else float(cost),
         "usd_hour_unknown": unknown,
-        "p95_ms": None if http is None else http.value,
-        "error_ratio": None if errors is None else errors.value,
+        **service.evidence(world),
     }
 
 
