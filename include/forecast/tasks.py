@@ -23,9 +23,9 @@ from include.estate import EstateError, load_estate
 from include.wiring.connections import SettingMissingError, prometheus_of, storage_at
 
 if TYPE_CHECKING:
-    from include.forecast.contract import Workshop
     from include.forecast.registry import Registry
     from include.forecast.traffic.table import TrafficTable
+    from include.forecast.trainer import Trainer
     from include.forecast.watch import Watched
 
 log = logging.getLogger(__name__)
@@ -59,10 +59,10 @@ def champion_asset(region: str) -> Asset:
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
     """No retry for what a retry can't cure."""
-    from include.forecast.contract import RetrainError
     from include.forecast.registry import RegistryError
     from include.forecast.traffic.series import DatasetError
     from include.forecast.traffic.table import TrafficError
+    from include.forecast.trainer import RetrainError
 
     known = (TrafficError, RegistryError, RetrainError, DatasetError, SettingMissingError, EstateError)
     try:
@@ -71,11 +71,11 @@ def explained() -> Iterator[None]:
         raise AirflowFailException(str(error)) from error
 
 
-def workshop(profile: str = "fast") -> Workshop:
+def trainer(profile: str = "fast") -> Trainer:
     """The models, trained by ``profile``; tests put their own in its place."""
-    from include.forecast.retrain import default_workshop
+    from include.forecast.trainer import CandidateTrainer
 
-    return default_workshop(profile)
+    return CandidateTrainer(profile)
 
 
 def clock() -> float:
@@ -175,7 +175,7 @@ def export_params() -> dict[str, Param]:
 @task(outlets=[TRAFFIC_ALIAS], map_index_template=BY_REGION)
 def export_traffic(region: str) -> list[dict[str, object]]:
     """Bring the days that are missing or have gaps from Prometheus into the traffic table; judge each day."""
-    from include.forecast.traffic.export import State, days_to_export, failures
+    from include.forecast.traffic.export import DayState, days_to_export, failures
 
     context = get_current_context()
     check_wanted(region)
@@ -183,7 +183,7 @@ def export_traffic(region: str) -> list[dict[str, object]]:
     with explained():
         outcomes = exporter_of(region).export(days_to_export(last, int(context["params"]["days"])), force)
     log.info("\n".join(map(str, outcomes)))
-    written = [outcome.key for outcome in outcomes if outcome.state == State.WRITTEN]
+    written = [outcome.key for outcome in outcomes if outcome.state == DayState.WRITTEN]
     if problems := failures(outcomes, last):
         raise AirflowFailException("; ".join(map(str, problems)) + ". What passed is stored; see docs: traffic_export")
     if written:
@@ -231,7 +231,7 @@ def load_window(region: str) -> dict[str, Any]:
     last = dt.date.fromisoformat(params["last"]) if params["last"] else None
     with explained():
         window = retrain.load_window(open_traffic(), region, last, int(params["days"]))
-        before = None if params["force"] else retrain.judged_before(open_registry(region), window)
+        before = None if params["force"] else retrain.decided_before(open_registry(region), window)
     if before:
         raise AirflowSkipException(f"{region}: nothing new since {before.as_of}: {before.action}: {before.reason}")
     return window.to_json()
@@ -243,7 +243,7 @@ def judge_data(window: dict[str, Any]) -> dict[str, Any]:
     from include.forecast import retrain
 
     context = get_current_context()
-    found = retrain.Window.from_json(window)
+    found = retrain.TrainingWindow.from_json(window)
     # A run for a chosen last day may be about the past: age says nothing there.
     today = found.last if context["params"]["last"] else run_date(context)
     with explained():
@@ -259,9 +259,9 @@ def train(judged: dict[str, Any]) -> dict[str, Any]:
     """Train the candidates and keep them as immutable versions."""
     from include.forecast import retrain
 
-    window, profile = retrain.Window.from_json(judged), get_current_context()["params"]["profile"]
+    window, profile = retrain.TrainingWindow.from_json(judged), get_current_context()["params"]["profile"]
     with explained():
-        return retrain.train(open_traffic(), open_registry(window.region), window, workshop(profile))
+        return retrain.train(open_traffic(), open_registry(window.region), window, trainer(profile))
 
 
 def train_in_pod(image: str, group: str = "retrain_region") -> Any:
@@ -300,7 +300,7 @@ def evaluate(trained: dict[str, Any]) -> dict[str, Any]:
 
     region = str(trained["region"])
     with explained():
-        return retrain.evaluate(open_traffic(), open_registry(region), trained, workshop())
+        return retrain.evaluate(open_traffic(), open_registry(region), trained, trainer())
 
 
 @task(
@@ -370,7 +370,6 @@ def watch_forecast(region: str) -> dict[str, Any]:
 def look_at(region: str) -> Watched:
     """What the watch finds in a region now. Skips a region without champion: nothing forecasts there."""
     from include.forecast import watch
-    from include.forecast.traffic import export
 
     registry = open_registry(region)
     pointer = registry.pointer()
@@ -378,15 +377,11 @@ def look_at(region: str) -> Watched:
         if pointer.etag or registry.history():
             raise AirflowFailException(f"{region}: champion.json is damaged or gone: run forecast_retrain")
         raise AirflowSkipException(f"{region} has no champion yet: there is nothing to watch")
-    estate = load_estate()
-    prometheus, now = prometheus_of(region, estate), clock()
-    end = export.observable_until(now)
-    start = end - (watch.HISTORY_DAYS + 1) * 86400
-    values = export.observed(prometheus, estate, region, start, end, now)
-    hours = watch.Limits().hours
-    live = watch.served(prometheus, region, end - hours * 3600, end, pointer.version)
-    series = watch.series_of(values, region, start, end)
-    return watch.watch_region(registry, live, series, pointer.version, workshop().replay)
+    estate, now = load_estate(), clock()
+    prometheus = prometheus_of(region, estate)
+    live = watch.recent_forecasts(prometheus, region, pointer.version, now)
+    series = watch.recent_traffic(prometheus, estate, region, now)
+    return watch.watch_region(registry, live, series, pointer.version, trainer().replay)
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE, retries=0)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from include.forecast import gauges
 from include.forecast.registry import RegistryError
 from include.levers import service
 from include.levers.common import Object, condition, node_facts, usd_hour
@@ -19,7 +20,6 @@ from include.rollout.gates import Figure
 # An HPA leaves replicas as they are while the metric is within so much of its target (its default).
 TOLERANCE = 0.1
 SUSTAINED_SECONDS = 60  # a need counts once it has lasted so long
-LIVE_HOURS = 24
 DOWN = "no forecast in Prometheus: is traffic-predictor up and scraped? Scaling goes on by requests alone"
 
 
@@ -50,7 +50,7 @@ def forecast_age(world: World) -> Figure:
     value = world.prometheus.value(query)
     if value is None:
         return Figure(math.nan, "s", 0, query, DOWN)
-    sure = world.prometheus.value(f'max({queries.CONFIDENT}{{region="{world.target.region}"}})')
+    sure = world.prometheus.value(f'max({gauges.CONFIDENT}{{region="{world.target.region}"}})')
     return Figure(value, "s", 1, query, "sure" if sure == 1 else "not sure: it adds nothing for now")
 
 
@@ -66,20 +66,15 @@ def champion_accuracy(world: World) -> Accuracy | None:
 def live_accuracy(world: World, version: str) -> Accuracy | None:
     """What the champion forecast in the last day against what came; None while that is too little."""
     from include.forecast import watch  # numpy: not at a DAG's parse
-    from include.forecast.traffic import export  # numpy: not at a DAG's parse
 
-    now, region = world.now(), world.target.region
-    end = export.observable_until(now)
-    begin, limits = end - LIVE_HOURS * 3600, watch.Limits(hours=LIVE_HOURS)
-    served = watch.served(world.prometheus, region, begin, end, version)
+    now, region, limits = world.now(), world.target.region, watch.AssessmentLimits()
+    served = watch.recent_forecasts(world.prometheus, region, version, now)
     if len(served.own) < limits.least_minutes:
         return None
-    start = end - (watch.HISTORY_DAYS + 1) * 86_400
-    values = export.observed(world.prometheus, world.estate, region, start, end, now)
-    found = watch.compare(watch.series_of(values, region, start, end), served, limits)
+    found = watch.assess(watch.recent_traffic(world.prometheus, world.estate, region, now), served, limits)
     if found.champion_wape is None or found.best_naive_wape is None:
         return None
-    source = f"live forecasts of the last {LIVE_HOURS} h"
+    source = f"live forecasts of the last {watch.HOURS} h"
     return Accuracy(found.champion_wape, found.best_naive, found.best_naive_wape, found.minutes, source)
 
 
@@ -105,9 +100,9 @@ def forecast_missing(world: World) -> list[str]:
         return [found.note]
     if found.value > fresh:
         return [f"the newest forecast is {found.value:.0f} s old, {fresh} s are allowed"]
-    gauge = f'{queries.FORECAST}{{region="{region}",quantile="{queries.MEDIAN}"}}'
+    gauge = f'{gauges.FORECAST}{{region="{region}",quantile="{gauges.MEDIAN}"}}'
     minutes = world.prometheus.value(f"count(count by (horizon) ({gauge}))") or 0
-    return [] if minutes >= queries.LONGEST_LEAD else [f"{gauge} has {minutes:.0f} of {queries.LONGEST_LEAD} horizons"]
+    return [] if minutes >= gauges.LONGEST_LEAD else [f"{gauge} has {minutes:.0f} of {gauges.LONGEST_LEAD} horizons"]
 
 
 # The autoscalers -------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.estate import Estate
+from include.forecast import gauges
 from include.levers import service
 from include.levers.common import NodeFact, Object, node_price, total
 from include.levers.objects import applied_by, by_key, key_of
@@ -61,7 +62,7 @@ class PredictiveSettings(BaseModel):
     min_replicas: Annotated[int, Field(ge=1, description="Least replicas of each Deployment")]
     max_replicas: Annotated[int, Field(ge=1, description="Most replicas of each Deployment")]
     lead_minutes: Annotated[
-        int, Field(ge=1, le=queries.LONGEST_LEAD, description="How far ahead the forecast's trigger looks, in minutes")
+        int, Field(ge=1, le=gauges.LONGEST_LEAD, description="How far ahead the forecast's trigger looks, in minutes")
     ]
     polling_seconds: Annotated[int, Field(gt=0, description="How often KEDA asks Prometheus, in seconds")]
     rate_window_seconds: Annotated[
