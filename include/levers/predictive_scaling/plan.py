@@ -34,7 +34,7 @@ REQUESTS_TRIGGER, FORECAST_TRIGGER = "requests", "forecast"
 MODELS_VARIABLE = "akidb_models"
 MANIFESTS = Path(__file__).parents[2] / "manifests" / NAME
 ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
-WEEKDAYS, WEEKEND_DAYS = 5, 2
+WEEKDAYS, DAYS = 5, 7
 
 
 class PredictiveSettings(BaseModel):
@@ -318,8 +318,7 @@ def replicas_of_week(estate: Estate, settings: PredictiveSettings) -> list[int]:
     traffic, scale = estate.traffic, estate.demand_scale()
     start = sum(workload.replicas for workload in estate.workloads.values())
     shares = [workload.replicas / start for workload in estate.workloads.values()]
-    weekend = [min(qps, traffic.weekend_peak_qps) for qps in traffic.weekday_qps]
-    hours = [*traffic.weekday_qps] * WEEKDAYS + weekend * WEEKEND_DAYS
+    hours = [traffic.planned_qps(hour, weekend=day >= WEEKDAYS) for day in range(DAYS) for hour in range(24)]
     unit, least, most = estate.qps_per_replica(), settings.min_replicas, settings.max_replicas
     return [sum(need(qps * scale * share, unit, least, most) for share in shares) for qps in hours]
 
