@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 from include.estate import EstateError, load_estate
-from include.forecast import contract
+from include.forecast import trainer
 from include.forecast.candidates.lstm import PROFILES
 from include.forecast.candidates.trees import TreeSettings
-from include.forecast.contract import RetrainError, country_of
 from include.forecast.traffic.features import floor_of, windows_of
 from include.forecast.traffic.series import Series
-from include.forecast.trainer import ApiWorkshop
+from include.forecast.trainer import CandidateTrainer, RetrainError, country_of
 
 DAY = 1440
 
@@ -30,7 +29,7 @@ def daily(days: int, name: str = "us-east-1") -> Series:
 
 def test_the_chosen_candidate_and_the_best_naive_are_kept_and_can_be_replayed(tmp_path: Path) -> None:
     series = daily(9)
-    made = ApiWorkshop("none", TreeSettings(rounds=20)).train(series, tmp_path)
+    made = CandidateTrainer("none", TreeSettings(rounds=20)).train(series, tmp_path)
     assert len(made) == 2
     assert made[1].model in {"yesterday", "yesterday_scaled", "last_week", "last_week_scaled", "now", "now_scaled"}
     assert made[0].model in made[0].metrics["choice"]
@@ -42,7 +41,7 @@ def test_the_chosen_candidate_and_the_best_naive_are_kept_and_can_be_replayed(tm
     assert f"<h1>{made[0].model} for us-east-1</h1>" in (made[0].folder / "card.html").read_text()
     windows = windows_of(series, floor_of(series.values)).between(8 * DAY, 9 * DAY)
     for one in made:
-        forecast = ApiWorkshop().replay(one.folder, windows)
+        forecast = CandidateTrainer().replay(one.folder, windows)
         assert forecast.shape == (len(windows), 15)
         truth = windows.targets()[:, -1]
         assert float(np.abs(forecast[:, -1] - truth).sum() / truth.sum()) < 0.08
@@ -50,27 +49,27 @@ def test_the_chosen_candidate_and_the_best_naive_are_kept_and_can_be_replayed(tm
 
 def test_data_that_can_not_be_learned_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(RetrainError, match=r"us-east-1: nothing is trained: too short: 1\.0 days"):
-        ApiWorkshop("none").train(daily(1), tmp_path)
+        CandidateTrainer("none").train(daily(1), tmp_path)
 
 
 def test_an_unknown_profile_is_refused_with_those_that_exist() -> None:
     with pytest.raises(RetrainError, match=r"profile 'large' is not known: use fast, quick, seed, none"):
-        ApiWorkshop("large").settings(daily(1))
+        CandidateTrainer("large").settings(daily(1))
 
 
 def test_settings_follow_profile_region_and_data() -> None:
-    fast, seed = ApiWorkshop("fast").settings(daily(1)), ApiWorkshop("seed").settings(daily(1))
-    assert (fast.country, fast.lstm, ApiWorkshop("none").settings(daily(1)).lstm) == ("US", PROFILES["fast"], None)
+    fast, seed = CandidateTrainer("fast").settings(daily(1)), CandidateTrainer("seed").settings(daily(1))
+    assert (fast.country, fast.lstm, CandidateTrainer("none").settings(daily(1)).lstm) == ("US", PROFILES["fast"], None)
     assert fast.checkpoint != seed.checkpoint
-    assert fast.checkpoint == ApiWorkshop("fast").settings(daily(1)).checkpoint
-    assert fast.checkpoint != ApiWorkshop("fast").settings(daily(2)).checkpoint
+    assert fast.checkpoint == CandidateTrainer("fast").settings(daily(1)).checkpoint
+    assert fast.checkpoint != CandidateTrainer("fast").settings(daily(2)).checkpoint
 
 
 def test_a_country_without_a_calendar_is_refused_by_field(monkeypatch: pytest.MonkeyPatch) -> None:
     estate = load_estate()
     odd = estate.regions["us-east-1"].model_copy(update={"holidays": "XX"})
     changed = estate.model_copy(update={"regions": {**estate.regions, "us-east-1": odd}})
-    monkeypatch.setattr(contract, "load_estate", lambda: changed)
+    monkeypatch.setattr(trainer, "load_estate", lambda: changed)
     with pytest.raises(EstateError, match=r"regions\.us-east-1\.holidays is XX, which has no calendar"):
         country_of("us-east-1")
 
