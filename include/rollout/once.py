@@ -34,6 +34,14 @@ def change(run: Run, place: str, plan_hash: str) -> dict[str, Any]:
         lock.release()
 
 
+def preview(run: Run, place: str) -> str:
+    """What :func:`change` would do, as Markdown; only reads. Raises Refused as it does where another change stands."""
+    plan = run.lever.plan(run.target(place))
+    if plan.stages:
+        _refuse_second(run, place)
+    return "\n".join([*map(str, plan.differences), *plan.notes]) if plan.stages else "nothing to change"
+
+
 def _change(run: Run, target: Target) -> dict[str, Any]:
     place = target.place.name
     if (other := steps.undone_by(run, place)) is not None:

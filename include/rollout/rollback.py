@@ -32,11 +32,11 @@ from include.rollout.ledger import (
 from include.rollout.lever import Levers, NotConverged, Refused, needs_of
 from include.rollout.lock import LockHeld
 from include.rollout.place import Place, PlaceKind, places_of
+from include.rollout.settings import EVERYTHING
 from include.rollout.steps import NotWanted, OnRecord, Run
 
 log = logging.getLogger(__name__)
 
-EVERYTHING = "everything"
 _AT_ONCE = 16  # places and levers whose live state is read at the same time
 
 
