@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -23,7 +24,12 @@ from typing import Any
 import pytest
 import yaml
 
+from include import levers
+from include.clients.storage import Folder
 from include.estate import ESTATE_FILE
+from include.rollout.ledger import Ledger
+from tests.dags.toy import World
+from tests.dags.toy_dags import START
 
 POLL = 0.1  # seconds
 # Airflow reads these when it is first imported, so they are set before any test module is collected.
@@ -86,6 +92,21 @@ def airflow_database() -> None:
     initdb()
     DagBundlesManager().sync_bundles_to_db()
     create_auth_manager()
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv("AIRFLOW_VAR_AKIDB_LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.setitem(levers.LEVERS, "toy", "tests.dags.toy:Toy")
+    path = tmp_path / "world.json"
+    regions = {region: {"size": 1} for region in START}
+    path.write_text(json.dumps({"regions": regions, "faults": {}, "leases": {}, "events": []}))
+    return World(path)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(Folder(tmp_path / "ledger"))
 
 
 @pytest.fixture
