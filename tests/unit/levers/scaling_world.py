@@ -13,7 +13,7 @@ from include.clients.storage import Folder
 from include.estate import Estate, load_estate
 from include.forecast.registry import Action, Decision, Registry
 from include.levers.predictive_scaling import PredictiveScaling
-from include.levers.predictive_scaling.plan import DEPLOYMENT_NAME, PredictiveSettings
+from include.levers.predictive_scaling.wanted import DEPLOYMENT_NAME, PredictiveSettings
 from include.rollout.lever import Target
 from include.rollout.settings import build
 from tests.unit.levers import spot_world

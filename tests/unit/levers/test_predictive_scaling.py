@@ -21,28 +21,28 @@ from pydantic import ValidationError
 
 from include.clients.access import Access
 from include.estate import Estate, EstateError, load_estate
+from include.forecast import accuracy
 from include.forecast.registry import Action, Decision, Registry
+from include.forecast.replicas import need
 from include.forecast.server.forecaster import short_expression
 from include.forecast.traffic.export import lost_expression, request_expression
+from include.forecast.waste import Bounds, Waste, of_workload
 from include.levers import lever
-from include.levers.common import NodeFact
 from include.levers.cost_monitoring.dashboard import panels
-from include.levers.predictive_scaling import accuracy, queries
-from include.levers.predictive_scaling.plan import (
+from include.levers.node_costs import NodeFact
+from include.levers.predictive_scaling import queries
+from include.levers.predictive_scaling.money import replicas_of_week, usd_hours
+from include.levers.predictive_scaling.wanted import (
     DEPLOYMENT_NAME,
     PREDICTIVE,
     PREDICTOR,
     REACTIVE,
     PredictiveSettings,
     forecast_query,
-    need,
     pod_location,
     predictor,
-    replicas_of_week,
     scaled_object,
-    usd_hours,
 )
-from include.levers.predictive_scaling.waste import Bounds, Waste, of_workload
 from include.prices import load_aws_book
 from include.rollout.gates import judge_all
 from include.rollout.lever import Check, NotConverged, Refused, Stage, Target, Undo
