@@ -32,34 +32,22 @@ platform
 
 from __future__ import annotations
 
-import datetime as dt
-
 from airflow.sdk import dag
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from include.cost.report.tasks import PARAMS, collect_day, judge_quality, publish, write_report
-from include.estate import EstateError, load_estate
-from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
-from include.wiring.dag import show_problem
+from include.cost.report.settings import ReportSettings
+from include.cost.report.tasks import collect_day, judge_quality, publish, write_report
+from include.estate import Estate
+from include.wiring.conventions import Tag
+from include.wiring.dag import recurring, with_estate
+
+MIDNIGHT = CronDataIntervalTimetable("0 0 * * *", timezone="UTC")
 
 
-@dag(
-    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
-    start_date=dt.datetime(2026, 11, 1, tzinfo=dt.UTC),
-    catchup=True,
-    max_active_runs=4,
-    default_args=DAG_DEFAULT_ARGS,
-    params=PARAMS,
-    tags=[Tag.RECURRING, Tag.COST],
-    doc_md=__doc__,
-)
-def cost_report() -> None:
+@dag(schedule=MIDNIGHT, **recurring(__doc__, ReportSettings, [Tag.COST], catchup=True, max_active_runs=4))
+@with_estate
+def cost_report(_: Estate) -> None:
     """Wire the report of a day."""
-    try:
-        load_estate()
-    except EstateError as error:
-        show_problem(str(error))
-        return
     reports = write_report()
     judge_quality(collect_day()) >> reports
     publish(reports)
