@@ -50,7 +50,7 @@ def test_a_made_up_name_is_found(line: str, what: str) -> None:
     "line",
     [
         "[a page](how-to/developing.md), [its heading](how-to/developing.md#commands), [the web](https://example.org/x)",
-        "`include/estate.yaml`, `estate.py`, `include/manifests/*/rbac.yaml`, `benchmarks/results/`",
+        "`include/estate.yaml`, `mentions.py`, `include/manifests/*/rbac.yaml`, `benchmarks/results/`",
         "`make rehearsal REGIONS=ap-northeast-1 DAYS=1`; make sure that prose is no command",
         "    python -m include.cost ingest FILE... --reconcile   # the files' --sum",
         """    airflow dags trigger rollback --conf '{"lever": "spot_capacity", "dry_run": false}'""",

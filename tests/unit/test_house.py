@@ -36,7 +36,7 @@ def test_no_imports_go_in_a_circle(figures: dict[str, Any]) -> None:
     [
         pytest.param("spot_capacity", marks=being_built),
         pytest.param("predictive_scaling", marks=being_built),
-        pytest.param("cost_monitoring", marks=being_built),
+        "cost_monitoring",
     ],
 )
 def test_a_lever_has_no_more_lines_than_its_limit(lever: str, figures: dict[str, Any]) -> None:
@@ -47,7 +47,6 @@ def test_half_of_the_functions_have_seven_lines_or_fewer(figures: dict[str, Any]
     assert figures["functions"]["median"] <= 7
 
 
-@being_built
 def test_nine_of_ten_functions_have_eighteen_lines_or_fewer(figures: dict[str, Any]) -> None:
     assert figures["functions"]["p90"] <= 18
 
