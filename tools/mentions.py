@@ -1,4 +1,5 @@
-"""Every name that a document mentions exists: ``python -m tools.mentions`` prints those that don't.
+"""Every name that a document mentions exists: ``python -m tools.mentions`` prints those that don't, and pages that
+sources name and nobody wrote.
 
 Looked at are links with their anchors, and in code (between backticks, or indented): paths, ``make`` targets and their
 variables, ``python -m`` modules and their options, DAG ids in Airflow commands, fields of the estate's file, and every
@@ -119,6 +120,19 @@ def stale(page: Path, text: str, house: House) -> list[Stale]:
     return found
 
 
+def stale_pages(house: House) -> list[Stale]:
+    """Every document that a source names and that does not exist; the test of this module makes some up."""
+    found = []
+    for name in house.files:
+        if name.startswith(FOLDERS) and name.endswith((".py", ".yaml", ".csv")) and not name.endswith("docs_names.py"):
+            lines = (house.root / name).read_text(encoding="utf-8", errors="ignore").splitlines()
+            for number, line in enumerate(lines, start=1):
+                named = re.findall(r"\bdocs/[\w/-]+\.md\b", line)
+                gone = [page for page in named if not (house.root / page).exists()]
+                found += [Stale(name, number, f"{page}: there is no such page") for page in gone]
+    return found
+
+
 def _short(page: Path, house: House) -> str:
     return str(page.relative_to(house.root)) if page.is_relative_to(house.root) else page.name
 
@@ -214,6 +228,7 @@ def main() -> int:
     """Print every stale mention; 1 when there is one."""
     house = House()
     found = [problem for page in pages() for problem in stale(page, page.read_text(encoding="utf-8"), house)]
+    found += stale_pages(house)
     print(*found, sep="\n" if found else "")
     return int(bool(found))
 

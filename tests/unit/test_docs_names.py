@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.mentions import House, Stale, anchors, pages, stale
+from tools.mentions import House, Stale, anchors, pages, stale, stale_pages
 
 HOUSE = House()
 PAGE = HOUSE.root / "docs" / "measurements.md"
@@ -70,3 +70,13 @@ def test_a_stale_name_is_said_with_its_page_and_line() -> None:
 
 def test_anchors_are_those_of_github() -> None:
     assert anchors("# When it's red\n## `make test`, twice\ntext\n") == {"when-its-red", "make-test-twice"}
+
+
+def test_every_page_that_a_source_names_exists() -> None:
+    assert stale_pages(HOUSE) == []
+
+
+def test_a_page_that_a_source_makes_up_is_found(tmp_path: Path) -> None:
+    (tmp_path / "include").mkdir()
+    (tmp_path / "include" / "x.py").write_text('"""How to: docs/how-to/made_up.md."""\n')
+    assert stale_pages(House(tmp_path)) == [Stale("include/x.py", 1, "docs/how-to/made_up.md: there is no such page")]
