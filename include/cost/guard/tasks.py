@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Param, TriggerRule, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.cost.validation.tasks import COSTS_VARIABLE, prometheus_clients, window_end
+from include.cost.tasks import COSTS_VARIABLE, prometheus_clients, window_end
 from include.estate import Estate, EstateError, load_estate
 from include.wiring.connections import connection, storage_at
 
@@ -62,15 +62,15 @@ def cluster_of(region: str, estate: Estate) -> Cluster:
 @task(multiple_outputs=False)
 def measure_spend() -> dict[str, Any]:
     """Measure the spend, compare it with budget and history, name driver and remedy; keeps the record."""
-    from include.cost.guard.look import Clients, look
+    from include.cost.guard.look import GuardClients, look
     from include.cost.table.columns import CostError
+    from include.cost.table.days import Window
     from include.cost.table.store import CostTable
-    from include.cost.validation.verdicts import Window
     from include.prices import load_aws_book
 
     context, estate, storage = get_current_context(), load_estate(), storage_at(COSTS_VARIABLE)
     end, regions = window_end(context), list(context["params"]["regions"])
-    clients = Clients(prometheus_clients(regions, estate), functools.partial(cluster_of, estate=estate))
+    clients = GuardClients(prometheus_clients(regions, estate), functools.partial(cluster_of, estate=estate))
     window = Window(end - dt.timedelta(seconds=int(context["params"]["window_seconds"])), end)
     try:
         found = look(CostTable(storage), estate, load_aws_book(estate), window, regions, clients)

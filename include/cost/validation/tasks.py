@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
 from airflow.sdk import Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.cost.tasks import COSTS_VARIABLE, prometheus_clients, window_end
 from include.estate import Estate, EstateError, load_estate
-from include.wiring.connections import SettingMissingError, connection, prometheus_of, s3_client, storage_at
+from include.wiring.connections import connection, s3_client, storage_at
 
 if TYPE_CHECKING:
     from include.clients.storage import Storage
-    from include.cost.validation.verdicts import Validation, Window
+    from include.cost.table.days import Window
+    from include.cost.validation.verdicts import Validation
 
-COSTS_VARIABLE = "akidb_costs"
 REVALIDATE_DAYS = 45  # AWS invoices a month within a few days after its end
 
 
@@ -84,8 +85,8 @@ def record_validation(window: dict[str, str]) -> dict[str, Any]:
 @task(multiple_outputs=False)
 def revalidate_earlier(window: dict[str, str]) -> list[str]:
     """Validate earlier windows again that are not final yet; keys of the records that stand for them now."""
-    from include.cost.validation.records import newest_of_all
-    from include.cost.validation.verdicts import Window, open_windows
+    from include.cost.table.days import Window
+    from include.cost.validation.records import newest_of_all, open_windows
 
     storage, estate = storage_at(COSTS_VARIABLE), load_estate()
     records = newest_of_all(storage)
@@ -132,8 +133,9 @@ def run(
 ) -> dict[str, Any]:
     """Validate a window, judge the result's table, keep the record; returns what the XCom says."""
     from include.cost.table.columns import CostError
+    from include.cost.table.inputs import read_cost_inputs
     from include.cost.table.store import CostTable
-    from include.cost.validation.readings import gather, validate
+    from include.cost.validation.readings import validate
     from include.cost.validation.records import keep
     from include.prices import load_aws_book
 
@@ -141,7 +143,7 @@ def run(
         estate.region(region)
     try:
         clients = prometheus_clients(regions, estate)
-        inputs = gather(CostTable(storage), estate, load_aws_book(estate), window, regions, clients, problems)
+        inputs = read_cost_inputs(CostTable(storage), estate, load_aws_book(estate), window, regions, clients, problems)
         validation = validate(inputs)
         record = validation.to_json() | {"quality": _judged(validation, estate)}
         return _summary(keep(storage, validation.name, record), record)
@@ -162,7 +164,9 @@ def _judged(validation: Validation, estate: Estate) -> dict[str, Any]:
 
 
 def _summary(key: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    from include.cost.validation.verdicts import to_markdown, what_is_missing
+    from include.cost.validation.page import document
+    from include.cost.validation.records import what_is_missing
+    from include.pages.document import to_markdown
 
     return {
         "key": key,
@@ -171,7 +175,7 @@ def _summary(key: str, record: Mapping[str, Any]) -> dict[str, Any]:
         "verdicts": {line["component"]: line["verdict"] for line in record["lines"]},
         "findings": record["findings"],
         "missing": what_is_missing(record),
-        "text": to_markdown(record),
+        "text": to_markdown(document(record)),
     }
 
 
@@ -185,24 +189,12 @@ def _missing_text(summary: Mapping[str, Any]) -> str:
     )
 
 
-def prometheus_clients(regions: Iterable[str], estate: Estate) -> dict[str, Any]:
-    """The Prometheus of each region; where its connection is missing, the error that says so."""
-    return {region: _prometheus(region, estate) for region in regions}
-
-
-def _prometheus(region: str, estate: Estate) -> Any:
-    try:
-        return prometheus_of(region, estate)
-    except SettingMissingError as error:
-        return error
-
-
 def _regions(context: Any) -> list[str]:
     return list(context["params"].get("regions") or load_estate().ordered_regions())
 
 
 def _given(window: dict[str, str] | None) -> Any:
-    from include.cost.validation.verdicts import Window
+    from include.cost.table.days import Window
 
     if window is None:
         return None
@@ -211,7 +203,7 @@ def _given(window: dict[str, str] | None) -> Any:
 
 def _window(context: Any) -> Window:
     from include.cost.table.columns import CostError
-    from include.cost.validation.verdicts import Window
+    from include.cost.table.days import Window
 
     params = context["params"]
     seconds = int(params.get("validation_window_seconds") or load_estate().windows.validation_window_seconds)
@@ -220,16 +212,3 @@ def _window(context: Any) -> Window:
         return Window(end - dt.timedelta(seconds=seconds), end)
     except CostError as error:
         raise AirflowFailException(str(error)) from error
-
-
-def window_end(context: Any) -> dt.datetime:
-    """End of the window: the param, the end of the schedule's interval, or the start of the task."""
-    given = context["params"].get("end")
-    if given:
-        end = dt.datetime.fromisoformat(str(given))
-        return end if end.tzinfo else end.replace(tzinfo=dt.UTC)
-    interval = context.get("data_interval_end")
-    if interval is not None and context["dag_run"].run_type != "manual":
-        return dt.datetime.fromtimestamp(interval.timestamp(), dt.UTC)
-    # The task's own start: a fact of the run that Airflow keeps, so that the window can be told later.
-    return dt.datetime.fromtimestamp(int(context["ti"].start_date.timestamp()), dt.UTC)
