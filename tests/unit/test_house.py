@@ -21,7 +21,6 @@ def figures() -> dict[str, Any]:
     return house.structure()
 
 
-@being_built
 def test_no_import_points_upward(figures: dict[str, Any]) -> None:
     assert figures["arrows_up"] == 0
 
@@ -51,7 +50,6 @@ def test_nine_of_ten_functions_have_eighteen_lines_or_fewer(figures: dict[str, A
     assert figures["functions"]["p90"] <= 18
 
 
-@being_built
 def test_no_function_has_more_than_forty_lines(figures: dict[str, Any]) -> None:
     assert figures["functions"]["over_40"] == 0
 
