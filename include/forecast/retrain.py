@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from include.clients.overlay import Overlay
 from include.forecast.pod_storage import pod_storage
 from include.forecast.registry import Action, ChampionPointer, Decision, NoChampionError, Registry
 from include.forecast.traffic.table import TrafficTable
@@ -235,6 +236,15 @@ def promote(registry: Registry, evaluated: Mapping[str, Any]) -> Decision:
     return registry.move(expected, Decision(Action.PROMOTED, version, expected.version, reason, window.as_of, figures))
 
 
+def rehearse(table: TrafficTable, registry: Registry, window: TrainingWindow, trainer: Trainer) -> Json:
+    """Train, evaluate and decide in one go, for a dry run whose ``registry`` keeps what is written to itself.
+
+    The answer is that of :func:`evaluate` with the decision that :func:`promote` comes to.
+    """
+    evaluated = evaluate(table, registry, train(table, registry, window, trainer), trainer)
+    return evaluated | {"decision": json.loads(json.dumps(promote(registry, evaluated).to_json()))}
+
+
 # --- In a pod ---------------------------------------------------------------------------------------------------------
 
 
@@ -244,12 +254,15 @@ def main(arguments: Sequence[str] | None = None, trainer: Trainer | None = None,
     for name in ("region", "traffic", "models", "window"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--profile", default=PROFILE)
+    parser.add_argument("--dry-run", choices=["true", "false"], default="false")
     options = parser.parse_args(arguments)
     window = TrainingWindow.from_json(json.loads(options.window))
-    registry = Registry(pod_storage(options.models), options.region)
-    trained = train(
-        TrafficTable(pod_storage(options.traffic)), registry, window, trainer or CandidateTrainer(options.profile)
-    )
+    models, step = pod_storage(options.models), train
+    if options.dry_run == "true":
+        models, step = Overlay(models), rehearse
+    made_by = trainer or CandidateTrainer(options.profile)
+    table = TrafficTable(pod_storage(options.traffic))
+    trained = step(table, Registry(models, options.region), window, made_by)
     if result.parent.is_dir():
         result.write_text(json.dumps(trained))
     print(json.dumps(trained))
