@@ -62,13 +62,13 @@ def crown(registry: Registry, version: str) -> None:
 
 
 def followed(registry: Registry, clock: Callable[[], float] = lambda: NOW) -> Champions:
-    champions = Champions(registry, compile_models.prepare, clock)
+    champions = Champions(registry, compile_models.compile_version, clock)
     champions.refresh()
     return champions
 
 
 def service(champions: Champions, one: Forecaster | None = None) -> app.Service:
-    return app.Service({REGION: app.Region(champions, one)}, RULE, clock=lambda: NOW)
+    return app.Service({REGION: app.ServedRegion(champions, one)}, RULE, clock=lambda: NOW)
 
 
 def body(**fields: Any) -> bytes:

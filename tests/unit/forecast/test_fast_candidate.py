@@ -63,7 +63,7 @@ def models(trees: Trees) -> dict[str, Model]:
 def test_one_request_gets_what_the_candidate_gives(name: str, trees: Trees, tmp_path: Path) -> None:
     one = candidate(models(trees)[name], data=series(gap=True))
     one.save(tmp_path)
-    compile_models.prepare(tmp_path)
+    compile_models.compile_version(tmp_path)
     served = fast_candidate.load_fast(tmp_path)
     assert "lightgbm" not in repr(served.per_minute)
     history = Series(REGION, one.tail.start + timedelta(days=7), 1, series().values[-2 * DAY :] * 1.1)
@@ -88,7 +88,7 @@ def test_missing_values_take_the_way_that_lightgbm_takes() -> None:
 
 def test_a_version_that_gives_something_else_than_in_training_is_refused(tmp_path: Path) -> None:
     candidate(now_scaled()).save(tmp_path)
-    compile_models.prepare(tmp_path)
+    compile_models.compile_version(tmp_path)
     about = json.loads((tmp_path / "candidate.json").read_text())
     about["model"]["settings"]["minutes"] = 5
     (tmp_path / "candidate.json").write_text(json.dumps(about))
@@ -101,13 +101,13 @@ def test_a_model_of_another_step_is_refused(tmp_path: Path) -> None:
     five = Series(REGION, five.start, 5, five.values[::5])
     candidate(now_scaled(), data=five).save(tmp_path)
     with pytest.raises(CandidateError, match="it forecasts every 5 minutes, the server every minute"):
-        compile_models.prepare(tmp_path)
+        compile_models.compile_version(tmp_path)
 
 
 def test_preparing_runs_in_a_process_of_its_own_and_says_what_is_wrong(tmp_path: Path, trees: Trees) -> None:
     candidate(trees).save(tmp_path)
-    compile_models.prepare_apart(tmp_path)
+    compile_models.compile_apart(tmp_path)
     assert {path.name for path in tmp_path.glob("*.onnx")} == {fast_candidate.TREES}
     (tmp_path / "tail.npy").write_bytes(b"nothing")
     with pytest.raises(CandidateError, match=r"holds no usable candidate .*: train again"):
-        compile_models.prepare_apart(tmp_path)
+        compile_models.compile_apart(tmp_path)

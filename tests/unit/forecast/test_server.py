@@ -120,11 +120,11 @@ def built(*arguments: str, **environment: str) -> app.Service:
 
 def test_the_command_line_says_what_is_served() -> None:
     plain = built()
-    assert (list(plain.regions), plain.regions[REGION].live, len(plain.loops())) == ([REGION], None, 1)
+    assert (list(plain.regions), plain.regions[REGION].forecaster, len(plain.loops())) == ([REGION], None, 1)
     assert plain.rule == ReplicaRule(350, 0.8, 4, 40, 1.2, 2.0)
     full = built("--prometheus", "http://p:9090", "--min-replicas", "2", "--max-age", "90", "--minute-seconds", "5")
     assert (full.rule.minimum, full.rule.maximum, full.forecast_seconds, len(full.loops())) == (2, 40, 1.25, 2)
-    shown = full.regions[REGION].live
+    shown = full.regions[REGION].forecaster
     assert shown is not None
     assert shown._settings.max_age_seconds == 90
 

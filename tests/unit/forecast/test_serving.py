@@ -198,7 +198,9 @@ def test_health_lists_version_age_and_forecast(world: World, champions: Champion
 
 def test_health_fails_while_one_region_has_no_champion(champions: Champions, registry: Registry) -> None:
     other = followed(Registry(registry._storage, "eu-central-1"))
-    both = app.Service({REGION: app.Region(champions), "eu-central-1": app.Region(other)}, RULE, clock=lambda: NOW)
+    both = app.Service(
+        {REGION: app.ServedRegion(champions), "eu-central-1": app.ServedRegion(other)}, RULE, clock=lambda: NOW
+    )
     status, answer = both.health()
     assert (status, answer["status"]) == (503, "no champion")
     assert answer["regions"]["eu-central-1"] == {
