@@ -18,8 +18,8 @@ from include.rollout.lever import Target
 from include.rollout.settings import build
 from tests.unit.levers import spot_world
 from tests.unit.levers.fake_cluster import Writes
+from tests.unit.levers.monitoring_world import Cluster
 from tests.unit.levers.spot_world import NOW, Object, condition
-from tests.unit.levers.test_cost_monitoring import Cluster
 
 REGION = "us-east-1"
 AS_OF = "2027-01-15T00:00:00Z"

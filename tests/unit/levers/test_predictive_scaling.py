@@ -48,9 +48,9 @@ from include.rollout.gates import judge_all
 from include.rollout.lever import Check, NotConverged, Refused, Stage, Target, Undo
 from include.rollout.settings import build, form_fields
 from tests.unit.levers.fake_cluster import Crashed, crash_at
+from tests.unit.levers.monitoring_world import promtool
 from tests.unit.levers.scaling_world import AS_OF, LEVER, REGION, World, autoscaler
 from tests.unit.levers.spot_world import NOW, Object, budget, condition
-from tests.unit.levers.test_cost_monitoring import promtool
 
 RBAC = Path(__file__).parents[3] / "include/manifests/predictive_scaling/rbac.yaml"
 

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from include.clients.prometheus import Sample
-from include.levers.common import NodeFact, node_facts, usd_hour
-from include.levers.cost_monitoring import plan, rules
+from include.estate import Estate
+from include.levers.cost_monitoring import rules
 from include.levers.cost_monitoring.dashboard import REGION, Query, panels
-from include.levers.cost_monitoring.live import World
-from include.levers.cost_monitoring.plan import COVERAGE
-from include.levers.service import covered, share_covered, spans
-from include.rollout.gates import Figure
+from include.levers.cost_monitoring.wanted import CHARTS, KUBECOST, OPENCOST, MonitoringSettings
+from include.levers.node_costs import NodeFact, node_facts, usd_hour
+from include.levers.probes import Probe, Window
+from include.levers.service import covered, share_covered
+from include.levers.world import World as AnyWorld
+from include.rollout.gates import Comparison, Figure, Gate
+
+World = AnyWorld[MonitoringSettings]
+COVERAGE = 0.95  # share of the nodes that OpenCost must have a price for, and of the scrapes that must succeed
 
 
-def observe_slot(world: World, window: float, applied: Mapping[str, Any]) -> dict[str, Any]:
-    """Every figure by gate name, each made when it is asked for."""
-    recent, _ = spans(world, window, applied)
-    return {
-        "opencost_node_coverage": lambda: node_coverage(world),
-        "opencost_price_gap": lambda: price_gap(world),
-        "kubecost_up": lambda: kubecost_up(world, recent),
-        "dashboard_queries_without_data": lambda: queries_figure(world),
-        "rules_not_loaded": lambda: rules_not_loaded(world),
-        "rules_with_errors": lambda: rules_with_errors(world),
-    }
+def probes(slot: str, estate: Estate) -> list[Probe]:
+    """Does the slot answer, and do its figures agree? Dollars against a target are no gate."""
+
+    def gate(name: str, threshold: float, unit: str, source: str, comparison: Comparison = Comparison.AT_MOST) -> Gate:
+        return Gate(name, comparison, threshold, unit, 1, source)
+
+    least = Comparison.AT_LEAST
+    if slot == OPENCOST:
+        covers = gate("opencost_node_coverage", COVERAGE, "ratio", "nodes that must have a price", least)
+        gap = gate("opencost_price_gap", estate.cost.agree_within, "ratio", "estate cost.agree_within")
+        return [Probe(covers, node_coverage), Probe(gap, price_gap)]
+    if slot == KUBECOST:
+        return [Probe(gate("kubecost_up", COVERAGE, "ratio", "scrapes that must succeed", least), kubecost_up)]
+    return [
+        Probe(gate("dashboard_queries_without_data", 0, "queries", "every panel must show data"), queries_figure),
+        Probe(gate("rules_not_loaded", 0, "rules", "every rule must be loaded"), rules_not_loaded),
+        Probe(gate("rules_with_errors", 0, "rules", "every rule must evaluate"), rules_with_errors),
+    ]
 
 
 # OpenCost --------------------------------------------------------------------------------------------------------
@@ -34,12 +46,12 @@ def observe_slot(world: World, window: float, applied: Mapping[str, Any]) -> dic
 
 def node_prices(world: World) -> dict[str, float]:
     """OpenCost's USD an hour by node name."""
-    job, region = world.chosen.opencost_job, world.target.region
+    job, region = world.settings.opencost_job, world.target.region
     series = f'max by (node) (node_total_hourly_cost{{job="{job}",region="{region}"}})'
     return {s.labels["node"]: s.value for s in world.prometheus.query(series) if not math.isnan(s.value)}
 
 
-def node_coverage(world: World) -> Figure | None:
+def node_coverage(world: World, _: Window | None = None) -> Figure | None:
     """Share of the live nodes that OpenCost has a price for; not a number while too many have none.
 
     A node that has just joined has no price yet: that says nothing about OpenCost.
@@ -56,7 +68,7 @@ def node_coverage(world: World) -> Figure | None:
     return Figure(share, "ratio", len(nodes), source, note)
 
 
-def price_gap(world: World) -> Figure | None:
+def price_gap(world: World, _: Window | None = None) -> Figure | None:
     """How far OpenCost's prices are from list and spot prices of the same nodes, as a share; None without either."""
     prices = node_prices(world)
     nodes: list[NodeFact] = [node for node in node_facts(world) if prices.get(node.name, 0) > 0]
@@ -82,18 +94,20 @@ def prices_missing(world: World) -> list[str]:
 
 def kubecost_series(world: World) -> str:
     """The series that says whether Kubecost was scraped."""
-    return f'up{{job="{world.chosen.kubecost_job}",region="{world.target.region}"}}'
+    return f'up{{job="{world.settings.kubecost_job}",region="{world.target.region}"}}'
 
 
-def kubecost_up(world: World, window: float) -> Figure | None:
+def kubecost_up(world: World, window: Window) -> Figure | None:
     """Share of the scrapes in the window that Kubecost answered, from its first answer on."""
-    points = sorted(point for series in world.prometheus.raw(kubecost_series(world), window) for point in series.points)
+    points = sorted(
+        point for series in world.prometheus.raw(kubecost_series(world), window.recent) for point in series.points
+    )
     first = next((n for n, (_, value) in enumerate(points) if value == 1), None)
     if first is None:
         return None
     answered = [value for _, value in points[first:]]
     figure = Figure(sum(answered) / len(answered), "ratio", len(answered), kubecost_series(world))
-    return covered(figure, share_covered((at for at, _ in points), world.now(), window))
+    return covered(figure, share_covered((at for at, _ in points), world.now(), window.recent))
 
 
 def kubecost_missing(world: World) -> list[str]:
@@ -115,7 +129,9 @@ def regions_reporting(world: World) -> set[str]:
 def demanded(world: World) -> list[tuple[str, Query]]:
     """The panels' queries that must have data: those of all regions together only once every region reports."""
     whole = set(world.estate.regions) <= regions_reporting(world)
-    every = [(spec.title, query) for spec in panels(world.estate, world.chosen.opencost_job) for query in spec.queries]
+    every = [
+        (spec.title, query) for spec in panels(world.estate, world.settings.opencost_job) for query in spec.queries
+    ]
     return [(title, query) for title, query in every if whole or query.scope == REGION]
 
 
@@ -135,7 +151,7 @@ def _answers(world: World, query: Query, samples: Sequence[Sample]) -> bool:
     return any(math.isfinite(sample.value) for sample in mine)
 
 
-def queries_figure(world: World) -> Figure:
+def queries_figure(world: World, _: Window | None = None) -> Figure:
     """How many of the dashboard's queries have no data: zero, or not a number and without samples.
 
     A series may be one evaluation late: what is missing now says nothing about the dashboard yet.
@@ -152,11 +168,11 @@ def queries_figure(world: World) -> Figure:
 
 def wanted_rules(world: World) -> list[tuple[str, str]]:
     """(group, rule) of every rule that this region must have."""
-    groups = rules.groups(world.estate, world.target.region, world.chosen.scrape())
+    groups = rules.groups(world.estate, world.target.region, world.settings.scrape())
     return rules.names(groups)
 
 
-def rules_not_loaded(world: World) -> Figure:
+def rules_not_loaded(world: World, _: Window | None = None) -> Figure:
     """How many of the region's rules Prometheus has not loaded; without samples while it has none at all."""
     wanted = wanted_rules(world)
     loaded = [(rule.group, rule.name) for rule in world.prometheus.rules()]
@@ -165,7 +181,7 @@ def rules_not_loaded(world: World) -> Figure:
     return Figure(len(lacking), "rules", len(wanted) if loaded else 0, "Prometheus /api/v1/rules", note)
 
 
-def rules_with_errors(world: World) -> Figure | None:
+def rules_with_errors(world: World, _: Window | None = None) -> Figure | None:
     """How many of the region's loaded rules failed at their last evaluation; None before the first one of each."""
     groups = {group for group, _ in wanted_rules(world)}
     mine = [rule for rule in world.prometheus.rules() if rule.group in groups]
@@ -202,5 +218,5 @@ def evidence(world: World) -> dict[str, Any]:
         "usd_day_total": world.prometheus.value("max(akidb:cost_usd_day:total)"),
         "interruption_rate_24h": world.prometheus.value(f'max(akidb:interruption_rate:24h{{region="{region}"}})'),
         "rules_loaded": rules_not_loaded(world).value == 0,
-        "versions": {name: world.chosen.version(name) for name in plan.CHARTS},
+        "versions": {name: world.settings.version(name) for name in CHARTS},
     }
