@@ -10,8 +10,8 @@ import pytest
 
 from include.clients.kubernetes import ForbiddenError, Kind
 from include.levers import checks
+from include.levers.nodes.karpenter import queue_of
 from include.levers.spot_capacity import SpotCapacity
-from include.levers.spot_capacity.karpenter import queue_of
 from include.rollout.lever import Check
 from tests.unit.levers import spot_world
 from tests.unit.levers.spot_world import NOW, REGION, Object, World, made_pod, owner
