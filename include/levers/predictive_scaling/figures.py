@@ -1,47 +1,71 @@
-"""Evidence: the forecast, the autoscalers, and the service while it scales. No data is None, never zero."""
+"""Gates and figures: the forecast, the autoscalers, and the service while it scales. No data is None, never zero."""
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from typing import Any
 
-from include.forecast import gauges
-from include.forecast.registry import RegistryError
+from include.estate import Estate
+from include.forecast import accuracy, gauges, waste
+from include.forecast.accuracy import Accuracy
+from include.forecast.registry import Registry, RegistryError
+from include.forecast.replicas import need
 from include.levers import service
-from include.levers.common import Object, condition, node_facts, usd_hour
-from include.levers.predictive_scaling import accuracy, live, plan, queries, waste
-from include.levers.predictive_scaling.accuracy import Accuracy
-from include.levers.predictive_scaling.live import World
-from include.levers.service import covered, spans
-from include.rollout.gates import Figure
+from include.levers import world as any_world
+from include.levers.autoscalers import fallback, keda_autoscaler, own_scaled_object, unhealthy
+from include.levers.node_costs import node_facts, usd_hour
+from include.levers.predictive_scaling import queries
+from include.levers.predictive_scaling.wanted import (
+    MODELS_VARIABLE,
+    PREDICTOR,
+    REACTIVE,
+    PredictiveSettings,
+    forecast_query,
+)
+from include.levers.probes import Probe, at_once, over_stage
+from include.levers.replicas import all_replicas
+from include.levers.service import covered
+from include.rollout.gates import Comparison, Figure, Gate
 
+World = any_world.World[PredictiveSettings]
 # An HPA leaves replicas as they are while the metric is within so much of its target (its default).
 TOLERANCE = 0.1
 SUSTAINED_SECONDS = 60  # a need counts once it has lasted so long
 DOWN = "no forecast in Prometheus: is traffic-predictor up and scraped? Scaling goes on by requests alone"
 
 
-def observe_slot(world: World, window: float, applied: Mapping[str, Any]) -> dict[str, Callable[[], Figure | None]]:
-    """Every figure by gate name, each made when it is asked for.
+def probes(slot: str, estate: Estate, settings: PredictiveSettings) -> Sequence[Probe]:
+    """The gates of a slot. Those of the service cover the whole stage, so that a scale-up at its beginning counts."""
+    scaling, source, at_most = estate.predictive_scaling, "estate predictive_scaling", Comparison.AT_MOST
 
-    Latency, errors and false scale-ups cover the whole stage, so that a scale-up at its beginning counts too.
-    """
-    _, seconds = spans(world, window, applied)
-    return {
-        "forecast_age": lambda: forecast_age(world),
-        "forecast_accuracy": lambda: accuracy_figure(world),
-        "forecast_against_naive": lambda: ratio_figure(world),
-        "autoscalers_unhealthy": lambda: unhealthy(world),
-        "fallback_active": lambda: fallback(world),
-        "replicas_below_need": lambda: below_need(world),
-        "false_scale_ups": lambda: false_scale_ups(world, seconds),
-        **{pair.gate.name: functools.partial(pair.measure, world, seconds) for pair in plan.served(world.estate)},
-    }
+    def gate(name: str, threshold: float, unit: str, told_by: str, comparison: Comparison = at_most) -> Gate:
+        return Gate(name, comparison, threshold, unit, 1, told_by)
+
+    least, ratio = scaling.min_accuracy, scaling.max_naive_ratio
+    fresh = at_once(gate("forecast_age", settings.freshness_seconds, "s", "freshness_seconds"), forecast_age)
+    if slot == PREDICTOR:
+        good = gate("forecast_accuracy", least, "ratio", f"{source}.min_accuracy", Comparison.AT_LEAST)
+        better = gate("forecast_against_naive", ratio, "ratio", f"{source}.max_naive_ratio")
+        return [fresh, at_once(good, accuracy_figure), at_once(better, ratio_figure)]
+    scaled = [
+        at_once(gate("autoscalers_unhealthy", 0, "workloads", "every HPA must scale"), unhealthy),
+        at_once(gate("fallback_active", 0, "workloads", "metrics must arrive"), fallback),
+        at_once(gate("replicas_below_need", 0, "workloads", "requests decide the least"), below_need),
+        *(over_stage(one.gate, one.measure) for one in (*service.latency_gates(estate), service.error_gate(estate))),
+    ]
+    if slot == REACTIVE:
+        return scaled
+    false = gate("false_scale_ups", scaling.max_false_share, "ratio", f"{source}.max_false_share")
+    return [*scaled, fresh, over_stage(false, false_scale_ups)]
 
 
 # The forecast ----------------------------------------------------------------------------------------------------
+
+
+def registry(world: World) -> Registry:
+    """The models of the region."""
+    return Registry(world.target.clients.storage(MODELS_VARIABLE), world.target.region)
 
 
 def forecast_age(world: World) -> Figure:
@@ -55,27 +79,8 @@ def forecast_age(world: World) -> Figure:
 
 
 def champion_accuracy(world: World) -> Accuracy | None:
-    """The champion's accuracy: live when half a day of its forecasts can be judged, else as recorded."""
-    registry = world.registry
-    version = registry.pointer().version
-    if not version:
-        return None
-    return live_accuracy(world, version) or accuracy.recorded(registry.history(), version)
-
-
-def live_accuracy(world: World, version: str) -> Accuracy | None:
-    """What the champion forecast in the last day against what came; None while that is too little."""
-    from include.forecast import watch  # numpy: not at a DAG's parse
-
-    now, region, limits = world.now(), world.target.region, watch.AssessmentLimits()
-    served = watch.recent_forecasts(world.prometheus, region, version, now)
-    if len(served.own) < limits.least_minutes:
-        return None
-    found = watch.assess(watch.recent_traffic(world.prometheus, world.estate, region, now), served, limits)
-    if found.champion_wape is None or found.best_naive_wape is None:
-        return None
-    source = f"live forecasts of the last {watch.HOURS} h"
-    return Accuracy(found.champion_wape, found.best_naive, found.best_naive_wape, found.minutes, source)
+    """How good the champion is; None without one, or without any figure of it."""
+    return accuracy.champion_accuracy(registry(world), world.prometheus, world.estate, world.now())
 
 
 def accuracy_figure(world: World) -> Figure | None:
@@ -94,7 +99,7 @@ def ratio_figure(world: World) -> Figure | None:
 
 def forecast_missing(world: World) -> list[str]:
     """What keeps the forecast from being seen and fresh, for a wait."""
-    region, fresh = world.target.region, world.chosen.freshness_seconds
+    region, fresh = world.target.region, world.settings.freshness_seconds
     found = forecast_age(world)
     if not found.samples:
         return [found.note]
@@ -105,65 +110,21 @@ def forecast_missing(world: World) -> list[str]:
     return [] if minutes >= gauges.LONGEST_LEAD else [f"{gauge} has {minutes:.0f} of {gauges.LONGEST_LEAD} horizons"]
 
 
-# The autoscalers -------------------------------------------------------------------------------------------------
-
-
-def unhealthy(world: World) -> Figure:
-    """Workloads whose ScaledObject or HPA does not work."""
-    problems = [lines for lines in scaling_problems(world).values() if lines]
-    wrong = [line for lines in problems for line in lines]
-    return Figure(len(problems), "workloads", len(world.estate.workloads), "conditions of the HPAs", "; ".join(wrong))
-
-
-def scaling_problems(world: World, triggers: int | None = None) -> dict[str, list[str]]:
-    """What is wrong with the scaling of each workload; ``triggers`` is how many must have a value."""
-    scaled = live.scaled_objects(world)
-    return {name: _problems(name, found, live.keda_autoscaler(world, name), triggers) for name, found in scaled.items()}
-
-
-def _problems(name: str, scaled: Object | None, autoscaler: Object | None, triggers: int | None) -> list[str]:
-    if scaled is None:
-        return [f"ScaledObject {name} does not exist"]
-    if condition(scaled, "Ready") != "True":
-        return [f"ScaledObject {name} is not ready: {_message(scaled, 'Ready')}"]
-    if autoscaler is None:
-        return [f"KEDA has made no HPA for {name}"]
-    for kind in ("AbleToScale", "ScalingActive"):
-        if condition(autoscaler, kind) != "True":
-            return [f"the HPA of {name} is not {kind}: {_message(autoscaler, kind)}"]
-    wanted = len(scaled["spec"]["triggers"]) if triggers is None else triggers
-    # A metric that could not be read is listed too, but empty.
-    read = [m for m in autoscaler["status"].get("currentMetrics") or [] if m.get("external", {}).get("current")]
-    return [] if len(read) >= wanted else [f"the HPA of {name} has a value of {len(read)} of {wanted} triggers"]
-
-
-def _message(thing: Object, kind: str) -> str:
-    conditions = thing.get("status", {}).get("conditions") or []
-    return next((c.get("message") or c.get("reason") or c["status"] for c in conditions if c["type"] == kind), "none")
-
-
-def fallback(world: World) -> Figure | None:
-    """Workloads that KEDA scales by its fallback, since their metrics are lost; None without any ScaledObject."""
-    scaled = {name: found for name, found in live.scaled_objects(world).items() if found}
-    if not scaled:
-        return None
-    active = [name for name, found in scaled.items() if condition(found, "Fallback") == "True"]
-    note = f"lost metrics of {', '.join(active)}" if active else ""
-    return Figure(len(active), "workloads", len(scaled), "ScaledObject condition Fallback", note)
+# The replicas ----------------------------------------------------------------------------------------------------
 
 
 def below_need(world: World) -> Figure | None:
     """Workloads for which the HPA wants fewer replicas than their requests have needed for a minute."""
-    settings, region = world.chosen, world.target.region
+    settings, region = world.settings, world.target.region
     per_replica = world.estate.qps_per_replica() * (1 + TOLERANCE)
     lines, short = [], 0
     for name in world.estate.workloads:
         own = queries.own_demand(world.estate, region, name, settings.rate_window_seconds)
         qps = world.prometheus.value(f"min_over_time(({own})[{SUSTAINED_SECONDS}s:10s])")
-        autoscaler = live.keda_autoscaler(world, name)
+        autoscaler = keda_autoscaler(world, name)
         if qps is None or autoscaler is None:
             return None
-        needed = plan.need(qps, per_replica, settings.min_replicas, settings.max_replicas)
+        needed = need(qps, per_replica, settings.min_replicas, settings.max_replicas)
         desired = int(autoscaler["status"].get("desiredReplicas", 0))
         short += desired < needed
         lines.append(f"{name}: {desired} for {qps:.0f} requests/s, which need {needed}")
@@ -172,7 +133,7 @@ def below_need(world: World) -> Figure | None:
 
 def false_scale_ups(world: World, seconds: float) -> Figure | None:
     """Replica time that the forecast added and no demand came for, as a share of what requests alone take."""
-    settings, limit = world.chosen, world.estate.predictive_scaling.max_false_share
+    settings, limit = world.settings, world.estate.predictive_scaling.max_false_share
     lead = settings.lead_minutes * 60
     span = max(seconds, 2.0 * lead)
     step = min(60.0, max(5.0, span // 120))
@@ -182,7 +143,7 @@ def false_scale_ups(world: World, seconds: float) -> Figure | None:
     found, since, known = waste.Waste(), [at > end - seconds for at in times], 0
     for name in world.estate.workloads:
         own = queries.own_demand(world.estate, world.target.region, name, settings.rate_window_seconds)
-        ahead = plan.forecast_query(world.estate, world.target.region, settings, name)
+        ahead = forecast_query(world.estate, world.target.region, settings, name)
         demand, added = (_at(world, query, times, step) for query in (own, ahead))
         found += waste.of_workload(demand, added, bounds, int(lead // step), int(settings.scale_down_seconds // step))
         pairs = zip(since, demand, added, strict=True)
@@ -207,14 +168,13 @@ def _at(world: World, query: str, times: list[float], step: float) -> list[float
 
 def evidence(world: World) -> dict[str, Any]:
     """Replicas, forecast, service and cost of the live world; None where nothing is known."""
-    nodes = node_facts(world)
+    nodes, replicas = node_facts(world), all_replicas(world)
     cost, unknown = usd_hour(world, nodes)
-    replicas = live.all_replicas(world)
     return {
         "nodes": len(nodes),
         "replicas": replicas,
         "pods": sum(replicas.values()),
-        "autoscaled": {name: live.our_scaled_object(world, name) is not None for name in world.estate.workloads},
+        "autoscaled": {name: own_scaled_object(world, name) is not None for name in replicas},
         **_forecast(world),
         "usd_hour": None if cost is None else float(cost),
         "usd_hour_unknown": unknown,
@@ -225,7 +185,7 @@ def evidence(world: World) -> dict[str, Any]:
 def _forecast(world: World) -> dict[str, Any]:
     fresh = forecast_age(world)
     try:
-        version, found = world.registry.pointer().version, champion_accuracy(world)
+        version, found = registry(world).pointer().version, champion_accuracy(world)
     except RegistryError as error:
         return {"forecast": str(error)}
     return {

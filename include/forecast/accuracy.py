@@ -1,12 +1,16 @@
-"""How good the champion is: on live forecasts when there are enough, else as the registry recorded it. Pure."""
+"""How good the champion is: on live forecasts when there are enough, else as the registry recorded it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from include.forecast.registry import Decision
+from include.forecast.registry import Decision, Registry
+
+if TYPE_CHECKING:
+    from include.clients.prometheus import Prometheus
+    from include.estate import Estate
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,30 @@ class Accuracy:
     def note(self) -> str:
         """Both figures in words."""
         return f"WAPE {self.wape:.4f} against {self.naive_wape:.4f} of {self.naive}, {self.source}"
+
+
+def champion_accuracy(registry: Registry, prometheus: Prometheus, estate: Estate, now: float) -> Accuracy | None:
+    """The champion's accuracy: live when half a day of its forecasts can be judged, else as recorded."""
+    version = registry.pointer().version
+    if not version:
+        return None
+    found = live(prometheus, estate, registry.region, version, now)
+    return found or recorded(registry.history(), version)
+
+
+def live(prometheus: Prometheus, estate: Estate, region: str, version: str, now: float) -> Accuracy | None:
+    """What ``version`` forecast in the last day against what came; None while that is too little."""
+    from include.forecast import watch  # numpy: not at a DAG's parse
+
+    limits = watch.AssessmentLimits()
+    served = watch.recent_forecasts(prometheus, region, version, now)
+    if len(served.own) < limits.least_minutes:
+        return None
+    found = watch.assess(watch.recent_traffic(prometheus, estate, region, now), served, limits)
+    if found.champion_wape is None or found.best_naive_wape is None:
+        return None
+    source = f"live forecasts of the last {watch.HOURS} h"
+    return Accuracy(found.champion_wape, found.best_naive, found.best_naive_wape, found.minutes, source)
 
 
 def recorded(decisions: Iterable[Decision], version: str) -> Accuracy | None:

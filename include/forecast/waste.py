@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from include.levers.predictive_scaling.plan import need
+from include.forecast.replicas import need
 
 
 @dataclass(frozen=True)
