@@ -19,9 +19,9 @@ from include.cost.guard.decisions import (
     ROLLBACK,
     SPIKE,
     UNKNOWN,
-    Driver,
     Group,
     Situation,
+    SpendDriver,
     against_history,
     floor_of,
     name_driver,
@@ -29,8 +29,8 @@ from include.cost.guard.decisions import (
     same_hour,
     shape_of,
 )
-from include.cost.guard.look import Clients, Look, look
-from include.cost.validation.verdicts import Window
+from include.cost.guard.look import GuardClients, Look, look
+from include.cost.table.days import Window
 from include.estate import load_estate
 from include.prices import load_aws_book
 from tests.unit.cost.validation_world import DAY, PRICES, FakePrometheus, Node, Table, at, estate_day, live_nodes
@@ -99,7 +99,7 @@ def test_the_driver_is_what_costs_most_more() -> None:
     replicas = {("us-east-1", "akidb-rest"): 15, ("us-east-1", "akidb-grpc"): 15}
     grown = {("us-east-1", "akidb-rest"): 40, ("us-east-1", "akidb-grpc"): 20, ("eu-central-1", "akidb-rest"): 90}
     driver = name_driver(before, now, replicas, grown)
-    assert driver == Driver(
+    assert driver == SpendDriver(
         "us-east-1", "on-demand", "c7g.2xlarge", "on_demand", Decimal("0.58"), Decimal(2), "akidb-rest", 25
     )
     assert driver.text == (
@@ -288,7 +288,7 @@ def test_owners_are_who_owned_the_limit() -> None:
 def look_at(tmp_path: Path, prometheus: FakePrometheus, cluster: FakeCluster | None = None) -> Look:
     world = Table(tmp_path)
     world.put(MONDAY - DAY, estate_day(MONDAY - DAY))
-    clients = Clients(dict.fromkeys(REGIONS, prometheus), lambda region: cluster or FakeCluster())  # type: ignore[arg-type, return-value]
+    clients = GuardClients(dict.fromkeys(REGIONS, prometheus), lambda region: cluster or FakeCluster())  # type: ignore[arg-type, return-value]
     window = Window(NOON - dt.timedelta(seconds=900), NOON)
     return look(world.table, ESTATE, BOOK, window, REGIONS, clients)
 

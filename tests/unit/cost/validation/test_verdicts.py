@@ -10,35 +10,27 @@ from decimal import Decimal
 import pytest
 
 from include.cost.table.columns import CostError
+from include.cost.table.component_cost import choose
+from include.cost.table.days import Window, scaled
+from include.cost.table.reading import Reading
+from include.cost.table.record import encode
+from include.cost.table.settling import FINAL, PROVISIONAL, SETTLED, settling_of, weakest
 from include.cost.table.store import Facts
+from include.cost.targets import FAIL, PASS, UNKNOWN, Goal, goal_of
 from include.cost.validation.crosscheck import Measure, compare
+from include.cost.validation.page import document
+from include.cost.validation.records import revision_name
 from include.cost.validation.verdicts import (
-    FAIL,
-    FINAL,
-    PASS,
-    PROVISIONAL,
-    SETTLED,
-    UNKNOWN,
-    Goal,
     Line,
-    Reading,
     Validation,
-    Window,
-    choose,
-    encode,
-    goal_of,
-    judge,
     line_of,
     month_factor,
-    revision_name,
-    scaled,
-    settling_of,
-    to_markdown,
     total_of,
-    weakest,
+    verdict_of,
     weekday_share,
 )
 from include.estate import Estate, load_estate
+from include.pages.document import to_markdown
 from include.prices import load_aws_book
 
 ESTATE = load_estate()
@@ -172,7 +164,7 @@ def test_a_rest_of_which_hours_are_missing_could_lift_the_total() -> None:
 )
 def test_judge(usd: str | None, coverage: str, target: str | None, verdict: str) -> None:
     figure, goal = (None if text is None else Decimal(text) for text in (usd, target))
-    assert judge(figure, Decimal(coverage), goal) == verdict
+    assert verdict_of(figure, Decimal(coverage), goal) == verdict
 
 
 def test_a_reading_below_95_percent_is_unknown() -> None:
@@ -357,11 +349,11 @@ def test_the_page_shows_what_no_component_takes_as_a_part_of_the_total() -> None
     lines = (result("s3", "3"),)
     total = total_of(lines, line_of(reading("unallocated", "1"), NO_TARGET, {}))
     made = dataclasses.replace(validation(), lines=lines, total=total)
-    page = to_markdown(made.to_json())
+    page = to_markdown(document(made.to_json()))
     assert "| unallocated | | 1.00 | 30.40 | | | | | |\n| total | fail | 4.00 | 121.60 | | 120.00 |" in page
     older = made.to_json()
     del older["total"]["unallocated_usd_month"]  # a record from before it was in the total
-    assert "| unallocated |" not in to_markdown(older)
+    assert "| unallocated |" not in to_markdown(document(older))
 
 
 def test_equal_inputs_give_equal_bytes() -> None:
@@ -378,7 +370,7 @@ def test_the_name_says_window_and_regions() -> None:
 
 
 def test_the_page_says_what_is_unknown_and_judges_no_part_of_the_bill() -> None:
-    page = to_markdown(validation().to_json())
+    page = to_markdown(document(validation().to_json()))
     assert "**Total unknown**: jetson without data. What is known sums to 91.20 a month; that is no total" in page
     assert "| s3 | pass | 3.00 | 91.20 | 150.00 | 120.00 | plan | 100.0 % | bill (aws) |" in page
     assert "| jetson | unknown | unknown | unknown | 13.68 | 10.94 | list | 100.0 % | bill (aws) |" in page

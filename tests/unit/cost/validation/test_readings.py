@@ -10,27 +10,18 @@ from typing import Any
 
 import pytest
 
+from include.cost.table.bill import Charge, coverage_of, overlap
+from include.cost.table.component_cost import readings_of
+from include.cost.table.coverage import newest_day
+from include.cost.table.days import Window
+from include.cost.table.inputs import read_cost_inputs
+from include.cost.table.reading import NANO
+from include.cost.table.settling import FINAL, PROVISIONAL
 from include.cost.table.store import Aside
-from include.cost.validation.readings import (
-    Charge,
-    coverage_of,
-    daily_history,
-    gather,
-    newest_day,
-    overlap,
-    readings_of,
-    validate,
-)
-from include.cost.validation.verdicts import (
-    FINAL,
-    NANO,
-    PROVISIONAL,
-    UNKNOWN,
-    Line,
-    Validation,
-    Window,
-    what_is_missing,
-)
+from include.cost.targets import UNKNOWN
+from include.cost.validation.readings import daily_history, validate
+from include.cost.validation.records import what_is_missing
+from include.cost.validation.verdicts import Line, Validation
 from include.estate import Estate, load_estate
 from include.prices import load_aws_book
 from tests.unit.cost.validation_world import DAY, FakePrometheus, Table, at, estate_day, live_nodes, row
@@ -50,7 +41,7 @@ def validated(
     estate: Estate = ESTATE,
 ) -> Validation:
     of_region = {region: prometheus or ConnectionError("away") for region in regions}
-    return validate(gather(world.table, estate, BOOK, window, regions, of_region))  # type: ignore[arg-type]
+    return validate(read_cost_inputs(world.table, estate, BOOK, window, regions, of_region))  # type: ignore[arg-type]
 
 
 def line(validation: Validation, component: str) -> Line:
@@ -143,8 +134,8 @@ def test_an_incomplete_day_is_not_the_newest_complete_one(tmp_path: Path) -> Non
     world = Table(tmp_path)
     world.put(MONDAY - 2 * DAY, estate_day(MONDAY - 2 * DAY))
     world.put(MONDAY - DAY, estate_day(MONDAY - DAY, hours=range(20)))
-    inputs = gather(world.table, ESTATE, BOOK, WINDOW, REGIONS, {})
-    assert newest_day("aws", inputs) == Window(at(MONDAY - 2 * DAY), at(MONDAY - DAY))
+    inputs = read_cost_inputs(world.table, ESTATE, BOOK, WINDOW, REGIONS, {})
+    assert newest_day(["aws"], inputs) == Window(at(MONDAY - 2 * DAY), at(MONDAY - DAY))
 
 
 def test_a_bill_with_a_missing_hour_counts_what_is_there(tmp_path: Path) -> None:
@@ -188,7 +179,7 @@ def test_one_region_away_makes_central_dc_unknown(tmp_path: Path) -> None:
     world = Table(tmp_path)
     world.put(MONDAY - DAY, estate_day(MONDAY - DAY))
     of_region = {region: live_nodes() for region in REGIONS[:2]} | {REGIONS[2]: ConnectionError("no route")}
-    validation = validate(gather(world.table, ESTATE, BOOK, WINDOW, REGIONS, of_region))  # type: ignore[arg-type]
+    validation = validate(read_cost_inputs(world.table, ESTATE, BOOK, WINDOW, REGIONS, of_region))  # type: ignore[arg-type]
     assert line(validation, "central_dc").usd_month is None
     assert f"{REGIONS[2]}: no route" in line(validation, "central_dc").reason
 
@@ -311,8 +302,8 @@ def test_the_history_of_a_component_holds_its_long_charges_too(tmp_path: Path) -
     world, first = Table(tmp_path), dt.date(2026, 1, 1)
     put_days(world, MONDAY, 15)
     world.put(first, [row("Amazon CloudFront", "3650", at(first), 24 * 365)])
-    inputs = gather(world.table, ESTATE, BOOK, WINDOW, REGIONS, {})
-    assert daily_history("cloudfront", "aws", inputs) == {MONDAY - n * DAY: Decimal(23) for n in range(1, 15)}
+    inputs = read_cost_inputs(world.table, ESTATE, BOOK, WINDOW, REGIONS, {})
+    assert daily_history("cloudfront", inputs) == {MONDAY - n * DAY: Decimal(23) for n in range(1, 15)}
 
 
 @pytest.mark.parametrize("by_hour", [True, False])
@@ -465,6 +456,6 @@ def test_overlap_is_the_share_of_the_period() -> None:
 
 
 def test_contracts_have_one_reading_and_nodes_two(tmp_path: Path) -> None:
-    inputs = gather(Table(tmp_path).table, ESTATE, BOOK, WINDOW, REGIONS, {})
+    inputs = read_cost_inputs(Table(tmp_path).table, ESTATE, BOOK, WINDOW, REGIONS, {})
     assert len(readings_of("monitoring", inputs)) == 1
     assert [reading.source.split(" ")[0] for reading in readings_of("central_dc", inputs)] == ["bill", "node-hours"]

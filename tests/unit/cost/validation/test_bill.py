@@ -13,9 +13,10 @@ import pytest
 from moto import mock_aws
 
 from include.cost.table.columns import CostError
+from include.cost.table.days import Window
+from include.cost.table.inputs import read_cost_inputs
 from include.cost.validation.bill import bring_bill, missing_days, missing_month
-from include.cost.validation.readings import gather, validate
-from include.cost.validation.verdicts import Window
+from include.cost.validation.readings import validate
 from include.estate import load_estate
 from include.prices import load_aws_book
 from lab.cloud import bill
@@ -70,7 +71,7 @@ def test_the_rehearsals_bill_and_live_nodes_make_a_whole_total(tmp_path: Path, s
     assert bring_bill(world.table, ESTATE, WINDOW, lambda _: s3) == {}
     assert set(world.table.days("aws")) >= {TUESDAY - DAY, TUESDAY - 2 * DAY, TUESDAY - 3 * DAY}
     of_region = dict.fromkeys(ESTATE.regions, live_nodes(3))
-    validation = validate(gather(world.table, ESTATE, BOOK, WINDOW, tuple(ESTATE.regions), of_region))  # type: ignore[arg-type]
+    validation = validate(read_cost_inputs(world.table, ESTATE, BOOK, WINDOW, tuple(ESTATE.regions), of_region))  # type: ignore[arg-type]
     assert validation.total.unknown == ()
     lines = {line.component: line for line in validation.lines}
     assert lines["central_dc"].usd_24h == 24 * 3 * Decimal("1.0034")
@@ -89,7 +90,7 @@ def test_without_an_export_the_reason_is_told(tmp_path: Path, s3: Any) -> None:
     world = Table(tmp_path)
     problems = bring_bill(world.table, ESTATE, WINDOW, lambda _: s3)
     assert problems["aws"].startswith("no export has a file for 2026-11-03 to 2026-11-17 under s3://akidb-billing")
-    validation = validate(gather(world.table, ESTATE, BOOK, WINDOW, ("us-east-1",), {}, problems))
+    validation = validate(read_cost_inputs(world.table, ESTATE, BOOK, WINDOW, ("us-east-1",), {}, problems))
     s3_line = next(line for line in validation.lines if line.component == "s3")
     assert "(no export has a file for 2026-11-03" in s3_line.reason
 

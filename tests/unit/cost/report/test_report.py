@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from include.cost.report.compute import Report, compute_report, projection, reads, window
+from include.cost.report.compute import compute_report
 from include.cost.report.figures import opened
+from include.cost.report.result import Report
+from include.cost.report.sections import projection
 from include.cost.sources.requests import RegionRequests, Requests
 from include.cost.table.columns import CostError
+from include.cost.table.days import days_read, days_shown
 from include.cost.table.partition import day_start
 from include.cost.table.store import CostTable
 from include.estate import load_estate
@@ -455,9 +458,9 @@ def test_rows_that_disagree_with_their_facts_are_refused(tmp_path: Path) -> None
 
 
 def test_the_days_that_a_report_reads() -> None:
-    assert (window(DAY)[0], window(DAY)[-1]) == (dt.date(2026, 10, 21), DAY)
-    assert reads(DAY)[0] == dt.date(2026, 10, 1)
-    assert window(dt.date(2026, 1, 31))[0] == dt.date(2026, 1, 1)
+    assert (days_shown(DAY)[0], days_shown(DAY)[-1]) == (dt.date(2026, 10, 21), DAY)
+    assert days_read(DAY)[0] == dt.date(2026, 10, 1)
+    assert days_shown(dt.date(2026, 1, 31))[0] == dt.date(2026, 1, 1)
 
 
 def test_every_figure_names_its_partitions(whole: Report) -> None:

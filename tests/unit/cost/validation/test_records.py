@@ -10,9 +10,10 @@ import pytest
 
 from include.clients.storage import Folder
 from include.cost.table.columns import CostError
-from include.cost.validation.records import keep, newest, newest_of_all
-from include.cost.validation.verdicts import Validation, encode, open_windows, supersedes, what_is_missing
-from tests.unit.cost.test_validation import MONDAY, at, day_of, result, total_of
+from include.cost.table.record import encode
+from include.cost.validation.records import keep, newest, newest_of_all, open_windows, supersedes, what_is_missing
+from include.cost.validation.verdicts import Validation
+from tests.unit.cost.validation.test_verdicts import MONDAY, at, day_of, result, total_of
 
 
 def record(**usd: str | None) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from include.cost.report.compute import Report, compute_report
-from include.cost.report.page import files_of, headline, money, tables
+from include.cost.report.compute import compute_report
+from include.cost.report.files import files_of
+from include.cost.report.page import headline, money, sections
+from include.cost.report.result import Report
 from include.estate import load_estate
 from tests.unit.cost.cost_world import DAY, aws_rows, put, put_day, received, table_in
 
@@ -95,7 +97,7 @@ def test_the_page_needs_nothing_from_elsewhere(files: dict[str, bytes]) -> None:
     assert "@import" not in text
     assert "url(http" not in text
     assert page.tags.count("svg") == 2
-    # What is referred to must be there once; matplotlib numbers its groups alike in every picture.
+    # What is referred to must be there once; two charts of one page must not share a name.
     wanted = {*re.findall(r"url\(#([^)]+)\)", text), *(address[1:] for address in page.addresses)}
     assert wanted
     assert all(text.count(f' id="{name}"') == 1 for name in wanted)
@@ -140,7 +142,7 @@ def test_a_day_without_any_source_has_a_page(tmp_path: Path) -> None:
     report = compute_report(table_in(tmp_path), DAY - dt.timedelta(days=400), ESTATE, None)
     made = files_of(report)
     assert b"The total is unknown: 9 component(s) have no data." in made["report.md"]
-    assert [table.title for table in tables(report)] == ["Components", "Month", "Requests", "Anomalies"]
+    assert [section.title for section in sections(report)] == ["Components", "Month", "Requests", "Anomalies"]
 
 
 def test_money() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from include.cost.sources.exports import spread_daily
+from include.cost.table.spread import spread_daily
 from include.cost.table.store import facts_of
 from tests.unit.cost.export_files import (
     RECEIVED,

@@ -12,9 +12,7 @@ import pytest
 
 from include.cost.commitments.analysis import (
     Advice,
-    CloudPrice,
     NotEnoughDataError,
-    Offer,
     Unused,
     advise,
     analyse,
@@ -22,17 +20,17 @@ from include.cost.commitments.analysis import (
     best_whole,
     compare_clouds,
     curves,
-    load_clouds,
-    load_offers,
     saving,
     stranded,
-    to_markdown,
     units_of,
 )
+from include.cost.commitments.offers import CloudPrice, Offer, load_clouds, load_offers
+from include.cost.commitments.page import document
 from include.cost.commitments.tasks import read_unused
 from include.cost.table import machine_hours
 from include.cost.table.columns import CapacityType, CostError
 from include.estate import load_estate
+from include.pages.document import to_markdown
 from include.prices import load_aws_book
 from tests.unit.cost.validation_world import FakePrometheus, Node, Table, at, row
 
@@ -193,7 +191,7 @@ def test_the_page_and_the_record_say_the_same_twice() -> None:
     analysis = analyse(use_of(), "a test", load_offers(), unused, load_clouds(), ESTATE, BOOK)
     record = analysis.to_json()
     assert json.dumps(record) == json.dumps(analysis.to_json())
-    page = to_markdown(record)
+    page = to_markdown(document(record))
     assert "| us-east-1 | c7g | reserved_instance 1y no upfront (family) | 2 x c7g.2xlarge | 72.7 % | 100.0 % |" in page
     assert "- ri-1 (Reserved): 4.18 paid and not used, 24 units" in page
     assert "| us-east-1 | c7g.2xlarge | 0.2900 | gcp c4a-highcpu-8 us-central1 | 0.3030 | 4.5 % | 2026-11-24 |" in page

@@ -15,9 +15,10 @@ import pytest
 from include.clients.opencost import Allocation, AllocationSet, OpenCostError
 from include.clients.prometheus import PrometheusError, Series
 from include.clients.storage import Folder
-from include.cost.report.compute import compute_report, reads
+from include.cost.report.compute import compute_report
 from include.cost.sources.refresh import Clients, Gathered, admit, end_of, gather, trailing
 from include.cost.table.columns import CostError
+from include.cost.table.days import days_read
 from include.cost.table.partition import day_start
 from include.cost.table.store import CostTable
 from include.estate import Estate, load_estate
@@ -410,7 +411,7 @@ def test_an_allocator_that_is_away_is_on_record(table: CostTable) -> None:
 
 def test_contracts_are_staged_for_every_day_that_is_read_and_again_when_they_change(table: CostTable) -> None:
     first = gather(table, DAY, FULL, clients(), "run", NOW)
-    assert names(first, "contracts") == [f"contracts-{day}" for day in reads(DAY)]
+    assert names(first, "contracts") == [f"contracts-{day}" for day in days_read(DAY)]
     for key in first.staged:
         with table.storage.local(key) as path:
             table.replace(path)
@@ -418,7 +419,7 @@ def test_contracts_are_staged_for_every_day_that_is_read_and_again_when_they_cha
     raw = FULL.model_dump(mode="json")
     raw["cost"]["contracts"][1]["usd_month"] = "600"  # begins in November
     changed = gather(table, DAY, Estate.model_validate(raw), clients(), "run", NOW)
-    assert names(changed, "contracts") == [f"contracts-{day}" for day in reads(DAY) if day.month == 11]
+    assert names(changed, "contracts") == [f"contracts-{day}" for day in days_read(DAY) if day.month == 11]
 
 
 def test_a_partition_that_fails_its_suite_is_kept_aside_and_the_others_are_admitted(table: CostTable) -> None:
