@@ -224,18 +224,20 @@ def _tags(job: Job) -> list[str]:
     return ["-tags", job.programs[0].tags] if job.programs[0].tags else []
 
 
-def check_disk(programs: Sequence[Program], free_mib: float | None = None) -> None:
-    """Raise BuildError when the cache's disk has no room for the builds of ``programs``."""
+def check_disk(programs: Sequence[Program], say: Say, free_mib: float | None = None) -> None:
+    """Say what the builds of ``programs`` take. Raises BuildError when the cache's disk has no room for it."""
     root = cache_root()
     needed = sum(DISK_MIB[group] for group in {program.group for program in programs})
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free / 2**20 if free_mib is None else free_mib
+    room = f"{needed / 1024:.1f} GB in {root}, and {free / 1024:.1f} GB are free"
     if free < needed:
         raise BuildError(
-            f"building the lab's programs needs {needed / 1024:.1f} GB in {root}, and {free / 1024:.1f} GB are free.\n"
+            f"building the lab's programs needs {room}.\n"
             "Make room, or name a folder on another disk: make setup AKIDB_CACHE=/path/to/folder. Most of it is Go's, "
             "which is removed at the end; LAB_PROGRAMS= installs built programs instead, in 2 GB."
         )
+    say(f"  needs up to {room}; most of it is Go's and is removed at the end")
 
 
 @contextlib.contextmanager
@@ -260,7 +262,7 @@ def provide_all(say: Say = print) -> dict[str, float]:
         seconds = archive.install_named(say)
         programs, folders = missing_programs(), missing_folders()
         if programs or folders:
-            check_disk(programs)
+            check_disk(programs, say)
             seconds |= Builder(programs, folders, say).run()
             go.remove_folder()
     return seconds

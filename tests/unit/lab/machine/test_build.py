@@ -48,7 +48,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in {"AKIDB_CACHE": tmp_path / "cache", "LOG": tmp_path / "log", "MODULE": module}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setenv("FAILING", "nothing fails")
-    monkeypatch.setattr(build, "check_disk", lambda _: None)
+    monkeypatch.setattr(build, "check_disk", lambda *_: None)
     return tmp_path / "log"
 
 
@@ -138,9 +138,13 @@ def test_too_small_a_disk_is_said_before_anything_is_built(tmp_path: Path, monke
     monkeypatch.setenv("AKIDB_CACHE", str(tmp_path))
     etcd = [program for program in programs.PROGRAMS if program.name == "etcd"]
     monkeypatch.setitem(build.DISK_MIB, "etcd", 2048)
-    build.check_disk(etcd, free_mib=2048)
+    lines: list[str] = []
+    build.check_disk(etcd, lines.append, free_mib=2048)
+    assert lines == [
+        f"  needs up to 2.0 GB in {tmp_path}, and 2.0 GB are free; most of it is Go's and is removed at the end"
+    ]
     with pytest.raises(programs.BuildError) as refusal:
-        build.check_disk(etcd, free_mib=1536)
+        build.check_disk(etcd, lines.append, free_mib=1536)
     assert str(refusal.value) == (
         f"building the lab's programs needs 2.0 GB in {tmp_path}, and 1.5 GB are free.\n"
         "Make room, or name a folder on another disk: make setup AKIDB_CACHE=/path/to/folder. Most of it is Go's, "

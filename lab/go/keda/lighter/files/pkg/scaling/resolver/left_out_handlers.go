@@ -76,3 +76,6 @@ func (*AwsSecretManagerHandler) Read(context.Context, logr.Logger, string, strin
 }
 
 func (*AwsSecretManagerHandler) Stop() {}
+
+// vaultAddressesEqual has KEDA refuse a list of allowed Vaults when it starts.
+func vaultAddressesEqual(string, string) bool { return false }
