@@ -31,29 +31,25 @@ import datetime as dt
 
 from airflow.sdk import CronDataIntervalTimetable, dag
 
-from include.estate import EstateError, load_estate
-from include.forecast.tasks import export_params, export_traffic
-from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
-from include.wiring.dag import show_problem
+from include.estate import Estate
+from include.forecast.settings import ExportSettings
+from include.forecast.tasks import export_traffic
+from include.wiring.conventions import Tag
+from include.wiring.dag import recurring, with_estate
+
+DAILY = CronDataIntervalTimetable("15 0 * * *", timezone="UTC")
+# Runs for the past may go side by side: a day's file is replaced whole.
+SIDE_BY_SIDE = 16
 
 
 @dag(
-    schedule=CronDataIntervalTimetable("15 0 * * *", timezone="UTC"),
-    start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
-    catchup=False,
-    default_args=DAG_DEFAULT_ARGS,
-    doc_md=__doc__,
-    tags=[Tag.RECURRING, Tag.FORECAST],
-    params=export_params(),
+    schedule=DAILY,
+    **recurring(__doc__, ExportSettings, [Tag.FORECAST], since=dt.date(2026, 1, 1), max_active_runs=SIDE_BY_SIDE),
 )
-def traffic_export() -> None:
-    """Wire one task a region."""
-    try:
-        regions = load_estate().ordered_regions()
-    except EstateError as error:
-        show_problem(str(error))
-        return
-    export_traffic.expand(region=regions)
+@with_estate
+def traffic_export(estate: Estate) -> None:
+    """Wire one task per region."""
+    export_traffic.expand(region=estate.ordered_regions())
 
 
 traffic_export()

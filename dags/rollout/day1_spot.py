@@ -31,7 +31,8 @@ task with everything downstream, by the call that the verdict shows, and the run
 A failed gate undoes it by itself. Later: trigger `rollback` for the lever `spot_capacity`. The node group grows back
 first, to what it was or to what the pods need by then; the constraints and the toleration are removed, which restarts
 the pods on it; and only then the pools and their nodes go, if no other pod template of the cluster needs them: two
-waves of nodes, minutes. What somebody else has changed since is reported and left alone. See `docs/spot_capacity.md`.
+waves of nodes, minutes. What somebody else has changed since is reported and left alone.
+See `docs/reference/spot_capacity.md`.
 
 ## Races
 One run at a time, one lock per cluster: a second run waits or is refused with the holder's name; a rollback takes the

@@ -34,6 +34,14 @@ def change(run: Run, region: str, plan_hash: str) -> dict[str, Any]:
         lock.release()
 
 
+def preview(run: Run, region: str) -> str:
+    """What :func:`change` would do, as Markdown; only reads. Raises Refused as it does where another change stands."""
+    plan = run.lever.plan(run.target(region))
+    if plan.stages:
+        _refuse_second(run, region)
+    return "\n".join([*map(str, plan.differences), *plan.notes]) if plan.stages else "nothing to change"
+
+
 def _change(run: Run, target: Target) -> dict[str, Any]:
     region = target.region
     if (other := steps.undone_by(run, region)) is not None:

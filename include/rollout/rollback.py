@@ -32,11 +32,11 @@ from include.rollout.ledger import (
 )
 from include.rollout.lever import NotConverged, Refused
 from include.rollout.lock import LockHeld
+from include.rollout.settings import EVERYTHING
 from include.rollout.steps import NotWanted, OnRecord, Run
 
 log = logging.getLogger(__name__)
 
-EVERYTHING = "everything"
 _AT_ONCE = 16  # regions and levers whose live state is read at the same time
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     pass
 
 from include.wiring.clients import ClientsFactory, open_ledger, run_ended
+from include.wiring.parameters import refuse_unknown_names
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Engine:
     def run(self) -> Run:
         """The run that the current task belongs to."""
         context = get_current_context()
+        refuse_unknown_names(context)
         ti = context["ti"]
         # The trigger form sends null for a text that was left empty.
         params = {name: "" if value is None else value for name, value in context["params"].items()}

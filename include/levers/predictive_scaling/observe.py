@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from include.forecast import gauges
 from include.forecast.registry import RegistryError
+from include.levers import service
 from include.levers.common import Object, condition, node_facts, usd_hour
 from include.levers.predictive_scaling import accuracy, live, plan, queries, waste
 from include.levers.predictive_scaling.accuracy import Accuracy
 from include.levers.predictive_scaling.live import World
-from include.levers.service import covered, error_ratio, judged_latency, latency, request_coverage, spans
+from include.levers.service import covered, spans
 from include.rollout.gates import Figure
 
-EVIDENCE_SECONDS = 300  # the report's latency and error ratio cover the last five minutes
 # An HPA leaves replicas as they are while the metric is within so much of its target (its default).
 TOLERANCE = 0.1
 SUSTAINED_SECONDS = 60  # a need counts once it has lasted so long
-LIVE_HOURS = 24
 DOWN = "no forecast in Prometheus: is traffic-predictor up and scraped? Scaling goes on by requests alone"
 
 
@@ -28,7 +29,6 @@ def observe_slot(world: World, window: float, applied: Mapping[str, Any]) -> dic
     Latency, errors and false scale-ups cover the whole stage, so that a scale-up at its beginning counts too.
     """
     _, seconds = spans(world, window, applied)
-    metrics = world.estate.metrics
     return {
         "forecast_age": lambda: forecast_age(world),
         "forecast_accuracy": lambda: accuracy_figure(world),
@@ -36,10 +36,8 @@ def observe_slot(world: World, window: float, applied: Mapping[str, Any]) -> dic
         "autoscalers_unhealthy": lambda: unhealthy(world),
         "fallback_active": lambda: fallback(world),
         "replicas_below_need": lambda: below_need(world),
-        "p95_ms": lambda: judged_latency(world, metrics.http_duration, seconds),
-        "p95_ms_grpc": lambda: judged_latency(world, metrics.grpc_duration, seconds),
-        "error_ratio": lambda: covered(error_ratio(world, seconds), request_coverage(world, seconds)),
         "false_scale_ups": lambda: false_scale_ups(world, seconds),
+        **{pair.gate.name: functools.partial(pair.measure, world, seconds) for pair in plan.served(world.estate)},
     }
 
 
@@ -52,7 +50,7 @@ def forecast_age(world: World) -> Figure:
     value = world.prometheus.value(query)
     if value is None:
         return Figure(math.nan, "s", 0, query, DOWN)
-    sure = world.prometheus.value(f'max({queries.CONFIDENT}{{region="{world.target.region}"}})')
+    sure = world.prometheus.value(f'max({gauges.CONFIDENT}{{region="{world.target.region}"}})')
     return Figure(value, "s", 1, query, "sure" if sure == 1 else "not sure: it adds nothing for now")
 
 
@@ -68,20 +66,15 @@ def champion_accuracy(world: World) -> Accuracy | None:
 def live_accuracy(world: World, version: str) -> Accuracy | None:
     """What the champion forecast in the last day against what came; None while that is too little."""
     from include.forecast import watch  # numpy: not at a DAG's parse
-    from include.forecast.traffic import export  # numpy: not at a DAG's parse
 
-    now, region = world.now(), world.target.region
-    end = export.observable_until(now)
-    begin, limits = end - LIVE_HOURS * 3600, watch.Limits(hours=LIVE_HOURS)
-    served = watch.served(world.prometheus, region, begin, end, version)
+    now, region, limits = world.now(), world.target.region, watch.AssessmentLimits()
+    served = watch.recent_forecasts(world.prometheus, region, version, now)
     if len(served.own) < limits.least_minutes:
         return None
-    start = end - (watch.HISTORY_DAYS + 1) * 86_400
-    values = export.observed(world.prometheus, world.estate, region, start, end, now)
-    found = watch.compare(watch.series_of(values, region, start, end), served, limits)
+    found = watch.assess(watch.recent_traffic(world.prometheus, world.estate, region, now), served, limits)
     if found.champion_wape is None or found.best_naive_wape is None:
         return None
-    source = f"live forecasts of the last {LIVE_HOURS} h"
+    source = f"live forecasts of the last {watch.HOURS} h"
     return Accuracy(found.champion_wape, found.best_naive, found.best_naive_wape, found.minutes, source)
 
 
@@ -107,9 +100,9 @@ def forecast_missing(world: World) -> list[str]:
         return [found.note]
     if found.value > fresh:
         return [f"the newest forecast is {found.value:.0f} s old, {fresh} s are allowed"]
-    gauge = f'{queries.FORECAST}{{region="{region}",quantile="{queries.MEDIAN}"}}'
+    gauge = f'{gauges.FORECAST}{{region="{region}",quantile="{gauges.MEDIAN}"}}'
     minutes = world.prometheus.value(f"count(count by (horizon) ({gauge}))") or 0
-    return [] if minutes >= queries.LONGEST_LEAD else [f"{gauge} has {minutes:.0f} of {queries.LONGEST_LEAD} horizons"]
+    return [] if minutes >= gauges.LONGEST_LEAD else [f"{gauge} has {minutes:.0f} of {gauges.LONGEST_LEAD} horizons"]
 
 
 # The autoscalers -------------------------------------------------------------------------------------------------
@@ -216,8 +209,6 @@ def evidence(world: World) -> dict[str, Any]:
     """Replicas, forecast, service and cost of the live world; None where nothing is known."""
     nodes = node_facts(world)
     cost, unknown = usd_hour(world, nodes)
-    http = latency(world, world.estate.metrics.http_duration, EVIDENCE_SECONDS)
-    errors = error_ratio(world, EVIDENCE_SECONDS)
     replicas = live.all_replicas(world)
     return {
         "nodes": len(nodes),
@@ -227,8 +218,7 @@ def evidence(world: World) -> dict[str, Any]:
         **_forecast(world),
         "usd_hour": None if cost is None else float(cost),
         "usd_hour_unknown": unknown,
-        "p95_ms": None if http is None else http.value,
-        "error_ratio": None if errors is None else errors.value,
+        **service.evidence(world),
     }
 
 

@@ -16,6 +16,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.estate import Estate
+from include.forecast import gauges
+from include.levers import service
 from include.levers.common import NodeFact, Object, node_price, total
 from include.levers.objects import applied_by, by_key, key_of
 from include.levers.predictive_scaling import queries
@@ -32,7 +34,7 @@ REQUESTS_TRIGGER, FORECAST_TRIGGER = "requests", "forecast"
 MODELS_VARIABLE = "akidb_models"
 MANIFESTS = Path(__file__).parents[2] / "manifests" / NAME
 ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
-WEEKDAYS, WEEKEND_DAYS = 5, 2
+WEEKDAYS, DAYS = 5, 7
 
 
 class PredictiveSettings(BaseModel):
@@ -60,7 +62,7 @@ class PredictiveSettings(BaseModel):
     min_replicas: Annotated[int, Field(ge=1, description="Least replicas of each Deployment")]
     max_replicas: Annotated[int, Field(ge=1, description="Most replicas of each Deployment")]
     lead_minutes: Annotated[
-        int, Field(ge=1, le=queries.LONGEST_LEAD, description="How far ahead the forecast's trigger looks, in minutes")
+        int, Field(ge=1, le=gauges.LONGEST_LEAD, description="How far ahead the forecast's trigger looks, in minutes")
     ]
     polling_seconds: Annotated[int, Field(gt=0, description="How often KEDA asks Prometheus, in seconds")]
     rate_window_seconds: Annotated[
@@ -269,10 +271,15 @@ def stages(estate: Estate, settings: PredictiveSettings, live: Mapping[str, Any]
     return tuple(Stage(slot, titles[slot], gates(slot, estate, settings)) for slot in chosen)
 
 
+def served(estate: Estate) -> tuple[service.ServiceGate, ...]:
+    """How the service must do while it scales."""
+    return (*service.latency_gates(estate), service.error_gate(estate))
+
+
 def gates(slot: str, estate: Estate, settings: PredictiveSettings) -> tuple[Gate, ...]:
     """The gates of a slot."""
-    scaling, targets = estate.predictive_scaling, estate.targets
-    below, at_most, at_least = Comparison.BELOW, Comparison.AT_MOST, Comparison.AT_LEAST
+    scaling = estate.predictive_scaling
+    at_most, at_least = Comparison.AT_MOST, Comparison.AT_LEAST
     fresh = Gate("forecast_age", at_most, settings.freshness_seconds, "s", 1, "freshness_seconds")
     if slot == PREDICTOR:
         accuracy, against_naive = scaling.min_accuracy, scaling.max_naive_ratio
@@ -282,19 +289,17 @@ def gates(slot: str, estate: Estate, settings: PredictiveSettings) -> tuple[Gate
             Gate("forecast_accuracy", at_least, accuracy, "ratio", 1, f"{source}.min_accuracy"),
             Gate("forecast_against_naive", at_most, against_naive, "ratio", 1, f"{source}.max_naive_ratio"),
         )
-    served = (
+    scaled = (
         Gate("autoscalers_unhealthy", at_most, 0, "workloads", 1, "every HPA must scale"),
         Gate("fallback_active", at_most, 0, "workloads", 1, "metrics must arrive"),
         Gate("replicas_below_need", at_most, 0, "workloads", 1, "requests decide the least"),
-        Gate("p95_ms", at_most, targets.p95_ms, "ms", 100, "estate targets.p95_ms", safety=True),
-        Gate("p95_ms_grpc", at_most, targets.p95_ms, "ms", 100, "estate targets.p95_ms", safety=True),
-        Gate("error_ratio", below, targets.error_ratio, "ratio", 100, "estate targets.error_ratio", safety=True),
+        *(pair.gate for pair in served(estate)),
     )
     if slot == REACTIVE:
-        return served
+        return scaled
     source = "estate predictive_scaling.max_false_share"
     return (
-        *served,
+        *scaled,
         fresh,
         Gate("false_scale_ups", at_most, scaling.max_false_share, "ratio", 1, source),
     )
@@ -313,8 +318,7 @@ def replicas_of_week(estate: Estate, settings: PredictiveSettings) -> list[int]:
     traffic, scale = estate.traffic, estate.demand_scale()
     start = sum(workload.replicas for workload in estate.workloads.values())
     shares = [workload.replicas / start for workload in estate.workloads.values()]
-    weekend = [min(qps, traffic.weekend_peak_qps) for qps in traffic.weekday_qps]
-    hours = [*traffic.weekday_qps] * WEEKDAYS + weekend * WEEKEND_DAYS
+    hours = [traffic.planned_qps(hour, weekend=day >= WEEKDAYS) for day in range(DAYS) for hour in range(24)]
     unit, least, most = estate.qps_per_replica(), settings.min_replicas, settings.max_replicas
     return [sum(need(qps * scale * share, unit, least, most) for share in shares) for qps in hours]
 
