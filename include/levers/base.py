@@ -50,8 +50,8 @@ class ManifestLever(abc.ABC, Generic[Settings]):
     undo_after: tuple[str, ...] = ()
     undo_class: Undo = Undo.MINUTES
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
-        self._now = now
+    def __init__(self, now: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._now, self._sleep = now, sleep
 
     # What a lever gives ----------------------------------------------------------------------------------------
 
@@ -221,7 +221,7 @@ class ManifestLever(abc.ABC, Generic[Settings]):
 
     def world(self, target: Target) -> World[Settings]:
         """The target with its clients typed, for this lever's field manager."""
-        return World(target, self._now, self.manager)
+        return World(target, self._now, self.manager, self._sleep)
 
     def stage(self, world: World[Settings], slot: str, live: Mapping[str, Json], **settings: Json) -> Stage:
         """The stage of a slot, with the gates of its probes."""

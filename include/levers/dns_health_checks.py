@@ -1,0 +1,222 @@
+"""Route 53's health checks at the cheapest settings that still serve, once for the estate.
+
+Interval, type and latency can't be changed after creation: each check is replaced, what uses it is switched, and the old
+one goes last. What a change costs is time: a failure is noticed after interval x failure threshold.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from include.levers import world as worlds
+from include.levers.base import Dollars, ManifestLever
+from include.levers.fields import Object
+from include.levers.manifests import filled
+from include.levers.owned import Thing
+from include.levers.probes import Probe, Window
+from include.levers.replaced import Outdated, Replaced
+from include.levers.route53 import CHECKS, health_checks, record_sets, replaced_by, settings_of
+from include.rollout.gates import Comparison, Figure, Gate
+from include.rollout.lever import Check, Json, Undo
+from include.rollout.settings import LONGEST_CONVERGENCE
+
+SWITCHED, OLD_DELETED = SLOTS = ("switched", "old_deleted")
+FAST, NORMAL = 10, 30  # seconds between two requests of one checker
+ENDPOINT_TYPES = ("HTTP", "HTTPS", "HTTP_STR_MATCH", "HTTPS_STR_MATCH", "TCP")
+
+
+class DnsSettings(BaseModel):
+    """What a person may choose for one run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hosted_zone: str = Field("akidb.example", min_length=1, description="Zone whose record sets' checks are changed")
+    request_interval: Literal[10, 30] = Field(NORMAL, description="Seconds between two requests of one checker")
+    measure_latency: bool = Field(False, description="Keep Route 53's latency graphs")
+    keep_string_matching: bool = Field(True, description="Off: a status code is enough, no text is looked for")
+    keep_https: bool = Field(True, description="Off: HTTPS checks become TCP checks of the same port")
+    aws_endpoints: tuple[str, ...] = Field(
+        ("*.akidb.example",), description="Patterns of domain names and addresses that lead to AWS: they cost less"
+    )
+    soak_seconds: int = Field(300, gt=0, description="How long the new checks are watched, in seconds")
+    converge_timeout_seconds: int = Field(
+        600, gt=0, le=LONGEST_CONVERGENCE, description="Longest wait for a new check to be healthy, in seconds"
+    )
+
+
+World = worlds.World[DnsSettings]
+
+
+# Pure ----------------------------------------------------------------------------------------------------------------
+
+
+def cheapest(settings: Object, chosen: DnsSettings) -> Object:
+    """The settings of an endpoint's check as chosen; those of any other kind of check as they are."""
+    kind = settings["Type"]
+    if kind not in ENDPOINT_TYPES:
+        return settings
+    found = {**settings, "RequestInterval": chosen.request_interval, "MeasureLatency": chosen.measure_latency}
+    if not chosen.keep_string_matching:
+        kind = kind.removesuffix("_STR_MATCH")
+    if not chosen.keep_https and kind == "HTTPS":
+        kind = "TCP"
+    dropped = {"TCP": ("SearchString", "ResourcePath", "EnableSNI")}.get(kind, ("SearchString",))
+    kept = {key: value for key, value in found.items() if kind.endswith("_STR_MATCH") or key not in dropped}
+    return {**kept, "Type": kind}
+
+
+def features(settings: Object) -> int:
+    """How many options of a check are paid for: HTTPS, string matching, fast interval, latency."""
+    kind = settings["Type"]
+    chosen = (kind.startswith("HTTPS"), kind.endswith("_STR_MATCH"), settings.get("RequestInterval") == FAST)
+    return sum((*chosen, bool(settings.get("MeasureLatency"))))
+
+
+def usd_month(checks: Iterable[Object], chosen: DnsSettings, prices: Mapping[str, Any]) -> Decimal:
+    """USD a month of an account's checks; the free ones are basic checks of AWS endpoints."""
+    patterns, count, total = (*prices["aws_endpoints"], *chosen.aws_endpoints), {"aws": 0, "other": 0}, Decimal(0)
+    for settings in checks:
+        names = [settings[key] for key in ("FullyQualifiedDomainName", "IPAddress") if key in settings]
+        # Calculated checks and those of an alarm cost as much as one of an AWS endpoint.
+        within = not names or any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
+        kind = "aws" if within else "other"
+        count[kind] += 1
+        total += features(settings) * Decimal(prices["feature"][kind])
+    return total + sum(max(0, count[kind] - prices["free"][kind]) * Decimal(prices["basic"][kind]) for kind in count)
+
+
+def noticed_after(settings: Object) -> int:
+    """Seconds until a failed endpoint counts as unhealthy."""
+    return int(settings.get("RequestInterval", NORMAL)) * int(settings.get("FailureThreshold", 3))
+
+
+# The lever -----------------------------------------------------------------------------------------------------------
+
+
+class DnsHealthChecks(ManifestLever[DnsSettings]):
+    """The health checks that the zone's record sets use. ``target.clients`` needs ``aws`` (Aws)."""
+
+    name, slots, settings_type, undo_class = "dns_health_checks", SLOTS, DnsSettings, Undo.INSTANT
+
+    def facts(self, world: World) -> dict[str, Json]:
+        """The settings of the checks in use, and which are not used any more since one of ours replaces them."""
+        every = health_checks(world)
+        used = {record.get("HealthCheckId") for _, record in record_sets(world, world.settings.hosted_zone)} & set(
+            every
+        )
+        olds = {replaced_by(every[name]) for name in used} & set(every)
+        outdated = sorted(str(old) for old in olds if not CHECKS.users(world, [str(old)]))
+        return {"checks": {name: settings_of(every[name]) for name in sorted(map(str, used))}, "outdated": outdated}
+
+    def desired(self, world: World, slot: str, facts: Mapping[str, Json]) -> Sequence[Thing]:
+        """New checks beside the old ones; then the old ones gone."""
+        if slot == OLD_DELETED:
+            return [Outdated(CHECKS, name) for name in facts["outdated"]]
+        return [Replaced(CHECKS, name, cheapest(now, world.settings)) for name, now in facts["checks"].items()]
+
+    def thing(self, key: str, was: Json) -> Thing:
+        """A check of a snapshot."""
+        return Replaced(CHECKS, key.partition(" ")[2], {})
+
+    def since(self, world: World) -> Iterable[Thing]:
+        """Checks that a lever has replaced, whoever asked for it."""
+        olds = {replaced_by(check) for check in health_checks(world).values()} - {None}
+        return [Replaced(CHECKS, str(old), {}) for old in sorted(map(str, olds))]
+
+    def title(self, world: World, slot: str, live: Mapping[str, Json]) -> str:
+        """What a person reads."""
+        if slot == OLD_DELETED:
+            return "the checks that were replaced are deleted: an undo makes them anew, under another id"
+        return (
+            f"{len(live['checks'])} checks of {world.settings.hosted_zone} replaced where they differ, records switched"
+        )
+
+    def probes(self, world: World, slot: str) -> Sequence[Probe]:
+        """Every check in use exists and is healthy."""
+        healthy = Gate(
+            "unhealthy_checks", Comparison.AT_MOST, 0, "checks", 1, "every endpoint must answer", safety=True
+        )
+        known = Gate(
+            "records_without_check", Comparison.AT_MOST, 0, "records", 1, "every check must exist", safety=True
+        )
+        return [Probe(healthy, _unhealthy), Probe(known, _without_check)]
+
+    def dollars(self, world: World, live: Mapping[str, Json]) -> Dollars:
+        """All checks of the account before and after, since the free ones are the account's."""
+        prices, chosen = filled("dns_health_checks/prices.yaml", {}), world.settings
+        gone, used = live["outdated"], live["checks"]
+        every = {name: settings_of(check) for name, check in health_checks(world).items()}
+        after = [cheapest(now, chosen) if name in used else now for name, now in every.items() if name not in gone]
+        book = f"Route 53 list prices ({prices['as_of']})"
+        return Dollars(usd_month(every.values(), chosen, prices), usd_month(after, chosen, prices), book)
+
+    def notes(self, world: World, live: Mapping[str, Json]) -> Sequence[str]:
+        """What the saving costs."""
+        pairs = [(name, now, cheapest(now, world.settings)) for name, now in live["checks"].items()]
+        slower = [(name, noticed_after(now), noticed_after(new)) for name, now, new in pairs]
+        late = [
+            f"{name}: a failure is noticed after {new} s instead of {now} s" for name, now, new in slower if now != new
+        ]
+        return [
+            *late,
+            "until the old checks are deleted both are paid for",
+            "checks of other accounts' zones aren't seen",
+        ]
+
+    def evidence_of(self, world: World) -> dict[str, Json]:
+        """Counts and dollars of the live world."""
+        prices = filled("dns_health_checks/prices.yaml", {})
+        every = [settings_of(check) for check in health_checks(world).values()]
+        paid = sum(map(features, every))
+        return {
+            "checks": len(every),
+            "paid_features": paid,
+            "usd_month": float(usd_month(every, world.settings, prices)),
+        }
+
+    def first_check(self) -> tuple[str, Callable[[World], Iterator[Check]]]:
+        """Does Route 53 answer?"""
+        return "Route 53 reachable", _reachable
+
+    def checks(self) -> Mapping[str, Callable[[World], Iterator[Check]]]:
+        """Is there something to change, and is it well?"""
+        return {"health checks": lambda world: _well(self, world)}
+
+
+def _reachable(world: World) -> Iterator[Check]:
+    yield Check("Route 53 reachable", True, f"Route 53 answers, {len(health_checks(world))} health checks")
+
+
+def _well(lever: DnsHealthChecks, world: World) -> Iterator[Check]:
+    zone, used = world.settings.hosted_zone, lever.facts(world)["checks"]
+    if not used:
+        remedy = "correct hosted_zone, or leave this lever out"
+        yield Check("health checks", False, f"no record set of {zone} uses a health check", remedy)
+    for name in used:
+        ill = CHECKS.missing(world, name)
+        remedy = "repair the endpoint first: a new check of it could not be verified"
+        yield Check(f"health check {name}", not ill, "; ".join(ill) or "healthy", remedy if ill else "")
+
+
+def _used(world: World) -> dict[str, str]:
+    found = record_sets(world, world.settings.hosted_zone)
+    return {user: record["HealthCheckId"] for user, record in found if "HealthCheckId" in record}
+
+
+def _unhealthy(world: World, window: Window) -> Figure | None:
+    del window
+    names = sorted(set(_used(world).values()) & set(health_checks(world)))
+    ill = [f"{name}: {line}" for name in names for line in CHECKS.missing(world, name)]
+    return Figure(len(ill), "checks", len(names), "GetHealthCheckStatus", "; ".join(ill)) if names else None
+
+
+def _without_check(world: World, window: Window) -> Figure | None:
+    del window
+    used, every = _used(world), health_checks(world)
+    lost = [user for user, name in used.items() if name not in every]
+    return Figure(len(lost), "records", len(used), "record sets of the zone", ", ".join(lost)) if used else None
