@@ -48,7 +48,11 @@ class ManifestLever(abc.ABC, Generic[Settings]):
     slots: Sequence[str]
     settings_type: type[Any]
     undo_after: tuple[str, ...] = ()
+    acts_in = "region"  # or "estate", or "devices"
+    needs: frozenset[str] = frozenset({"kubernetes", "prometheus", "aws"})  # the clients that it asks for
     undo_class: Undo = Undo.MINUTES
+    # The check without which no other is made, with its name.
+    first_check: tuple[str, Callable[[Any], Iterator[Check]]] = ("cluster reachable", checks.reachable)
 
     def __init__(self, now: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep) -> None:
         self._now, self._sleep = now, sleep
@@ -93,10 +97,6 @@ class ManifestLever(abc.ABC, Generic[Settings]):
         """The preflight checks by the name that one has when it can't be made."""
         return {}
 
-    def first_check(self) -> tuple[str, CheckOf[Settings]]:
-        """The check without which no other is made, with its name."""
-        return "cluster reachable", checks.reachable
-
     # What is not declarative -------------------------------------------------------------------------------------
 
     def stages(self, world: World[Settings], live: Mapping[str, Json]) -> tuple[Stage, ...]:
@@ -139,7 +139,7 @@ class ManifestLever(abc.ABC, Generic[Settings]):
     def preflight(self, target: Target) -> list[Check]:
         """See :class:`include.rollout.lever.Lever`."""
         world = checks.once(self.world(target))
-        name, reachable = self.first_check()
+        name, reachable = self.first_check
         reached = checks.guarded(name, world, reachable)
         return reached if not all(check.passed for check in reached) else [*reached, *self.look(world)]
 
@@ -155,8 +155,8 @@ class ManifestLever(abc.ABC, Generic[Settings]):
             dollars, entries = self.dollars(world, live), by_key(live[OBJECTS])
             things = [thing for thing in self.everything(world, live) if thing.wanted]
             return Plan(
-                lever=self.name,
-                region=target.region,
+                self.name,
+                world.place,
                 live=live,
                 differences=tuple(d for thing in things for d in thing.differences(entries[thing.key])),
                 stages=self.stages(world, live),

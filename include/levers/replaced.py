@@ -1,4 +1,4 @@
-"""Owned things that can't be changed once they are made: another is made, verified and switched to, the old one deleted.
+"""Owned things that can't be changed once made: another is made, verified and switched to, the old one deleted.
 
 The old one stays beside the new until it is deleted, as the last stage: an undo before that is a switch back, one after
 it makes the old one anew, under another name.
@@ -27,11 +27,14 @@ class Replaceable(Protocol):
     def settings(self, world: World, name: str) -> Object | None:
         """What it was made with; None when it doesn't exist."""
 
-    def successors(self, world: World, old: str) -> list[str]:
-        """Names of what this lever has made in place of ``old``."""
+    def chain(self, world: World, name: str) -> list[str]:
+        """What it was made in place of, and what that one was, newest first; empty for one that no lever made."""
 
-    def make(self, world: World, old: str, settings: Object) -> str:
-        """Make one in place of ``old``; its name. Asked again in one run it gives the same one."""
+    def successors(self, world: World, old: str) -> list[str]:
+        """Names of what was made in place of ``old``, or of one that was."""
+
+    def make(self, world: World, chain: Sequence[str], settings: Object) -> str:
+        """Make one in place of the first of ``chain``; its name. Asked again in one run it gives the same one."""
 
     def missing(self, world: World, name: str) -> list[str]:
         """What keeps it from being used, for a wait."""
@@ -69,13 +72,15 @@ class Replaced:
         """See :class:`include.levers.owned.Thing`: what it was made with, and who used it."""
         settings = self.of.settings(world, self.name)
         users = sorted(self.of.users(world, [self.name]))
-        return None if settings is None else {"settings": settings, "users": users}
+        chain = self.of.chain(world, self.name)
+        return None if settings is None else {"settings": settings, "users": users, "replaces": chain}
 
     def unnamed(self, world: World) -> list[Json]:
         """See :class:`include.levers.owned.Thing`."""
         made = self.of.successors(world, self.name)
         settings = self.of.settings(world, self.name) if made else None
-        return [{"settings": settings, "users": sorted(self.of.users(world, made))}] if settings else []
+        users, chain = sorted(self.of.users(world, made)), self.of.chain(world, self.name)
+        return [{"settings": settings, "users": users, "replaces": chain}] if settings else []
 
     def differences(self, entry: Json) -> Sequence[Difference]:
         """See :class:`include.levers.owned.Thing`."""
@@ -87,7 +92,7 @@ class Replaced:
             return False
         made = self.of.successors(world, self.name)
         new = next((name for name in made if self.of.settings(world, name) == self.settings), None)
-        new = new or self._make(world, self.settings)
+        new = new or self._make(world, self.of.chain(world, self.name), self.settings)
         world.await_cloud(lambda: self.of.missing(world, new), f"{self.of.kind} {new}, which replaces {self.name}")
         self._switch(world, self.of.users(world, [self.name, *made]), new)
         self._delete(world, [name for name in made if name != new])
@@ -112,7 +117,7 @@ class Replaced:
         if not ours and not [name for name in made if name != back]:
             return None
         if back is None:
-            back = self._make(world, was["settings"])
+            back = self._make(world, was["replaces"], was["settings"])
             world.await_cloud(lambda: self.of.missing(world, back), f"{self.of.kind} {back}, again {self.name}")
         # Users that came since go along: what they use is about to go.
         self._switch(world, {**self.of.users(world, made), **ours}, back)
@@ -133,9 +138,9 @@ class Replaced:
         left = [name for name, settings in made.items() if settings != was["settings"]]
         return [*found, *(Difference(f"{self.of.kind} {name}", f"made in place of {self.name}", None) for name in left)]
 
-    def _make(self, world: World, settings: Object) -> str:
+    def _make(self, world: World, chain: Sequence[str], settings: Object) -> str:
         world.target.fence()
-        return self.of.make(world, self.name, settings)
+        return self.of.make(world, [self.name, *chain], settings)
 
     def _switch(self, world: World, users: Mapping[str, str], new: str) -> None:
         for user, old in users.items():

@@ -17,9 +17,12 @@ from include.clients.aws import AwsRefusedError
 from include.levers.documents import Store, edit
 from include.levers.fields import Object
 from include.levers.world import World
-from include.rollout.lever import Refused
+from include.rollout.lever import Check, Refused
 
 MARK = "akidb"  # begins the caller reference of what levers make: akidb:<id that it replaces>:<digest>
+CHAIN = "akidb.io/replaces"  # tag: that id, and the ids that this one itself replaced, newest first
+LONGEST_CHAIN = 6  # ids that a tag's 256 characters hold
+TAGGED_AT_ONCE = 10  # checks whose tags one request gives
 HEALTHY_SHARE = 0.18  # Route 53 calls an endpoint healthy when more than so many of its checkers do
 KEPT_OUT = {"RequestInterval", "MeasureLatency", "Type"}  # what UpdateHealthCheck does not take
 
@@ -121,10 +124,34 @@ def replaced_by(check: Object) -> str | None:
     return rest.partition(":")[0] if mark == MARK and rest else None
 
 
+def checks_used(world: World, zone: str) -> dict[str, str]:
+    """The id of the check of each record set of a zone that has one."""
+    return {user: record["HealthCheckId"] for user, record in record_sets(world, zone) if "HealthCheckId" in record}
+
+
+def reachable(world: World) -> Iterator[Check]:
+    """Does Route 53 answer?"""
+    yield Check("Route 53 reachable", True, f"Route 53 answers, {len(health_checks(world))} health checks")
+
+
 def settings_of(check: Object) -> Object:
     """What a check was made with."""
     plain: Object = _plain(check["HealthCheckConfig"])
     return plain
+
+
+def _chains(world: World, names: Sequence[str] | None = None) -> dict[str, list[str]]:
+    """What each check of ours was made in place of. The tag comes right after the check: without it the last one."""
+    listed = health_checks(world).items()
+    found = {n: [old] for n, check in listed if (old := replaced_by(check)) and (names is None or n in names)}
+    ids = sorted(found)
+    for first in range(0, len(ids), TAGGED_AT_ONCE):
+        some = ids[first : first + TAGGED_AT_ONCE]
+        answer = of_route53(world, "list_tags_for_resources", ResourceType="healthcheck", ResourceIds=some)
+        for tagged in answer["ResourceTagSets"]:
+            chain = next((tag["Value"] for tag in tagged["Tags"] if tag["Key"] == CHAIN), "")
+            found[tagged["ResourceId"]] = chain.split() or found[tagged["ResourceId"]]
+    return found
 
 
 class HealthChecks:
@@ -136,22 +163,29 @@ class HealthChecks:
         """What the check with that id was made with."""
         return CHECK_SETTINGS.read(world, name)[0]
 
+    def chain(self, world: World, name: str) -> list[str]:
+        """The ids that a check was made in place of, newest first."""
+        return _chains(world, [name]).get(name, [])
+
     def successors(self, world: World, old: str) -> list[str]:
         """Ids of what was made in place of ``old``."""
-        return [name for name, check in health_checks(world).items() if replaced_by(check) == old]
+        return [name for name, chain in _chains(world).items() if old in chain]
 
-    def make(self, world: World, old: str, settings: Object) -> str:
-        """Make a check with the old one's tags. A reference that a deleted check has had is not taken again."""
+    def make(self, world: World, chain: Sequence[str], settings: Object) -> str:
+        """Make a check, tagged with its chain. A reference that a deleted check has had is not taken again."""
         said = json.dumps([world.target.run_id, settings], sort_keys=True)
         digest = hashlib.sha256(said.encode()).hexdigest()[:8]
         make = functools.partial(of_route53, world, "create_health_check", HealthCheckConfig=settings)
         try:
-            made = make(CallerReference=f"{MARK}:{old}:{digest}")
+            made = make(CallerReference=f"{MARK}:{chain[0]}:{digest}")
         except AwsRefusedError as error:
             if error.code != "HealthCheckAlreadyExists":
                 raise
-            made = make(CallerReference=f"{MARK}:{old}:{uuid.uuid4().hex[:8]}")
-        return str(made["HealthCheck"]["Id"])
+            made = make(CallerReference=f"{MARK}:{chain[0]}:{uuid.uuid4().hex[:8]}")
+        name = str(made["HealthCheck"]["Id"])
+        tags = [{"Key": CHAIN, "Value": " ".join(chain[:LONGEST_CHAIN])}]
+        of_route53(world, "change_tags_for_resource", ResourceType="healthcheck", ResourceId=name, AddTags=tags)
+        return name
 
     def missing(self, world: World, name: str) -> list[str]:
         """Why Route 53's checkers don't call it healthy."""
@@ -167,7 +201,7 @@ class HealthChecks:
     def users(self, world: World, names: Sequence[str]) -> dict[str, str]:
         """The record sets of every zone, and the calculated checks, that use one of ``names``."""
         records = {user: record.get("HealthCheckId") for user, record in record_sets(world)}
-        found = {user: name for user, name in records.items() if name in names}
+        found = {user: name for user, name in records.items() if name is not None and name in names}
         for parent, check in health_checks(world).items():
             children = check["HealthCheckConfig"].get("ChildHealthChecks") or []
             found |= {f"{self.kind} {parent} {names[0]}": child for child in children if child in names}

@@ -69,7 +69,7 @@ class World(Generic[Settings]):
     @property
     def place(self) -> str:
         """What messages call the place."""
-        return self.target.region
+        return str(getattr(self.target, "place", "") or self.target.region)
 
     @property
     def estate(self) -> Estate:

@@ -1,4 +1,4 @@
-"""The estate's DNS before the rollout: a zone, a latency record of each region, one of the edge devices, their checks."""
+"""The estate's DNS before the rollout: a zone, a latency record of each region, one of the devices, their checks."""
 
 from __future__ import annotations
 
