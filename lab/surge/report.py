@@ -37,7 +37,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("vCPU-minutes paid", "paid.vcpu_minutes", ".0f"),
     ("nodes paid, USD", "paid.usd", ".4f"),
     ("minutes in which the forecast added", "forecast_minutes", "d"),
-    ("replica-minutes added in vain", "false_replica_minutes", "d"),
+    ("replica-minutes added without need", "false_replica_minutes", "d"),
 )
 
 

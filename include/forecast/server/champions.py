@@ -74,7 +74,7 @@ class Champions:
         return f"{reason}; {served.version} goes on being served" if served else self._fall_back(reason)
 
     def _fall_back(self, reason: str) -> str:
-        """Serve the newest former champion that is of use."""
+        """Serve the newest former champion that can be served."""
         for version in self._registry.champions():
             if not self._try(version):
                 return f"{reason}; {version} is served, the last good champion"
