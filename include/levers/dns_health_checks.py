@@ -20,7 +20,7 @@ from include.levers.manifests import filled
 from include.levers.owned import Thing
 from include.levers.probes import Probe, Window
 from include.levers.replaced import Outdated, Replaced
-from include.levers.route53 import CHECKS, checks_used, health_checks, reachable, replaced_by, settings_of
+from include.levers.route53 import CHECKS, checks_used, health_checks, reachable, replaced_by, settings_of, zone_checks
 from include.rollout.gates import Comparison, Figure, Gate
 from include.rollout.lever import Check, Json, Undo
 from include.rollout.settings import LONGEST_CONVERGENCE
@@ -61,11 +61,8 @@ def cheapest(settings: Object, chosen: DnsSettings) -> Object:
         kind = kind.removesuffix("_STR_MATCH")
     if not chosen.keep_https and kind == "HTTPS":
         kind = "TCP"
-    dropped = {
-        "SearchString": not kind.endswith("_STR_MATCH"),
-        "ResourcePath": kind == "TCP",
-        "EnableSNI": kind == "TCP",
-    }
+    is_tcp = kind == "TCP"
+    dropped = {"SearchString": not kind.endswith("_STR_MATCH"), "ResourcePath": is_tcp, "EnableSNI": is_tcp}
     return {key: value for key, value in {**found, "Type": kind}.items() if not dropped.get(key)}
 
 
@@ -107,18 +104,16 @@ class DnsHealthChecks(ManifestLever[DnsSettings]):
     first_check = ("Route 53 reachable", reachable)
 
     def facts(self, world: World) -> dict[str, Json]:
-        """The settings of the checks in use, and which are not used any more since one of ours replaces them."""
-        every = health_checks(world)
-        used = sorted({*checks_used(world, world.settings.hosted_zone).values()} & {*every})
-        olds = sorted({old for name in used if (old := replaced_by(every[name])) and old in every})
-        outdated = [old for old in olds if not CHECKS.users(world, [old])]
-        return {"checks": {name: settings_of(every[name]) for name in used}, "outdated": outdated}
+        """The checks in use with their users, and those that one of ours replaces and nobody uses."""
+        checks, outdated = zone_checks(world, world.settings.hosted_zone)
+        return {"checks": checks, "outdated": outdated}
 
     def desired(self, world: World, slot: str, facts: Mapping[str, Json]) -> Sequence[Thing]:
         """New checks beside the old ones; then the old ones gone."""
         if slot == OLD_DELETED:
             return [Outdated(CHECKS, name) for name in facts["outdated"]]
-        return [Replaced(CHECKS, name, cheapest(now, world.settings)) for name, now in facts["checks"].items()]
+        found = facts["checks"].items()
+        return [Replaced(CHECKS, n, cheapest(now["settings"], world.settings), known=now) for n, now in found]
 
     def thing(self, key: str, was: Json) -> Thing:
         """A check of a snapshot; its settings from before are in the entry."""
@@ -158,8 +153,8 @@ class DnsHealthChecks(ManifestLever[DnsSettings]):
 
     def notes(self, world: World, live: Mapping[str, Json]) -> Sequence[str]:
         """What the saving costs."""
-        pairs = [(name, now, cheapest(now, world.settings)) for name, now in live["checks"].items()]
-        late = [(name, noticed_after(now), noticed_after(new)) for name, now, new in pairs]
+        found = [(name, known["settings"]) for name, known in live["checks"].items()]
+        late = [(name, noticed_after(now), noticed_after(cheapest(now, world.settings))) for name, now in found]
         lines = [f"{name}: a failure is noticed after {new} s, not {now} s" for name, now, new in late if now != new]
         seen = "only this account is looked at: a check that another account's record sets use would be lost to them"
         return [*lines, "until the old checks are deleted both are paid for", seen]

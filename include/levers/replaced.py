@@ -62,6 +62,7 @@ class Replaced:
     name: str
     settings: Object
     wanted: bool = True
+    known: Json = None  # its entry, where it was read with those of the others
 
     @property
     def key(self) -> str:
@@ -70,10 +71,11 @@ class Replaced:
 
     def entry(self, world: World) -> Json:
         """See :class:`include.levers.owned.Thing`: what it was made with, and who used it."""
-        settings = self.of.settings(world, self.name)
-        users = sorted(self.of.users(world, [self.name]))
-        chain = self.of.chain(world, self.name)
-        return None if settings is None else {"settings": settings, "users": users, "replaces": chain}
+        settings = None if self.known else self.of.settings(world, self.name)
+        if settings is None:
+            return self.known
+        users, chain = sorted(self.of.users(world, [self.name])), self.of.chain(world, self.name)
+        return {"settings": settings, "users": users, "replaces": chain}
 
     def unnamed(self, world: World) -> list[Json]:
         """See :class:`include.levers.owned.Thing`."""

@@ -129,6 +129,37 @@ def checks_used(world: World, zone: str) -> dict[str, str]:
     return {user: record["HealthCheckId"] for user, record in record_sets(world, zone) if "HealthCheckId" in record}
 
 
+def usage(world: World, every: Mapping[str, Object]) -> dict[str, str]:
+    """Which check each record set of the account uses, and each calculated check (``HealthCheck <id> <child>``)."""
+    found = {user: str(record["HealthCheckId"]) for user, record in record_sets(world) if "HealthCheckId" in record}
+    for parent, check in every.items():
+        children = check["HealthCheckConfig"].get("ChildHealthChecks") or []
+        found |= {f"{HealthChecks.kind} {parent} {child}": child for child in children}
+    return found
+
+
+def _is_parent(user: str) -> bool:
+    return user.startswith(f"{HealthChecks.kind} ")
+
+
+def zone_checks(world: World, zone: str) -> tuple[dict[str, Object], list[str]]:
+    """The checks that a zone's record sets use, by id as a snapshot keeps them; and those that they have replaced and
+    nobody uses any more. One look at the account, whatever the number of checks.
+    """
+    every = health_checks(world)
+    used_by, made = usage(world, every), chains(world, every)
+    names = sorted({*checks_used(world, zone).values()} & {*every})
+    found = {
+        name: {
+            "settings": settings_of(every[name]),
+            "users": sorted(user for user in used_by if used_by[user] == name),
+            "replaces": made.get(name, []),
+        }
+        for name in names
+    }
+    return found, sorted({old for name in names for old in made.get(name, []) if old in every} - {*used_by.values()})
+
+
 def reachable(world: World) -> Iterator[Check]:
     """Does Route 53 answer?"""
     yield Check("Route 53 reachable", True, f"Route 53 answers, {len(health_checks(world))} health checks")
@@ -140,10 +171,9 @@ def settings_of(check: Object) -> Object:
     return plain
 
 
-def _chains(world: World, names: Sequence[str] | None = None) -> dict[str, list[str]]:
+def chains(world: World, every: Mapping[str, Object], names: Sequence[str] | None = None) -> dict[str, list[str]]:
     """What each check of ours was made in place of. The tag comes right after the check: without it the last one."""
-    listed = health_checks(world).items()
-    found = {n: [old] for n, check in listed if (old := replaced_by(check)) and (names is None or n in names)}
+    found = {n: [old] for n, c in every.items() if (old := replaced_by(c)) and (names is None or n in names)}
     ids = sorted(found)
     for first in range(0, len(ids), TAGGED_AT_ONCE):
         some = ids[first : first + TAGGED_AT_ONCE]
@@ -165,11 +195,11 @@ class HealthChecks:
 
     def chain(self, world: World, name: str) -> list[str]:
         """The ids that a check was made in place of, newest first."""
-        return _chains(world, [name]).get(name, [])
+        return chains(world, health_checks(world), [name]).get(name, [])
 
     def successors(self, world: World, old: str) -> list[str]:
         """Ids of what was made in place of ``old``."""
-        return [name for name, chain in _chains(world).items() if old in chain]
+        return [name for name, chain in chains(world, health_checks(world)).items() if old in chain]
 
     def make(self, world: World, chain: Sequence[str], settings: Object) -> str:
         """Make a check, tagged with its chain. A reference that a deleted check has had is not taken again."""
@@ -200,17 +230,14 @@ class HealthChecks:
 
     def users(self, world: World, names: Sequence[str]) -> dict[str, str]:
         """The record sets of every zone, and the calculated checks, that use one of ``names``."""
-        records = {user: record.get("HealthCheckId") for user, record in record_sets(world)}
-        found = {user: name for user, name in records.items() if name is not None and name in names}
-        for parent, check in health_checks(world).items():
-            children = check["HealthCheckConfig"].get("ChildHealthChecks") or []
-            found |= {f"{self.kind} {parent} {names[0]}": child for child in children if child in names}
-        return found
+        found = {user: name for user, name in usage(world, health_checks(world)).items() if name in names}
+        # A calculated check is told by which of its children is meant: the same one before and after a switch.
+        return {f"{user.rpartition(' ')[0]} {names[0]}" if _is_parent(user) else user: n for user, n in found.items()}
 
     def used_by(self, world: World, user: str) -> str | None:
         """What a record set, or a calculated check in place of the id in its name, uses."""
-        kind, _, name = user.partition(" ")
-        if kind == RECORD_SETS.kind:
+        name = user.partition(" ")[2]
+        if not _is_parent(user):
             return (RECORD_SETS.read(world, name)[0] or {}).get("HealthCheckId")
         parent, _, old = name.partition(" ")
         children = (CHECK_SETTINGS.read(world, parent)[0] or {}).get("ChildHealthChecks", [])
@@ -218,8 +245,7 @@ class HealthChecks:
 
     def switch(self, world: World, user: str, old: str, new: str) -> None:
         """Have a record set or a calculated check use ``new``."""
-        kind, _, name = user.partition(" ")
-        is_record = kind == RECORD_SETS.kind
+        name, is_record = user.partition(" ")[2], not _is_parent(user)
         store: Store = RECORD_SETS if is_record else CHECK_SETTINGS
 
         def change(document: Object) -> Object:

@@ -73,6 +73,11 @@ class World:
         found = self.route53.list_resource_record_sets(HostedZoneId=self.zone)["ResourceRecordSets"]
         return {f"{record['Name']} {record.get('SetIdentifier', '')}".strip(): record for record in found}
 
+    def upsert(self, record: Object, action: str = "UPSERT") -> None:
+        """Somebody else's change of a record set."""
+        changes = {"Changes": [{"Action": action, "ResourceRecordSet": record}]}
+        self.route53.change_resource_record_sets(HostedZoneId=self.zone, ChangeBatch=changes)
+
     def state(self) -> Object:
         """Record sets with the settings of their checks in place of ids, and the settings of all checks."""
         checks = self.checks()
