@@ -21,6 +21,7 @@ from include.levers.probes import Probe, Window
 from include.levers.world import Object, Settings, World, name_of, refusals
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Restored, Stage, Target, Undo, kept
+from include.rollout.place import PlaceKind
 
 OBJECTS = "objects"  # the part of a snapshot that holds the owned things
 NOTHING_WRITTEN = "nothing was written, nothing is to be undone"
@@ -47,6 +48,8 @@ class ManifestLever(abc.ABC, Generic[Settings]):
     manager: str = ""
     slots: Sequence[str]
     settings_type: type[Any]
+    acts_in: PlaceKind = PlaceKind.REGION
+    needs: frozenset[str] = frozenset({"kubernetes", "prometheus", "aws"})  # of ``target.clients``
     undo_after: tuple[str, ...] = ()
     acts_in = "region"  # or "estate", or "devices"
     needs: frozenset[str] = frozenset({"kubernetes", "prometheus", "aws"})  # the clients that it asks for
@@ -155,8 +158,13 @@ class ManifestLever(abc.ABC, Generic[Settings]):
             dollars, entries = self.dollars(world, live), by_key(live[OBJECTS])
             things = [thing for thing in self.everything(world, live) if thing.wanted]
             return Plan(
+<<<<<<< HEAD
                 self.name,
                 world.place,
+=======
+                lever=self.name,
+                place=target.place.name,
+>>>>>>> house
                 live=live,
                 differences=tuple(d for thing in things for d in thing.differences(entries[thing.key])),
                 stages=self.stages(world, live),

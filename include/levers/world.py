@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -69,7 +69,11 @@ class World(Generic[Settings]):
     @property
     def place(self) -> str:
         """What messages call the place."""
+<<<<<<< HEAD
         return str(getattr(self.target, "place", "") or self.target.region)
+=======
+        return self.target.place.name
+>>>>>>> house
 
     @property
     def estate(self) -> Estate:
@@ -118,6 +122,14 @@ def refusals(world: World) -> Iterator[None]:
         raise Refused(f"{world.place}: {error}") from error
 
 
+def readable(read: Callable[[], Any]) -> Any:
+    """What ``read`` gives, None where the credentials lack the right: for what helps but is not needed."""
+    try:
+        return read()
+    except ForbiddenError:
+        return None
+
+
 def name_of(thing: Mapping[str, Any]) -> str:
     """The name in an object's metadata."""
     return str(thing["metadata"]["name"])
@@ -159,6 +171,12 @@ def deployments(world: World) -> dict[str, Object]:
             )
         found[name] = deployment
     return found
+
+
+def standing(world: World, names: Iterable[str]) -> dict[str, Object]:
+    """Those of the Deployments of the estate's namespace that exist, by name."""
+    read = {name: world.cluster.get(DEPLOYMENT, name, world.estate.namespace) for name in names}
+    return {name: deployment for name, deployment in read.items() if deployment is not None}
 
 
 def workload_pods(world: World) -> list[Object]:
