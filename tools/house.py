@@ -12,32 +12,20 @@ from __future__ import annotations
 import ast
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from include.levers import LEVERS
-from tools import arrows, copies
+from tools import arrows, copies, parse_time
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("dags", "include", "lab", "models", "plugins", "tools", "jetson_tasks")
 OVERHEAD = ROOT / "benchmarks" / "results" / "engine_overhead.json"
 FUNCTION_LINES, MODULE_LINES, TEST_LINES = 40, 400, 500
-# Airflow's own import first, then every DAG file; a folder of its own, so that nobody's Airflow is touched.
-PARSE = """
-import importlib.util, json, pathlib, time
-import airflow.sdk, airflow.providers.standard.operators.hitl
-begun = time.perf_counter()
-for path in sorted(pathlib.Path("dags").glob("*/*.py")):
-    spec = importlib.util.spec_from_file_location("parsed_" + path.stem, path)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-print(json.dumps(round(time.perf_counter() - begun, 3)))
-"""
 
 
 class HouseError(RuntimeError):
@@ -106,21 +94,11 @@ def structure() -> dict[str, Any]:
 
 
 def parse_seconds() -> float:
-    """Seconds to import all DAG files in a new process that has Airflow already. Raises HouseError."""
-    measure = ROOT / "tools" / "parse_time.py"
-    with tempfile.TemporaryDirectory() as home:
-        settings = {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "PYTHONPATH": str(ROOT)}
-        command = ["-m", "tools.parse_time"] if measure.exists() else ["-c", PARSE]
-        done = subprocess.run(
-            [sys.executable, *command], cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, check=False
-        )
+    """Seconds that all DAG files take once Airflow is imported. Raises HouseError when one doesn't load."""
     try:
-        return float(json.loads(done.stdout.strip().splitlines()[-1]))
-    except (IndexError, ValueError):
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise HouseError(
-            f"parse_seconds: the DAG files can't be parsed (exit status {done.returncode}): {last}"
-        ) from None
+        return round(parse_time.parse_seconds(), 3)
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        raise HouseError(f"parse_seconds: the DAG files can't be parsed: {error}") from error
 
 
 def engine_overhead(path: Path = OVERHEAD) -> float | None:

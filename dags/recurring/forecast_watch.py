@@ -7,7 +7,7 @@ same minutes: a former champion or a naive. Without enough forecasts the answer 
 somebody looks, and nothing is demoted.
 
 ## When it runs
-Hourly, at five minutes past. A region without champion is skipped.
+Hourly, at five minutes past. A region without a champion is skipped.
 
 ## How to re-run
 Clear the task: it looks at the last 24 hours from now on.

@@ -63,11 +63,15 @@ def replica_rule_of(estate: Estate) -> ReplicaRule:
     )
 
 
+def need(qps: float, per_replica: float, least: int, most: int) -> int:
+    """Replicas for ``qps`` requests a second at ``per_replica`` of them each, within the bounds."""
+    return min(most, max(least, math.ceil(qps / per_replica)))
+
+
 def needed(qps: float, rule: ReplicaRule) -> int:
     """ceil(``qps`` / (replica_qps x target_utilisation)), within the rule's bounds."""
     # What differs from a whole number by rounding alone needs no replica more.
-    replicas = math.ceil(round(qps / (rule.replica_qps * rule.target_utilisation), 9))
-    return min(max(replicas, rule.minimum), rule.maximum)
+    return need(round(qps / (rule.replica_qps * rule.target_utilisation), 9), 1.0, rule.minimum, rule.maximum)
 
 
 def unsure(p50: Sequence[float], p90: Sequence[float], max_spread: float = MAX_SPREAD) -> str:
