@@ -85,6 +85,11 @@ class Finished:
 
 @pytest.fixture(scope="session")
 def airflow_database() -> None:
+    make_database()
+
+
+def make_database() -> None:
+    """A migrated database with the bundle of the DAGs."""
     from airflow.api_fastapi.app import create_auth_manager
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.utils.db import initdb
@@ -111,11 +116,11 @@ def ledger(tmp_path: Path) -> Ledger:
 
 @pytest.fixture
 def run_dag(airflow_database: None) -> Callable[..., Finished]:
-    return _run_dag
+    return run_once
 
 
 # A DAG object keeps the params of its last run in this process: build a new one for every run.
-def _run_dag(
+def run_once(
     dag: Any,
     conf: dict[str, Any],
     answer: str | None = "Approve",
