@@ -50,14 +50,14 @@ def when_task_begins(world: World, task: str, action: Callable[[], Any]) -> Any:
     return clients
 
 
-def rollback_dag(world: World, estate: Estate | None = None, clients: Any = None) -> Any:
+def rollback_dag(world: World | None, estate: Estate | None = None, clients: Any = None) -> Any:
     from airflow.sdk import DAG
 
     from include.wiring.dag import rollback_arguments
     from include.wiring.rollback import roll_back
 
     with DAG("rollback", schedule=None, **rollback_arguments(__doc__, estate)) as dag:
-        roll_back(clients or clients_of(world), estate)
+        roll_back(clients or (world and clients_of(world)), estate)
     return dag
 
 

@@ -54,7 +54,7 @@ class World:
         self.fences: list[int] = []
         settings = DnsSettings(**chosen)
         clients = SimpleNamespace(aws=aws)
-        self.target = Target("estate", self.estate, "run", settings, clients, lambda: self.fences.append(1))
+        self.target = Target("estate-wide", self.estate, "run", settings, clients, lambda: self.fences.append(1))
 
     def close(self) -> None:
         self.mock.stop()
