@@ -12,6 +12,7 @@ from include import levers
 from include.clients.storage import Folder
 from include.estate import Estate, load_estate
 from include.rollout.ledger import Ledger
+from include.rollout.place import Place
 from include.rollout.steps import Run
 from include.wiring.conventions import UNDO_RETRY_ARGS
 from tests.dags.toy import Toy, World, clients_of
@@ -93,9 +94,9 @@ def test_a_region_that_left_the_estate_is_undone(world: World, rollout: Run, run
     promoted(rollout, "manual__1", 2)
     asked: list[tuple[str, list[str]]] = []
 
-    def clients(region: str, estate: Estate) -> Any:
-        asked.append((region, sorted(estate.regions)))
-        return clients_of(world)(region, estate)
+    def clients(place: Place, estate: Estate) -> Any:
+        asked.append((place.name, sorted(estate.regions)))
+        return clients_of(world)(place, estate)
 
     run = run_dag(rollback_dag(world, estate_of(AP), clients), REAL)
     assert run.verdict["verdict"] == "rolled back"
@@ -111,8 +112,8 @@ def test_an_estate_that_can_not_be_read_leaves_the_form_without_its_regions_and_
     broken, whole = rollback_dag(world), rollback_dag(world, rollout.estate)
     assert broken.task_ids == whole.task_ids
     assert {name: broken.params[name] for name in broken.params} == {name: whole.params[name] for name in whole.params}
-    assert whole.params.get_param("regions").schema["examples"] == [AP, US, EU]
-    assert "examples" not in broken.params.get_param("regions").schema
+    assert whole.params.get_param("regions").schema["examples"] == [AP, US, EU, "estate-wide"]
+    assert broken.params.get_param("regions").schema["examples"] == ["estate-wide"]
 
 
 @pytest.mark.parametrize("conf", [{}, {"emergency": True, "reason": "errors"}], ids=["approved", "emergency"])
@@ -146,10 +147,10 @@ def test_without_an_estate_and_a_slice_the_run_says_what_is_wrong(world: World, 
 
 def test_an_emergency_locks_the_regions_where_nothing_stands_yet(world: World, rollout: Run, run_dag: Runner) -> None:
     held = {"metadata": {"name": "akidb-rollout"}, "spec": {"holderIdentity": "toy_rollout/running"}}
-    clients_of(world)(AP, rollout.estate).leases.create(held)
+    clients_of(world)(Place.named(AP), rollout.estate).leases.create(held)
     run = run_dag(rollback_dag(world, estate_of(AP, US)), REAL | {"emergency": True, "reason": "errors"})
     assert (run.state, run.verdict["verdict"]) == ("success", "nothing to undo")
-    assert holders(world) == {AP: None, US: None}
+    assert holders(world) == {AP: None, "estate-wide": None, US: None}
     assert run.tasks["undo_changes"] == "skipped"
 
 

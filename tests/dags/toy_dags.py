@@ -7,6 +7,7 @@ from typing import Any
 
 from include.estate import Estate, load_estate
 from include.rollout.ledger import Chain, Ledger, Record
+from include.rollout.place import Place
 from tests.dags.toy import World, clients_of
 
 US, EU, AP = "us-east-1", "eu-central-1", "ap-northeast-1"  # AP is the canary
@@ -40,12 +41,12 @@ def when_task_begins(world: World, task: str, action: Callable[[], Any]) -> Any:
     """Clients of the world; ``action`` happens once, as soon as a task whose id begins so reaches for them."""
     make, left = clients_of(world), [action]
 
-    def clients(region: str, estate: Estate) -> Any:
+    def clients(place: Place, estate: Estate) -> Any:
         from airflow.sdk import get_current_context
 
         if left and get_current_context()["ti"].task_id.startswith(task):
             left.pop()()
-        return make(region, estate)
+        return make(place, estate)
 
     return clients
 
