@@ -174,7 +174,7 @@ def export_traffic(region: str) -> list[dict[str, object]]:
     with explained():
         storage = storage_at(TRAFFIC_VARIABLE, dry_run=settings.dry_run)
         outcomes = exporter_of(region, storage).export(days_to_export(last, settings.days), settings.force)
-    log.info("\n".join(map(str, outcomes)))
+    log.info("%s%s", "dry run: " if settings.dry_run else "", "\n".join(map(str, outcomes)))
     show_dry_run(storage)
     written = [outcome.key for outcome in outcomes if outcome.state == State.WRITTEN]
     if problems := failures(outcomes, last):

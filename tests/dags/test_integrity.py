@@ -137,6 +137,14 @@ class TestFile:
             assert "dry_run" in params, f"{path.name}: add a param dry_run with default True"
             assert params["dry_run"] is True, f"{path.name}: dry_run must be True by default"
 
+    def test_a_scheduled_dag_can_be_run_dry_and_acts_by_default(
+        self, by_file: dict[str, list[DAG]], path: Path
+    ) -> None:
+        params = the_dag(by_file, path).params
+        if not changes_the_world(path):
+            assert "dry_run" in params, f"{path.name}: let its settings inherit include.forms.Recurring"
+            assert params["dry_run"] is False, f"{path.name}: a schedule must act: dry_run must be False by default"
+
     def test_every_param_has_type_and_description(self, by_file: dict[str, list[DAG]], path: Path) -> None:
         params = the_dag(by_file, path).params
         for name in params:
