@@ -3,7 +3,7 @@
 Asks once a week what a commitment would save. From 30 days of hourly use (the bill; where that covers less than 95 % of
 the hours, the nodes in Prometheus) it takes the on-demand remainder after spot, by region and instance family, and
 finds for each offer (Reserved Instance, Savings Plan; 1 and 3 years, no upfront) the quantity that saves most on the
-hourly curve, with coverage, utilisation, break-even hours and saving a month. It lists what is committed and unused,
+hourly curve, with coverage, utilisation, break-even hours and saving per month. It lists what is committed and unused,
 what a commitment sized by the use before spot would strand, and compares list prices with Google Cloud and Azure
 (pilot). Discounts and other clouds' prices are dated rows of `include/price_book`; assumptions are marked as such.
 

@@ -1,10 +1,10 @@
 """
 ## What it does
-Looks once an hour at what the estate spends an hour: live nodes at list price, every other component at the rate of its
-newest known day, against the budget of this hour (each target / 30.4 / 24; the nodes' with the shape of their usual
+Looks once an hour at what the estate spends per hour: live nodes at list price, every other component at the rate of
+its newest known day, against the budget of this hour (each target / 30.4 / 24; the nodes' with the shape of their usual
 day) and, for the nodes, against their own history at this hour: a spike is above `cost.spike_ratio` x the median of the
-last 14 days and more than 3 median deviations above it; with fewer than 7 days nobody can say, and it says so. On a
-spike it names the driver (region, NodePool, type, capacity type, the deployment that grew) and the mildest remedy: a
+last 14 days and more than 3 median deviations above it; with fewer than 7 days it is unknown, and it says so. On a
+spike it names the driver (region, NodePool, type, capacity type, the Deployment that grew) and the mildest remedy: a
 cap of the NodePool's CPU limit at what it runs, what its replicas wait for and headroom; where that would change
 nothing, a return to the last plan.
 

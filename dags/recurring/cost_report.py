@@ -1,13 +1,14 @@
 """
 ## What it does
-Reports what a day has cost: by component against its target and the baselines of week 13 and week 8, by region, by the
-way machines were bought, per million measured requests, the month so far and its projection, what belongs to no
+Reports what a day cost: by component against its target and the baselines of week 13 and week 8, by region, by the
+way machines are bought, per million measured requests, the month so far and its projection, what belongs to no
 component, how the allocators split the clusters' bill, and what is unusual, with the parts of the bill that moved most.
 Tasks: bring the day's sources up to date -> judge them by their quality suites -> write the report -> announce it.
 
 A component without data makes the total unknown, never smaller. A source that is away is on record, and the report says
-what it misses. Reports lie in the storage that the Airflow Variable `akidb_costs` names, as Parquet, Markdown, HTML and
-JSON; `reports/day=.../current.json` names the revision that counts. How to read them: docs/cost_reports.md.
+what is missing. Reports lie in the storage that the Airflow Variable `akidb_costs` names, as Parquet, Markdown, HTML
+and JSON; `reports/day=.../current.json` names the revision that counts. How to read them:
+docs/reference/cost_reports.md.
 
 ## When it runs
 Every day at 00:00 UTC for the day before, and for days in the past by Airflow's own backfill:

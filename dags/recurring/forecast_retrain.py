@@ -14,12 +14,12 @@ the others from training. A region whose data and code were judged before is ski
 ## How to re-run
 Clear the failed task, or trigger it: `regions`, `last` and `days` choose what is trained on, `force` trains although
 nothing is new. `dry_run` trains and judges, says what it would promote, and keeps neither versions nor decision.
-With `AKIDB_TRAIN_IN_POD=<image>` in the environment of Airflow training runs in a pod
-(docs/forecast_operations.md).
+With `AKIDB_TRAIN_IN_POD=<image>` in the environment of Airflow, training runs in a pod
+(docs/how-to/forecast_operations.md).
 
 ## How to undo
-Set the former champion by hand: `python -m include.forecast.set_champion` (docs/forecast_operations.md). Versions
-are never changed, so the former champion is still there.
+Set the former champion by hand: `python -m include.forecast.set_champion` (docs/how-to/forecast_operations.md).
+Versions are never changed, so the former champion is still there.
 
 ## Races
 The pointer is changed only if it still is the one that the candidate was judged against; the loser of a race leaves the

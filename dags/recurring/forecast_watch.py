@@ -7,14 +7,14 @@ same minutes: a former champion or a naive. Without enough forecasts the answer 
 somebody looks, and nothing is demoted.
 
 ## When it runs
-Hourly, at five minutes past. A region without champion is skipped.
+Hourly, at five minutes past. A region without a champion is skipped.
 
 ## How to re-run
 Clear the task: it looks at the last 24 hours from now on. `dry_run` says whom it would demote, and demotes nobody; what
 is unknown fails the run all the same.
 
 ## How to undo
-The next forecast_retrain promotes a model again when it is better; docs/forecast_operations.md says how to set a
+The next forecast_retrain promotes a model again when it is better; docs/how-to/forecast_operations.md says how to set a
 champion by hand.
 
 ## Races

@@ -1,8 +1,8 @@
 """
 ## What it does
-Reads each region's requests a second from Prometheus, minute by minute, and keeps them as one Parquet file a region and
-day under the Airflow Variable `akidb_traffic`. A minute that was not observed is null, never zero; a counter that was
-reset counts from its new value; minutes in which more than a tenth of the targets could not be scraped are null. A
+Reads each region's requests per second from Prometheus, minute by minute, and keeps them as one Parquet file per region
+and day under the Airflow Variable `akidb_traffic`. A minute that was not observed is null, never zero; a counter that
+was reset counts from its new value; minutes in which more than a tenth of the targets could not be scraped are null. A
 Great Expectations gate judges each day (coverage, gaps, range, freshness); a day that fails is kept under `aside/` with
 the reason, and the region's task fails. Emits the asset `traffic/<region>` with the key of the newest file.
 
@@ -12,7 +12,7 @@ Daily at 00:15 UTC for the day before. Each run also looks at the six days befor
 ## How to re-run
 Clear the task, or run it for the past:
 `airflow backfill create --dag-id traffic_export --from-date 2026-11-01 --to-date 2026-11-30`. Days that are stored
-whole are skipped; a run that was killed goes on where it stopped. `force` reads them again all the same. What
+whole are skipped; a run that was killed goes on where it stopped. `force` reads them again. What
 Prometheus has forgotten meanwhile is not replaced by less, except by `force`. `regions` reads some regions only.
 `dry_run` reads and judges, says which days it would write, and writes none.
 

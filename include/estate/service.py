@@ -81,6 +81,11 @@ class Traffic(Part):
     weekend_peak_qps: Annotated[float, Field(gt=0)]
     peak_share_of_capacity: Share
 
+    def planned_qps(self, hour: int, weekend: bool) -> float:
+        """The plan's QPS in an hour of the day (0..23, UTC): the weekday's level, at weekends capped."""
+        level = self.weekday_qps[hour]
+        return min(level, self.weekend_peak_qps) if weekend else level
+
 
 class Targets(Part):
     """Thresholds that the gates take their figures from."""

@@ -7,7 +7,7 @@ from html import escape
 
 from include.forecast.evaluation import HorizonMetrics
 from include.forecast.traffic.series import window_hash
-from include.forecast.training import Candidates, PartResult, Tested
+from include.forecast.training import PartResult, Tested, Trained
 from include.pages.svg import line_chart
 
 STYLE = (
@@ -24,7 +24,7 @@ LIMITS = (
 )
 
 
-def model_card(trained: Candidates, tested: Tested) -> str:
+def model_card(trained: Trained, tested: Tested) -> str:
     """The page of the chosen model. Raises ValueError when the data was refused."""
     name, series = trained.chosen.name, trained.series
     result = tested.results[name]
@@ -32,8 +32,8 @@ def model_card(trained: Candidates, tested: Tested) -> str:
         f"<h1>{escape(name)} for {escape(series.name)}</h1>",
         f"<p>{escape(trained.choice.reason if trained.choice else '')}. {escape(tested.promotion.reason)}.</p>",
         f"<p>Data: {series.at(0):%Y-%m-%d %H:%M} to {series.at(len(series) - 1):%Y-%m-%d %H:%M} UTC, a value every "
-        f"{series.step} min, {trained.verdict.missing_share:.1%} missing, {trained.verdict.zero_share:.1%} zeros, "
-        f"fingerprint {window_hash(series)}. Judged by {trained.verdict.metric.upper()}. "
+        f"{series.step} min, {trained.quality.missing_share:.1%} missing, {trained.quality.zero_share:.1%} zeros, "
+        f"fingerprint {window_hash(series)}. Judged by {trained.quality.metric.upper()}. "
         f"Trained in {trained.seconds:.0f} s.</p>",
         f"<p>Made of: {escape(_made_of(trained))}.</p>",
         "<h2>15 minutes ahead on data it never saw</h2>",
@@ -44,7 +44,7 @@ def model_card(trained: Candidates, tested: Tested) -> str:
         _horizon_table(result.horizons),
         "<h2>What it would have done</h2>",
         f"<p>{escape(operations_text(result))}</p>",
-        "<h2>Limits</h2>",
+        "<h2>QualityLimits</h2>",
         "<ul>" + "".join(f"<li>{escape(limit)}</li>" for limit in LIMITS) + "</ul>",
     ]
     title = f"{escape(name)} for {escape(series.name)}"
@@ -52,13 +52,13 @@ def model_card(trained: Candidates, tested: Tested) -> str:
     return "\n".join([head, *parts, "</html>"]) + "\n"
 
 
-def _made_of(trained: Candidates) -> str:
+def _made_of(trained: Trained) -> str:
     if trained.chosen.name != "blend":
         return trained.chosen.name
     return ", ".join(f"{weight:.0%} {part}" for part, weight in trained.weights.items())
 
 
-def forecast_picture(trained: Candidates) -> str:
+def forecast_picture(trained: Trained) -> str:
     """The last two days of the test part: what came, P50 and P90 a horizon before."""
     assert trained.test is not None
     windows = trained.test.take(slice(-SHOWN_MINUTES // trained.series.step, None))
@@ -89,7 +89,8 @@ def operations_text(result: PartResult) -> str:
     lead = "no lead time" if found.lead_minutes is None else f"median lead time {found.lead_minutes:g} min"
     return (
         f"{found.caught} of {found.spikes} rises of more than 20 % foreseen, {lead}; {found.scale_ups} minutes asked "
-        f"for more capacity, {found.false_scale_ups} of them in vain, which adds {found.extra_share:.2%} node time."
+        f"for more capacity, {found.false_scale_ups} of them without need, which adds {found.extra_share:.2%} "
+        "node time."
     )
 
 

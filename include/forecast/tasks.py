@@ -36,9 +36,9 @@ from include.wiring.parameters import settings_of_run
 
 if TYPE_CHECKING:
     from include.clients.storage import Storage
-    from include.forecast.contract import Workshop
     from include.forecast.registry import Registry
     from include.forecast.traffic.table import TrafficTable
+    from include.forecast.trainer import Trainer
     from include.forecast.watch import Watched
 
 log = logging.getLogger(__name__)
@@ -72,10 +72,10 @@ def champion_asset(region: str) -> Asset:
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
     """No retry for what a retry can't cure."""
-    from include.forecast.contract import RetrainError
     from include.forecast.registry import RegistryError
     from include.forecast.traffic.series import DatasetError
     from include.forecast.traffic.table import TrafficError
+    from include.forecast.trainer import RetrainError
 
     known = (TrafficError, RegistryError, RetrainError, DatasetError, SettingMissingError, EstateError)
     try:
@@ -84,11 +84,11 @@ def explained() -> Iterator[None]:
         raise AirflowFailException(str(error)) from error
 
 
-def workshop(profile: str = "fast") -> Workshop:
+def trainer(profile: str = "fast") -> Trainer:
     """The models, trained by ``profile``; tests put their own in its place."""
-    from include.forecast.retrain import default_workshop
+    from include.forecast.trainer import CandidateTrainer
 
-    return default_workshop(profile)
+    return CandidateTrainer(profile)
 
 
 def clock() -> float:
@@ -166,7 +166,7 @@ def failed_regions(states: Mapping[str, str | None], mapped: str, regions: Seque
 @task(outlets=[TRAFFIC_ALIAS], map_index_template=BY_REGION)
 def export_traffic(region: str) -> list[dict[str, object]]:
     """Bring the days that are missing or have gaps from Prometheus into the traffic table; judge each day."""
-    from include.forecast.traffic.export import State, days_to_export, failures
+    from include.forecast.traffic.export import DayState, days_to_export, failures
 
     settings = settings_of_run(ExportSettings)
     check_wanted(region, settings)
@@ -176,7 +176,7 @@ def export_traffic(region: str) -> list[dict[str, object]]:
         outcomes = exporter_of(region, storage).export(days_to_export(last, settings.days), settings.force)
     log.info("%s%s", "dry run: " if settings.dry_run else "", "\n".join(map(str, outcomes)))
     show_dry_run(storage)
-    written = [outcome.key for outcome in outcomes if outcome.state == State.WRITTEN]
+    written = [outcome.key for outcome in outcomes if outcome.state == DayState.WRITTEN]
     if problems := failures(outcomes, last):
         raise AirflowFailException("; ".join(map(str, problems)) + ". What passed is stored; see docs: traffic_export")
     if written and not settings.dry_run:
@@ -211,7 +211,7 @@ def load_window(region: str) -> dict[str, Any]:
     check_wanted(region, settings)
     with explained():
         window = retrain.load_window(open_traffic(), region, settings.last, settings.days)
-        before = None if settings.force else retrain.judged_before(open_registry(region), window)
+        before = None if settings.force else retrain.decided_before(open_registry(region), window)
     if before:
         raise AirflowSkipException(f"{region}: nothing new since {before.as_of}: {before.action}: {before.reason}")
     return window.to_json()
@@ -223,7 +223,7 @@ def judge_data(window: dict[str, Any]) -> dict[str, Any]:
     from include.forecast import retrain
 
     settings = settings_of_run(RetrainSettings)
-    found = retrain.Window.from_json(window)
+    found = retrain.TrainingWindow.from_json(window)
     # A run for a chosen last day may be about the past: age says nothing there.
     today = found.last if settings.last else run_date(get_current_context())
     with explained():
@@ -240,11 +240,11 @@ def train(judged: dict[str, Any]) -> dict[str, Any]:
     """Train the candidates and keep them as immutable versions; a dry run keeps none, and judges them here."""
     from include.forecast import retrain
 
-    settings, window = settings_of_run(RetrainSettings), retrain.Window.from_json(judged)
+    settings, window = settings_of_run(RetrainSettings), retrain.TrainingWindow.from_json(judged)
     step = retrain.rehearse if settings.dry_run else retrain.train
     with explained():
         models = storage_at(MODELS_VARIABLE, dry_run=settings.dry_run)
-        made = step(open_traffic(), open_registry(window.region, models), window, workshop(settings.profile))
+        made = step(open_traffic(), open_registry(window.region, models), window, trainer(settings.profile))
     show_dry_run(models)
     return made
 
@@ -288,7 +288,7 @@ def evaluate(trained: dict[str, Any]) -> dict[str, Any]:
     if settings_of_run(RetrainSettings).dry_run:
         return trained  # judged where it was trained: its versions are kept nowhere
     with explained():
-        return retrain.evaluate(open_traffic(), open_registry(region), trained, workshop())
+        return retrain.evaluate(open_traffic(), open_registry(region), trained, trainer())
 
 
 @task(
@@ -372,7 +372,6 @@ def watch_forecast(region: str) -> dict[str, Any]:
 def look_at(region: str, models: Storage | None = None) -> Watched:
     """What the watch finds in a region now, and does about it in ``models``. Skips a region without champion."""
     from include.forecast import watch
-    from include.forecast.traffic import export
 
     registry = open_registry(region, models)
     pointer = registry.pointer()
@@ -380,15 +379,11 @@ def look_at(region: str, models: Storage | None = None) -> Watched:
         if pointer.etag or registry.history():
             raise AirflowFailException(f"{region}: champion.json is damaged or gone: run forecast_retrain")
         raise AirflowSkipException(f"{region} has no champion yet: there is nothing to watch")
-    estate = load_estate()
-    prometheus, now = prometheus_of(region, estate), clock()
-    end = export.observable_until(now)
-    start = end - (watch.HISTORY_DAYS + 1) * 86400
-    values = export.observed(prometheus, estate, region, start, end, now)
-    hours = watch.Limits().hours
-    live = watch.served(prometheus, region, end - hours * 3600, end, pointer.version)
-    series = watch.series_of(values, region, start, end)
-    return watch.watch_region(registry, live, series, pointer.version, workshop().replay)
+    estate, now = load_estate(), clock()
+    prometheus = prometheus_of(region, estate)
+    live = watch.recent_forecasts(prometheus, region, pointer.version, now)
+    series = watch.recent_traffic(prometheus, estate, region, now)
+    return watch.watch_region(registry, live, series, pointer.version, trainer().replay)
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE, retries=0)
@@ -398,4 +393,4 @@ def report_watch(regions: list[str]) -> None:
     log.info("\n".join(f"{one['region']}: {one['status']}: {one['reason']}" for one in seen) or "no region has one")
     alerts = [one["alert"] for one in seen if one["alert"]] + failed_regions(_states(), "watch_forecast", regions)
     if alerts:
-        raise AirflowFailException("; ".join(alerts) + ". See docs/forecast_operations.md")
+        raise AirflowFailException("; ".join(alerts) + ". See docs/how-to/forecast_operations.md")

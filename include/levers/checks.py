@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from include.clients.aws import AwsError
@@ -21,8 +22,10 @@ from include.clients.prometheus import PrometheusError
 from include.cost.table.columns import CostError
 from include.forecast.registry import RegistryError
 from include.levers import workloads
-from include.levers.common import Object, World, deployments, node_facts, owner_of, refusals, usd_hour
+from include.levers.fields import owner_of
+from include.levers.node_costs import node_facts, usd_hour
 from include.levers.workloads import Finding
+from include.levers.world import Object, World, deployments, refusals
 from include.prices import PriceBookError, TooFewInstanceTypesError
 from include.rollout.lever import Check, Refused
 
@@ -72,7 +75,10 @@ class _Clients:
 
     def __init__(self, clients: Any) -> None:
         self._clients = clients
-        self.kubernetes = _ReadOnce(clients.kubernetes)
+
+    @cached_property
+    def kubernetes(self) -> _ReadOnce:  # made when it is asked for: not every lever has a cluster
+        return _ReadOnce(self._clients.kubernetes)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._clients, name)

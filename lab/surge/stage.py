@@ -24,7 +24,7 @@ from include.clients.prometheus import Prometheus
 from include.clients.storage import Folder
 from include.estate import Estate
 from include.levers.predictive_scaling import queries
-from include.levers.predictive_scaling.plan import PredictiveSettings
+from include.levers.predictive_scaling.wanted import PredictiveSettings
 from include.levers.spot_capacity import SpotCapacity
 from include.levers.spot_capacity.plan import POOLS, SpotSettings
 from include.rollout.lever import Target

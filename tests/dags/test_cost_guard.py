@@ -19,7 +19,7 @@ from include.wiring import once, rollback
 from include.wiring import tasks as wiring_tasks
 from include.wiring.clients import ClusterLeases
 from tests.dags.cost_fakes import Fakes, returned
-from tests.unit.cost.test_guard import MONDAY, NOON, spike
+from tests.unit.cost.guard.test_guard import MONDAY, NOON, spike
 from tests.unit.cost.validation_world import DAY, FakePrometheus, Table, estate_day, live_nodes
 from tests.unit.levers.test_cost_cap import Region
 

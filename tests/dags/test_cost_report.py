@@ -17,7 +17,7 @@ from include.cost.sources.refresh import Clients
 from include.cost.table.store import CostTable
 from tests.dags.conftest import quick_polls
 from tests.dags.cost_fakes import returned
-from tests.unit.cost.test_gathering import S3, Allocator, Power, export_of
+from tests.unit.cost.sources.test_refresh import S3, Allocator, Power, export_of
 
 ROOT = Path(__file__).parents[2]
 DAY = dt.date(2026, 11, 18)

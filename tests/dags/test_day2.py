@@ -10,7 +10,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from include.estate import load_estate
-from include.levers.predictive_scaling.plan import SLOTS
+from include.levers.predictive_scaling.wanted import SLOTS
 from include.rollout.lever import Refused
 from include.wiring.clients import Clients
 from include.wiring.conventions import Tag

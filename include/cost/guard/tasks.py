@@ -13,7 +13,7 @@ from airflow.sdk import TriggerRule, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.cost.guard.settings import GuardSettings
-from include.cost.validation.tasks import COSTS_VARIABLE, prometheus_clients, window_end
+from include.cost.tasks import COSTS_VARIABLE, prometheus_clients, window_end
 from include.estate import Estate, load_estate
 from include.wiring.connections import connection, storage_at
 from include.wiring.parameters import settings_of_run
@@ -39,16 +39,16 @@ def cluster_of(region: str, estate: Estate) -> Cluster:
 @task(multiple_outputs=False)
 def measure_spend() -> dict[str, Any]:
     """Measure the spend, compare it with budget and history, name driver and remedy; keeps the record."""
-    from include.cost.guard.look import Clients, look
+    from include.cost.guard.look import GuardClients, look
     from include.cost.table.columns import CostError
+    from include.cost.table.days import Window
     from include.cost.table.store import CostTable
-    from include.cost.validation.verdicts import Window
     from include.prices import load_aws_book
 
     settings, estate = settings_of_run(GuardSettings), load_estate()
     storage = storage_at(COSTS_VARIABLE, dry_run=settings.dry_run)
     end, regions = window_end(get_current_context(), settings.end), list(settings.regions)
-    clients = Clients(prometheus_clients(regions, estate), functools.partial(cluster_of, estate=estate))
+    clients = GuardClients(prometheus_clients(regions, estate), functools.partial(cluster_of, estate=estate))
     window = Window(end - dt.timedelta(seconds=settings.window_seconds), end)
     try:
         found = look(CostTable(storage), estate, load_aws_book(estate), window, regions, clients)

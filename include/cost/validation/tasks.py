@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.cost.tasks import COSTS_VARIABLE, prometheus_clients, window_end
 from include.cost.validation.settings import ValidationSettings
 from include.estate import Estate, load_estate
-from include.wiring.connections import (
-    SettingMissingError,
-    connection,
-    prometheus_of,
-    s3_client,
-    show_dry_run,
-    storage_at,
-)
+from include.wiring.connections import connection, s3_client, show_dry_run, storage_at
 from include.wiring.parameters import settings_of_run
 
 if TYPE_CHECKING:
     from include.clients.storage import Storage
-    from include.cost.validation.verdicts import Validation, Window
+    from include.cost.table.days import Window
+    from include.cost.validation.verdicts import Validation
 
-COSTS_VARIABLE = "akidb_costs"
 REVALIDATE_DAYS = 45  # AWS invoices a month within a few days after its end
 
 
@@ -67,8 +61,8 @@ def record_validation(window: dict[str, str]) -> dict[str, Any]:
 @task(multiple_outputs=False)
 def revalidate_earlier(window: dict[str, str]) -> list[str]:
     """Validate earlier windows again that are not final yet; keys of the records that stand for them now."""
-    from include.cost.validation.records import newest_of_all
-    from include.cost.validation.verdicts import Window, open_windows
+    from include.cost.table.days import Window
+    from include.cost.validation.records import newest_of_all, open_windows
 
     storage, estate = _storage(), load_estate()
     records = newest_of_all(storage)
@@ -123,8 +117,9 @@ def run(
 ) -> dict[str, Any]:
     """Validate a window, judge the result's table, keep the record; returns what the XCom says."""
     from include.cost.table.columns import CostError
+    from include.cost.table.inputs import read_cost_inputs
     from include.cost.table.store import CostTable
-    from include.cost.validation.readings import gather, validate
+    from include.cost.validation.readings import validate
     from include.cost.validation.records import keep
     from include.prices import load_aws_book
 
@@ -132,7 +127,7 @@ def run(
         estate.region(region)
     try:
         clients = prometheus_clients(regions, estate)
-        inputs = gather(CostTable(storage), estate, load_aws_book(estate), window, regions, clients, problems)
+        inputs = read_cost_inputs(CostTable(storage), estate, load_aws_book(estate), window, regions, clients, problems)
         validation = validate(inputs)
         record = validation.to_json() | {"quality": _judged(validation, estate)}
         return _summary(keep(storage, validation.name, record), record)
@@ -153,7 +148,9 @@ def _judged(validation: Validation, estate: Estate) -> dict[str, Any]:
 
 
 def _summary(key: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    from include.cost.validation.verdicts import to_markdown, what_is_missing
+    from include.cost.validation.page import document
+    from include.cost.validation.records import what_is_missing
+    from include.pages.document import to_markdown
 
     return {
         "key": key,
@@ -162,7 +159,7 @@ def _summary(key: str, record: Mapping[str, Any]) -> dict[str, Any]:
         "verdicts": {line["component"]: line["verdict"] for line in record["lines"]},
         "findings": record["findings"],
         "missing": what_is_missing(record),
-        "text": to_markdown(record),
+        "text": to_markdown(document(record)),
     }
 
 
@@ -177,20 +174,8 @@ def _missing_text(summary: Mapping[str, Any]) -> str:
     )
 
 
-def prometheus_clients(regions: Iterable[str], estate: Estate) -> dict[str, Any]:
-    """The Prometheus of each region; where its connection is missing, the error that says so."""
-    return {region: _prometheus(region, estate) for region in regions}
-
-
-def _prometheus(region: str, estate: Estate) -> Any:
-    try:
-        return prometheus_of(region, estate)
-    except SettingMissingError as error:
-        return error
-
-
 def _given(window: dict[str, str] | None) -> Any:
-    from include.cost.validation.verdicts import Window
+    from include.cost.table.days import Window
 
     if window is None:
         return None
@@ -199,7 +184,7 @@ def _given(window: dict[str, str] | None) -> Any:
 
 def _window() -> Window:
     from include.cost.table.columns import CostError
-    from include.cost.validation.verdicts import Window
+    from include.cost.table.days import Window
 
     settings = settings_of_run(ValidationSettings)
     end = window_end(get_current_context(), settings.end)
@@ -207,14 +192,3 @@ def _window() -> Window:
         return Window(end - dt.timedelta(seconds=settings.validation_window_seconds), end)
     except CostError as error:
         raise AirflowFailException(str(error)) from error
-
-
-def window_end(context: Any, given: dt.datetime | None) -> dt.datetime:
-    """End of the window: ``given`` by the form, the end of the schedule's interval, or the start of the task."""
-    if given is not None:
-        return given
-    interval = context.get("data_interval_end")
-    if interval is not None and context["dag_run"].run_type != "manual":
-        return dt.datetime.fromtimestamp(interval.timestamp(), dt.UTC)
-    # The task's own start: a fact of the run that Airflow keeps, so that the window can be told later.
-    return dt.datetime.fromtimestamp(int(context["ti"].start_date.timestamp()), dt.UTC)

@@ -17,10 +17,10 @@ from fastapi import FastAPI, Request, Response
 from pydantic_core import to_json
 
 from include.forecast.candidates.candidate import CandidateError
-from include.forecast.replicas import MAX_SPREAD, Rule, recommend, unsure
+from include.forecast.replicas import MAX_SPREAD, ReplicaRule, recommend, unsure
 from include.forecast.server import metrics
-from include.forecast.server.champions import Champions, Served
-from include.forecast.server.forecaster import Live
+from include.forecast.server.champions import Champions, ServedChampion
+from include.forecast.server.forecaster import Forecaster
 from include.forecast.server.request import Hour, RefusedError, last_minute, problem, read_hour
 
 FIRST_LOOK_SECONDS = 60.0  # a storage that hangs must not keep the history from being read
@@ -34,7 +34,7 @@ class Region:
     """What is served for one region; without ``live`` nothing is read from Prometheus."""
 
     champions: Champions
-    live: Live | None = None
+    live: Forecaster | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Service:
     """Everything behind the routes. Intervals in seconds."""
 
     regions: Mapping[str, Region]
-    rule: Rule
+    rule: ReplicaRule
     clock: Callable[[], float] = time.time
     poll_seconds: float = 10.0
     forecast_seconds: float = 15.0
@@ -64,10 +64,10 @@ class Service:
         except CandidateError as error:
             return 503, {"detail": f"{hour.region}: {error}"}
 
-    def _answer(self, hour: Hour, served: Served, live: Live | None) -> dict[str, Any]:
+    def _answer(self, hour: Hour, served: ServedChampion, live: Forecaster | None) -> dict[str, Any]:
         now = datetime.fromtimestamp(self.clock(), UTC)
         history = live.history if live else None
-        arrays = served.quick.predict(np.array(hour.values), last_minute(hour, now), history)
+        arrays = served.fast.predict(np.array(hour.values), last_minute(hour, now), history)
         p50, p90 = arrays[0].tolist(), arrays[1].tolist()
         doubt = unsure(p50, p90, self.max_spread)
         advice = recommend(p50, self.rule, hour.current_replicas, doubt)
@@ -129,7 +129,7 @@ class Service:
         return polls + ticks
 
 
-def first_look(champions: Champions, live: Live) -> None:
+def first_look(champions: Champions, live: Forecaster) -> None:
     """A forecast, once the champion has been looked for: the very first would come without one, and the next late."""
     champions.looked.wait(FIRST_LOOK_SECONDS)
     live.tick()

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def prepare_apart(folder: Path) -> None:
-    """Run ``prepare`` in a process of its own. Raises CandidateError when the version is of no use."""
+    """Run ``prepare`` in a process of its own. Raises CandidateError when the version is unusable."""
     command = [sys.executable, "-m", "include.forecast.server.compile_models", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     try:
@@ -179,7 +179,7 @@ def _missing_goes_left(node: dict[str, Any]) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``prepare`` for the folder that is named; 1 with the reason on stderr when the version is of no use."""
+    """``prepare`` for the folder that is named; 1 with the reason on stderr when the version is unusable."""
     (folder,) = sys.argv[1:] if arguments is None else arguments
     try:
         prepare(Path(folder))

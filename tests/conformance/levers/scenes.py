@@ -16,7 +16,7 @@ from include.levers.cost_cap import CapSettings, CostCap
 from include.levers.spot_capacity import SpotCapacity
 from include.rollout.lever import Json, Lever, Target
 from include.rollout.settings import build
-from tests.unit.levers import scaling_world, spot_world, test_cost_monitoring
+from tests.unit.levers import monitoring_world, scaling_world, spot_world
 
 Object = dict[str, Any]
 # What controllers make and remove by themselves, and what only tells how often something was written.
@@ -99,12 +99,12 @@ def scaling(folder: Path) -> Scene:
 
 def monitoring(folder: Path) -> Scene:
     """A cluster in which nothing of it is installed."""
-    return _scene(test_cost_monitoring.LEVER, test_cost_monitoring.World().target)
+    return _scene(monitoring_world.LEVER, monitoring_world.World().target)
 
 
 def cap(folder: Path) -> Scene:
     """A pool that the spot lever made, with a limit of 200 vCPU."""
-    world = test_cost_monitoring.World()
+    world = monitoring_world.World()
     pool = {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "akidb-spot"}}
     requirements = [{"key": spot_world.SPREAD, "operator": "In", "values": []}]
     spec = {"limits": {"cpu": "200", "memory": "400Gi"}, "template": {"spec": {"requirements": requirements}}}

@@ -32,11 +32,11 @@ from include.forecast.candidates.candidate import Candidate, CandidateError
 from include.forecast.candidates.lstm import Lstm
 from include.forecast.candidates.trees import Trees, TreeSettings
 from include.forecast.registry import Action, Decision, Registry
-from include.forecast.replicas import Rule
+from include.forecast.replicas import ReplicaRule
 from include.forecast.server import __main__ as serving
 from include.forecast.server import app, compile_models, fast_candidate, forecaster, request
 from include.forecast.server.champions import RETRY_SECONDS, Champions
-from include.forecast.server.forecaster import Live, LiveSettings, Timeline
+from include.forecast.server.forecaster import Forecaster, ForecasterSettings, Timeline
 from include.forecast.server.metrics import BUCKETS, Requests, labels
 from include.forecast.traffic.features import DAY, WEEK, floor_of, windows_of
 from include.forecast.traffic.series import Series
@@ -44,7 +44,7 @@ from include.forecast.traffic.series import Series
 REGION = "us-east-1"
 NOW = datetime(2026, 11, 24, 9, 0, 20, tzinfo=UTC).timestamp()
 AS_OF = "2026-11-24T00:00:00Z"
-RULE = Rule(350, 0.8, 2, 20)
+RULE = ReplicaRule(350, 0.8, 2, 20)
 ESTATE = load_estate()
 FLAT = [1000.0] * 60
 
@@ -105,7 +105,7 @@ def champions(registry: Registry, tmp_path: Path) -> Champions:
     return followed(registry)
 
 
-def service(champions: Champions, one: Live | None = None) -> app.Service:
+def service(champions: Champions, one: Forecaster | None = None) -> app.Service:
     return app.Service({REGION: app.Region(champions, one)}, RULE, clock=lambda: NOW)
 
 
@@ -257,7 +257,7 @@ def test_without_a_champion_the_answer_is_503_and_says_so(registry: Registry) ->
     )
 
 
-# --- The quick way gives what the candidate gives ---------------------------------------------------------------------
+# --- The fast way gives what the candidate gives ---------------------------------------------------------------------
 
 
 def network() -> Lstm:
@@ -304,8 +304,8 @@ def test_one_request_gets_what_the_candidate_gives(name: str, trees: Trees, tmp_
     one = candidate(models(trees)[name], data=series(gap=True))
     one.save(tmp_path)
     compile_models.prepare(tmp_path)
-    served = fast_candidate.load_quick(tmp_path)
-    assert "lightgbm" not in repr(served.plan)
+    served = fast_candidate.load_fast(tmp_path)
+    assert "lightgbm" not in repr(served.per_minute)
     history = Series(REGION, one.tail.start + timedelta(days=7), 1, series().values[-2 * DAY :] * 1.1)
     for days, known in ((0.0, None), (0.3, None), (1.0, history), (9.0, history), (30.0, None)):
         end = one.tail.at(len(one.tail) - 1) + timedelta(days=days)
@@ -333,7 +333,7 @@ def test_a_version_that_gives_something_else_than_in_training_is_refused(tmp_pat
     about["model"]["settings"]["minutes"] = 5
     (tmp_path / "candidate.json").write_text(json.dumps(about))
     with pytest.raises(CandidateError, match="served, it does not give what it gave in training: train again"):
-        fast_candidate.load_quick(tmp_path)
+        fast_candidate.load_fast(tmp_path)
 
 
 def test_a_model_of_another_step_is_refused(tmp_path: Path) -> None:
@@ -494,10 +494,10 @@ def steady(until: float, days: float = 9, qps: float = 1000.0) -> dict[int, floa
 class World:
     """A region with a clock that the test moves."""
 
-    def __init__(self, champions: Champions, settings: LiveSettings | None = None) -> None:
+    def __init__(self, champions: Champions, settings: ForecasterSettings | None = None) -> None:
         self.now = NOW
         self.prometheus = FakePrometheus(steady(NOW))
-        self.live = Live(REGION, self.prometheus, ESTATE, champions, settings, lambda: self.now)  # type: ignore[arg-type]
+        self.live = Forecaster(REGION, self.prometheus, ESTATE, champions, settings, lambda: self.now)  # type: ignore[arg-type]
 
     def tick(self, seconds: float = 0.0) -> forecaster.Forecast | None:
         self.now += seconds
@@ -618,7 +618,7 @@ def test_short_minutes_are_minutes_of_the_model(champions: Champions) -> None:
     assert timeline.model(begins + 5) == begins + 3660
     assert timeline.real(timeline.model(begins + 12.5)) == begins + 12.5
     assert timeline.real(timeline.model(begins - 12.5)) == begins - 12.5
-    settings = LiveSettings(timeline)
+    settings = ForecasterSettings(timeline)
     assert (settings.settle_seconds, settings.max_age_seconds) == (1.25, 15.0)
     world = World(champions, settings)
     world.now = begins + 301.25
@@ -813,7 +813,7 @@ def built(*arguments: str, **environment: str) -> app.Service:
 def test_the_command_line_says_what_is_served() -> None:
     plain = built()
     assert (list(plain.regions), plain.regions[REGION].live, len(plain.loops())) == ([REGION], None, 1)
-    assert plain.rule == Rule(350, 0.8, 4, 40, 1.2, 2.0)
+    assert plain.rule == ReplicaRule(350, 0.8, 4, 40, 1.2, 2.0)
     full = built("--prometheus", "http://p:9090", "--min-replicas", "2", "--max-age", "90", "--minute-seconds", "5")
     assert (full.rule.minimum, full.rule.maximum, full.forecast_seconds, len(full.loops())) == (2, 40, 1.25, 2)
     shown = full.regions[REGION].live
