@@ -114,7 +114,7 @@ def files(world: Path) -> dict[Path, bytes]:
 
 
 def test_a_dry_run_trains_and_says_what_it_would_promote_and_leaves_the_registry_alone(
-    world: Path, run_dag: Runner, made: dict[str, FakeWorkshop], caplog: pytest.LogCaptureFixture
+    world: Path, run_dag: Runner, made: dict[str, FakeTrainer], caplog: pytest.LogCaptureFixture
 ) -> None:
     before = files(world)
     run = run_dag(load("forecast_retrain"), CONF | {"dry_run": True, "regions": [AP]})
@@ -298,7 +298,7 @@ def test_the_step_in_the_pod_decides_in_a_dry_run_and_keeps_nothing(world: Path,
     before = files(world)
     places = {"--traffic": str(world / "traffic"), "--models": str(world / "models"), "--region": AP}  # noqa: F811
     arguments = [part for pair in places.items() for part in pair] + ["--window", json.dumps(window.to_json())]
-    assert retrain.main([*arguments, "--dry-run", "true"], FakeWorkshop(), result) == 0
+    assert retrain.main([*arguments, "--dry-run", "true"], FakeTrainer(), result) == 0
     assert json.loads(result.read_text())["decision"]["action"] == "promoted"
     result.unlink()
     assert files(world) == before
