@@ -12,7 +12,7 @@ from include.estate.cost import Component, ComponentRule, Contract, Cost, EdgeDe
 from include.estate.fields import Age, Cpu, EstateError, Hour, Matchers, Memory, Seconds, Share
 from include.estate.file import ESTATE_FILE, load_estate
 from include.estate.governance import ChangeWindow, Governance, Windows
-from include.estate.regions import Connections, NodeGroup, Region
+from include.estate.regions import Connections, EstateConnections, NodeGroup, Region
 from include.estate.service import Metrics, Resources, Targets, Traffic, Use, Workload
 from include.estate.whole import Estate
 
@@ -28,6 +28,7 @@ __all__ = [
     "Cpu",
     "EdgeDevices",
     "Estate",
+    "EstateConnections",
     "EstateError",
     "Export",
     "Governance",

@@ -17,6 +17,14 @@ class Connections(Part):
     prometheus: str
 
 
+class EstateConnections(Part):
+    """Airflow connection ids of what belongs to no region."""
+
+    aws: Annotated[
+        str | None, Field(min_length=1, description="for AWS's global services; left out: the canary region's")
+    ] = None
+
+
 class NodeGroup(Part):
     """The managed node group of on-demand nodes as it stands before the rollout."""
 

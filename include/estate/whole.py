@@ -14,7 +14,7 @@ from include.estate.cost import Cost
 from include.estate.fields import EstateError, Part
 from include.estate.governance import Governance, Windows
 from include.estate.problems import explain
-from include.estate.regions import Region
+from include.estate.regions import EstateConnections, Region
 from include.estate.service import Metrics, Targets, Traffic, Workload
 
 _REPAIRS = 5  # rounds in which a slice of another release is made to fit: a repair may uncover what is below it
@@ -26,6 +26,7 @@ class Estate(Part):
     name: str
     namespace: str
     canary_region: str
+    connections: EstateConnections = EstateConnections()
     regions: Annotated[dict[str, Region], Field(min_length=1)]
     workloads: Annotated[dict[str, Workload], Field(min_length=1)]
     disruption_budget_max_unavailable: str
@@ -94,6 +95,10 @@ class Estate(Part):
         except KeyError:
             raise EstateError(f"region {name!r} is not in the estate; it has {', '.join(self.regions)}") from None
 
+    def global_aws(self) -> str:
+        """The Airflow connection id for AWS's global services, such as Route 53 and CloudFront."""
+        return self.connections.aws or self.region(self.canary_region).connections.aws
+
     def ordered_regions(self) -> list[str]:
         """The canary first, then the others in the order of the file."""
         return [self.canary_region, *(name for name in self.regions if name != self.canary_region)]
@@ -104,7 +109,7 @@ class Estate(Part):
 
     @classmethod
     def from_slice(cls, raw: Mapping[str, Any], present: Estate | None) -> Estate:
-        """The slice that :meth:`slice` made and JSON kept, with the connections that ``present`` has for its region.
+        """The slice that :meth:`slice` made and JSON kept, or all of an estate, with the connections of ``present``.
 
         A slice of another release is read as far as it is understood: what it lacks comes from ``present``, what is no
         longer known is left out. Raises EstateError with what is still wrong then.
@@ -113,10 +118,11 @@ class Estate(Part):
         region = str(piece.get("canary_region"))
         known: dict[str, Any] = {}
         if present is not None:
-            stands_in = present.slice(region) if region in present.regions else present
-            known = stands_in.model_dump(mode="json")
-        if present is not None and region in present.regions:
-            piece["regions"][region]["connections"] = known["regions"][region]["connections"]
+            alone = len(piece.get("regions", ())) == 1 and region in present.regions
+            known = (present.slice(region) if alone else present).model_dump(mode="json")
+            piece["connections"] = known["connections"]
+            for name in {*piece.get("regions", ())} & {*known["regions"]}:
+                piece["regions"][name]["connections"] = known["regions"][name]["connections"]
         for _ in range(_REPAIRS):
             try:
                 return cls.model_validate(piece)

@@ -12,15 +12,18 @@ from include.estate import Estate
 from include.forms import Form, FormError, Model, Regions, form_fields, window_defaults
 from include.rollout.gates import MINIMUM_COVERAGE
 from include.rollout.lever import Refused
+from include.rollout.place import PlaceKind, places_of
 
 __all__ = [
     "EVERYTHING",
     "LONGEST_CONVERGENCE",
+    "RegionRolloutSettings",
     "RollbackSettings",
     "RolloutSettings",
     "build",
     "build_on_record",
     "form_fields",
+    "rollout_settings",
     "window_defaults",
 ]
 EVERYTHING = "everything"  # the rollback's choice of every lever
@@ -31,7 +34,6 @@ LONGEST_CONVERGENCE = 4 * 3600  # upper bound of a lever's converge_timeout_seco
 class RolloutSettings(Form):
     """What every rollout asks for. Lengths in seconds; one without a default takes the window of its name."""
 
-    regions: Annotated[Regions, Field(description="Regions to roll out in; several need the canary among them")]
     dry_run: Annotated[bool, Field(description="Only check and plan; nothing is written")] = True
     reason: Annotated[str, Field(max_length=500, description="Why; shown to the approver and kept in the ledger")] = ""
     soak_seconds: Annotated[int, Field(gt=0, le=WEEK, description="Wait after each stage before its gates are judged")]
@@ -48,6 +50,21 @@ class RolloutSettings(Form):
         names = ("soak_seconds", "gate_window_seconds", "gate_wait_seconds", "minimum_coverage")
         return {name: getattr(self, name) for name in names}
 
+    def places(self, kind: PlaceKind, estate: Estate) -> list[str]:
+        """The names of the places to roll out in, the canary first: all of that kind."""
+        return places_of(kind, estate)
+
+    def check_against(self, estate: Estate) -> None:
+        """Raise Refused for a place that the estate doesn't have."""
+
+
+class _InRegions(Form):
+    regions: Annotated[Regions, Field(description="Regions to roll out in; several need the canary among them")]
+
+
+class RegionRolloutSettings(RolloutSettings, _InRegions):
+    """What a rollout in regions asks for besides: in which ones."""
+
     def check_against(self, estate: Estate) -> None:
         """Raise Refused for a region that the estate doesn't have, or several regions without the canary."""
         known = estate.ordered_regions()
@@ -62,16 +79,23 @@ class RolloutSettings(Form):
                 "add it, or roll out in one region at a time"
             )
 
-    def ordered(self, estate: Estate) -> list[str]:
+    def places(self, kind: PlaceKind, estate: Estate) -> list[str]:
         """The selected regions, the canary first."""
-        return [region for region in estate.ordered_regions() if region in self.regions]
+        return [region for region in places_of(kind, estate) if region in self.regions]
+
+
+def rollout_settings(kind: PlaceKind) -> type[RolloutSettings]:
+    """The settings of a rollout in places of that kind: the form's first part."""
+    return RegionRolloutSettings if kind is PlaceKind.REGION else RolloutSettings
 
 
 class RollbackSettings(Form):
-    """What the rollback asks for. Its regions are not bound to the estate's: one that has left it is undone too."""
+    """What the rollback asks for. Its ``regions`` are names of places, also of a region that has left the estate."""
 
     lever: Annotated[str, Field(description="What to undo")] = EVERYTHING
-    regions: Annotated[tuple[str, ...], Field(description="Where to undo it; empty is wherever something stands")] = ()
+    regions: Annotated[
+        tuple[str, ...], Field(description="Places to undo it in; empty is wherever something stands")
+    ] = ()
     run: Annotated[
         str,
         Field(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from include.clients.storage import Storage
 
 
+GLOBAL_REGION = "us-east-1"  # where AWS serves its global services
 log = logging.getLogger(__name__)
 
 
@@ -70,12 +71,22 @@ def prometheus_of(region: str, estate: Estate) -> Prometheus:
 
 def aws_of(region: str, estate: Estate) -> Aws:
     """The AWS clients of a region."""
+    return _aws(estate.region(region).connections.aws, f"regions.{region}.connections.aws", region)
+
+
+def global_aws_of(estate: Estate) -> Aws:
+    """The AWS clients of global services, such as Route 53 and CloudFront, which are reached in one region."""
+    conn_id = estate.global_aws()
+    named = "connections.aws" if estate.connections.aws else f"regions.{estate.canary_region}.connections.aws"
+    return _aws(conn_id, named, GLOBAL_REGION)
+
+
+def _aws(conn_id: str, field: str, region: str) -> Aws:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
     from include.clients.aws import Aws
 
-    conn_id = estate.region(region).connections.aws
-    connection(conn_id, f"regions.{region}.connections.aws")
+    connection(conn_id, field)
 
     def make(service: str, config: Any) -> Any:
         return AwsBaseHook(conn_id, region_name=region, client_type=service, config=config).get_conn()

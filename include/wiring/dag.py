@@ -23,7 +23,9 @@ from pydantic import BaseModel
 from include import levers
 from include.estate import Estate, EstateError, load_estate
 from include.forms import form_fields
-from include.rollout.settings import EVERYTHING, RollbackSettings, RolloutSettings
+from include.rollout.lever import acts_in
+from include.rollout.place import ESTATE_WIDE
+from include.rollout.settings import EVERYTHING, RollbackSettings, rollout_settings
 from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
 
 
@@ -32,7 +34,8 @@ def rollout_arguments(
 ) -> dict[str, Any]:
     """Arguments of ``@dag`` for a rollout of ``lever``, but its schedule: one run at a time, params with bounds."""
     estate, _ = estate_or_problem(estate)
-    models = (RolloutSettings, levers.lever(lever).settings_type) if estate else ()
+    found = levers.lever(lever)
+    models = (rollout_settings(acts_in(found)), found.settings_type) if estate else ()
     return _arguments(doc_md, tags) | {"params": {k: v for m in models for k, v in params_from(m, estate).items()}}
 
 
@@ -40,6 +43,8 @@ def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict
     """Arguments of ``@dag`` for the rollback DAG, but its schedule; its form is there whether the estate is or not."""
     estate, _ = estate_or_problem(estate)
     params = params_from(RollbackSettings, estate, {"lever": [EVERYTHING, *levers.LEVERS]})
+    places = params["regions"].schema
+    places["examples"] = [*places.get("examples", ()), ESTATE_WIDE]
     return _arguments(doc_md, [Tag.OPERATIONS]) | {"params": params}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowSkipException
@@ -13,10 +13,6 @@ from include import levers
 from include.estate import load_estate
 from include.rollout import once
 from include.rollout.lever import Refused
-
-if TYPE_CHECKING:
-    pass
-
 from include.wiring.clients import clients_for
 from include.wiring.tasks import Engine, await_approval, recorded
 
@@ -73,4 +69,4 @@ def show_change(
 
 
 def _engine(lever: str) -> Engine:
-    return Engine(load_estate(), levers.lever(lever), lambda region, estate: clients_for(region, estate))
+    return Engine(load_estate(), levers.lever(lever), lambda place, estate: clients_for(place, estate))

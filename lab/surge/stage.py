@@ -28,6 +28,7 @@ from include.levers.predictive_scaling.wanted import PredictiveSettings
 from include.levers.spot_capacity import SpotCapacity
 from include.levers.spot_capacity.plan import POOLS, SpotSettings
 from include.rollout.lever import Target
+from include.rollout.place import Place
 from include.rollout.settings import build
 from lab import world as worlds
 from lab.cluster import telemetry
@@ -77,7 +78,7 @@ class Stage:
             storage=lambda _: self.models,
             location=lambda _: self.world.state["models"],
         )
-        return Target(self.region, self.estate, "surge-drill", settings, clients)
+        return Target(Place.named(self.region), self.estate, "surge-drill", settings, clients)
 
     def _aws(self, service: str, config: Any) -> Any:
         import boto3

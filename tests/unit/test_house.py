@@ -21,7 +21,6 @@ def figures() -> dict[str, Any]:
     return house.structure()
 
 
-@being_built
 def test_no_import_points_upward(figures: dict[str, Any]) -> None:
     assert figures["arrows_up"] == 0
 
@@ -35,7 +34,7 @@ def test_no_imports_go_in_a_circle(figures: dict[str, Any]) -> None:
     "lever",
     [
         pytest.param("spot_capacity", marks=being_built),
-        pytest.param("predictive_scaling", marks=being_built),
+        "predictive_scaling",
         "cost_monitoring",
     ],
 )
@@ -51,7 +50,6 @@ def test_nine_of_ten_functions_have_eighteen_lines_or_fewer(figures: dict[str, A
     assert figures["functions"]["p90"] <= 18
 
 
-@being_built
 def test_no_function_has_more_than_forty_lines(figures: dict[str, Any]) -> None:
     assert figures["functions"]["over_40"] == 0
 
@@ -66,7 +64,6 @@ def test_no_test_module_has_more_than_500_lines(figures: dict[str, Any]) -> None
     assert figures["test_modules_over_500"] == []
 
 
-@being_built
 def test_no_six_lines_in_a_row_stand_in_two_levers(figures: dict[str, Any]) -> None:
     assert figures["lever_copies"] == 0
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from include.clients.kubernetes.errors import ExpiredError, KubernetesError, NotServedError, UnreachableError
 from include.clients.kubernetes.kinds import Kind, Object
-from include.clients.kubernetes.requests import JSON, Requests, pause
+from include.clients.kubernetes.requests import JSON, ApiServer, pause
 from include.clients.views import READ_AGAIN, View
 
 PAGE = 500  # objects in one answer to a list request
@@ -20,7 +20,7 @@ METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,app
 DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 
 
-class Lists(Requests):
+class Lists(ApiServer):
     """The lists of one cluster; see :class:`include.clients.kubernetes.Cluster`."""
 
     def serves(self, kind: Kind) -> bool:

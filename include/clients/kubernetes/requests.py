@@ -1,4 +1,4 @@
-"""Requests to one API server. They survive one that is away for less than ``patience`` seconds."""
+"""ApiServer to one API server. They survive one that is away for less than ``patience`` seconds."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Request:
     accept: str = JSON
 
 
-class Requests:
-    """The API server of one cluster; see :class:`include.clients.kubernetes.Cluster`."""
+class ApiServer:
+    """The requests to the API server of one cluster; see :class:`include.clients.kubernetes.Cluster`."""
 
     def __init__(
         self,

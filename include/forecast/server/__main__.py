@@ -21,9 +21,9 @@ from include.estate import Estate, EstateError, load_estate
 from include.forecast.pod_storage import pod_storage
 from include.forecast.registry import Registry
 from include.forecast.replicas import MAX_SPREAD, ReplicaRule, replica_rule_of
-from include.forecast.server.app import Region, Service, create_app
+from include.forecast.server.app import ServedRegion, Service, create_app
 from include.forecast.server.champions import Champions
-from include.forecast.server.compile_models import prepare_apart
+from include.forecast.server.compile_models import compile_apart
 from include.forecast.server.forecaster import Forecaster, ForecasterSettings, Timeline
 
 PROMETHEUS_TIMEOUT = 20.0
@@ -83,13 +83,13 @@ def service_from(asked: argparse.Namespace, estate: Estate, environment: Mapping
     storage = pod_storage(asked.registry)
     regions = {}
     for name in names:
-        champions = Champions(Registry(storage, name), prepare_apart)
+        champions = Champions(Registry(storage, name), compile_apart)
         live = None
         if asked.prometheus:
             access = Access(asked.prometheus, credentials(environment))
             client = Prometheus(asked.prometheus, PROMETHEUS_TIMEOUT, access=access)
             live = Forecaster(name, client, estate, champions, settings)
-        regions[name] = Region(champions, live)
+        regions[name] = ServedRegion(champions, live)
     interval = asked.minute_seconds / 4 if asked.interval is None else asked.interval
     return Service(
         regions,

@@ -30,18 +30,18 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Region:
-    """What is served for one region; without ``live`` nothing is read from Prometheus."""
+class ServedRegion:
+    """What is served for one region; without ``forecaster`` nothing is read from Prometheus."""
 
     champions: Champions
-    live: Forecaster | None = None
+    forecaster: Forecaster | None = None
 
 
 @dataclass(frozen=True)
 class Service:
     """Everything behind the routes. Intervals in seconds."""
 
-    regions: Mapping[str, Region]
+    regions: Mapping[str, ServedRegion]
     rule: ReplicaRule
     clock: Callable[[], float] = time.time
     poll_seconds: float = 10.0
@@ -60,7 +60,7 @@ class Service:
         if served is None:
             return 503, {"detail": f"{hour.region}: no champion: {region.champions.problem}: run forecast_retrain"}
         try:
-            return 200, self._answer(hour, served, region.live)
+            return 200, self._answer(hour, served, region.forecaster)
         except CandidateError as error:
             return 503, {"detail": f"{hour.region}: {error}"}
 
@@ -91,8 +91,8 @@ class Service:
         ready = all(region.champions.served for region in self.regions.values())
         return 200 if ready else 503, {"status": "ok" if ready else "no champion", "regions": regions}
 
-    def _health_of(self, region: Region) -> dict[str, Any]:
-        now, served, live = self.clock(), region.champions.served, region.live
+    def _health_of(self, region: ServedRegion) -> dict[str, Any]:
+        now, served, live = self.clock(), region.champions.served, region.forecaster
         answer: dict[str, Any] = {"version": None, "problem": region.champions.problem}
         if served:
             answer |= {
@@ -114,7 +114,9 @@ class Service:
 
     def metrics(self) -> str:
         """The text of ``/metrics``."""
-        forecasts = {name: region.live.current() if region.live else None for name, region in self.regions.items()}
+        forecasts = {
+            name: region.forecaster.current() if region.forecaster else None for name, region in self.regions.items()
+        }
         champions = {name: region.champions.served for name, region in self.regions.items()}
         return metrics.exposition(forecasts, champions, self.requests)
 
@@ -122,9 +124,9 @@ class Service:
         """What runs beside the requests, with its interval: each in a thread of its own."""
         polls = [(region.champions.refresh, self.poll_seconds) for region in self.regions.values()]
         ticks = [
-            (functools.partial(first_look, region.champions, region.live), self.forecast_seconds)
+            (functools.partial(first_look, region.champions, region.forecaster), self.forecast_seconds)
             for region in self.regions.values()
-            if region.live
+            if region.forecaster
         ]
         return polls + ticks
 

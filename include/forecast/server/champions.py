@@ -36,14 +36,14 @@ class Champions:
     """Follows the champion of one region. ``refresh`` runs in one thread; ``served`` may be read in any."""
 
     def __init__(
-        self, registry: Registry, prepare: Callable[[Path], None], clock: Callable[[], float] = time.time
+        self, registry: Registry, compile_version: Callable[[Path], None], clock: Callable[[], float] = time.time
     ) -> None:
         self.region = registry.region
         self.served: ServedChampion | None = None
         self.problem = "the registry was not read yet"
         self.looked = threading.Event()  # set once the registry has been looked at
         self._registry = registry
-        self._prepare = prepare
+        self._compile = compile_version
         self._clock = clock
         self._refused: dict[str, tuple[float, str]] = {}
 
@@ -88,7 +88,7 @@ class Champions:
         try:
             with tempfile.TemporaryDirectory(prefix="akidb-serve-") as folder:
                 manifest = self._registry.fetch(version, Path(folder))
-                self._prepare(Path(folder))
+                self._compile(Path(folder))
                 fast = load_fast(Path(folder))
         except (CandidateError, CorruptError, NoChampionError) as error:
             self._refused[version] = (self._clock(), str(error))

@@ -2,7 +2,7 @@
 
 Training code works on thousands of windows at once; on a single one nearly all of its time is overhead. Here the eight
 days before a request are summed once a minute instead of once a request, levels are computed once, and trees are run
-by ONNX Runtime, from what ``prepare`` made. That both ways agree is checked for every version before it serves.
+by ONNX Runtime, from what ``compile_version`` made. That both ways agree is checked for every version before it serves.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class FastCandidate:
 
 
 def load_fast(folder: Path) -> FastCandidate:
-    """The version in ``folder``, which ``prepare`` has been through. Raises CandidateError when it is unusable."""
+    """The version in ``folder``, which ``compile_version`` has been through. Raises CandidateError."""
     try:
         about = json.loads((folder / "candidate.json").read_text(encoding="utf-8"))
         values = np.load(folder / "tail.npy", allow_pickle=False)

@@ -12,6 +12,7 @@ from include.levers.spot_capacity.live import World, instance_types, read_live, 
 from include.prices import TooFewInstanceTypesError, load_aws_book
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target
+from include.rollout.place import PlaceKind
 
 
 class SpotCapacity:
@@ -24,6 +25,8 @@ class SpotCapacity:
     name = plan.NAME
     slots = (*plan.STEPS, plan.DRILL, plan.OLD_NODE_GROUP)
     settings_type = plan.SpotSettings
+    acts_in = PlaceKind.REGION
+    needs = frozenset({"kubernetes", "prometheus", "aws"})
     # What moves the replicas goes before their capacity does, and the cap on a pool before the pool.
     undo_after: tuple[str, ...] = ("predictive_scaling", "cost_cap")
 

@@ -20,11 +20,12 @@ from include.levers.service import (
 )
 from include.levers.spot_capacity.apply import drills
 from include.levers.spot_capacity.dependents import stranded
+from include.levers.spot_capacity.interruptions import interruption_rate, unplanned_notices
 from include.levers.spot_capacity.live import World, pods_of
 from include.levers.spot_capacity.placement import pending_seconds, pods_by_zone, shares
 from include.levers.spot_capacity.plan import SPOT_POOL, STRANDED, ZONES
 from include.prices import load_aws_book
-from include.rollout.gates import Figure, interruption_rate, unplanned_notices
+from include.rollout.gates import Figure
 from include.rollout.lever import Stage
 
 DAY = 86_400

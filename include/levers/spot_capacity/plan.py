@@ -512,7 +512,7 @@ def build_plan(
     after = predicted_usd_hour(estate, region, book, choices, counts[-1], settings.domains)
     return Plan(
         lever=NAME,
-        region=region,
+        place=region,
         live=live,
         differences=tuple(found),
         stages=stages(estate, region, settings, types, live, changes, around.zones),

@@ -12,7 +12,7 @@ from include.forecast.candidates.trees import TreeSettings
 from include.forecast.card import figure, model_card, operations_text
 from include.forecast.evaluation import Operational, WapeDifference
 from include.forecast.training import PartResult, Settings, look_at_test, train_candidates
-from include.pages.svg import line_chart, path, tick
+from include.pages.chart import line_chart, path, tick
 from tests.unit.forecast.traffic_series import daily
 
 
@@ -23,14 +23,15 @@ def test_the_card_has_figures_pictures_and_limits() -> None:
     page = model_card(trained, tested)
     assert page.count("<svg") == page.count("</svg>") == 2
     assert "us&lt;east" in page
-    assert tested.promotion.reason.split(" (")[0] in page.replace("&#x27;", "'")
+    assert tested.promotion.reason.split(" (")[0] in page.replace("&#39;", "'")
     assert figure(tested.results[trained.chosen.name].wape) in page
+    assert "<h2>Limits</h2>" in page
     assert "It may add capacity, never remove it." in page
 
 
 def test_a_chart_is_xml_and_a_gap_interrupts_its_line() -> None:
     chart = line_chart("a & b", [0.0, 1, 2, 3], {"one": [1.0, math.nan, 3, 4]}, "hours")
-    assert ET.fromstring(chart).attrib["aria-label"] == "a & b"
+    assert ET.fromstring(chart.svg).attrib["aria-label"] == "a & b"
     assert [step[0] for step in path([0.0, 1, 2, 3], [1.0, math.nan, 3, 4], 4.0).split()[::2]] == ["M", "M", "L"]
 
 

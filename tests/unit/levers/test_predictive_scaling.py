@@ -153,6 +153,35 @@ def test_rights_to_write_name_their_objects() -> None:
     assert not any("secrets" in rule["resources"] for rule in rules)
 
 
+def allowed(method: str, path: str) -> bool:
+    """Whether the role lets the lever make a request; what every user may ask is left out."""
+    parts = path.removeprefix("/apis/").removeprefix("/api/").split("/")
+    group, rest = ("", parts[1:]) if path.startswith("/api/") else (parts[0], parts[2:])
+    in_space = rest[:1] == ["namespaces"] and len(rest) > 2
+    resource, *name = rest[2:] if in_space else rest
+    verb = {"GET": "get" if name else "list", "GET watch": "watch"}.get(method, method.lower())
+    roles = [role for role in yaml.safe_load_all(RBAC.read_text()) if role["kind"] in ("Role", "ClusterRole")]
+    rules = [rule for role in roles for rule in role["rules"] if in_space or role["kind"] == "ClusterRole"]
+    return any(
+        group in rule["apiGroups"]
+        and resource in rule["resources"]
+        and verb in rule["verbs"]
+        and set(name[:1]) <= set(rule.get("resourceNames") or name[:1])
+        for rule in rules
+    )
+
+
+def test_preflight_rollout_and_rollback_stay_within_the_role(world: World) -> None:
+    LEVER.preflight(world.target)
+    snapshot = LEVER.snapshot(world.target)
+    world.apply_all()
+    LEVER.rollback(world.target, snapshot)
+    LEVER.verify_restored(world.target, snapshot)
+    asked = {(method, path) for method, path in world.cluster.api.requests if path.count("/") > 3}  # not discovery
+    assert len(asked) > 30
+    assert sorted(request for request in asked if not allowed(*request)) == []
+
+
 # Money ----------------------------------------------------------------------------------------------------------------
 
 
