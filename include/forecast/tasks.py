@@ -178,7 +178,8 @@ def export_traffic(region: str) -> list[dict[str, object]]:
     show_dry_run(storage)
     written = [outcome.key for outcome in outcomes if outcome.state == DayState.WRITTEN]
     if problems := failures(outcomes, last):
-        raise AirflowFailException("; ".join(map(str, problems)) + ". What passed is stored; see docs: traffic_export")
+        stored = "Dry run: nothing is stored" if settings.dry_run else "What passed is stored"
+        raise AirflowFailException(f"{'; '.join(map(str, problems))}. {stored}; see docs: traffic_export")
     if written and not settings.dry_run:
         _announce(TRAFFIC_ALIAS, traffic_asset(region), written[-1])
     return [outcome.to_json() for outcome in outcomes]

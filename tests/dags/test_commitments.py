@@ -64,6 +64,6 @@ def test_a_dry_run_shows_the_page_and_keeps_nothing(world: Table, run_dag: Runne
     assert "| us-east-1 | c7g |" in found["text"]
     # The last one is the cost table's own note of what it has looked through.
     assert found["dry_run"] == (
-        "Dry run: nothing was written. It would write 3 object(s): commitments/2026-11-23.json, "
-        "commitments/2026-11-23.md, lasting/source=aws/looked"
+        "Dry run: nothing was written. It would write 4 object(s): commitments/2026-11-23.html, "
+        "commitments/2026-11-23.json, commitments/2026-11-23.md, lasting/source=aws/looked"
     )

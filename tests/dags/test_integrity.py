@@ -192,6 +192,22 @@ def test_two_parses_serialise_alike(bag: DagBag) -> None:
     )
 
 
+def test_a_parse_in_another_process_serialises_alike(bag: DagBag) -> None:
+    code = f"""
+import json
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+bag = DagBag(dag_folder={str(DAGS)!r})
+print(json.dumps({{name: DagSerialization.to_dict(dag) for name, dag in bag.dags.items()}}))
+"""
+    # Text hashes differently there, so that an unordered set shows.
+    result = run_python(code, PYTHONHASHSEED="7")
+    assert result.returncode == 0, result.stderr
+    first, second = serialised(bag), json.loads(result.stdout.splitlines()[-1])
+    different = [name for name in first if first[name] != second.get(name)]
+    assert not different, f"{different} differ in another process: sort what comes from a set"
+
+
 def run_python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code],
