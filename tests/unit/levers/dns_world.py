@@ -51,11 +51,17 @@ class World:
         self.session = boto3.Session(**key)
         self.route53 = self.session.client("route53")
         self.zone = seed_dns(self.route53, self.estate.slice(region) if region else self.estate)
-        aws = Aws(lambda service, config: self.session.client(service, config=config))
+        self.asked: set[str] = set()  # the operations that the lever has called
+        aws = Aws(self._client)
         self.fences: list[int] = []
         settings = DnsSettings(**chosen)
         clients = SimpleNamespace(aws=aws)
         self.target = Target(ESTATE_WIDE, self.estate, "run", settings, clients, lambda: self.fences.append(1))
+
+    def _client(self, service: str, config: Any) -> Any:
+        client = self.session.client(service, config=config)
+        client.meta.events.register("before-call.*.*", lambda model, **_: self.asked.add(model.name) or None)
+        return client
 
     def close(self) -> None:
         self.mock.stop()
