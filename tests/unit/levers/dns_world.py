@@ -80,6 +80,11 @@ class World:
         found = self.route53.list_resource_record_sets(HostedZoneId=self.zone)["ResourceRecordSets"]
         return {f"{record['Name']} {record.get('SetIdentifier', '')}".strip(): record for record in found}
 
+    def used(self) -> dict[str, Object]:
+        """The settings of the check of each record set that has one."""
+        checks, records = self.checks(), self.records()
+        return {name: checks[r["HealthCheckId"]] for name, r in records.items() if r.get("HealthCheckId") in checks}
+
     def upsert(self, record: Object, action: str = "UPSERT") -> None:
         """Somebody else's change of a record set."""
         changes = {"Changes": [{"Action": action, "ResourceRecordSet": record}]}
