@@ -21,6 +21,7 @@ from include.levers.probes import Probe, Window
 from include.levers.world import Object, Settings, World, name_of, refusals
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Restored, Stage, Target, Undo, kept
+from include.rollout.place import PlaceKind
 
 OBJECTS = "objects"  # the part of a snapshot that holds the owned things
 NOTHING_WRITTEN = "nothing was written, nothing is to be undone"
@@ -47,6 +48,8 @@ class ManifestLever(abc.ABC, Generic[Settings]):
     manager: str = ""
     slots: Sequence[str]
     settings_type: type[Any]
+    acts_in: PlaceKind = PlaceKind.REGION
+    needs: frozenset[str] = frozenset({"kubernetes", "prometheus", "aws"})  # of ``target.clients``
     undo_after: tuple[str, ...] = ()
     undo_class: Undo = Undo.MINUTES
 
@@ -156,7 +159,7 @@ class ManifestLever(abc.ABC, Generic[Settings]):
             things = [thing for thing in self.everything(world, live) if thing.wanted]
             return Plan(
                 lever=self.name,
-                region=target.region,
+                place=target.place.name,
                 live=live,
                 differences=tuple(d for thing in things for d in thing.differences(entries[thing.key])),
                 stages=self.stages(world, live),

@@ -207,7 +207,8 @@ def _try(world: World, body: Object, force: bool) -> bool:
     if body["kind"] == "ClusterRoleBinding" and world.cluster.get(CLUSTER_ROLE, body["roleRef"]["name"]) is None:
         return False
     space = body["metadata"].get("namespace")
-    if space is not None and world.cluster.get(NAMESPACE, space) is None:
+    # AkiDB's own stands, and not every lever's role may read it.
+    if space not in (None, world.estate.namespace) and world.cluster.get(NAMESPACE, space) is None:
         body = copy.deepcopy(body)
         body["metadata"]["namespace"] = world.estate.namespace
     world.cluster.apply(body, world.manager, dry_run=True, force=force)

@@ -43,6 +43,11 @@ class Probe:
     measure: Measure
 
 
+def at_once(gate: Gate, measure: Callable[[Any], Figure | None]) -> Probe:
+    """A probe of the world at this moment, whatever the window."""
+    return Probe(gate, lambda world, _: measure(world))
+
+
 def over_recent(gate: Gate, measure: Callable[[Any, float], Figure | None]) -> Probe:
     """A probe that looks at the last seconds of the stage only, at most as many as the window has."""
     return Probe(gate, lambda world, window: measure(world, window.recent))

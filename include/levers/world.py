@@ -68,7 +68,7 @@ class World(Generic[Settings]):
     @property
     def place(self) -> str:
         """What messages call the place."""
-        return self.target.region
+        return self.target.place.name
 
     @property
     def estate(self) -> Estate:

@@ -26,7 +26,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.cloud.moto_patches import Answer, Book, Call, DryPools, Repairs, offer_only, spread_over_zones
+from lab.cloud.calls import Answer, Call
+from lab.cloud.fleets import DryPools
+from lab.cloud.moto_patches import Repairs, offer_only, spread_over_zones
+from lab.cloud.price_lists import Book
 
 READY_PATH = "/lab/ready"
 LOG_BYTES = 20_000_000

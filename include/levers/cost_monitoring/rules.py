@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from include.cost.validation.verdicts import goal_of
+from include.cost.targets import goal_of
 from include.estate import Estate
 from include.levers.manifests import filled
 from include.prices import DAYS_PER_MONTH, AwsBook, PlanBook, load_aws_book

@@ -18,6 +18,7 @@ from include.levers.world import refusals
 from include.prices import TooFewInstanceTypesError, load_aws_book, usd_month
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target, Undo
+from include.rollout.place import PlaceKind
 
 
 class SpotCapacity:
@@ -30,6 +31,8 @@ class SpotCapacity:
     name = "spot_capacity"
     slots = (*STEPS, DRILL, OLD_NODE_GROUP)
     settings_type = SpotSettings
+    acts_in = PlaceKind.REGION
+    needs = frozenset({"kubernetes", "prometheus", "aws"})
     # What moves the replicas goes before their capacity does, and the cap on a pool before the pool.
     undo_after: tuple[str, ...] = ("predictive_scaling", "cost_cap")
 
@@ -57,7 +60,7 @@ class SpotCapacity:
         made = plan.stages(estate, region, settings, types, live, changes, around.zones)
         return Plan(
             lever=self.name,
-            region=region,
+            place=target.place.name,
             live=live,
             differences=tuple(found),
             stages=tuple(Stage(slot, title, _gates(world, slot), chosen) for slot, title, chosen in made),

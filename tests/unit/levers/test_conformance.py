@@ -17,8 +17,9 @@ import pytest
 
 from include import levers
 from include.clients.kubernetes import KINDS
+from include.clients.storage import Folder
 from include.rollout import steps
-from include.rollout.ledger import Chain, FolderStore, Ledger, Step
+from include.rollout.ledger import Chain, Ledger, Step
 from include.rollout.lever import Difference, Json, Refused, Target, within
 from include.rollout.steps import Run
 from tests.conformance.levers.crash import Killed, watched
@@ -37,7 +38,7 @@ def scene(lever: str, tmp_path: Path) -> Scene:
 
 def through_ledger(snapshot: dict[str, Json], folder: Path) -> dict[str, Json]:
     """The snapshot as a rollback gets it: written to a ledger and read again."""
-    ledger = Ledger(FolderStore(folder / "ledger"))
+    ledger = Ledger(Folder(folder / "ledger"))
     chain = Chain("any", "anywhere", "dag", "run")
     ledger.append(chain, Step.SNAPSHOT, {"snapshot": snapshot})
     (record,) = ledger.records(chain)
@@ -308,7 +309,7 @@ class Leases:
 def rolled_out(scene: Scene, folder: Path, name: str) -> Run:
     """A run of the lever, under that name, that was promoted and has ended."""
     clients = SimpleNamespace(**vars(scene.target.clients), leases=Leases())
-    ledger = Ledger(FolderStore(folder / "ledger"))
+    ledger = Ledger(Folder(folder / "ledger"))
     lever = levers.lever(name)
     run = Run(lever, scene.target.estate, {}, "dag", "run", ledger, lambda _: clients, lambda _: True)
     region = scene.target.region

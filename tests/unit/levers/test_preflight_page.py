@@ -1,4 +1,4 @@
-"""docs/preflight.md lists exactly the checks that are made."""
+"""docs/reference/preflight.md lists exactly the checks that are made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from include.levers import lever
 from tests.unit.levers import monitoring_world, scaling_world, spot_world
 
-PAGE = Path(__file__).parents[3] / "docs" / "preflight.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "preflight.md"
 # Checks that are made for each of several things, by what the page calls them.
 SERIES = ("definition", "metric")
 

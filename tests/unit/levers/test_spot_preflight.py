@@ -12,6 +12,7 @@ from include.clients.kubernetes import ForbiddenError, Kind
 from include.levers import checks
 from include.levers.nodes.karpenter import queue_of
 from include.rollout.lever import Check
+from include.rollout.place import Place
 from tests.unit.levers import spot_world
 from tests.unit.levers.spot_preflight_page import (
     GROUP,
@@ -347,7 +348,7 @@ def elsewhere(world: World) -> None:
     """The region under a name that the price book doesn't know."""
     region = world.estate.regions[REGION]
     estate = world.estate.model_copy(update={"canary_region": "eu-west-1", "regions": {"eu-west-1": region}})
-    world.target = replace(world.target, region="eu-west-1", estate=estate)
+    world.target = replace(world.target, place=Place.named("eu-west-1"), estate=estate)
 
 
 def types_check(world: World) -> Check:
