@@ -11,7 +11,7 @@ import pytest
 from tests.unit.levers.spot_steps import LEVER, apply_all, stage_of
 from tests.unit.levers.spot_world import World
 
-SNAPSHOTS = Path(__file__).parent / "snapshots"
+SNAPSHOTS = Path(__file__).parent / "old_snapshots"
 
 
 def written(name: str) -> dict[str, Any]:
@@ -19,7 +19,9 @@ def written(name: str) -> dict[str, Any]:
     return snapshot
 
 
-@pytest.mark.parametrize(("name", "steps"), [("spot_before", ()), ("spot_after_two_steps", ("step_1", "step_2"))])
+@pytest.mark.parametrize(
+    ("name", "steps"), [("spot_capacity_2026_11", ()), ("spot_capacity_2026_11_two_steps", ("step_1", "step_2"))]
+)
 def test_a_snapshot_of_the_release_before_the_house_is_undone_and_proved(name: str, steps: tuple[str, ...]) -> None:
     world, snapshot = World(), written(name)
     for slot in steps:
