@@ -40,6 +40,7 @@ class World(Generic[Settings]):
     target: Target
     now: Callable[[], float] = time.time
     manager: str = ""
+    sleep: Callable[[float], None] = time.sleep
 
     @property
     def cluster(self) -> Cluster:
@@ -68,7 +69,11 @@ class World(Generic[Settings]):
     @property
     def place(self) -> str:
         """What messages call the place."""
+<<<<<<< HEAD
+        return str(getattr(self.target, "place", "") or self.target.region)
+=======
         return self.target.place.name
+>>>>>>> house
 
     @property
     def estate(self) -> Estate:
@@ -98,6 +103,14 @@ class World(Generic[Settings]):
             return self.cluster.wait_for(missing, self.timeout, POD, namespace, recheck=1.0)
         except TimedOutError as error:
             raise NotConverged(f"{self.place}: {what}: {error}") from error
+
+    def await_cloud(self, missing: Callable[[], Sequence[str]], what: str, pause: float = 5.0) -> None:
+        """Wait for what no cluster shows, looked at every ``pause`` seconds. Raises NotConverged like ``wait_for``."""
+        end = self.now() + self.timeout
+        while left := missing():
+            if self.now() >= end:
+                raise NotConverged(f"{self.place}: {what}: not reached within {self.timeout:.0f} s: {'; '.join(left)}")
+            self.sleep(pause)
 
 
 @contextlib.contextmanager
