@@ -158,13 +158,8 @@ class ManifestLever(abc.ABC, Generic[Settings]):
             dollars, entries = self.dollars(world, live), by_key(live[OBJECTS])
             things = [thing for thing in self.everything(world, live) if thing.wanted]
             return Plan(
-<<<<<<< HEAD
-                self.name,
-                world.place,
-=======
                 lever=self.name,
                 place=target.place.name,
->>>>>>> house
                 live=live,
                 differences=tuple(d for thing in things for d in thing.differences(entries[thing.key])),
                 stages=self.stages(world, live),

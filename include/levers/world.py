@@ -69,11 +69,7 @@ class World(Generic[Settings]):
     @property
     def place(self) -> str:
         """What messages call the place."""
-<<<<<<< HEAD
-        return str(getattr(self.target, "place", "") or self.target.region)
-=======
         return self.target.place.name
->>>>>>> house
 
     @property
     def estate(self) -> Estate:
