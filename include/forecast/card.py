@@ -90,7 +90,8 @@ def operations_text(result: PartResult) -> str:
     lead = "no lead time" if found.lead_minutes is None else f"median lead time {found.lead_minutes:g} min"
     return (
         f"{found.caught} of {found.spikes} rises of more than 20 % foreseen, {lead}; {found.scale_ups} minutes "
-        f"asked for more capacity, {found.false_scale_ups} of them without need, which adds {found.extra_share:.2%} node time."
+        f"asked for more capacity, {found.false_scale_ups} of them without need, "
+        f"which adds {found.extra_share:.2%} node time."
     )
 
 

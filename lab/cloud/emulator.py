@@ -26,9 +26,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lab.cloud import moto_route53
 from lab.cloud.calls import Answer, Call
 from lab.cloud.fleets import DryPools
-from lab.cloud import moto_route53
 from lab.cloud.moto_patches import Repairs, offer_only, spread_over_zones
 from lab.cloud.price_lists import Book
 
