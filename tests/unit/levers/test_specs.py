@@ -9,10 +9,11 @@ import pytest
 
 from include.clients.kubernetes import NODE_POOL
 from include.levers import world as levers_world
+from include.levers.node_costs import SPREAD
 from include.levers.nodes.specs import LEFT, Spec
 from include.levers.owned import Thing
 from include.rollout.lever import Difference
-from tests.unit.levers.spot_world import NOW, SPREAD, World
+from tests.unit.levers.spot_world import NOW, World
 
 OLD: dict[str, Any] = {
     "limits": {"cpu": "1"},
