@@ -51,8 +51,6 @@ class ManifestLever(abc.ABC, Generic[Settings]):
     acts_in: PlaceKind = PlaceKind.REGION
     needs: frozenset[str] = frozenset({"kubernetes", "prometheus", "aws"})  # of ``target.clients``
     undo_after: tuple[str, ...] = ()
-    acts_in = "region"  # or "estate", or "devices"
-    needs: frozenset[str] = frozenset({"kubernetes", "prometheus", "aws"})  # the clients that it asks for
     undo_class: Undo = Undo.MINUTES
     # The check without which no other is made, with its name.
     first_check: tuple[str, Callable[[Any], Iterator[Check]]] = ("cluster reachable", checks.reachable)
