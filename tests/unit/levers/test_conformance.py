@@ -225,8 +225,9 @@ def test_a_definition_that_is_gone_does_not_stop_the_undo_of_the_rest(scene: Sce
 
 
 def test_a_snapshot_of_another_release_is_undone_or_refused_and_never_called_restored_when_it_is_not(
-    lever: str, scene: Scene, tmp_path: Path
+    scenes: Callable[[Path], Scene], tmp_path: Path
 ) -> None:
+    scene = scenes(tmp_path / "newer")
     snapshot = scene.lever.snapshot(scene.target)
     scene.apply_all()
     assert undo(scene, through_ledger({**snapshot, "of a newer release": {"a": 1}}, tmp_path)) == ()
