@@ -12,7 +12,7 @@ from typing import Any
 
 from include.clients.prometheus import Prometheus
 from include.estate import Estate
-from include.levers.common import World
+from include.levers.world import World
 from include.rollout.gates import Comparison, Figure, Gate, p95_within
 
 # HTTP 5xx, and the gRPC codes that are the server's fault, by name or by number.
