@@ -90,6 +90,17 @@ class House:
         base = self.root / Path(*name.split("."))
         return base.with_suffix(".py").exists() or (base / "__main__.py").exists()
 
+    def has_object(self, name: str) -> bool:
+        """Whether a dotted Python name leads to a module or package, and to a word in it."""
+        parts = name.split(".")
+        for depth in range(len(parts), 0, -1):
+            base = self.root / Path(*parts[:depth])
+            file = base.with_suffix(".py") if base.with_suffix(".py").exists() else base / "__init__.py"
+            if file.exists() or base.is_dir():
+                text = file.read_text(encoding="utf-8") if file.exists() else ""
+                return all(re.search(rf"\b{part}\b", text) for part in parts[depth:])
+        return False
+
     def has_dag(self, name: str) -> bool:
         """Whether a DAG file has this name."""
         return any(re.fullmatch(rf"dags/[^/]+/{re.escape(name)}\.py", file) for file in self.files)
@@ -197,6 +208,10 @@ def _names(code: str, page: Path, house: House) -> Iterator[str]:
     if dotted and dotted[1] in Estate.model_fields:
         if not _has_setting(Estate, code.split(".")):
             yield f"{code}: the estate has no such field"
+        return
+    if re.fullmatch(rf"({'|'.join(FOLDERS)})(\.\w+)+", code):
+        if not house.has_object(code):
+            yield f"{code}: there is no such module, or nothing of that name in it"
         return
     for name in NAME.findall(re.sub(r"<[^>]*>|https?://\S+|=\S+", " ", code)):
         if name not in house.words:

@@ -1,4 +1,4 @@
-"""The model card: one page with pictures that says what a model is, how good it is, and what it can't do."""
+"""The model card: one page of HTML with pictures that says what a model is, how good it is, and what it can't do."""
 
 from __future__ import annotations
 
@@ -26,12 +26,9 @@ def model_card(trained: Trained, tested: Tested) -> str:
     result = tested.results[name]
     page = Document(
         title=f"{name} for {series.name}",
-        over="model card",
-        head=(
-            Paragraph(f"{trained.choice.reason if trained.choice else ''}. {tested.promotion.reason}."),
-            Paragraph(_data_text(trained)),
-            Paragraph(f"Made of: {_made_of(trained)}."),
-        ),
+        over="AkiDB traffic forecast",
+        lead=f"{tested.promotion.reason}.",
+        head=tuple(map(Paragraph, _made_from(trained))),
         sections=(
             Section("15 minutes ahead on data it never saw", (forecast_picture(trained), _candidates_table(tested))),
             Section("By minute ahead", (horizon_picture(name, result, tested), _horizon_table(result.horizons))),
@@ -42,13 +39,18 @@ def model_card(trained: Trained, tested: Tested) -> str:
     return to_html(page)
 
 
-def _data_text(trained: Trained) -> str:
+def _made_from(trained: Trained) -> list[str]:
+    """What it was made of, in sentences."""
     series, quality = trained.series, trained.quality
-    return (
+    chosen = [f"{trained.choice.reason}."] if trained.choice else []
+    return [
+        *chosen,
         f"Data: {series.at(0):%Y-%m-%d %H:%M} to {series.at(len(series) - 1):%Y-%m-%d %H:%M} UTC, a value every "
         f"{series.step} min, {quality.missing_share:.1%} missing, {quality.zero_share:.1%} zeros, "
-        f"fingerprint {window_hash(series)}. Judged by {quality.metric.upper()}. Trained in {trained.seconds:.0f} s."
-    )
+        f"fingerprint {window_hash(series)}. Judged by {quality.metric.upper()}. "
+        f"Trained in {trained.seconds:.0f} s.",
+        f"Made of: {_made_of(trained)}.",
+    ]
 
 
 def _made_of(trained: Trained) -> str:
@@ -87,15 +89,15 @@ def operations_text(result: PartResult) -> str:
     found = result.operational
     lead = "no lead time" if found.lead_minutes is None else f"median lead time {found.lead_minutes:g} min"
     return (
-        f"{found.caught} of {found.spikes} rises of more than 20 % foreseen, {lead}; {found.scale_ups} minutes asked "
-        f"for more capacity, {found.false_scale_ups} of them without need, which adds {found.extra_share:.2%} "
-        "node time."
+        f"{found.caught} of {found.spikes} rises of more than 20 % foreseen, {lead}; {found.scale_ups} minutes "
+        f"asked for more capacity, {found.false_scale_ups} of them without need, "
+        f"which adds {found.extra_share:.2%} node time."
     )
 
 
 def _candidates_table(tested: Tested) -> Table:
     header = ("candidate", "WAPE", "standard error", "MAE", f"less {tested.best_naive}", "tie", "P90 covers")
-    rows = tuple(
+    rows = [
         (
             name,
             figure(result.wape),
@@ -106,8 +108,8 @@ def _candidates_table(tested: Tested) -> Table:
             figure(result.horizons[-1].coverage_p90),
         )
         for name, result in sorted(tested.results.items(), key=lambda pair: pair[1].mae)
-    )
-    return Table(header, rows)
+    ]
+    return Table(header, tuple(rows))
 
 
 def _horizon_table(rows: Iterable[HorizonMetrics]) -> Table:

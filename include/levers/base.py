@@ -52,9 +52,11 @@ class ManifestLever(abc.ABC, Generic[Settings]):
     needs: frozenset[str] = frozenset({"kubernetes", "prometheus", "aws"})  # of ``target.clients``
     undo_after: tuple[str, ...] = ()
     undo_class: Undo = Undo.MINUTES
+    # The check without which no other is made, with its name.
+    first_check: tuple[str, Callable[[Any], Iterator[Check]]] = ("cluster reachable", checks.reachable)
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
-        self._now = now
+    def __init__(self, now: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._now, self._sleep = now, sleep
 
     # What a lever gives ----------------------------------------------------------------------------------------
 
@@ -95,10 +97,6 @@ class ManifestLever(abc.ABC, Generic[Settings]):
     def checks(self) -> Mapping[str, CheckOf[Settings]]:
         """The preflight checks by the name that one has when it can't be made."""
         return {}
-
-    def first_check(self) -> tuple[str, CheckOf[Settings]]:
-        """The check without which no other is made, with its name."""
-        return "cluster reachable", checks.reachable
 
     # What is not declarative -------------------------------------------------------------------------------------
 
@@ -142,7 +140,7 @@ class ManifestLever(abc.ABC, Generic[Settings]):
     def preflight(self, target: Target) -> list[Check]:
         """See :class:`include.rollout.lever.Lever`."""
         world = checks.once(self.world(target))
-        name, reachable = self.first_check()
+        name, reachable = self.first_check
         reached = checks.guarded(name, world, reachable)
         return reached if not all(check.passed for check in reached) else [*reached, *self.look(world)]
 
@@ -224,7 +222,7 @@ class ManifestLever(abc.ABC, Generic[Settings]):
 
     def world(self, target: Target) -> World[Settings]:
         """The target with its clients typed, for this lever's field manager."""
-        return World(target, self._now, self.manager)
+        return World(target, self._now, self.manager, self._sleep)
 
     def stage(self, world: World[Settings], slot: str, live: Mapping[str, Json], **settings: Json) -> Stage:
         """The stage of a slot, with the gates of its probes."""

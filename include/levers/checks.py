@@ -14,7 +14,6 @@ from include.clients.kubernetes import (
     RESOURCE_QUOTA,
     STATEFUL_SET,
     Cluster,
-    ForbiddenError,
     Kind,
     KubernetesError,
 )
@@ -25,7 +24,7 @@ from include.levers import workloads
 from include.levers.fields import owner_of
 from include.levers.node_costs import node_facts, usd_hour
 from include.levers.workloads import Finding
-from include.levers.world import Object, World, deployments, refusals
+from include.levers.world import Object, World, deployments, readable, refusals
 from include.prices import PriceBookError, TooFewInstanceTypesError
 from include.rollout.lever import Check, Refused
 
@@ -152,14 +151,6 @@ def _not_deployed(world: World, name: str) -> Check:
         return Check(f"workloads of {name}", False, reason, f"leave {name} out of workloads in estate.yaml")
     reason = f"Deployment {space}/{name} does not exist"
     return Check(f"workloads of {name}", False, reason, "correct namespace or workloads in estate.yaml, or deploy it")
-
-
-def readable(read: Callable[[], Any]) -> Any:
-    """What ``read`` gives, None where the credentials lack the right: for what helps but is not needed."""
-    try:
-        return read()
-    except ForbiddenError:
-        return None
 
 
 def pods_of(world: World, deployment: Object, pods: Iterable[Object]) -> list[Object]:

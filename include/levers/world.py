@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -40,6 +40,7 @@ class World(Generic[Settings]):
     target: Target
     now: Callable[[], float] = time.time
     manager: str = ""
+    sleep: Callable[[float], None] = time.sleep
 
     @property
     def cluster(self) -> Cluster:
@@ -99,6 +100,14 @@ class World(Generic[Settings]):
         except TimedOutError as error:
             raise NotConverged(f"{self.place}: {what}: {error}") from error
 
+    def await_cloud(self, missing: Callable[[], Sequence[str]], what: str, pause: float = 5.0) -> None:
+        """Wait for what no cluster shows, looked at every ``pause`` seconds. Raises NotConverged like ``wait_for``."""
+        end = self.now() + self.timeout
+        while left := missing():
+            if self.now() >= end:
+                raise NotConverged(f"{self.place}: {what}: not reached within {self.timeout:.0f} s: {'; '.join(left)}")
+            self.sleep(pause)
+
 
 @contextlib.contextmanager
 def refusals(world: World) -> Iterator[None]:
@@ -107,6 +116,14 @@ def refusals(world: World) -> Iterator[None]:
         yield
     except (ConflictError, CredentialsError, ForbiddenError, InvalidError, NotServedError) as error:
         raise Refused(f"{world.place}: {error}") from error
+
+
+def readable(read: Callable[[], Any]) -> Any:
+    """What ``read`` gives, None where the credentials lack the right: for what helps but is not needed."""
+    try:
+        return read()
+    except ForbiddenError:
+        return None
 
 
 def name_of(thing: Mapping[str, Any]) -> str:
@@ -150,6 +167,12 @@ def deployments(world: World) -> dict[str, Object]:
             )
         found[name] = deployment
     return found
+
+
+def standing(world: World, names: Iterable[str]) -> dict[str, Object]:
+    """Those of the Deployments of the estate's namespace that exist, by name."""
+    read = {name: world.cluster.get(DEPLOYMENT, name, world.estate.namespace) for name in names}
+    return {name: deployment for name, deployment in read.items() if deployment is not None}
 
 
 def workload_pods(world: World) -> list[Object]:

@@ -16,7 +16,8 @@ from include.pages.style import REST, SERIES, TARGET
 from include.pages.table import Table
 
 WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 720, 240, 56, 8, 34, 14
-BAR_ROW, NAMES = 30, 150  # height of a bar's row, width of the names beside it
+BAR_ROW = 30  # height of a bar's row
+CHARACTER, LEAST_NAMES, MOST_NAMES = 6.8, 90, 300  # width of a letter, and of the names beside bars
 SHOWN_POINTS = 48  # of a line, in the table behind it
 LABEL_WIDTH = 100  # kept free at the end of the longest bar, for its figure
 
@@ -56,11 +57,11 @@ def tick(value: float) -> str:
 
 
 def round_up(value: float) -> float:
-    """The next value that reads well at the end of an axis: 1, 2, 2.5, 5 or 8 times a power of ten."""
+    """The next value that reads well at the end of an axis: such as 1, 1.2, 1.5, 2 or 2.5 times a power of ten."""
     if value <= 0 or not math.isfinite(value):
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 2.5, 4, 5, 8, 10) if step * power >= value * (1 - 1e-9))
+    return next(step * power for step in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if step * power >= value * (1 - 1e-9))
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ class Scale:
             yield f'<text class="soft" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick(value)}</text>'
 
 
-def _label(x: float, y: float, text: str, anchor: str = "middle") -> str:
-    return f'<text class="soft" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+def _label(x: float, y: float, text: str, anchor: str = "middle", style: str = "soft") -> str:
+    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 # --- Lines ------------------------------------------------------------------------------------------------------------
@@ -174,7 +175,7 @@ def column_chart(
         y = scale.y(limit.value)
         dashes = f'x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke-dasharray="5 4"'
         parts.append(f'<line class="l-{TARGET}" {dashes}/>')
-        parts.append(_label(WIDTH - RIGHT, y - 4, f"{limit.name} {limit.value:,.2f}", "end"))
+        parts.append(_label(WIDTH - RIGHT, y - 4, f"{limit.name} {limit.value:,.2f}", "end", "halo"))
     description = description or f"{y_label} of {', '.join(stacks)}; {len(names)} columns."
     table = _column_table(names, stacks, unknown)
     return Chart(title, description, svg_of(title, description, parts, height), table, legend)
@@ -240,28 +241,28 @@ def bar_chart(title: str, bars: Sequence[Bar], unit: str, mark: str = "", descri
     """A bar a row with its figure at the end; ``mark`` names the line across it, such as "target"."""
     highest = max((abs(v) for bar in bars for v in (bar.value, bar.mark) if v is not None), default=0.0) or 1.0
     height = TOP + BAR_ROW * len(bars) + 22
-    parts = [part for place, bar in enumerate(bars) for part in _bar(place, bar, highest)]
+    names = min(MOST_NAMES, max([LEAST_NAMES, *(CHARACTER * len(bar.name) + 16 for bar in bars)]))
+    good = SERIES[2] if mark else SERIES[0]
+    parts = [part for n, bar in enumerate(bars) for part in _bar(bar, TOP + n * BAR_ROW, names, highest, good)]
     caption = f"{unit}; the line is the {mark}" if mark else unit
-    parts.append(_label((NAMES + WIDTH - RIGHT) / 2, height - 4, caption))
+    parts.append(_label((names + WIDTH - RIGHT) / 2, height - 4, caption))
     description = description or f"{caption}: {'; '.join(f'{bar.name} {_shown(bar.value)}' for bar in bars)}."
     marks = (mark,) if mark else ()
     rows = tuple((bar.name, _shown(bar.value), *((_shown(bar.mark),) if mark else ())) for bar in bars)
     return Chart(title, description, svg_of(title, description, parts, height), Table(("", unit, *marks), rows))
 
 
-def _bar(place: int, bar: Bar, highest: float) -> Iterator[str]:
-    y = TOP + place * BAR_ROW
-    unit = (WIDTH - RIGHT - NAMES - LABEL_WIDTH) / highest
-    middle = y + BAR_ROW / 2
-    yield f'<text x="{NAMES - 10}" y="{middle + 4:.1f}" text-anchor="end">{escape(bar.name)}</text>'
+def _bar(bar: Bar, y: float, names: float, highest: float, good: str) -> Iterator[str]:
+    unit = (WIDTH - RIGHT - names - LABEL_WIDTH) / highest
+    middle, colour = y + BAR_ROW / 2, TARGET if bar.is_bad else good
     length, mark = max(0.0, bar.value or 0.0) * unit, max(0.0, bar.mark or 0.0) * unit
-    colour = TARGET if bar.is_bad else SERIES[2]
-    yield f'<rect class="{colour}" x="{NAMES}" y="{y + 7}" width="{length:.1f}" height="{BAR_ROW - 14}" rx="2"/>'
+    yield f'<text x="{names - 10:.1f}" y="{middle + 4:.1f}" text-anchor="end">{escape(bar.name)}</text>'
+    yield f'<rect class="{colour}" x="{names:.1f}" y="{y + 7}" width="{length:.1f}" height="{BAR_ROW - 14}" rx="2"/>'
     if bar.mark is not None:
-        x = NAMES + mark
+        x = names + mark
         ends = f'x1="{x:.1f}" x2="{x:.1f}" y1="{y + 3}" y2="{y + BAR_ROW - 3}"'
         yield f'<line stroke="currentColor" stroke-width="2" {ends}/>'
-    yield _label(NAMES + max(length, mark) + 6, middle + 4, _shown(bar.value), "start")
+    yield _label(names + max(length, mark) + 6, middle + 4, _shown(bar.value), "start")
 
 
 def _shown(value: float | None) -> str:

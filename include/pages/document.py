@@ -96,6 +96,8 @@ def to_markdown(document: Document, level: int = 1) -> str:
         parts.append(f"**{flat(document.lead)}**" + (f": {flat(document.more)}" if document.more else ""))
     parts += _blocks(document.head)
     for section in document.sections:
+        if all(isinstance(block, Chart) for block in section.blocks):
+            continue
         parts += [f"{'#' * (level + 1)} {flat(section.title)}", *_blocks(section.blocks)]
     return "\n\n".join(parts) + "\n"
 

@@ -32,7 +32,9 @@ a{color:var(--s1);text-decoration:none}a:hover{text-decoration:underline}
 figure{margin:20px 0;background:var(--card);border:1px solid var(--line);border-radius:12px;padding:16px}
 figcaption{font-weight:600;margin-bottom:6px}
 svg{width:100%;height:auto;display:block;color:var(--ink);font:12px system-ui,sans-serif}
-svg text{fill:currentColor}svg .soft{opacity:.65}svg .grid{stroke:currentColor;opacity:.14}
+svg text{fill:currentColor}svg .soft{opacity:.65}
+svg .halo{paint-order:stroke;stroke:var(--card);stroke-width:4px}
+svg .grid{stroke:currentColor;opacity:.14}
 .legend{display:flex;flex-wrap:wrap;gap:2px 16px;list-style:none;padding:0;margin:0 0 8px;font-size:.85rem}
 .legend i{display:inline-block;width:.75em;height:.75em;border-radius:3px;margin-right:.45em}
 details{margin-top:8px;font-size:.9rem}summary{cursor:pointer;color:var(--soft)}
@@ -41,7 +43,7 @@ table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:
 th,td{padding:7px 12px;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 thead th{color:var(--soft);font-weight:500;white-space:nowrap}
 tbody th{font-weight:400;overflow-wrap:anywhere;min-width:9em}th:first-child{padding-left:0}
-.n{text-align:right;white-space:nowrap}
+.n{text-align:right}.n,.s{white-space:nowrap}
 .chip{border-radius:99px;padding:1px 9px;border:1px solid currentColor;font-size:.85em}
 .pass,.settled,.final{color:var(--good)}.fail,.high{color:var(--bad)}.unknown,.provisional,.low{color:var(--odd)}
 @media print{body{background:none}main{padding:0;max-width:none}nav,details{display:none}

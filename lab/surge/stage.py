@@ -26,7 +26,7 @@ from include.estate import Estate
 from include.levers.predictive_scaling import queries
 from include.levers.predictive_scaling.wanted import PredictiveSettings
 from include.levers.spot_capacity import SpotCapacity
-from include.levers.spot_capacity.plan import POOLS, SpotSettings
+from include.levers.spot_capacity.settings import POOLS, SpotSettings
 from include.rollout.lever import Target
 from include.rollout.place import Place
 from include.rollout.settings import build
@@ -136,7 +136,7 @@ class Stage:
     def claims(self) -> list[k8s.Object]:
         """The NodeClaims of the estate's pools."""
         found = self.admin.list(k8s.NODE_CLAIM)
-        return [claim for claim in found if claim["metadata"]["labels"].get("karpenter.sh/nodepool") in POOLS]
+        return [claim for claim in found if claim["metadata"]["labels"].get("karpenter.sh/nodepool") in POOLS.names]
 
     def write_history(self, surge: Surge, begins: float) -> None:
         """Have Prometheus know nothing but the days before ``surge``, the last of which end at ``begins``.

@@ -36,6 +36,8 @@ def test_every_name_on_the_page_exists(page: Path) -> None:
         ("    airflow dags trigger made_up", "made_up: there is no such DAG"),
         ("    airflow backfill create --dag-id made_up", "made_up: there is no such DAG"),
         ("""    airflow dags trigger rollback --conf '{"madeup": 1}'""", "madeup: no DAG has this parameter"),
+        ("`include.levers.made`", "include.levers.made: there is no such module, or nothing of that name in it"),
+        ("`tools.house.made`", "tools.house.made: there is no such module, or nothing of that name in it"),
         ("set `cost.made_up`", "cost.made_up: the estate has no such field"),
         ("set `regions.<region>.made_up`", "regions.<region>.made_up: the estate has no such field"),
         ("set `accept_made_up_pods`", "accept_made_up_pods: nothing in the sources has this name"),
@@ -55,6 +57,7 @@ def test_a_made_up_name_is_found(line: str, what: str) -> None:
         "    python -m include.cost ingest FILE... --reconcile   # the files' --sum",
         """    airflow dags trigger rollback --conf '{"lever": "spot_capacity", "dry_run": false}'""",
         "`cost.components.<name>.rules`, `governance.approvers`, `predictive_scaling.predictor.image`",
+        "`include.rollout`, `tools.mentions.House`, `include.levers.base.ManifestLever`",
         "`accept_do_not_disrupt`, `AKIDB_ESTATE`, `kubernetes_<region>`, `.lab/results/`, `s3://connection@bucket/prefix`",
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 from include.pages.chart import Bar, bar_chart
 from include.pages.document import Block, Document, Paragraph, Section, bullets
 from include.pages.table import Table
-from include.pages.texts import UNKNOWN, percent, usd
+from include.pages.texts import UNKNOWN, percent, usd, words
 
 Row = tuple[str, ...]
 
@@ -33,14 +33,20 @@ def document(record: Mapping[str, Any]) -> Document:
 
 def _advice(record: Mapping[str, Any]) -> tuple[Block, ...]:
     headers = ("region", "family", "offer", "buy", "coverage", "utilisation", "break-even", "on demand", "saving")
-    bars = [Bar(f"{row['region']} {row['family']}", float(row["saving_usd_month"])) for row in record["advice"]]
+    bars = [Bar(_name(row), float(row["saving_usd_month"])) for row in record["advice"]]
     states = sorted({f"{row['offer']}: {row['status']}" for row in record["advice"]})
     blocks: list[Block] = [Paragraph("After spot and after what is committed already.")]
     blocks.append(Table(headers, tuple(map(_advice_row, record["advice"]))))
     if bars:
-        blocks.append(bar_chart("Saving of each offer, in the order of the table", bars, "USD a month"))
+        blocks.append(bar_chart("Saving of each offer", bars, "USD a month"))
         blocks.append(bullets(*states))
     return tuple(blocks)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """Such as ``us-east-1 c7g reserved instance 1y``."""
+    where = row["region"] if row["family"] == "all" else f"{row['region']} {row['family']}"
+    return f"{where} {words(' '.join(row['offer'].split()[:2]))}"
 
 
 def _advice_row(row: Mapping[str, Any]) -> Row:

@@ -9,11 +9,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from include.cost.table import machine_hours
-from include.cost.table.days import Window
 from include.estate import Estate
 
 if TYPE_CHECKING:
-    from include.clients.prometheus import Prometheus, Series
+    from include.clients.prometheus import Series
 
 
 @dataclass(frozen=True)
@@ -23,31 +22,6 @@ class Live:
     fleets: tuple[machine_hours.Fleet, ...] = ()
     power: tuple[Decimal, Decimal] | None = None
     problems: Mapping[str, str] = field(default_factory=dict)  # what could not be asked, by region
-
-
-def read_live(of_region: Mapping[str, Prometheus | Exception], window: Window, estate: Estate) -> Live:
-    """Nodes and power of the window from the Prometheus of each region; an Exception stands for one that is away."""
-    from include.clients.prometheus import PrometheusError
-
-    fleets, problems, power = [], {}, None
-    for region, prometheus in of_region.items():
-        if isinstance(prometheus, Exception):
-            problems[region] = str(prometheus)
-            continue
-        try:
-            fleets.append(machine_hours.read_fleet(prometheus, region, window.start, window.end))
-            power = power or _read_power(prometheus, window, estate)
-        except PrometheusError as error:
-            problems[region] = str(error)
-    return Live(tuple(fleets), power, problems)
-
-
-def _read_power(prometheus: Prometheus, window: Window, estate: Estate) -> tuple[Decimal, Decimal] | None:
-    step, steps = machine_hours.looks_of(window.seconds)
-    first = window.start.timestamp()
-    last = first + float((steps - Decimal("0.5")) * step)  # as in machine_hours.read_fleet
-    series = prometheus.query_range(estate.cost.devices.power_metric, first, last, float(step))
-    return power_of(series, steps, step, estate)
 
 
 def power_of(series: Iterable[Series], steps: int, step: Decimal, estate: Estate) -> tuple[Decimal, Decimal] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -25,7 +26,7 @@ def document(record: Mapping[str, Any]) -> Document:
     gaps = bullets(*(gap["text"] for gap in record["cross_checks"])) if record["cross_checks"] else None
     rest = Items(tuple(record["unallocated"].items())) if record["unallocated"] else None
     return Document(
-        title=f"Validation {window['start']} to {window['end']}",
+        title=f"Validation {_time(window['start'])} to {_time(window['end'])} UTC",
         over="AkiDB cost validation",
         status=total["settling"],
         lead=lead,
@@ -33,7 +34,7 @@ def document(record: Mapping[str, Any]) -> Document:
         head=(Paragraph(f"Window: {window['seconds']} s; {scope}. State: {total['settling']}. USD."),),
         sections=(
             Section("Components", (_table(record), _chart(record))),
-            Section("How each figure was made", (Items(tuple(map(_explained, record["lines"]))),)),
+            Section("How each figure was made", (Items(tuple(_explained(line, window) for line in record["lines"])),)),
             Section("Cross-check", (gaps or Paragraph("Nothing to compare: one source only."),)),
             Section(
                 "Not allocated to a component",
@@ -96,12 +97,17 @@ def _float(text: str | None) -> float | None:
     return None if text is None else float(text)
 
 
-def _explained(line: Mapping[str, Any]) -> tuple[str, str]:
+def _time(text: str) -> str:
+    return f"{dt.datetime.fromisoformat(text).astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}".removesuffix(":00")
+
+
+def _explained(line: Mapping[str, Any], window: Mapping[str, Any]) -> tuple[str, str]:
     parts = [line["settling"], line["projection"], line["reason"], *line["notes"]]
     beside = line["beside_usd_month"]
     if beside is not None and Decimal(beside):
         parts.append(
             f"beside it {usd(beside)} a month that the baseline doesn't hold: in the total, not in the verdict"
         )
-    where = f"{line['window_start']} to {line['window_end']}"
-    return f"{line['component']} ({where})", "; ".join(part for part in parts if part)
+    own = (line["window_start"], line["window_end"])
+    where = "" if own == (window["start"], window["end"]) else f" ({_time(own[0])} to {_time(own[1])} UTC)"
+    return f"{line['component']}{where}", "; ".join(part for part in parts if part)

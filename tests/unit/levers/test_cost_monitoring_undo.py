@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -254,3 +255,19 @@ def test_a_fence_stops_every_write(world: World) -> None:
     with pytest.raises(Refused, match="taken over"):
         LEVER.rollback(fenced, snapshot)
     assert world.writes == []
+
+
+def test_a_snapshot_that_the_release_before_levers_base_wrote_is_undone() -> None:
+    """Its file is the ledger's JSON of a run that found OpenCost installed by an earlier run, and nothing else."""
+    snapshot = json.loads((Path(__file__).parent / "snapshots" / "cost_monitoring.json").read_text())
+    world = World()
+    LEVER.apply(world.target, LEVER.plan(world.target).stages[0])
+    before = world.cluster.state()
+    chosen = {"opencost_version": "1.121.1", "opencost_image": "ghcr.io/opencost/opencost:1.121.1"}
+    settings = world.target.settings.model_copy(update=chosen)
+    newer = Target(US, world.estate, "run", settings, world.target.clients)
+    for stage in LEVER.plan(newer).stages:
+        LEVER.apply(newer, stage)
+    assert LEVER.verify_restored(newer, snapshot) != []
+    assert LEVER.rollback(newer, snapshot).changed_by_others == ()
+    assert (LEVER.verify_restored(newer, snapshot), world.cluster.state()) == ([], before)

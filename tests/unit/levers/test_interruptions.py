@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.levers.spot_capacity.interruptions import interruption_rate, unplanned_notices
+from include.levers.nodes.interruptions import interruption_rate, unplanned_notices
 
 
 def test_interruption_rate_leaves_drills_out_and_shows_them() -> None:

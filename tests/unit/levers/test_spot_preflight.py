@@ -10,8 +10,8 @@ import pytest
 
 from include.clients.kubernetes import ForbiddenError, Kind
 from include.levers import checks
+from include.levers.nodes.karpenter import queue_of
 from include.levers.spot_capacity import SpotCapacity
-from include.levers.spot_capacity.karpenter import queue_of
 from include.rollout.lever import Check
 from include.rollout.place import Place
 from tests.unit.levers import spot_world

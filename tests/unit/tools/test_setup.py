@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.machine import archive, go
 from tools import setup
 
 REQUIREMENTS = """\
@@ -82,3 +83,11 @@ def test_measurements_are_kept_by_how_much_was_there(tmp_path: Path, seconds: di
     assert sorted(written) == sorted(["other", kind])
     assert written[kind]["total_seconds"] == 23.0
     assert written[kind]["steps"] == {name: round(value, 1) for name, value in seconds.items()}
+
+
+def test_the_settings_of_the_programs_reach_the_set_up() -> None:
+    makefile = (setup.ROOT / "Makefile").read_text(encoding="utf-8")
+    exported = {name for line in makefile.splitlines() if line.startswith("export ") for name in line.split()[1:]}
+    assert {archive.SOURCE, archive.CHECKSUM, go.KEEP} <= exported
+    recipe = makefile[makefile.index("\nprograms-archive: setup ##") :].splitlines()[2]
+    assert recipe == "\t@$(BIN)/python -m lab.machine.archive"

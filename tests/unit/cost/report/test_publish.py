@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from include.cost.report.compute import compute_report
+from include.cost.report.files import files_of
 from include.cost.report.publish import due_again, fingerprint, report_day
-from include.cost.report.revisions import pointer
+from include.cost.report.revisions import pointer, publish
 from include.cost.sources.requests import RegionRequests, Requests, key_of
 from include.cost.table.columns import CostError
 from include.cost.table.partition import day_start
@@ -41,6 +43,16 @@ def test_a_day_reported_twice_gives_the_same_bytes_and_one_revision(table: CostT
     assert sorted(key.rpartition("/")[2] for key in before) == [
         "current.json", "report.html", "report.json", "report.md", "report.parquet",
     ]  # fmt: skip
+
+
+def test_a_page_that_is_drawn_differently_by_now_is_no_new_revision(table: CostTable) -> None:
+    made = files_of(compute_report(table, DAY, ESTATE, None))
+    about = {"status": "provisional", "as_of": None, "inputs": "of an older version"}
+    older = publish(table.storage, DAY, lambda _: (made | {"report.html": b"an older drawing"}, about))
+    again = report_day(table, DAY, ESTATE)
+    assert (again.new, again.key, again.changes) == (False, older.key, 0)
+    assert table.storage.read(f"{older.key}/report.html") == b"an older drawing"
+    assert len(pointer(table.storage, DAY).revisions) == 1
 
 
 def test_deleting_the_output_and_reporting_again_in_another_order_restores_every_byte(table: CostTable) -> None:

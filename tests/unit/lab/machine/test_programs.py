@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.machine import programs
+from lab.machine import build, go, programs
 
 
 def _script(path: Path, output: str) -> None:
@@ -50,11 +50,11 @@ def test_a_failed_build_says_what_failed_and_what_to_do(tmp_path: Path, monkeypa
     fake = tmp_path / "go"
     fake.write_text("#!/bin/sh\necho 'no such module' >&2\nexit 1\n")
     fake.chmod(0o755)
-    monkeypatch.setattr(programs, "go_command", lambda: str(fake))
+    monkeypatch.setattr(go, "command", lambda: str(fake))
     monkeypatch.setenv("AKIDB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("LAB_BIN", raising=False)
     with pytest.raises(programs.BuildError) as failure:
-        programs.provide_all(say=lambda _: None)
+        build.provide_all(say=lambda _: None)
     assert "building kube-apiserver 1.36.3 failed" in str(failure.value)
     assert "no such module" in str(failure.value)
     assert "run `make setup` again" in str(failure.value)
