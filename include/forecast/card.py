@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Iterable
 
 from include.forecast.evaluation import HorizonMetrics
 from include.forecast.traffic.series import window_hash
-from include.forecast.training import Candidates, PartResult, Tested
-from include.pages.svg import line_chart
+from include.forecast.training import PartResult, Tested, Trained
+from include.pages.chart import Chart, line_chart
+from include.pages.document import Document, Paragraph, Section, bullets, to_html
+from include.pages.table import Table
 
-STYLE = (
-    "body{font:15px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1f2937}"
-    "table{border-collapse:collapse;font-size:13px}td,th{padding:.2rem .6rem;border-bottom:1px solid #e5e7eb;"
-    "text-align:right}td:first-child,th:first-child{text-align:left}svg{width:100%;height:auto}"
-)
 SHOWN_MINUTES = 2 * 1440
 LIMITS = (
     "A forecast of 15 minutes from one hour of traffic and, where they are known, yesterday and last week.",
@@ -24,41 +20,46 @@ LIMITS = (
 )
 
 
-def model_card(trained: Candidates, tested: Tested) -> str:
+def model_card(trained: Trained, tested: Tested) -> str:
     """The page of the chosen model. Raises ValueError when the data was refused."""
     name, series = trained.chosen.name, trained.series
     result = tested.results[name]
-    parts = [
-        f"<h1>{escape(name)} for {escape(series.name)}</h1>",
-        f"<p>{escape(trained.choice.reason if trained.choice else '')}. {escape(tested.promotion.reason)}.</p>",
-        f"<p>Data: {series.at(0):%Y-%m-%d %H:%M} to {series.at(len(series) - 1):%Y-%m-%d %H:%M} UTC, a value every "
-        f"{series.step} min, {trained.verdict.missing_share:.1%} missing, {trained.verdict.zero_share:.1%} zeros, "
-        f"fingerprint {window_hash(series)}. Judged by {trained.verdict.metric.upper()}. "
-        f"Trained in {trained.seconds:.0f} s.</p>",
-        f"<p>Made of: {escape(_made_of(trained))}.</p>",
-        "<h2>15 minutes ahead on data it never saw</h2>",
-        forecast_picture(trained),
-        _candidates_table(tested),
-        "<h2>By minute ahead</h2>",
-        horizon_picture(name, result, tested),
-        _horizon_table(result.horizons),
-        "<h2>What it would have done</h2>",
-        f"<p>{escape(operations_text(result))}</p>",
-        "<h2>Limits</h2>",
-        "<ul>" + "".join(f"<li>{escape(limit)}</li>" for limit in LIMITS) + "</ul>",
+    page = Document(
+        title=f"{name} for {series.name}",
+        over="AkiDB traffic forecast",
+        lead=f"{tested.promotion.reason}.",
+        head=tuple(map(Paragraph, _made_from(trained))),
+        sections=(
+            Section("15 minutes ahead on data it never saw", (forecast_picture(trained), _candidates_table(tested))),
+            Section("By minute ahead", (horizon_picture(name, result, tested), _horizon_table(result.horizons))),
+            Section("What it would have done", (Paragraph(operations_text(result)),)),
+            Section("Limits", (bullets(*LIMITS),)),
+        ),
+    )
+    return to_html(page)
+
+
+def _made_from(trained: Trained) -> list[str]:
+    """What it was made of, in sentences."""
+    series, quality = trained.series, trained.quality
+    chosen = [f"{trained.choice.reason}."] if trained.choice else []
+    return [
+        *chosen,
+        f"Data: {series.at(0):%Y-%m-%d %H:%M} to {series.at(len(series) - 1):%Y-%m-%d %H:%M} UTC, a value every "
+        f"{series.step} min, {quality.missing_share:.1%} missing, {quality.zero_share:.1%} zeros, "
+        f"fingerprint {window_hash(series)}. Judged by {quality.metric.upper()}. "
+        f"Trained in {trained.seconds:.0f} s.",
+        f"Made of: {_made_of(trained)}.",
     ]
-    title = f"{escape(name)} for {escape(series.name)}"
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-    return "\n".join([head, *parts, "</html>"]) + "\n"
 
 
-def _made_of(trained: Candidates) -> str:
+def _made_of(trained: Trained) -> str:
     if trained.chosen.name != "blend":
         return trained.chosen.name
     return ", ".join(f"{weight:.0%} {part}" for part, weight in trained.weights.items())
 
 
-def forecast_picture(trained: Candidates) -> str:
+def forecast_picture(trained: Trained) -> Chart:
     """The last two days of the test part: what came, P50 and P90 a horizon before."""
     assert trained.test is not None
     windows = trained.test.take(slice(-SHOWN_MINUTES // trained.series.step, None))
@@ -68,7 +69,7 @@ def forecast_picture(trained: Candidates) -> str:
     return line_chart("Traffic and forecast", hours, {key: list(line) for key, line in lines.items()}, "hours")
 
 
-def horizon_picture(name: str, result: PartResult, tested: Tested) -> str:
+def horizon_picture(name: str, result: PartResult, tested: Tested) -> Chart:
     """WAPE by minute ahead, of the model and of the best naive."""
     naive = tested.results[tested.best_naive]
     minutes = [float(row.minutes) for row in result.horizons]
@@ -88,12 +89,13 @@ def operations_text(result: PartResult) -> str:
     found = result.operational
     lead = "no lead time" if found.lead_minutes is None else f"median lead time {found.lead_minutes:g} min"
     return (
-        f"{found.caught} of {found.spikes} rises of more than 20 % foreseen, {lead}; {found.scale_ups} minutes asked "
-        f"for more capacity, {found.false_scale_ups} of them in vain, which adds {found.extra_share:.2%} node time."
+        f"{found.caught} of {found.spikes} rises of more than 20 % foreseen, {lead}; {found.scale_ups} minutes "
+        f"asked for more capacity, {found.false_scale_ups} of them without need, "
+        f"which adds {found.extra_share:.2%} node time."
     )
 
 
-def _candidates_table(tested: Tested) -> str:
+def _candidates_table(tested: Tested) -> Table:
     header = ("candidate", "WAPE", "standard error", "MAE", f"less {tested.best_naive}", "tie", "P90 covers")
     rows = [
         (
@@ -107,14 +109,14 @@ def _candidates_table(tested: Tested) -> str:
         )
         for name, result in sorted(tested.results.items(), key=lambda pair: pair[1].mae)
     ]
-    return table(header, rows)
+    return Table(header, tuple(rows))
 
 
-def _horizon_table(rows: Iterable[HorizonMetrics]) -> str:
+def _horizon_table(rows: Iterable[HorizonMetrics]) -> Table:
     header = ("minutes", "WAPE", "MAE", "MAPE", "R2", "bias", "P90 covers", "samples")
-    return table(
+    return Table(
         header,
-        [
+        tuple(
             (
                 str(row.minutes),
                 figure(row.wape),
@@ -126,17 +128,10 @@ def _horizon_table(rows: Iterable[HorizonMetrics]) -> str:
                 str(row.samples),
             )
             for row in rows
-        ],
+        ),
     )
 
 
 def figure(value: float | None) -> str:
     """Four digits (none of them is -0.0000), or that it is not defined."""
     return "not defined" if value is None else f"{round(value, 4) + 0.0:.4f}"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """An HTML table."""
-    lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in header) + "</tr>"]
-    lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
-    return "<table>" + "\n".join(lines) + "</table>"

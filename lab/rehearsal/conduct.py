@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from include.clients.storage import Folder
 from include.estate import Estate
 from include.levers import LEVERS
 from include.prices import AwsBook, load_aws_book
-from include.rollout.ledger import WHOLE_RUN, FolderStore, Ledger, OpenRun
+from include.rollout.ledger import WHOLE_RUN, Ledger, OpenRun
 from lab import world as worlds
 from lab.machine import speed as speeds
 from lab.machine.processes import Processes
@@ -215,7 +216,7 @@ class Rehearsal:
         )
 
     def _ledger(self) -> Ledger:
-        return Ledger(FolderStore(ledger_folder(self.settings.folder)))
+        return Ledger(Folder(ledger_folder(self.settings.folder)))
 
     def _standing(self) -> dict[undo.Place, list[OpenRun]]:
         """The changes that stand by lever and region, in the ledger's words."""

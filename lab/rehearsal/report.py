@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from include.pages.table import aligned
 from include.rollout.ledger import Record, Step, last
 from lab.rehearsal.evidence import Figures
 
@@ -39,7 +40,7 @@ def line_of(record: Record, elapsed: float, seconds: float | None = None, with_l
     text = _TEXTS.get(record.step, _plain)(record)
     took = f"  ({seconds:.0f} s)" if seconds is not None else ""
     lever = f"{record.lever:<18} " if with_lever else ""
-    return f"[{elapsed:6.0f} s] {record.region:<15} {lever}{text}{took}"
+    return f"[{elapsed:6.0f} s] {record.place:<15} {lever}{text}{took}"
 
 
 def _title(record: Record) -> str:
@@ -286,18 +287,6 @@ def costs_text(costs: Mapping[str, Any] | None) -> str:
 
 def _dollars(text: str | None) -> str:
     return "unknown" if text is None else f"{Decimal(text):,.2f}"
-
-
-def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
-    """Rows as columns with a rule below the first; columns of ``right`` end at the same place."""
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-
-    def cell(n: int, text: str) -> str:
-        return text.rjust(widths[n]) if n in right else text.ljust(widths[n])
-
-    lines = ["  ".join(cell(n, text) for n, text in enumerate(row)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
 
 
 def full_report(

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from include.pages.document import Document, Paragraph, Section, to_markdown
+from include.pages.table import Table, aligned
+
 WITHOUT, WITH = "requests alone", "with forecast"
 # What is judged: its path, and the difference that counts, as a share of requests alone and as it stands. Two replays
-# of requests alone differed by 21 % in P95 and by 0.06 points in errors (docs/surge.md): less than these is a tie.
+# of requests alone differed by 21 % in P95 and by 0.06 points in errors (docs/notes/surge.md): less is a tie.
 JUDGED: dict[str, tuple[str, float, float]] = {
     "P95 of REST": ("rest.surge_ms", 1 / 3, 0.0),
     "P95 of gRPC": ("grpc.surge_ms", 1 / 3, 0.0),
@@ -37,7 +40,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("vCPU-minutes paid", "paid.vcpu_minutes", ".0f"),
     ("nodes paid, USD", "paid.usd", ".4f"),
     ("minutes in which the forecast added", "forecast_minutes", "d"),
-    ("replica-minutes added in vain", "false_replica_minutes", "d"),
+    ("replica-minutes added without need", "false_replica_minutes", "d"),
 )
 
 
@@ -132,39 +135,35 @@ def text(report: Json) -> str:
     parts = []
     for surge in report["surges"]:
         parts += [f"{surge['surge']['title']} ({heading(report)})", champion_text(surge["champion"])]
-        parts += ["", aligned(rows(surge)), "", verdict(surge), ""]
+        parts += ["", aligned(rows(surge), right={1, 2, 3}), "", verdict(surge), ""]
     return "\n".join(parts).rstrip()
-
-
-def aligned(table: Sequence[Sequence[str]]) -> str:
-    """Rows as columns, figures to the right, with a rule below the first."""
-    widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
-    lines = [
-        "  ".join(cell.rjust(widths[n]) if n else cell.ljust(widths[n]) for n, cell in enumerate(row)).rstrip()
-        for row in table
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths).rstrip())
-    return "\n".join(lines)
 
 
 def markdown(report: Json) -> str:
     """The whole report as Markdown, with the waits and what they are in plant time."""
-    parts = [f"Run of {report['date']}, {heading(report)}.", ""]
-    for surge in report["surges"]:
-        window = f"{surge['surge']['rises']} to {surge['surge']['ends']}"
-        parts += [f"### {surge['surge']['title'][:1].upper()}{surge['surge']['title'][1:]}", ""]
-        parts += [f"Judged from {window} of plant time, {champion_text(surge['champion'])}.", ""]
-        parts += [_table(rows(surge)), "", f"**{verdict(surge)}**", ""]
-    parts += [f"### Waits at time_scale {report['time_scale']:g}", ""]
+    document = Document(
+        title="",
+        head=(Paragraph(f"Run of {report['date']}, {heading(report)}."),),
+        sections=(*map(_section, report["surges"]), _waits(report)),
+    )
+    return to_markdown(document, level=2).rstrip()
+
+
+def _section(surge: Json) -> Section:
+    title, window = surge["surge"]["title"], f"{surge['surge']['rises']} to {surge['surge']['ends']}"
+    judged = Paragraph(f"Judged from {window} of plant time, {champion_text(surge['champion'])}.")
+    return Section(
+        f"{title[:1].upper()}{title[1:]}", (judged, _table(rows(surge)), Paragraph(verdict(surge), strong=True))
+    )
+
+
+def _waits(report: Json) -> Section:
     head = ("wait", "production, s", "drill, s", "in plant time, s")
-    listed = [
-        (wait["name"], f"{wait['production_s']:g}", f"{wait['drill_s']:g}", f"{wait['plant_s']:g}")
-        for wait in report["waits"]
-    ]
-    return "\n".join([*parts, _table([head, *listed]), "", f"Not scaled: {report['not_scaled']}."])
+    names = ("production_s", "drill_s", "plant_s")
+    waits = [(wait["name"], *(f"{wait[name]:g}" for name in names)) for wait in report["waits"]]
+    rest = Paragraph(f"Not scaled: {report['not_scaled']}.")
+    return Section(f"Waits at time_scale {report['time_scale']:g}", (_table([head, *waits]), rest))
 
 
-def _table(table: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in table]
-    lines.insert(1, "|" + "---|" * len(table[0]))
-    return "\n".join(lines)
+def _table(lines: Sequence[tuple[str, ...]]) -> Table:
+    return Table(lines[0], tuple(lines[1:]))

@@ -16,7 +16,7 @@ from include.cost.report.revisions import key_of, pointer
 from include.cost.sources.refresh import Clients
 from include.cost.table.store import CostTable
 from tests.dags.conftest import quick_polls
-from tests.unit.cost.test_gathering import S3, Allocator, Power, export_of
+from tests.unit.cost.sources.test_refresh import S3, Allocator, Power, export_of
 
 ROOT = Path(__file__).parents[2]
 DAY = dt.date(2026, 11, 18)

@@ -6,118 +6,30 @@ saving is p x (sum of min(use, q) - (1 - discount) x q x hours): concave in q, i
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
+from include.cost.commitments.offers import CLOUDS_FILE, COMPUTE, CloudPrice, Offer
 from include.cost.table.columns import CapacityType, CostError
 from include.cost.table.machine_hours import HourlyUse, Use
-from include.cost.validation.verdicts import usd
+from include.cost.table.record import plain
 from include.estate import Estate
 from include.prices import HOURS_PER_MONTH, AwsBook
 
-OFFERS_FILE = Path(__file__).parents[2] / "price_book" / "commitments.csv"
-CLOUDS_FILE = Path(__file__).parents[2] / "price_book" / "other_clouds.csv"
 DAYS = 30
 MIN_COVERAGE = Decimal("0.95")
-COMPUTE = "compute"  # scope of a Savings Plan that counts in every family and region
 # AWS's normalisation factors: a Reserved Instance of a family counts for any of its sizes (Linux, regional).
 SIZE_UNITS = {"nano": "0.25", "micro": "0.5", "small": "1", "medium": "2", "large": "4", "xlarge": "8"}
 
 
 class NotEnoughDataError(CostError):
     """Too little hourly use for a recommendation; the message says how much there is and how much is needed."""
-
-
-# --- Price tables -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A way to commit. ``discount`` below on demand, 0..1; ``scope``: family or compute."""
-
-    kind: str
-    term_years: int
-    payment: str
-    scope: str
-    discount: Decimal
-    date: str
-    status: str
-    source: str
-
-    @property
-    def name(self) -> str:
-        """Such as ``savings_plan 1y no upfront (compute)``."""
-        return f"{self.kind} {self.term_years}y {self.payment} ({self.scope})"
-
-
-@dataclass(frozen=True)
-class CloudPrice:
-    """A machine of another cloud that could stand in for one of ``like_region``; None: price not known."""
-
-    cloud: str
-    machine: str
-    arch: str
-    vcpu: int
-    memory_gib: int
-    region: str
-    like_region: str
-    term: str
-    usd_hour: Decimal | None
-    date: str
-    date_kind: str
-    status: str
-    source: str
-
-
-def load_offers(path: Path = OFFERS_FILE) -> list[Offer]:
-    """The ways to commit. Raises CostError with the file and line."""
-    return [
-        Offer(**{**raw, "term_years": int(raw["term_years"]), "discount": _share(raw["discount"])})
-        for raw in _rows(path, Offer)
-    ]
-
-
-def load_clouds(path: Path = CLOUDS_FILE) -> list[CloudPrice]:
-    """List prices of other clouds. Raises CostError with the file and line."""
-    return [
-        CloudPrice(
-            **{
-                **raw,
-                "vcpu": int(raw["vcpu"]),
-                "memory_gib": int(raw["memory_gib"]),
-                "usd_hour": Decimal(raw["usd_hour"]) if raw["usd_hour"] else None,
-            }
-        )
-        for raw in _rows(path, CloudPrice)
-    ]
-
-
-def _share(text: str) -> Decimal:
-    value = Decimal(text)
-    if not 0 < value < 1:
-        raise ValueError(f"discount {text} is no share between 0 and 1")
-    return value
-
-
-def _rows(path: Path, kind: type[Any]) -> Iterable[Any]:
-    lines = [(n, line) for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)]
-    body = [(n, line) for n, line in lines if line and not line.startswith("#")]
-    wanted = list(kind.__dataclass_fields__)
-    reader = csv.DictReader(line for _, line in body)
-    if list(reader.fieldnames or []) != wanted:
-        raise CostError(f"{path.name}: columns are {reader.fieldnames}: they must be {', '.join(wanted)}")
-    for raw, (number, _) in zip(reader, body[1:], strict=True):
-        if None in raw or None in raw.values() or not raw["date"] or not raw["source"]:
-            raise CostError(f"{path.name} line {number}: needs {len(wanted)} values, date and source among them")
-        yield raw
 
 
 # --- The curve --------------------------------------------------------------------------------------------------------
@@ -280,7 +192,7 @@ class Unused:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CloudGap:
     """A machine of another cloud against the estate's own in the same part of the world, USD an hour at list price."""
 
     region: str
@@ -305,14 +217,12 @@ class Analysis:
     unused: tuple[Unused, ...]
     before_spot: tuple[str, ...]
     skipped_types: tuple[str, ...]
-    clouds: tuple[Comparison, ...]
+    clouds: tuple[CloudGap, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The record, dollars as text."""
-        plain: dict[str, Any] = json.loads(
-            json.dumps(asdict(self), default=lambda v: v.isoformat() if isinstance(v, dt.datetime) else str(v))
-        )
-        return plain
+        rendered: dict[str, Any] = json.loads(json.dumps(asdict(self), default=plain))
+        return rendered
 
 
 def analyse(
@@ -376,7 +286,7 @@ def _before_spot(use: Use, offers: Sequence[Offer]) -> list[str]:
     return said
 
 
-def compare_clouds(clouds: Sequence[CloudPrice], estate: Estate, book: AwsBook) -> list[Comparison]:
+def compare_clouds(clouds: Sequence[CloudPrice], estate: Estate, book: AwsBook) -> list[CloudGap]:
     """Each region's node type at list price against other clouds' machines on demand; a region without any is said."""
     found = []
     for name, region in estate.regions.items():
@@ -388,62 +298,7 @@ def compare_clouds(clouds: Sequence[CloudPrice], estate: Estate, book: AwsBook) 
         for row in rows:
             gap = None if row.usd_hour is None else row.usd_hour / price - 1
             theirs = f"{row.cloud} {row.machine} {row.region}"
-            found.append(Comparison(name, ours, price, theirs, row.usd_hour, gap, row.date, row.status))
+            found.append(CloudGap(name, ours, price, theirs, row.usd_hour, gap, row.date, row.status))
         if not rows:
-            found.append(Comparison(name, ours, price, "", None, None, "", f"{CLOUDS_FILE.name} has no row for {name}"))
+            found.append(CloudGap(name, ours, price, "", None, None, "", f"{CLOUDS_FILE.name} has no row for {name}"))
     return found
-
-
-def to_markdown(record: Mapping[str, Any]) -> str:
-    """The record as a page."""
-    parts = [
-        f"# Commitments {record['start'][:10]} to {record['end'][:10]}\n",
-        f"Hourly use from {record['source']}, {Decimal(record['coverage']) * 100:.1f} % of the hours. USD a month.\n",
-        "The on-demand remainder after spot and after what is committed already:\n",
-        "| region | family | offer | buy | coverage | utilisation | break-even | on demand | saving |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|",
-        *(_advice_row(row) for row in record["advice"]),
-        "",
-        *([f"- {row}" for row in sorted({f"{a['offer']}: {a['status']}" for a in record["advice"]})]),
-        "\n## Stranded\n",
-        *([_unused_row(row) for row in record["unused"]] or ["No row of the bill is an unused commitment."]),
-        *(f"- {text}" for text in record["before_spot"]),
-        "\n## Other clouds (pilot, list prices on demand)\n",
-        "| region | ours | USD/h | theirs | USD/h | difference | date | status |",
-        "|---|---|---:|---|---:|---:|---|---|",
-        *(_cloud_row(row) for row in record["clouds"]),
-    ]
-    if record["skipped_types"]:
-        parts.append(f"\nLeft out, no normalised size: {', '.join(record['skipped_types'])}.")
-    return "\n".join(parts) + "\n"
-
-
-def _percent(share: str | None) -> str:
-    return "-" if share is None else f"{Decimal(share) * 100:.1f} %"
-
-
-def _advice_row(row: Mapping[str, Any]) -> str:
-    buy = (
-        f"{Decimal(row['quantity']):.2f} {row['unit']}"
-        if row["family"] == "all"
-        else f"{row['quantity']} x {row['unit']}"
-    )
-    cells = [row["region"], row["family"], row["offer"], buy, _percent(row["coverage"]), _percent(row["utilisation"])]
-    cells += [
-        f"{Decimal(row['break_even_hours']):.0f} h",
-        usd(row["on_demand_usd_month"]),
-        usd(row["saving_usd_month"]),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _unused_row(row: Mapping[str, Any]) -> str:
-    quantity = "" if row["quantity"] is None else f", {Decimal(row['quantity']).normalize():f} units"
-    return f"- {row['commitment']} ({row['kind']}): {usd(row['usd'])} paid and not used{quantity}"
-
-
-def _cloud_row(row: Mapping[str, Any]) -> str:
-    cells = [row["region"], row["ours"], f"{Decimal(row['ours_usd_hour']):.4f}", row["theirs"] or "unknown"]
-    cells += ["unknown" if row["theirs_usd_hour"] is None else f"{Decimal(row['theirs_usd_hour']):.4f}"]
-    cells += [_percent(row["difference"]), row["date"], row["status"]]
-    return f"| {' | '.join(cells)} |"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Param, get_current_context, task
+from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.cost.validation.tasks import COSTS_VARIABLE, prometheus_clients, window_end
+from include.cost.commitments.settings import CommitmentsSettings
+from include.cost.tasks import COSTS_VARIABLE, prometheus_clients, window_end
 from include.estate import Estate, load_estate
-from include.wiring.connections import storage_at
+from include.wiring.connections import show_dry_run, storage_at
+from include.wiring.parameters import settings_of_run
 
 if TYPE_CHECKING:
     from include.cost.commitments.analysis import Unused
@@ -18,29 +20,21 @@ if TYPE_CHECKING:
     from include.cost.table.store import CostTable
 
 
-def commitments_params() -> dict[str, Param]:
-    """Parameters of the trigger form."""
-    return {
-        "end": Param(
-            None,
-            type=["string", "null"],
-            format="date-time",
-            description="End of the 30 days; empty: the end of the schedule's week, or the last midnight (UTC)",
-        )
-    }
-
-
 @task(multiple_outputs=False)
 def analyse_commitments() -> dict[str, Any]:
     """Analyse 30 days of hourly use and keep record and page; too little data fails the task with how much there is."""
-    from include.cost.commitments.analysis import DAYS, analyse, load_clouds, load_offers, to_markdown
+    from include.cost.commitments.analysis import DAYS, analyse
+    from include.cost.commitments.offers import load_clouds, load_offers
+    from include.cost.commitments.page import document
     from include.cost.table.columns import CostError
+    from include.cost.table.record import encode
     from include.cost.table.store import CostTable
-    from include.cost.validation.verdicts import encode
+    from include.pages.document import to_html, to_markdown
     from include.prices import load_aws_book
 
-    estate, storage = load_estate(), storage_at(COSTS_VARIABLE)
-    end = window_end(get_current_context()).replace(hour=0, minute=0, second=0, microsecond=0)
+    settings, estate = settings_of_run(CommitmentsSettings), load_estate()
+    storage = storage_at(COSTS_VARIABLE, dry_run=settings.dry_run)
+    end = window_end(get_current_context(), settings.end).replace(hour=0, minute=0, second=0, microsecond=0)
     start, book = end - dt.timedelta(days=DAYS), load_aws_book(estate)
     try:
         use, source = read_use(CostTable(storage), estate, start, end)
@@ -49,10 +43,12 @@ def analyse_commitments() -> dict[str, Any]:
         record["quality"] = _judged(use, estate)
     except CostError as error:
         raise AirflowFailException(str(error)) from error
-    key, text = f"commitments/{end:%Y-%m-%d}", to_markdown(record)
+    key, page = f"commitments/{end:%Y-%m-%d}", document(record)
+    text = to_markdown(page)
+    storage.put(f"{key}.html", to_html(page).encode())
     storage.put(f"{key}.md", text.encode())
     storage.put(f"{key}.json", encode(record))
-    return {"key": f"{key}.json", "text": text}
+    return {"key": f"{key}.json", "text": text, "dry_run": show_dry_run(storage)}
 
 
 def read_use(table: CostTable, estate: Estate, start: dt.datetime, end: dt.datetime) -> tuple[Use, str]:
@@ -73,8 +69,8 @@ def read_use(table: CostTable, estate: Estate, start: dt.datetime, end: dt.datet
 def read_unused(table: CostTable, start: dt.datetime, end: dt.datetime) -> list[Unused]:
     """Commitments that were paid and not used, from the bill."""
     from include.cost.commitments.analysis import Unused
+    from include.cost.table.days import Window
     from include.cost.table.machine_hours import unused_commitments
-    from include.cost.validation.verdicts import Window
 
     days = [(start + dt.timedelta(days=n)).date() for n in range((end - start).days)]
     with table.files(table.with_lasting("aws", days), ["aws"]) as files:

@@ -1,1 +1,1 @@
-"""The cost guard: one look at an hour's cost, and the mildest remedy for a dear one."""
+"""The cost guard: one look at an hour's cost, and the mildest remedy for an expensive one."""

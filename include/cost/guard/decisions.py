@@ -1,4 +1,4 @@
-"""The cost guard's decisions: is this hour dear, what drives it, and the mildest remedy that can't take capacity away.
+"""The cost guard's decisions: is this hour expensive, why, and the mildest remedy that can't take capacity away.
 
 Measured against two things: the day's budget (targets of all components) and the fleet's own history at this hour.
 """
@@ -16,13 +16,15 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
-from include.cost.table.components import UNALLOCATED
+from include.cost.table.components import CENTRAL_DC
 from include.cost.table.machine_hours import HOUR, Fleet, price_of
-from include.cost.validation.verdicts import CENT, CENTRAL_DC, Validation, usd
+from include.cost.table.reading import Reading
+from include.cost.table.record import plain
+from include.pages.texts import CENT, usd
 from include.prices import DAYS_PER_MONTH, AwsBook
 
 NORMAL, SPIKE, UNKNOWN = "normal", "spike", "unknown"
-HISTORY_DAYS = 14
+COMPARED_DAYS = 14
 MIN_DAYS = 7  # days of the same hour, below which nobody can say what is usual
 MADS = 3  # a spike is also this many median deviations away
 CAP, ROLLBACK = "cap", "rollback"
@@ -47,7 +49,7 @@ class HistoryCheck:
 
 def same_hour(past: Mapping[dt.datetime, Decimal], at: dt.datetime) -> tuple[list[Decimal], str]:
     """The values of ``past`` at this hour of the day, of the same kind of day when there are enough of those."""
-    first = at - dt.timedelta(days=HISTORY_DAYS)
+    first = at - dt.timedelta(days=COMPARED_DAYS)
     hours = {when: value for when, value in past.items() if when.hour == at.hour and first <= when < at}
     alike = [value for when, value in hours.items() if (when.weekday() < 5) == (at.weekday() < 5)]
     if len(alike) >= MIN_DAYS:
@@ -100,7 +102,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Driver:
+class SpendDriver:
     """What grew most between two moments; ``deployment`` is the one whose replicas grew most, "" when none did."""
 
     region: str
@@ -138,7 +140,7 @@ def name_driver(
     now: Sequence[Group],
     replicas_before: Mapping[tuple[str, str], int],
     replicas_now: Mapping[tuple[str, str], int],
-) -> Driver | None:
+) -> SpendDriver | None:
     """The group that costs most more than before; None when none does. Replicas by (region, deployment)."""
     old = {group.key: group for group in before}
     grown = []
@@ -151,7 +153,7 @@ def name_driver(
         return None
     more, group, nodes = max(grown, key=lambda entry: (entry[0], entry[1].key))
     deployment, replicas = _grown_most(group.region, replicas_before, replicas_now)
-    return Driver(*group.key, more, nodes, deployment, replicas)
+    return SpendDriver(*group.key, more, nodes, deployment, replicas)
 
 
 def _grown_most(
@@ -256,38 +258,40 @@ class Spend:
 
     def to_json(self) -> dict[str, Any]:
         """For the record, dollars as text."""
-        raw: dict[str, Any] = json.loads(json.dumps(asdict(self), default=_plain))
+        raw: dict[str, Any] = json.loads(json.dumps(asdict(self), default=plain))
         return raw
 
 
-def _plain(value: Any) -> str:
-    return value.isoformat() if isinstance(value, dt.datetime) else str(value)
+def spend_of(
+    costs: Sequence[Reading],
+    targets: Mapping[str, Decimal | None],
+    at: dt.datetime,
+    history: HistoryCheck,
+    shape: tuple[Decimal, str],
+) -> Spend:
+    """The spend at ``at`` as a rate, what no component takes included, against the budget of this hour.
 
-
-def spend_of(validation: Validation, history: HistoryCheck, shape: tuple[Decimal, str]) -> Spend:
-    """The spend of the validated window as a rate, what no component takes included, against the budget of this hour.
-
-    Budget: each target / 30.4 / 24; central_dc's with the ``shape`` of its usual day, since nodes follow the traffic.
+    Budget: each of ``targets`` (USD a month, by component) / 30.4 / 24; central_dc's with the ``shape`` of its usual
+    day, since nodes follow the traffic.
     """
-    rates: dict[str, Decimal | None] = {}
+    rates = {cost.component: _rate(cost) for cost in costs}
     budget: Decimal | None = Decimal(0)
-    for line in validation.lines:
-        known = line.usd_24h is not None and line.beside_usd_month is not None
-        beside = (line.beside_usd_month or Decimal(0)) / DAYS_PER_MONTH
-        rates[line.component] = ((line.usd_24h or Decimal(0)) + beside) / 24 if known else None
-        factor = shape[0] if line.component == CENTRAL_DC else Decimal(1)
-        target = line.target_usd_month
+    for name, target in targets.items():
+        factor = shape[0] if name == CENTRAL_DC else Decimal(1)
         budget = None if budget is None or target is None else budget + target / DAYS_PER_MONTH / 24 * factor
-    rest = validation.total.unallocated_usd_24h
-    if rest is not None or UNALLOCATED in validation.total.unknown:
-        rates[UNALLOCATED] = None if rest is None else rest / 24  # no target is for it, and it is spent all the same
     unknown = tuple(name for name, rate in rates.items() if rate is None)
     total = None if unknown else sum((rate for rate in rates.values() if rate is not None), Decimal(0))
     over = None if total is None or budget is None else total > budget
-    return Spend(validation.window.end, rates, total, budget, shape[1], over, history, unknown)
+    return Spend(at, rates, total, budget, shape[1], over, history, unknown)
 
 
-def report(spend: Spend, driver: Driver | None, way: Remedy | None, why: str) -> str:
+def _rate(cost: Reading) -> Decimal | None:
+    """All dollars of the component, an hour."""
+    daily = cost.per_day
+    return None if daily is None or daily[1] is None else (daily[0] + daily[1]) / 24
+
+
+def report(spend: Spend, driver: SpendDriver | None, way: Remedy | None, why: str) -> str:
     """What the guard saw, as Markdown."""
     rate = usd(spend.total) if spend.total is not None else f"unknown ({', '.join(spend.unknown)} without data)"
     lines = [

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 from include.cost.guard import decisions
 from include.cost.guard.cap import read_situation, without_owners
 from include.cost.table import machine_hours
+from include.cost.table.component_cost import component_cost
+from include.cost.table.components import UNALLOCATED
+from include.cost.table.days import DAY, Window
+from include.cost.table.inputs import read_cost_inputs
+from include.cost.table.reading import CostInputs
 from include.cost.table.store import CostTable
-from include.cost.validation.readings import Inputs, gather, validate
-from include.cost.validation.verdicts import Window
+from include.cost.targets import goal_of
 from include.estate import Estate
 from include.prices import AwsBook
 
@@ -22,13 +26,12 @@ if TYPE_CHECKING:
     from include.clients.kubernetes import Cluster
     from include.clients.prometheus import Prometheus
 
-DAY = dt.timedelta(days=1)
 HOUR = dt.timedelta(hours=1)
 REPLICAS_SERIES = "kube_deployment_spec_replicas"
 
 
 @dataclass(frozen=True)
-class Clients:
+class GuardClients:
     """Prometheus of each region (an Exception stands for one that is away), and how to reach a cluster."""
 
     prometheus: Mapping[str, Prometheus | Exception]
@@ -40,7 +43,7 @@ class Look:
     """What one look found."""
 
     spend: decisions.Spend
-    driver: decisions.Driver | None
+    driver: decisions.SpendDriver | None
     situation: decisions.Situation | None
     remedy: decisions.Remedy | None
     why: str
@@ -65,10 +68,10 @@ class Look:
 
 
 def look(
-    table: CostTable, estate: Estate, book: AwsBook, window: Window, regions: Sequence[str], clients: Clients
+    table: CostTable, estate: Estate, book: AwsBook, window: Window, regions: Sequence[str], clients: GuardClients
 ) -> Look:
     """Measure the window, compare it with budget and history; on a spike name the driver and a remedy."""
-    inputs = gather(table, estate, book, window, regions, clients.prometheus)
+    inputs = read_cost_inputs(table, estate, book, window, regions, clients.prometheus)
     past = read_history(clients.prometheus, regions, window.end)
     hours = decisions.hours_of(window.seconds)
     now = machine_hours.allocator_sum(inputs.live.fleets).usd or Decimal(0)
@@ -76,7 +79,7 @@ def look(
     if not _nodes_known(inputs):
         text = "unknown: the nodes of the window are not known in every region"
         history = decisions.HistoryCheck(decisions.UNKNOWN, now / hours, None, None, history.days, text)
-    spend = decisions.spend_of(validate(inputs), history, decisions.shape_of(past, window.end))
+    spend = spend_of(inputs, history, decisions.shape_of(past, window.end))
     if history.verdict != decisions.SPIKE:
         return Look(spend, None, None, None, "no spike")
     driver = find_driver(inputs, clients.prometheus)
@@ -87,7 +90,15 @@ def look(
     return Look(spend, driver, situation, way, why)
 
 
-def _nodes_known(inputs: Inputs) -> bool:
+def spend_of(inputs: CostInputs, history: decisions.HistoryCheck, shape: tuple[Decimal, str]) -> decisions.Spend:
+    """The rate at which each component of the window costs, against the budget."""
+    names = list(inputs.estate.cost.components)
+    costs = [component_cost(name, inputs) for name in (*names, UNALLOCATED)]
+    targets = {name: goal_of(name, inputs.estate, inputs.book, inputs.regions).target for name in names}
+    return decisions.spend_of(costs, targets, inputs.window.end, history, shape)
+
+
+def _nodes_known(inputs: CostInputs) -> bool:
     covered = {fleet.region for fleet in inputs.live.fleets if fleet.coverage > 0}
     return set(inputs.regions) <= covered
 
@@ -102,7 +113,7 @@ def read_history(
     from include.clients.prometheus import PrometheusError
 
     sums: dict[float, list[Decimal]] = {}
-    first, last = (end - decisions.HISTORY_DAYS * DAY).timestamp(), (end - HOUR).timestamp()
+    first, last = (end - decisions.COMPARED_DAYS * DAY).timestamp(), (end - HOUR).timestamp()
     for region in regions:
         prometheus = of_region[region]
         if isinstance(prometheus, Exception):
@@ -118,7 +129,7 @@ def read_history(
     return {dt.datetime.fromtimestamp(at, dt.UTC): sum(values, Decimal(0)) for at, values in whole.items()}
 
 
-def find_driver(inputs: Inputs, of_region: Mapping[str, Prometheus | Exception]) -> decisions.Driver | None:
+def find_driver(inputs: CostInputs, of_region: Mapping[str, Prometheus | Exception]) -> decisions.SpendDriver | None:
     """What costs more than in the same window a day before."""
     window, hours = inputs.window, decisions.hours_of(inputs.window.seconds)
     before: list[machine_hours.Fleet] = []

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-HISTORY_DAYS = 28  # looked back from the day itself: 20 weekdays, 8 weekend days
+from include.cost.table.days import LOOK_BACK_DAYS, is_weekend
+
 MIN_DAYS = 7  # of the same class; fewer give no answer
 LIMIT = Decimal("3.5")  # spreads from the median; Iglewicz and Hoaglin's figure for the modified z-score
 MAD_TO_SIGMA = Decimal("1.4826")  # makes the median deviation comparable with a standard deviation
@@ -42,17 +43,12 @@ class Anomaly:
 
 
 def same_class(day: dt.date, days: Iterable[dt.date]) -> list[dt.date]:
-    """The days of ``days`` before ``day`` within HISTORY_DAYS that are weekend days when ``day`` is one, else not."""
-    first = day - dt.timedelta(days=HISTORY_DAYS)
-    return sorted(one for one in days if first <= one < day and weekend(one) == weekend(day))
+    """The days of ``days`` before ``day`` within LOOK_BACK_DAYS that are weekend days when ``day`` is one, else not."""
+    first = day - dt.timedelta(days=LOOK_BACK_DAYS)
+    return sorted(one for one in days if first <= one < day and is_weekend(one) == is_weekend(day))
 
 
-def weekend(day: dt.date) -> bool:
-    """Whether the day is a Saturday or Sunday."""
-    return day.weekday() >= 5
-
-
-def judge(day: dt.date, costs: Mapping[dt.date, Decimal | None]) -> Anomaly:
+def compare_with_usual(day: dt.date, costs: Mapping[dt.date, Decimal | None]) -> Anomaly:
     """Compare the cost of ``day`` with that of its class before; a day whose cost is None is not known."""
     usd = costs.get(day)
     known = [cost for one in same_class(day, costs) if (cost := costs[one]) is not None]

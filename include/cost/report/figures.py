@@ -15,28 +15,26 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from include.cost.sources import exports
-from include.cost.table.columns import COLUMNS, LONGEST_DAY_HOURS, MONEY, SOURCES, CostError, Role
+from include.cost.table.bill import ALLOCATIONS, BILLS, Bill, charges_of
+from include.cost.table.columns import COLUMNS, MONEY, CostError
 from include.cost.table.components import check_components, component_sql
 from include.cost.table.machine_hours import with_machine_hours
+from include.cost.table.spread import IS_LONG, spread_daily
 from include.cost.table.store import CostTable, Facts, facts_of
 from include.estate import Estate
 
-BILLS = tuple(source for source, role in SOURCES.items() if role is Role.BILL)
-ALLOCATIONS = tuple(source for source, role in SOURCES.items() if role is Role.ALLOCATION)
 NOWHERE = "no region"
 _KEYS = """
 SELECT CAST(ChargePeriodStart AT TIME ZONE 'UTC' AS DATE) AS day, source, {component} AS component,
     coalesce(ServiceName, '') AS service, coalesce(RegionId, '') AS region, coalesce(SkuMeter, '') AS sku,
     coalesce(ResourceId, '') AS resource, coalesce(x_CapacityType, '') AS capacity,"""
 _USD = "coalesce(EffectiveCost, BilledCost, 0)"
-_LONG = f"ChargePeriodEnd - ChargePeriodStart > INTERVAL {LONGEST_DAY_HOURS} HOUR"
 # A month's fee is billed on one day, and costs on each of its days.
 _LINES = f"""
 CREATE TABLE lines AS
 {_KEYS}
     CAST(sum(BilledCost) AS {MONEY}) AS billed,
-    CAST(sum(CASE WHEN {_LONG} THEN 0 ELSE {_USD} END) AS {MONEY}) AS usd, count(*) AS rows,
+    CAST(sum(CASE WHEN {IS_LONG} THEN 0 ELSE {_USD} END) AS {MONEY}) AS usd, count(*) AS rows,
     count(*) - count(EffectiveCost) AS rows_by_billed, sum(machine_hours) AS node_hours
 FROM ({with_machine_hours("focus")}) GROUP BY ALL
 """
@@ -75,7 +73,7 @@ class Sum:
 
 
 @dataclass(frozen=True)
-class Driver:
+class BillDriver:
     """A part of the bill that moved: its cost on the day and what it usually is, in US dollars."""
 
     service: str
@@ -92,11 +90,14 @@ class Driver:
 
 
 class Figures:
-    """The rows of some days, summed once by everything that is asked for. Made by :func:`opened`."""
+    """The rows of some days, summed once by everything that is asked for. Made by :func:`opened`.
 
-    def __init__(self, connection: Any, facts: Mapping[tuple[str, dt.date], Facts]) -> None:
+    ``bill`` holds the same days' charges by component; ``allocated`` the facts of the day's allocations, by source.
+    """
+
+    def __init__(self, connection: Any, bill: Bill, allocated: Mapping[str, Facts]) -> None:
         self._connection = connection
-        self.facts = dict(facts)
+        self.bill, self.allocated = bill, dict(allocated)
 
     def partition_sums(self) -> list[tuple[Any, ...]]:
         """(source, day, billed, rows) of every partition that has rows."""
@@ -142,7 +143,7 @@ class Figures:
             found[source].append(begun)
         return dict(found)
 
-    def drivers(self, day: dt.date, before: Sequence[dt.date], component: str = "", limit: int = 5) -> list[Driver]:
+    def drivers(self, day: dt.date, before: Sequence[dt.date], component: str = "", limit: int = 5) -> list[BillDriver]:
         """The parts of the bill (of one component when it is named) that moved most against their median ``before``.
 
         Parts are service, region and SKU; each names the resource in it that moved most in the same direction.
@@ -158,7 +159,7 @@ class Figures:
                 "resource", inside, 20, **given, service=service, region=region, sku=sku
             )  # fmt: skip
             same = [name for name, now, then in moved if (now > then) == (usd > usual)]
-            found.append(Driver(service, region, sku, same[0] if same else "", usd, usual))
+            found.append(BillDriver(service, region, sku, same[0] if same else "", usd, usual))
         return found
 
     def _moved(self, keys: str, where: str, limit: int, **given: Any) -> list[tuple[Any, ...]]:
@@ -189,15 +190,12 @@ def opened(table: CostTable, days: Sequence[dt.date], day: dt.date, estate: Esta
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET threads = 2")
-        facts = _load(connection, table, days, day, estate)
-        figures = Figures(connection, facts)
+        figures = _load(connection, table, days, day, estate)
         _check_sums(figures)
         yield figures
 
 
-def _load(
-    connection: Any, table: CostTable, days: Sequence[dt.date], day: dt.date, estate: Estate
-) -> dict[tuple[str, dt.date], Facts]:
+def _load(connection: Any, table: CostTable, days: Sequence[dt.date], day: dt.date, estate: Estate) -> Figures:
     facts: dict[tuple[str, dt.date], Facts] = {}
     wanted = {source: table.with_lasting(source, days) for source in BILLS}
     wanted |= {source: [day] for source in ALLOCATIONS}
@@ -209,12 +207,17 @@ def _load(
             if files:
                 parts.append(f"SELECT *, '{source}' AS source FROM read_parquet({_listed(files)})")
         connection.execute(f"CREATE VIEW focus AS {' UNION ALL '.join(parts) or _nothing()}")
+        component = component_sql(estate)
         check_components(connection, "focus", estate)
-        connection.execute(f"CREATE VIEW long AS SELECT * FROM focus WHERE {_LONG}")
-        connection.execute(_LINES.format(component=component_sql(estate)))
-        spread = exports.spread_daily("long", min(days), max(days))
-        connection.execute(_SPREAD.format(component=component_sql(estate), spread=spread))
-    return facts
+        connection.execute(f"CREATE VIEW long AS SELECT * FROM focus WHERE {IS_LONG}")
+        connection.execute(_LINES.format(component=component))
+        spread = spread_daily("long", min(days), max(days))
+        connection.execute(_SPREAD.format(component=component, spread=spread))
+        charges = charges_of(connection, f"(SELECT * FROM focus WHERE source IN {BILLS})", component, days, False)
+    allocated = {source: one for (source, _), one in facts.items() if source in ALLOCATIONS}
+    return Figures(
+        connection, Bill(tuple(charges), {key: one for key, one in facts.items() if key[0] in BILLS}), allocated
+    )
 
 
 def _listed(files: Sequence[Path]) -> str:
@@ -229,12 +232,13 @@ def _nothing() -> str:
 def _check_sums(figures: Figures) -> None:
     """Every dollar of the partitions is in the sums, to the last place."""
     sums = {(source, day): (billed, rows) for source, day, billed, rows in figures.partition_sums()}
-    facts = {key: (one.billed_usd, one.rows) for key, one in figures.facts.items()}
+    every = (*figures.bill.facts.values(), *figures.allocated.values())
+    facts = {(one.source, one.day): (one.billed_usd, one.rows) for one in every}
     for source, day in sorted(sums.keys() | facts.keys()):
         billed, rows = sums.get((source, day), (Decimal(0), 0))
-        said_billed, said_rows = facts.get((source, day), (Decimal(0), 0))
-        if (billed, rows) != (said_billed, said_rows):
+        billed_in_facts, rows_in_facts = facts.get((source, day), (Decimal(0), 0))
+        if (billed, rows) != (billed_in_facts, rows_in_facts):
             raise CostError(
-                f"{source} {day}: the partition has {rows} rows with {billed} USD, its facts say {said_rows} rows with "
-                f"{said_billed} USD: ingest the day again"
+                f"{source} {day}: the partition has {rows} rows with {billed} USD, its facts say {rows_in_facts} rows "
+                f"with {billed_in_facts} USD: ingest the day again"
             )

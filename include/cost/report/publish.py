@@ -8,16 +8,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from include.cost.report.compute import Report, compute_report, reads
-from include.cost.report.figures import ALLOCATIONS, BILLS
-from include.cost.report.page import files_of, table_of
+from include.cost.report.compute import compute_report
+from include.cost.report.files import files_of, table_of
+from include.cost.report.result import Report
 from include.cost.report.revisions import Pointer, Published, pointer, publish
 from include.cost.sources.refresh import trailing
 from include.cost.sources.requests import kept
+from include.cost.table.bill import ALLOCATIONS, BILLS
 from include.cost.table.columns import CostError
 from include.cost.table.components import UNALLOCATED
+from include.cost.table.days import days_read
+from include.cost.table.settling import PROVISIONAL
 from include.cost.table.store import CostTable
-from include.cost.validation.verdicts import PROVISIONAL
 from include.estate import Estate
 
 
@@ -49,7 +51,7 @@ def due_again(table: CostTable, day: dt.date, estate: Estate) -> list[dt.date]:
 
 def fingerprint(table: CostTable, day: dt.date, estate: Estate) -> str:
     """SHA-256 over everything that the report of ``day`` is made of: equal inputs make an equal report."""
-    wanted = [(source, at) for source in BILLS for at in table.with_lasting(source, reads(day))]
+    wanted = [(source, at) for source in BILLS for at in table.with_lasting(source, days_read(day))]
     wanted += [(source, day) for source in ALLOCATIONS]
     facts = (table.facts(source, at) for source, at in wanted)
     requests = kept(table.storage, day)

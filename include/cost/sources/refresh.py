@@ -17,11 +17,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.cost.report.compute import reads
 from include.cost.sources.bill import NoDeliveryError, collect_bill
 from include.cost.sources.contracts import contract_rows, contracts_partition
 from include.cost.sources.ingest import keep_aside
 from include.cost.table.columns import COLUMNS, SOURCES, CostError, Role
+from include.cost.table.days import days_read
 from include.cost.table.store import CostTable, Facts, facts_of
 from include.estate import Estate
 
@@ -67,7 +67,7 @@ def gather(table: CostTable, day: dt.date, estate: Estate, clients: Clients, run
 
     ``now`` only leaves out days that have not ended. Raises CostError when the bill's rows match two components.
     """
-    days = sorted({one for at in (day, *trailing(day, estate.cost.settle_hours)) for one in reads(at)})
+    days = sorted({one for at in (day, *trailing(day, estate.cost.settle_hours)) for one in days_read(at)})
     ended = [one for one in days if end_of(one) <= now]
     own = [one for one in (*trailing(day, estate.cost.settle_hours), day) if one in ended]
     work = _Gathering(table, estate, clients, f"staged/{re.sub(r'[^A-Za-z0-9_.=-]+', '-', run)}")

@@ -10,6 +10,7 @@ from include.cost.table.sql import literal
 from include.estate import ComponentRule, Estate
 
 UNALLOCATED = "unallocated"
+CENTRAL_DC, JETSON = "central_dc", "jetson"  # the components that are measured live too
 
 
 def component_sql(estate: Estate) -> str:

@@ -12,13 +12,9 @@ from __future__ import annotations
 import datetime as dt
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from include.clients.storage import Storage
 from include.cost.table.columns import CostError
-
-if TYPE_CHECKING:
-    from include.cost.table.store import CostTable
 
 _MARK = re.compile(r"day=(\d{4}-\d{2}-\d{2})/until=(\d{4}-\d{2}-\d{2})$")
 
@@ -30,16 +26,21 @@ def mark(storage: Storage, source: str, day: dt.date, path: Path) -> None:
         storage.put(f"{_root(source)}day={day}/until={until}", b"")
 
 
-def lasting(table: CostTable, source: str, first: dt.date) -> list[dt.date]:
-    """The days before ``first`` whose partition has a charge that lasts until ``first`` or longer, in order."""
-    looked = f"{_root(source)}looked"
-    keys = table.storage.keys(_root(source))
-    if looked not in keys:
-        _look_at_all(table, source)
-        table.storage.put(looked, b"")
-        keys = table.storage.keys(_root(source))
+def days_into(storage: Storage, source: str, first: dt.date) -> list[dt.date] | None:
+    """The days before ``first`` whose partition has a charge that lasts until ``first`` or longer, in order.
+
+    None while the partitions that are older than these marks have not been looked at: see :func:`set_looked`.
+    """
+    keys = storage.keys(_root(source))
+    if f"{_root(source)}looked" not in keys:
+        return None
     marks = ((dt.date.fromisoformat(found[1]), found[2]) for key in keys if (found := _MARK.search(key)))
     return sorted({day for day, until in marks if day < first <= dt.date.fromisoformat(until)})
+
+
+def set_looked(storage: Storage, source: str) -> None:
+    """Put on record that the partitions that are older than these marks have been looked at."""
+    storage.put(f"{_root(source)}looked", b"")
 
 
 def last_day(path: Path) -> dt.date | None:
@@ -58,13 +59,6 @@ def last_day(path: Path) -> dt.date | None:
         raise CostError(f"{path.name} is no partition of the cost table ({error}): ingest its day again") from error
     # A period ends before its end: midnight belongs to the day before.
     return None if end is None else (end.astimezone(dt.UTC) - dt.timedelta(microseconds=1)).date()
-
-
-def _look_at_all(table: CostTable, source: str) -> None:
-    for day in table.days(source):
-        with table.files([day], [source]) as files:
-            for path in files:
-                mark(table.storage, source, day, path)
 
 
 def _root(source: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.cost.table.columns import AMOUNT, CapacityType, CostError
-from include.cost.validation.verdicts import Window
+from include.cost.table.days import Window
 from include.prices import AwsBook
 
 if TYPE_CHECKING:

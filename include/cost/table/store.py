@@ -158,7 +158,18 @@ class CostTable:
 
     def with_lasting(self, source: str, days: Sequence[dt.date]) -> list[dt.date]:
         """``days`` and, before them, those whose partition has a charge that lasts into them."""
-        return [*lasting.lasting(self, _known(source), min(days)), *days]
+        found = lasting.days_into(self.storage, _known(source), min(days))
+        if found is None:
+            self._mark_all(source)
+            found = lasting.days_into(self.storage, source, min(days)) or []
+        return [*found, *days]
+
+    def _mark_all(self, source: str) -> None:
+        for day in self.days(source):
+            with self.files([day], [source]) as files:
+                for path in files:
+                    lasting.mark(self.storage, source, day, path)
+        lasting.set_looked(self.storage, source)
 
     @contextlib.contextmanager
     def files(self, days: Sequence[dt.date], sources: Sequence[str] = tuple(SOURCES)) -> Iterator[list[Path]]:

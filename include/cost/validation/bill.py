@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from include.clients.storage import Folder
+from include.cost.table.bill import AWS
 from include.cost.table.columns import CostError
+from include.cost.table.days import Window
 from include.cost.table.store import CostTable
-from include.cost.validation.readings import AWS
-from include.cost.validation.verdicts import Window
 from include.estate import Estate
 
-HISTORY_DAYS = 14  # before the window: enough to tell weekdays from weekends, and mostly in the same file
+BEFORE_DAYS = 14  # before the window: enough to tell weekdays from weekends, and mostly in the same file
 
 
 def missing_days(table: CostTable, window: Window) -> list[dt.date]:
     """Days of the window and of the two weeks before it that have no partition of the bill."""
-    return _missing(table, window.days[0] - dt.timedelta(days=HISTORY_DAYS), window.days[-1])
+    return _missing(table, window.days[0] - dt.timedelta(days=BEFORE_DAYS), window.days[-1])
 
 
 def missing_month(table: CostTable, window: Window) -> list[dt.date]:
     """Earlier days of the window's month without a partition: a fee for the month lies on the day that it begins."""
-    before = window.days[0] - dt.timedelta(days=HISTORY_DAYS + 1)
+    before = window.days[0] - dt.timedelta(days=BEFORE_DAYS + 1)
     return _missing(table, window.days[0].replace(day=1), before)
 
 

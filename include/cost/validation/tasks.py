@@ -3,53 +3,31 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
-from airflow.sdk import Param, get_current_context, task
+from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.estate import Estate, EstateError, load_estate
-from include.wiring.connections import SettingMissingError, connection, prometheus_of, s3_client, storage_at
+from include.cost.tasks import COSTS_VARIABLE, prometheus_clients, window_end
+from include.cost.validation.settings import ValidationSettings
+from include.estate import Estate, load_estate
+from include.wiring.connections import connection, s3_client, show_dry_run, storage_at
+from include.wiring.parameters import settings_of_run
 
 if TYPE_CHECKING:
     from include.clients.storage import Storage
-    from include.cost.validation.verdicts import Validation, Window
+    from include.cost.table.days import Window
+    from include.cost.validation.verdicts import Validation
 
-COSTS_VARIABLE = "akidb_costs"
 REVALIDATE_DAYS = 45  # AWS invoices a month within a few days after its end
-
-
-def validation_params(estate: Estate | None = None) -> dict[str, Param]:
-    """Parameters of the trigger form; none when the estate can't be read."""
-    try:
-        estate = estate or load_estate()
-    except EstateError:
-        return {}
-    window = estate.windows.validation_window_seconds
-    return {
-        "validation_window_seconds": Param(
-            window, type="integer", minimum=5, maximum=31 * 86_400, description="Length of the window in seconds"
-        ),
-        "end": Param(
-            None,
-            type=["string", "null"],
-            format="date-time",
-            description="End of the window; empty: the end of the schedule's day, or now when triggered by hand",
-        ),
-        "regions": Param(
-            estate.ordered_regions(),
-            description="Regions whose nodes are counted and compared with their own baseline",
-            **estate.region_choice(),
-        ),
-    }
 
 
 @task(multiple_outputs=False)
 def plan_window() -> dict[str, str]:
     """Start and end of the window to validate, from the params or the schedule."""
-    window = _window(get_current_context())
+    window = _window()
     return {"start": window.start.isoformat(), "end": window.end.isoformat()}
 
 
@@ -67,10 +45,9 @@ def validate_costs(window: dict[str, str] | None = None) -> dict[str, Any]:
 
     XCom: key of the record, total, verdicts by component, text (Markdown). It is there also when the task fails.
     """
-    context = get_current_context()
-    summary = _fresh(_given(window) or _window(context), context)
+    summary = _fresh(_given(window) or _window())
     if summary["missing"]:
-        context["ti"].xcom_push(key="return_value", value=summary)
+        get_current_context()["ti"].xcom_push(key="return_value", value=summary)
         raise AirflowFailException(_missing_text(summary))
     return summary
 
@@ -78,22 +55,23 @@ def validate_costs(window: dict[str, str] | None = None) -> dict[str, Any]:
 @task(multiple_outputs=False)
 def record_validation(window: dict[str, str]) -> dict[str, Any]:
     """Validate the window and keep the record; the verdict is for ``give_verdict`` to show."""
-    return _fresh(_given(window), get_current_context())
+    return _fresh(_given(window))
 
 
 @task(multiple_outputs=False)
 def revalidate_earlier(window: dict[str, str]) -> list[str]:
     """Validate earlier windows again that are not final yet; keys of the records that stand for them now."""
-    from include.cost.validation.records import newest_of_all
-    from include.cost.validation.verdicts import Window, open_windows
+    from include.cost.table.days import Window
+    from include.cost.validation.records import newest_of_all, open_windows
 
-    storage, estate = storage_at(COSTS_VARIABLE), load_estate()
+    storage, estate = _storage(), load_estate()
     records = newest_of_all(storage)
     keys = []
     for name in open_windows(records, dt.datetime.fromisoformat(window["end"]), REVALIDATE_DAYS):
         raw = records[name]
         earlier = Window(*(dt.datetime.fromisoformat(raw["window"][edge]) for edge in ("start", "end")))
         keys.append(run(earlier, raw["regions"], estate, storage)["key"])
+    show_dry_run(storage)
     return keys
 
 
@@ -102,24 +80,31 @@ def give_verdict(summary: dict[str, Any]) -> str:
     """Show the verdict. Dollars may honestly fail and leave the run green; a total that nobody knows fails it."""
     if summary["missing"]:
         raise AirflowFailException(_missing_text(summary))
-    return str(summary["text"])
+    return "\n".join(filter(None, (summary["text"], summary["dry_run"])))
 
 
 # --- What the tasks share ---------------------------------------------------------------------------------------------
 
 
-def _fresh(window: Window, context: Any) -> dict[str, Any]:
+def _storage() -> Storage:
+    """The storage of costs; a dry run's keeps what is written to itself."""
+    return storage_at(COSTS_VARIABLE, dry_run=settings_of_run(ValidationSettings).dry_run)
+
+
+def _fresh(window: Window) -> dict[str, Any]:
     """Bring the bill's missing days into the table, then validate the window."""
     from include.cost.table.columns import CostError
     from include.cost.table.store import CostTable
     from include.cost.validation.bill import bring_bill
 
-    estate, storage = load_estate(), storage_at(COSTS_VARIABLE)
+    estate, storage = load_estate(), _storage()
     try:
         problems = bring_bill(CostTable(storage), estate, window, _s3)
     except CostError as error:
         raise AirflowFailException(str(error)) from error
-    return run(window, _regions(context), estate, storage, problems)
+    regions = list(settings_of_run(ValidationSettings).regions)
+    summary = run(window, regions, estate, storage, problems)
+    return summary | {"dry_run": show_dry_run(storage)}
 
 
 def _s3(conn_id: str) -> Any:
@@ -132,8 +117,9 @@ def run(
 ) -> dict[str, Any]:
     """Validate a window, judge the result's table, keep the record; returns what the XCom says."""
     from include.cost.table.columns import CostError
+    from include.cost.table.inputs import read_cost_inputs
     from include.cost.table.store import CostTable
-    from include.cost.validation.readings import gather, validate
+    from include.cost.validation.readings import validate
     from include.cost.validation.records import keep
     from include.prices import load_aws_book
 
@@ -141,7 +127,7 @@ def run(
         estate.region(region)
     try:
         clients = prometheus_clients(regions, estate)
-        inputs = gather(CostTable(storage), estate, load_aws_book(estate), window, regions, clients, problems)
+        inputs = read_cost_inputs(CostTable(storage), estate, load_aws_book(estate), window, regions, clients, problems)
         validation = validate(inputs)
         record = validation.to_json() | {"quality": _judged(validation, estate)}
         return _summary(keep(storage, validation.name, record), record)
@@ -162,7 +148,9 @@ def _judged(validation: Validation, estate: Estate) -> dict[str, Any]:
 
 
 def _summary(key: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    from include.cost.validation.verdicts import to_markdown, what_is_missing
+    from include.cost.validation.page import document
+    from include.cost.validation.records import what_is_missing
+    from include.pages.document import to_markdown
 
     return {
         "key": key,
@@ -171,65 +159,36 @@ def _summary(key: str, record: Mapping[str, Any]) -> dict[str, Any]:
         "verdicts": {line["component"]: line["verdict"] for line in record["lines"]},
         "findings": record["findings"],
         "missing": what_is_missing(record),
-        "text": to_markdown(record),
+        "text": to_markdown(document(record)),
     }
 
 
 def _missing_text(summary: Mapping[str, Any]) -> str:
     window = summary["window"]
+    kept = "Dry run: not kept" if summary["dry_run"] else "Kept"
     again = f'{{"end": "{window["end"]}", "validation_window_seconds": {window["seconds"]}}}'
     return (
         f"the total of {window['start']} to {window['end']} is unknown:\n{summary['missing']}\n"
-        f"Kept as {summary['key']}. Next: bring the data (cost_report ingests the bill), then "
+        f"{kept} as {summary['key']}. Next: bring the data (cost_report ingests the bill), then "
         f"`airflow dags trigger cost_validation --conf '{again}'`"
     )
 
 
-def prometheus_clients(regions: Iterable[str], estate: Estate) -> dict[str, Any]:
-    """The Prometheus of each region; where its connection is missing, the error that says so."""
-    return {region: _prometheus(region, estate) for region in regions}
-
-
-def _prometheus(region: str, estate: Estate) -> Any:
-    try:
-        return prometheus_of(region, estate)
-    except SettingMissingError as error:
-        return error
-
-
-def _regions(context: Any) -> list[str]:
-    return list(context["params"].get("regions") or load_estate().ordered_regions())
-
-
 def _given(window: dict[str, str] | None) -> Any:
-    from include.cost.validation.verdicts import Window
+    from include.cost.table.days import Window
 
     if window is None:
         return None
     return Window(dt.datetime.fromisoformat(window["start"]), dt.datetime.fromisoformat(window["end"]))
 
 
-def _window(context: Any) -> Window:
+def _window() -> Window:
     from include.cost.table.columns import CostError
-    from include.cost.validation.verdicts import Window
+    from include.cost.table.days import Window
 
-    params = context["params"]
-    seconds = int(params.get("validation_window_seconds") or load_estate().windows.validation_window_seconds)
-    end = window_end(context)
+    settings = settings_of_run(ValidationSettings)
+    end = window_end(get_current_context(), settings.end)
     try:
-        return Window(end - dt.timedelta(seconds=seconds), end)
+        return Window(end - dt.timedelta(seconds=settings.validation_window_seconds), end)
     except CostError as error:
         raise AirflowFailException(str(error)) from error
-
-
-def window_end(context: Any) -> dt.datetime:
-    """End of the window: the param, the end of the schedule's interval, or the start of the task."""
-    given = context["params"].get("end")
-    if given:
-        end = dt.datetime.fromisoformat(str(given))
-        return end if end.tzinfo else end.replace(tzinfo=dt.UTC)
-    interval = context.get("data_interval_end")
-    if interval is not None and context["dag_run"].run_type != "manual":
-        return dt.datetime.fromtimestamp(interval.timestamp(), dt.UTC)
-    # The task's own start: a fact of the run that Airflow keeps, so that the window can be told later.
-    return dt.datetime.fromtimestamp(int(context["ti"].start_date.timestamp()), dt.UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -10,9 +11,9 @@ import pytest
 
 from include.forecast.candidates.trees import TreeSettings
 from include.forecast.card import figure, model_card, operations_text
-from include.forecast.evaluation import Comparison, Operational
+from include.forecast.evaluation import Operational, WapeDifference
 from include.forecast.training import PartResult, Settings, look_at_test, train_candidates
-from include.pages.svg import line_chart, path, tick
+from include.pages.chart import line_chart, path, tick
 from tests.unit.forecast.traffic_series import daily
 
 
@@ -23,23 +24,23 @@ def test_the_card_has_figures_pictures_and_limits() -> None:
     page = model_card(trained, tested)
     assert page.count("<svg") == page.count("</svg>") == 2
     assert "us&lt;east" in page
-    assert tested.promotion.reason.split(" (")[0] in page.replace("&#x27;", "'")
+    assert tested.promotion.reason.split(" (")[0] in html.unescape(page)
     assert figure(tested.results[trained.chosen.name].wape) in page
     assert "It may add capacity, never remove it." in page
 
 
 def test_a_chart_is_xml_and_a_gap_interrupts_its_line() -> None:
     chart = line_chart("a & b", [0.0, 1, 2, 3], {"one": [1.0, math.nan, 3, 4]}, "hours")
-    assert ET.fromstring(chart).attrib["aria-label"] == "a & b"
+    assert ET.fromstring(chart.svg).attrib["aria-label"] == "a & b"
     assert [step[0] for step in path([0.0, 1, 2, 3], [1.0, math.nan, 3, 4], 4.0).split()[::2]] == ["M", "M", "L"]
 
 
 @pytest.mark.parametrize(("lead", "words"), [(None, "no lead time"), (12.0, "median lead time 12 min")])
 def test_what_it_would_have_done_in_words(lead: float | None, words: str) -> None:
     found = Operational(4, 3, lead, 50, 10, 0.0123)
-    assert operations_text(PartResult(0.1, 1.0, 0.01, Comparison(0, 0), (), found)) == (
+    assert operations_text(PartResult(0.1, 1.0, 0.01, WapeDifference(0, 0), (), found)) == (
         f"3 of 4 rises of more than 20 % foreseen, {words}; 50 minutes asked for more capacity, "
-        "10 of them in vain, which adds 1.23% node time."
+        "10 of them without need, which adds 1.23% node time."
     )
 
 

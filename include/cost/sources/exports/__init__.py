@@ -1,10 +1,10 @@
 """Provider exports (FOCUS 1.0-1.2, CUR 2.0, legacy CUR) into partitions of the cost table."""
 
-from include.cost.sources.exports.collect import Collected, collect
+from include.cost.sources.exports.collect import collect
+from include.cost.sources.exports.collected import Collected
 from include.cost.sources.exports.delivery import Delivery, deliveries, download
 from include.cost.sources.exports.downloads import Relation
 from include.cost.sources.exports.source import Format, SourceFile
-from include.cost.sources.exports.spread import spread_daily
 
 __all__ = [
     "Collected",
@@ -15,5 +15,4 @@ __all__ = [
     "collect",
     "deliveries",
     "download",
-    "spread_daily",
 ]

@@ -11,9 +11,10 @@ from typing import Any, cast
 
 import pytest
 
+from include.clients.storage import Folder
 from include.estate import load_estate
 from include.levers import LEVERS
-from include.rollout.ledger import WHOLE_RUN, Chain, FolderStore, Ledger, Record, Step
+from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Record, Step
 from lab.machine.processes import Processes
 from lab.machine.speed import REFERENCE_SECONDS, Speed
 from lab.rehearsal import airflow as airflows
@@ -219,6 +220,6 @@ def test_the_exit_status_follows_days_and_undo(
 
 
 def test_the_ledger_of_the_rehearsal_is_the_labs(rehearsed: FakeRehearsal, tmp_path: Path) -> None:
-    same = Ledger(FolderStore(ledger_folder(tmp_path)))
+    same = Ledger(Folder(ledger_folder(tmp_path)))
     assert list(rehearsed._standing()) == [(SPOT, REGION)]
     assert same.standing(SPOT, REGION) == rehearsed._standing()[SPOT, REGION]

@@ -24,7 +24,7 @@ DRILL = Drill(cordon_s=0.4, replaced_s=12.5, error_ratio=0.0001)
 def record(step: str, sequence: int = 1, second: int = 0, **figures: Any) -> Record:
     return Record(
         lever="spot_capacity",
-        region="us-east-1",
+        place="us-east-1",
         dag_id="day1_spot",
         run_id="manual",
         sequence=sequence,

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from include.rollout.ledger import WHOLE_RUN, Chain, FolderStore, Ledger, Step
+from include.clients.storage import Folder
+from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Step
 from lab.rehearsal import run as runs
 from lab.rehearsal.airflow import Airflow
 from lab.rehearsal.airflow_api import ApiError, Client
@@ -65,7 +66,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def followed(folder: Path, client: FakeClient, levers: Sequence[str] = ("everything", "spot_capacity")) -> Run:
     clock = iter(dt.datetime(2026, 11, 28, 10, 0, second, tzinfo=dt.UTC) for second in range(60))
-    ledger = Ledger(FolderStore(folder / "ledger"), clock=lambda: next(clock))
+    ledger = Ledger(Folder(folder / "ledger"), clock=lambda: next(clock))
     return Run(
         dag="rollback",
         run_id=RUN_ID,
