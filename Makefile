@@ -17,20 +17,30 @@ KEEP ?=
 TRACE ?=
 # 0 leaves the levers' conformance out of `make test`, for a run of `make lever-conformance` beside it.
 CONFORMANCE ?=
+# Built programs of another machine, a path or an address of what `make programs-archive` wrote, and its checksum when no
+# .sha256 lies beside it; empty builds them.
+LAB_PROGRAMS ?=
+LAB_PROGRAMS_SHA256 ?=
+# 1 keeps Go's build cache and modules when all programs are built; they take 10 GB.
+AKIDB_KEEP_GO_CACHE ?=
 export REGIONS DAYS FAULT UNDO KEEP TRACE
+export LAB_PROGRAMS LAB_PROGRAMS_SHA256 AKIDB_KEEP_GO_CACHE
 
 BIN := .venv/bin
 # Folders that exist today; a target must not fail because a later part of the project is missing.
 SOURCES := $(wildcard dags include lab plugins models jetson_tasks tools tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearsal surge test test-faults lever-conformance conformance lab-up lab-down airflow lint format bench docs requirements
+.PHONY: help setup programs-archive rehearsal surge test test-faults ci-long lever-conformance conformance lab-up lab-down airflow lint format bench house docs requirements
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## make .venv, install the pinned packages, build the lab's programs; does nothing the second time
+setup: ## make .venv, install the pinned packages, build the lab's programs (or LAB_PROGRAMS=); does nothing the second time
 	@$(PYTHON) tools/setup.py
+
+programs-archive: setup ## pack the lab's programs into one file that LAB_PROGRAMS= installs on another machine
+	@$(BIN)/python -m lab.machine.archive
 
 rehearsal: setup ## days 1, 2 and 5 on real clusters, then their undo (REGIONS=, DAYS=, FAULT=gate|ice, UNDO=0|1, KEEP=0|1, TRACE=file.csv)
 	@$(BIN)/python -m lab.rehearsal
@@ -43,6 +53,12 @@ surge: setup ## a surge of traffic with and without the forecast, twelve times a
 
 test-faults: setup ## kill -9 and fault runs against the lab; takes long
 	@$(BIN)/pytest $(wildcard tests/lab) -m faults
+
+# Run it before an issue is resolved; what it measures goes into docs/measurements.md.
+ci-long: setup ## what CI has no time for: the whole week in three regions, the browser (where it has tests), faults; hours
+	@$(MAKE) --no-print-directory rehearsal REGIONS= DAYS= FAULT= KEEP=0 UNDO=1
+	@$(if $(wildcard tests/browser),$(BIN)/pytest tests/browser)
+	@$(MAKE) --no-print-directory test-faults
 
 lever-conformance: setup ## every lever against every property of an undo, on fakes and on a real API server; writes .lab/conformance.json
 	@$(BIN)/python -m tests.conformance.levers
@@ -74,6 +90,11 @@ bench: setup ## publish what rehearsals and surges left in .lab/results, measure
 	@$(BIN)/python -m benchmarks.publish
 	@$(PYTHON) tools/setup.py --measure
 	@set -e; for file in $(wildcard benchmarks/bench_*.py); do echo "$$file"; $(BIN)/python -m benchmarks.$$(basename "$$file" .py); done
+
+# Standard output is the figures alone, as one JSON object; all else goes to standard error.
+house: ## the sources in figures: arrows, circles, lines, copies, time to parse; with -s one JSON object on stdout
+	@$(PYTHON) tools/setup.py >&2
+	@$(BIN)/python -m tools.house
 
 docs: setup ## write docs/DAGs.md from the DAGs' docstrings
 	@$(BIN)/python -m tools.docs

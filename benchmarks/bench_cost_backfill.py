@@ -58,7 +58,7 @@ def aws_rows(day: dt.date) -> list[dict[str, Any]]:
     """A row an hour and resource, weekends cheaper, with a little noise from a seed."""
     noise = random.Random(str(day))
     level = Decimal("0.7") if day.weekday() >= 5 else Decimal(1)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for service, meter, region, usd, count in LINES:
         for resource in range(count):
             for hour in range(24):
@@ -152,7 +152,9 @@ class Private(Airflow):
         lines = config.read_text(encoding="utf-8").splitlines()
         changed = [f"dags_folder = {dags}" if line.startswith("dags_folder") else line for line in lines]
         # A busy SQLite makes its writers wait; five seconds, the default, are too few for 90 runs on two cores.
-        changed = [f"{line}?timeout=120" if line.startswith("sql_alchemy_conn") else line for line in changed]
+        changed = [
+            line.partition("?")[0] + "?timeout=120" if line.startswith("sql_alchemy_conn") else line for line in changed
+        ]
         config.write_text("\n".join(changed) + "\n", encoding="utf-8")
 
     def _migrate(self) -> None:
@@ -192,6 +194,30 @@ class Private(Airflow):
         return int(client.request("GET", "/dags/cost_report/dagRuns", params=query)["total_entries"])
 
 
+def alone(table: CostTable, estate: Estate, days: list[dt.date]) -> float:
+    """Seconds of the computations without Airflow."""
+    begun = time.monotonic()
+    for day in days:
+        compute(table, estate, day)
+    return time.monotonic() - begun
+
+
+def through_airflow(folder: Path, days: list[dt.date]) -> dict[str, Any]:
+    """The same days by `airflow backfill create`."""
+    airflow = Private(folder, (days[0], days[-1]))
+    airflow.start()
+    try:
+        seconds, states = airflow.backfill()
+    finally:
+        airflow.stop()
+    return {
+        "through_airflow_seconds": round(airflow.create_seconds + seconds, 1),
+        "create_seconds": round(airflow.create_seconds, 1),
+        "runs": states,
+        "airflow_start_seconds": airflow.seconds,
+    }
+
+
 def measure() -> dict[str, object]:
     """Both ways over the same table."""
     days = [LAST - dt.timedelta(days=n) for n in range(DAYS - 1, -1, -1)]
@@ -205,36 +231,25 @@ def measure() -> dict[str, object]:
         rows = fill(table, estate, before + days)
         compute(table, estate, days[0])  # imports, and the contracts of the days before
         shutil.rmtree(storage.root / "reports")
-        begun = time.monotonic()
-        for day in days:
-            compute(table, estate, day)
-        alone = time.monotonic() - begun
+        seconds_alone = alone(table, estate, days)
         wanted = digest(storage, days)
         shutil.rmtree(storage.root / "reports")
-        airflow = Private(folder / "lab", (days[0], days[-1]))
-        airflow.start()
-        try:
-            seconds, states = airflow.backfill()
-        finally:
-            airflow.stop()
+        airflow = through_airflow(folder / "lab", days)
         found = digest(storage, days)
     return {
         "machine": machine(),
         "load_average_at_end": os.getloadavg()[0],
         "days": DAYS,
         "rows": rows,
-        "computations_alone_seconds": round(alone, 1),
-        "seconds_a_day_alone": round(alone / DAYS, 2),
-        "through_airflow_seconds": round(airflow.create_seconds + seconds, 1),
-        "share_of_the_computations": round(alone / (airflow.create_seconds + seconds), 3),
-        "create_seconds": round(airflow.create_seconds, 1),
-        "runs": states,
+        "computations_alone_seconds": round(seconds_alone, 1),
+        "seconds_a_day_alone": round(seconds_alone / DAYS, 2),
+        **airflow,
+        "share_of_the_computations": round(seconds_alone / airflow["through_airflow_seconds"], 3),
         "max_active_runs": ACTIVE_RUNS,
         "tasks_a_run": 4,
         "files": len(found),
         "same_bytes_both_ways": found == wanted,
         "different": sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))[:20],
-        "airflow_start_seconds": airflow.seconds,
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from lab.rehearsal.airflow import lab_folder
+from lab.rehearsal.folders import lab_folder
 from lab.world import results_folder
 
 RESULTS = Path(__file__).parent / "results"

@@ -6,7 +6,6 @@ What the world is made of, and what it can't show, is in lab/README.md.
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import json
 import shutil
@@ -22,7 +21,7 @@ from typing import Any
 
 from include.clients.prometheus import Prometheus, PrometheusError
 from include.estate import Estate, EstateError, load_estate
-from lab.cluster import containers, keda, opencost, telemetry, workloads
+from lab.cluster import containers, karpenter, keda, opencost, telemetry, workloads
 from lab.cluster import control_plane as planes
 from lab.machine import speed
 from lab.machine.again import PROBLEMS, may_pass
@@ -33,7 +32,6 @@ from lab.service import predictor
 REPOSITORY = Path(__file__).parent.parent
 DEFAULT_FOLDER = REPOSITORY / ".lab"
 SHARED_PORTS = 3  # emulator, Prometheus, plant
-KARPENTER_PORTS = 2  # metrics and health
 BEHIND_PORTS = 3  # OpenCost, Kubecost and the predictor, whose processes start when their Deployments are there
 ESTATE_READY_SECONDS = 90
 
@@ -181,7 +179,7 @@ class _Boot:
         self._note("KEDA")
 
     def _choose_ports(self, stack: ExitStack) -> None:
-        each = planes.PORTS_NEEDED + KARPENTER_PORTS + keda.PORTS_NEEDED + BEHIND_PORTS
+        each = planes.PORTS_NEEDED + karpenter.PORTS_NEEDED + keda.PORTS_NEEDED + BEHIND_PORTS
         ports = iter(stack.enter_context(reserved_ports(SHARED_PORTS + each * len(self.names))))
         self.emulator_port, self.prometheus_port, self.plant_port = islice(ports, SHARED_PORTS)
         self.aws_endpoint = f"http://127.0.0.1:{self.emulator_port}"
@@ -288,7 +286,7 @@ class _Boot:
 
     def _start_karpenter(self, plane: planes.ControlPlane) -> None:
         metrics, health = self.karpenter_ports[plane.region]
-        start_karpenter(self.processes, self.estate, plane, self.aws_endpoint, metrics, health)
+        karpenter.start(self.processes, self.estate, plane, self.aws_endpoint, metrics, health)
 
     def _start_plant(self) -> None:
         command: list[str | Path] = [sys.executable, "-m", "lab.service.akidb_service", "--state", self.options.folder]
@@ -361,40 +359,6 @@ class _Boot:
     def _note(self, what: str) -> None:
         self.seconds[what] = round(time.monotonic() - self.started, 1)
         self.say(f"  {self.seconds[what]:5.1f} s  {what}")
-
-
-def start_karpenter(
-    processes: Processes, estate: Estate, plane: planes.ControlPlane, endpoint: str, metrics: int, health: int
-) -> None:
-    """Start the region's Karpenter."""
-    region = estate.region(plane.region)
-    processes.start(
-        f"{plane.region}-karpenter",
-        [find("karpenter"), "--disable-leader-election"],
-        env={
-            "KUBECONFIG": str(plane.kubeconfig("admin")),
-            "SYSTEM_NAMESPACE": "karpenter",
-            "AWS_REGION": plane.region,
-            # The emulator takes any key; the real ones of this machine must never be looked up.
-            "AWS_ACCESS_KEY_ID": "lab",
-            "AWS_SECRET_ACCESS_KEY": "lab",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CONFIG_FILE": "/dev/null",
-            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-            "AWS_ENDPOINT_URL": endpoint,
-            "CLUSTER_NAME": region.cluster,
-            "CLUSTER_ENDPOINT": plane.server,
-            "CLUSTER_CA_BUNDLE": base64.b64encode(plane.authority).decode(),
-            "INTERRUPTION_QUEUE": region.queue,
-            "EKS_CONTROL_PLANE": "true",
-            "ISOLATED_VPC": "false",  # prices come from the emulator's price list, not from a built-in table
-            "METRICS_PORT": str(metrics),
-            "HEALTH_PROBE_PORT": str(health),
-            "BATCH_IDLE_DURATION": "1s",
-            "FEATURE_GATES": "SpotToSpotConsolidation=true",
-            "GOMEMLIMIT": "400MiB",
-        },
-    )
 
 
 def load_world(folder: Path = DEFAULT_FOLDER) -> dict[str, Any]:

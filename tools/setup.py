@@ -1,7 +1,7 @@
 """Everything that `make setup` does: the virtual environment, the pinned packages, the lab's programs.
 
 Standard library only, run by the machine's own ``python3``. A step that is already done is skipped: packages by
-a stamp over the requirements files, programs by their pins (``lab/machine/programs.py``). The package download and the
+a stamp over the requirements files, programs by their pins (``lab/machine/build.py``). The package download and the
 Go builds run side by side, because one waits for the network and the other for the processor.
 """
 
@@ -114,7 +114,7 @@ class _Programs(threading.Thread):
 
     def __init__(self, venv: Path) -> None:
         super().__init__(daemon=True)
-        self._command = [str(venv / "bin" / "python"), "-u", "-m", "lab.machine.programs"]
+        self._command = [str(venv / "bin" / "python"), "-u", "-m", "lab.machine.build"]
         self._process: subprocess.Popen[str] | None = None
         self.seconds: dict[str, float] = {}
         self.error = ""

@@ -4,15 +4,15 @@ Sets regions of the estate back to the snapshots that rollouts left in the ledge
 region or all. It needs the ledger and the live world only, so it also works when the rollout's DAG is gone, a region
 has left the estate or the estate's file can't be read: each snapshot holds the slice of the estate that it was taken
 with. Steps: find the changes that stand -> show them (a dry run stops here, and is the default) -> approval of this
-very plan -> take over the locks of all selected regions -> one task a region, in parallel: undo, then verify -> release
-the locks -> verdict.
+very plan -> take over the locks of all selected regions -> one task per region, in parallel: undo, then verify ->
+release the locks -> verdict.
 
 `everything` is every change of every run: in a region the levers in their declared order (scalers before the nodes that
 they need), of each lever the newest run first. A lever alone is its last change; an older run is not undone while a
 newer one stands on it. The verdict is green only when all that was found is back; what others have changed since the
-snapshot is reported and left alone. A region or lever that is gone and a chain of the ledger that does not add up keep
-nothing else from being undone, and make the verdict red with the remedy. `accept` closes what remains, what belongs to
-others and what is out of reach: it no longer counts as standing.
+snapshot is reported and left alone. A region or lever that is gone, or a chain of the ledger that does not add up,
+keeps nothing else from being undone, and makes the verdict red with the remedy. `accept` closes what remains, what
+belongs to others and what is out of reach: it no longer counts as standing.
 
 ## When it runs
 When somebody triggers it. `emergency` skips the approval and needs a reason; without a choice of regions it locks all

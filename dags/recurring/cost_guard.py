@@ -1,10 +1,10 @@
 """
 ## What it does
-Looks once an hour at what the estate spends an hour: live nodes at list price, every other component at the rate of its
-newest known day, against the budget of this hour (each target / 30.4 / 24; the nodes' with the shape of their usual
+Looks once an hour at what the estate spends per hour: live nodes at list price, every other component at the rate of
+its newest known day, against the budget of this hour (each target / 30.4 / 24; the nodes' with the shape of their usual
 day) and, for the nodes, against their own history at this hour: a spike is above `cost.spike_ratio` x the median of the
-last 14 days and more than 3 median deviations above it; with fewer than 7 days nobody can say, and it says so. On a
-spike it names the driver (region, NodePool, type, capacity type, the deployment that grew) and the mildest remedy: a
+last 14 days and more than 3 median deviations above it; with fewer than 7 days it is unknown, and it says so. On a
+spike it names the driver (region, NodePool, type, capacity type, the Deployment that grew) and the mildest remedy: a
 cap of the NodePool's CPU limit at what it runs, what its replicas wait for and headroom; where that would change
 nothing, a return to the last plan.
 
@@ -32,44 +32,32 @@ platform
 
 from __future__ import annotations
 
-import datetime as dt
-
 from airflow.sdk import dag
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from include.cost.guard.tasks import change_of, give_verdict, guard_params, is_remedy_wanted, measure_spend
-from include.estate import EstateError, load_estate
-from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
-from include.wiring.dag import show_problem
-from include.wiring.once import change_once
+from include.cost.guard.settings import GuardSettings
+from include.cost.guard.tasks import change_of, change_to_show, give_verdict, is_remedy_wanted, measure_spend
+from include.estate import Estate
+from include.wiring.conventions import Tag
+from include.wiring.dag import recurring, with_estate
+from include.wiring.once import change_once, show_change
+
+HOURLY = CronDataIntervalTimetable("@hourly", timezone="UTC")
 
 
-@dag(
-    schedule=CronDataIntervalTimetable("@hourly", timezone="UTC"),
-    start_date=dt.datetime(2026, 11, 1, tzinfo=dt.UTC),
-    catchup=False,
-    max_active_runs=1,
-    default_args=DAG_DEFAULT_ARGS,
-    params=guard_params(),
-    tags=[Tag.RECURRING, Tag.COST],
-    doc_md=__doc__,
-)
-def cost_guard() -> None:
+@dag(schedule=HOURLY, **recurring(__doc__, GuardSettings, [Tag.COST]))
+@with_estate
+def cost_guard(_: Estate) -> None:
     """Wire the guard."""
-    try:
-        load_estate()
-    except EstateError as error:
-        show_problem(str(error))
-        return
     found = measure_spend()
     wanted = is_remedy_wanted(found)
+    plan = show_change("cost_cap", "plan_remedy", change_to_show, found)
     approval, cap = change_once("cost_cap", "measure_spend", "apply_remedy", change_of, found)
     verdict = give_verdict()
 
     # Nothing is written before the approval; the verdict comes in any case, also after a Reject.
     wanted >> approval
-    cap >> verdict
-    found >> verdict
+    [found, plan, cap] >> verdict
 
 
 cost_guard()

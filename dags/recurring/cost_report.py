@@ -1,13 +1,14 @@
 """
 ## What it does
-Reports what a day has cost: by component against its target and the baselines of week 13 and week 8, by region, by the
-way machines were bought, per million measured requests, the month so far and its projection, what belongs to no
+Reports what a day cost: by component against its target and the baselines of week 13 and week 8, by region, by the
+way machines are bought, per million measured requests, the month so far and its projection, what belongs to no
 component, how the allocators split the clusters' bill, and what is unusual, with the parts of the bill that moved most.
 Tasks: bring the day's sources up to date -> judge them by their quality suites -> write the report -> announce it.
 
 A component without data makes the total unknown, never smaller. A source that is away is on record, and the report says
-what it misses. Reports lie in the storage that the Airflow Variable `akidb_costs` names, as Parquet, Markdown, HTML and
-JSON; `reports/day=.../current.json` names the revision that counts. How to read them: docs/cost_reports.md.
+what is missing. Reports lie in the storage that the Airflow Variable `akidb_costs` names, as Parquet, Markdown, HTML
+and JSON; `reports/day=.../current.json` names the revision that counts. How to read them:
+docs/reference/cost_reports.md.
 
 ## When it runs
 Every day at 00:00 UTC for the day before, and for days in the past by Airflow's own backfill:
@@ -32,34 +33,22 @@ platform
 
 from __future__ import annotations
 
-import datetime as dt
-
 from airflow.sdk import dag
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from include.cost.report.tasks import PARAMS, collect_day, judge_quality, publish, write_report
-from include.estate import EstateError, load_estate
-from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
-from include.wiring.dag import show_problem
+from include.cost.report.settings import ReportSettings
+from include.cost.report.tasks import collect_day, judge_quality, publish, write_report
+from include.estate import Estate
+from include.wiring.conventions import Tag
+from include.wiring.dag import recurring, with_estate
+
+MIDNIGHT = CronDataIntervalTimetable("0 0 * * *", timezone="UTC")
 
 
-@dag(
-    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
-    start_date=dt.datetime(2026, 11, 1, tzinfo=dt.UTC),
-    catchup=True,
-    max_active_runs=4,
-    default_args=DAG_DEFAULT_ARGS,
-    params=PARAMS,
-    tags=[Tag.RECURRING, Tag.COST],
-    doc_md=__doc__,
-)
-def cost_report() -> None:
+@dag(schedule=MIDNIGHT, **recurring(__doc__, ReportSettings, [Tag.COST], catchup=True, max_active_runs=4))
+@with_estate
+def cost_report(_: Estate) -> None:
     """Wire the report of a day."""
-    try:
-        load_estate()
-    except EstateError as error:
-        show_problem(str(error))
-        return
     reports = write_report()
     judge_quality(collect_day()) >> reports
     publish(reports)

@@ -30,41 +30,28 @@ platform
 
 from __future__ import annotations
 
-import datetime as dt
-
 from airflow.sdk import dag
 from airflow.timetables.interval import CronDataIntervalTimetable
 
+from include.cost.validation.settings import ValidationSettings
 from include.cost.validation.tasks import (
     await_window,
     give_verdict,
     plan_window,
     record_validation,
     revalidate_earlier,
-    validation_params,
 )
-from include.estate import EstateError, load_estate
-from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
-from include.wiring.dag import show_problem
+from include.estate import Estate
+from include.wiring.conventions import Tag
+from include.wiring.dag import recurring, with_estate
+
+DAILY = CronDataIntervalTimetable("@daily", timezone="UTC")
 
 
-@dag(
-    schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
-    start_date=dt.datetime(2026, 11, 1, tzinfo=dt.UTC),
-    catchup=False,
-    max_active_runs=4,
-    default_args=DAG_DEFAULT_ARGS,
-    params=validation_params(),
-    tags=[Tag.RECURRING, Tag.COST],
-    doc_md=__doc__,
-)
-def cost_validation() -> None:
+@dag(schedule=DAILY, **recurring(__doc__, ValidationSettings, [Tag.COST], max_active_runs=4))
+@with_estate
+def cost_validation(_: Estate) -> None:
     """Wire the validation."""
-    try:
-        load_estate()
-    except EstateError as error:
-        show_problem(str(error))
-        return
     window = plan_window()
     summary = record_validation(window)
     earlier = revalidate_earlier(window)

@@ -13,13 +13,12 @@ the others from training. A region whose data and code were judged before is ski
 
 ## How to re-run
 Clear the failed task, or trigger it: `regions`, `last` and `days` choose what is trained on, `force` trains although
-nothing is new.
-With `AKIDB_TRAIN_IN_POD=<image>` in the environment of Airflow training runs in a pod
-(docs/forecast_operations.md).
+nothing is new. With `AKIDB_TRAIN_IN_POD=<image>` in the environment of Airflow, training runs in a pod
+(docs/how-to/forecast_operations.md).
 
 ## How to undo
-Set the former champion by hand: `python -m include.forecast.set_champion` (docs/forecast_operations.md). Versions
-are never changed, so the former champion is still there.
+Set the former champion by hand: `python -m include.forecast.set_champion` (docs/how-to/forecast_operations.md).
+Versions are never changed, so the former champion is still there.
 
 ## Races
 The pointer is changed only if it still is the one that the candidate was judged against; the loser of a race leaves the
@@ -33,37 +32,25 @@ from __future__ import annotations
 
 import datetime as dt
 
-from airflow.sdk import AssetAll, AssetOrTimeSchedule, CronTriggerTimetable, dag
+from airflow.sdk import dag
 
-from include.estate import EstateError, load_estate
-from include.forecast.tasks import report_retraining, retrain_params, retrain_region, traffic_asset
-from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
-from include.wiring.dag import show_problem
-
-try:
-    REGIONS, PROBLEM = load_estate().ordered_regions(), ""
-except EstateError as error:
-    REGIONS, PROBLEM = [], str(error)
-NIGHTLY = CronTriggerTimetable("30 3 * * *", timezone="UTC")
+from include.estate import Estate
+from include.forecast.settings import RetrainSettings
+from include.forecast.tasks import nightly_and_after_every_export, report_retraining, retrain_region
+from include.wiring.conventions import Tag
+from include.wiring.dag import recurring, schedule_by_estate, with_estate
 
 
 @dag(
-    schedule=AssetOrTimeSchedule(timetable=NIGHTLY, assets=AssetAll(*map(traffic_asset, REGIONS))) if REGIONS else None,
-    start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
-    catchup=False,
-    max_active_runs=1,
-    default_args=DAG_DEFAULT_ARGS,
-    doc_md=__doc__,
-    tags=[Tag.RECURRING, Tag.FORECAST],
-    params=retrain_params(),
+    schedule=schedule_by_estate(nightly_and_after_every_export),
+    **recurring(__doc__, RetrainSettings, [Tag.FORECAST], since=dt.date(2026, 1, 1)),
 )
-def forecast_retrain() -> None:
-    """Wire one group a region and the report."""
-    if PROBLEM:
-        show_problem(PROBLEM)
-        return
+@with_estate
+def forecast_retrain(estate: Estate) -> None:
+    """Wire one group per region and the report."""
+    regions = estate.ordered_regions()
     # The report comes last whatever happened: it alone decides how the run ends.
-    retrain_region.expand(region=REGIONS) >> report_retraining(REGIONS)
+    retrain_region.expand(region=regions) >> report_retraining(regions)
 
 
 forecast_retrain()

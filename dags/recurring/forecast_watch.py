@@ -7,13 +7,13 @@ same minutes: a former champion or a naive. Without enough forecasts the answer 
 somebody looks, and nothing is demoted.
 
 ## When it runs
-Hourly, at five minutes past. A region without champion is skipped.
+Hourly, at five minutes past. A region without a champion is skipped.
 
 ## How to re-run
 Clear the task: it looks at the last 24 hours from now on.
 
 ## How to undo
-The next forecast_retrain promotes a model again when it is better; docs/forecast_operations.md says how to set a
+The next forecast_retrain promotes a model again when it is better; docs/how-to/forecast_operations.md says how to set a
 champion by hand.
 
 ## Races
@@ -29,28 +29,20 @@ import datetime as dt
 
 from airflow.sdk import CronTriggerTimetable, dag
 
-from include.estate import EstateError, load_estate
+from include.estate import Estate
+from include.forecast.settings import WatchSettings
 from include.forecast.tasks import report_watch, watch_forecast
-from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
-from include.wiring.dag import show_problem
+from include.wiring.conventions import Tag
+from include.wiring.dag import recurring, with_estate
+
+HOURLY = CronTriggerTimetable("5 * * * *", timezone="UTC")
 
 
-@dag(
-    schedule=CronTriggerTimetable("5 * * * *", timezone="UTC"),
-    start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
-    catchup=False,
-    max_active_runs=1,
-    default_args=DAG_DEFAULT_ARGS,
-    doc_md=__doc__,
-    tags=[Tag.RECURRING, Tag.FORECAST],
-)
-def forecast_watch() -> None:
-    """Wire one task a region and the report."""
-    try:
-        regions = load_estate().ordered_regions()
-    except EstateError as error:
-        show_problem(str(error))
-        return
+@dag(schedule=HOURLY, **recurring(__doc__, WatchSettings, [Tag.FORECAST], since=dt.date(2026, 1, 1)))
+@with_estate
+def forecast_watch(estate: Estate) -> None:
+    """Wire one task per region and the report."""
+    regions = estate.ordered_regions()
     # The report comes last whatever happened: it alone decides how the run ends.
     watch_forecast.expand(region=regions) >> report_watch(regions)
 

@@ -15,7 +15,7 @@ The pods stay in as many zones as before. The new nodes are AkiDB's alone (taint
 the DaemonSets that they shut out, and every pod of others that the drain of the old group evicts.
 
 A node hosts one capacity domain, and the pods are spread evenly over the domains: with 4 domains the steps 30, 50, 70 %
-become 25, 50, 75 %, with 10 they are exact. While no spot capacity is to be had, the spot pool launches on-demand nodes
+become 25, 50, 75 %, with 10 they are exact. While no spot capacity is available, the spot pool launches on-demand nodes
 in its own domains (`allow_on_demand_fallback`); the share that was reached is in the evidence.
 
 ## When it runs
@@ -31,13 +31,14 @@ task with everything downstream, by the call that the verdict shows, and the run
 A failed gate undoes it by itself. Later: trigger `rollback` for the lever `spot_capacity`. The node group grows back
 first, to what it was or to what the pods need by then; the constraints and the toleration are removed, which restarts
 the pods on it; and only then the pools and their nodes go, if no other pod template of the cluster needs them: two
-waves of nodes, minutes. What somebody else has changed since is reported and left alone. See `docs/spot_capacity.md`.
+waves of nodes, minutes. What somebody else has changed since is reported and left alone.
+See `docs/reference/spot_capacity.md`.
 
 ## Races
 One run at a time, one lock per cluster: a second run waits or is refused with the holder's name; a rollback takes the
 lock over, and the rollout then neither writes nor promotes. Live state that changed after the approval, or in a later
-region while the canary soaked, is refused with the differences. PodDisruptionBudgets hold
-throughout, so a deployment that is unhealthy stops a step until it times out (`converge_timeout_seconds`).
+region while the canary soaked, is refused with the differences. PodDisruptionBudgets hold throughout, so an unhealthy
+Deployment stops a step until it times out (`converge_timeout_seconds`).
 
 ## Owner
 platform

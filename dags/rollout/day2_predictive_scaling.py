@@ -2,18 +2,18 @@
 ## What it does
 Lets AkiDB in each region scale with its traffic, ahead of it where a forecast is good enough. Steps: checks -> plan (a
 dry run stops here, and is the default) -> approval -> lock -> snapshot -> in the canary region, then in the others in
-parallel: the predictor, which serves the champion's forecast; autoscaling by requests (KEDA, one ScaledObject a
+parallel: the predictor, which serves the champion's forecast; autoscaling by requests (KEDA, one ScaledObject per
 Deployment); the forecast's trigger on top of it. Gates: the forecast is fresh, its accuracy 15 minutes ahead is what
 the estate asks for and no worse than the best naive; every HPA works and none is on its fallback; replicas are never
 below what requests need; P95 of REST and gRPC and errors, the scale-up included; replica time that the forecast added
-in vain. A gate that fails rolls back every region that was touched, and so does one on the service (P95, errors) that
-stays without data; any other without data ends the run red as UNKNOWN, with change and lock kept. Before the promotion
-the plan is made again: it must have nothing left to do.
+without need. A gate that fails rolls back every region that was touched, and so does one on the service (P95, errors)
+that stays without data; any other without data ends the run red as UNKNOWN, with change and lock kept. Before the
+promotion the plan is made again: it must have nothing left to do.
 
-A forecast may add capacity, never remove it: its trigger gives 0 unless the forecast is fresh, sure and above the
-demand of now, and at most twice what the running pods serve. With the predictor down, scaling goes on by requests; the
-gate `forecast_age` and the report say so. Lost metrics are never none: KEDA then holds the replicas of the start, or
-more where more run.
+A forecast may add capacity, never remove it: its trigger gives 0 unless the forecast is fresh, confident and above the
+current demand, and at most twice what the running pods serve. While the predictor is down, scaling goes on by requests;
+the gate `forecast_age` and the report say so. Lost metrics are never zero: KEDA then holds the replicas of the start,
+or more where more run.
 
 ## When it runs
 When somebody triggers it, inside the estate's change window, once `forecast_retrain` has promoted a champion in every
@@ -25,8 +25,8 @@ taken out on the way. After UNKNOWN, once the data is there: clear the gate's ta
 call that the verdict shows, and the run goes on. A gate that failed is final.
 
 ## How to undo
-A failed gate undoes it by itself. The forecast alone: trigger this DAG with `use_forecast` off; one apply a Deployment
-takes its trigger out, seconds, and the autoscaling stays. Everything: trigger `rollback` for the lever
+A failed gate undoes it by itself. The forecast alone: trigger this DAG with `use_forecast` off; one apply per
+Deployment takes its trigger out, seconds, and the autoscaling stays. Everything: trigger `rollback` for the lever
 `predictive_scaling`. The forecast's trigger goes first, then the autoscaling, then the replicas are set back to those
 before the rollout and the predictor goes: minutes.
 

@@ -24,12 +24,10 @@ def _prometheus(region: str, estate: Estate) -> Any:
         return error
 
 
-def window_end(context: Any) -> dt.datetime:
-    """End of the window: the param, the end of the schedule's interval, or the start of the task."""
-    given = context["params"].get("end")
-    if given:
-        end = dt.datetime.fromisoformat(str(given))
-        return end if end.tzinfo else end.replace(tzinfo=dt.UTC)
+def window_end(context: Any, given: dt.datetime | None) -> dt.datetime:
+    """End of the window: ``given`` by the form, the end of the schedule's interval, or the start of the task."""
+    if given is not None:
+        return given
     interval = context.get("data_interval_end")
     if interval is not None and context["dag_run"].run_type != "manual":
         return dt.datetime.fromtimestamp(interval.timestamp(), dt.UTC)

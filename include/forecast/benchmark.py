@@ -16,7 +16,7 @@ from typing import Any
 
 from include.forecast.candidates.lstm import PROFILES, Lstm
 from include.forecast.traffic.series import DatasetError, load_series
-from include.forecast.training import Candidates, Settings, Tested, look_at_test, train_candidates
+from include.forecast.training import Settings, Tested, Trained, look_at_test, train_candidates
 
 FIELDS = (
     "trace",
@@ -48,7 +48,7 @@ def run(path: Path, settings: Settings, cards: Path | None = None) -> dict[str, 
         return {**dict.fromkeys(FIELDS), "trace": name, "refused": str(error)}
     trained = train_candidates(series, settings)
     if trained.choice is None:
-        return {**dict.fromkeys(FIELDS), "trace": name, "refused": trained.verdict.refused}
+        return {**dict.fromkeys(FIELDS), "trace": name, "refused": trained.quality.refused}
     seconds = time.monotonic() - begun
     tested = look_at_test(trained)
     if cards is not None:
@@ -59,7 +59,7 @@ def run(path: Path, settings: Settings, cards: Path | None = None) -> dict[str, 
     return result_line(name, trained, tested, seconds)
 
 
-def result_line(name: str, trained: Candidates, tested: Tested, seconds: float) -> dict[str, Any]:
+def result_line(name: str, trained: Trained, tested: Tested, seconds: float) -> dict[str, Any]:
     """The line of a trace: FIELDS, and what explains them."""
     results, champion = tested.results, trained.chosen.name
     own, naive, lstm = results[champion], results[tested.best_naive], results.get("lstm")
@@ -74,7 +74,7 @@ def result_line(name: str, trained: Candidates, tested: Tested, seconds: float) 
         "best_naive_wape15": rounded(naive.wape),
         "train_seconds": round(seconds, 1),
         "refused": None,
-        "metric": trained.verdict.metric,
+        "metric": trained.quality.metric,
         "mae15": rounded(own.mae),
         "median_mae15": rounded(results["median"].mae),
         "wape15_error": rounded(own.error),
@@ -91,7 +91,7 @@ def result_line(name: str, trained: Candidates, tested: Tested, seconds: float) 
     }
 
 
-def stopped(trained: Candidates) -> str | None:
+def stopped(trained: Trained) -> str | None:
     """Why the LSTM's training ended: epochs, early stopping or the wall cap."""
     candidate = trained.candidates.get(Lstm.name)
     return candidate.model.progress.stopped if candidate and isinstance(candidate.model, Lstm) else None

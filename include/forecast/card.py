@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from include.forecast.evaluation import HorizonMetrics
 from include.forecast.traffic.series import window_hash
-from include.forecast.training import Candidates, PartResult, Tested
+from include.forecast.training import PartResult, Tested, Trained
 from include.pages.chart import Chart, line_chart
 from include.pages.document import Document, Paragraph, Section, bullets, to_html
 from include.pages.table import Table
@@ -20,7 +20,7 @@ LIMITS = (
 )
 
 
-def model_card(trained: Candidates, tested: Tested) -> str:
+def model_card(trained: Trained, tested: Tested) -> str:
     """The page of the chosen model. Raises ValueError when the data was refused."""
     name, series = trained.chosen.name, trained.series
     result = tested.results[name]
@@ -39,27 +39,27 @@ def model_card(trained: Candidates, tested: Tested) -> str:
     return to_html(page)
 
 
-def _made_from(trained: Candidates) -> list[str]:
+def _made_from(trained: Trained) -> list[str]:
     """What it was made of, in sentences."""
-    series, verdict = trained.series, trained.verdict
+    series, quality = trained.series, trained.quality
     chosen = [f"{trained.choice.reason}."] if trained.choice else []
     return [
         *chosen,
         f"Data: {series.at(0):%Y-%m-%d %H:%M} to {series.at(len(series) - 1):%Y-%m-%d %H:%M} UTC, a value every "
-        f"{series.step} min, {verdict.missing_share:.1%} missing, {verdict.zero_share:.1%} zeros, "
-        f"fingerprint {window_hash(series)}. Judged by {verdict.metric.upper()}. "
+        f"{series.step} min, {quality.missing_share:.1%} missing, {quality.zero_share:.1%} zeros, "
+        f"fingerprint {window_hash(series)}. Judged by {quality.metric.upper()}. "
         f"Trained in {trained.seconds:.0f} s.",
         f"Made of: {_made_of(trained)}.",
     ]
 
 
-def _made_of(trained: Candidates) -> str:
+def _made_of(trained: Trained) -> str:
     if trained.chosen.name != "blend":
         return trained.chosen.name
     return ", ".join(f"{weight:.0%} {part}" for part, weight in trained.weights.items())
 
 
-def forecast_picture(trained: Candidates) -> Chart:
+def forecast_picture(trained: Trained) -> Chart:
     """The last two days of the test part: what came, P50 and P90 a horizon before."""
     assert trained.test is not None
     windows = trained.test.take(slice(-SHOWN_MINUTES // trained.series.step, None))
@@ -89,8 +89,9 @@ def operations_text(result: PartResult) -> str:
     found = result.operational
     lead = "no lead time" if found.lead_minutes is None else f"median lead time {found.lead_minutes:g} min"
     return (
-        f"{found.caught} of {found.spikes} rises of more than 20 % foreseen, {lead}; {found.scale_ups} minutes asked "
-        f"for more capacity, {found.false_scale_ups} of them in vain, which adds {found.extra_share:.2%} node time."
+        f"{found.caught} of {found.spikes} rises of more than 20 % foreseen, {lead}; {found.scale_ups} minutes "
+        f"asked for more capacity, {found.false_scale_ups} of them without need, "
+        f"which adds {found.extra_share:.2%} node time."
     )
 
 

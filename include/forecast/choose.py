@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from include.forecast.evaluation import Comparison
+from include.forecast.evaluation import WapeDifference
 
 # From the simplest to the most elaborate.
 SIMPLEST_FIRST = (
@@ -55,7 +55,7 @@ def choose(scores: Mapping[str, float], order: Sequence[str] = SIMPLEST_FIRST, t
     return Choice(name, f"{name} is simpler than {best} and within {tolerance:.0%} of it ({above:+.2%})")
 
 
-def promote(candidate: str, rivals: Mapping[str, Comparison]) -> Promotion:
+def promote(candidate: str, rivals: Mapping[str, WapeDifference]) -> Promotion:
     """``candidate`` must beat every rival (the naives, the champion) on the newest data by more than the noise."""
     if not rivals:
         return Promotion(False, f"not promoted: {candidate} was compared with nothing")

@@ -50,7 +50,7 @@ class Operational:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class WapeDifference:
     """WAPE of one forecast less that of another on the same minutes, with its standard error."""
 
     difference: float
@@ -109,18 +109,18 @@ def horizon_metrics(p50: Array, p90: Array, truth: Array, minutes: int) -> Horiz
     )
 
 
-def compare(first: Array, second: Array, truth: Array, step: int, seed: int = 0) -> Comparison:
+def wape_difference(first: Array, second: Array, truth: Array, step: int, seed: int = 0) -> WapeDifference:
     """Is ``first`` better than ``second``? The noise comes from resampling whole blocks of two hours."""
     known = np.isfinite(first) & np.isfinite(second) & np.isfinite(truth)
     gain = np.where(known, np.abs(first - truth) - np.abs(second - truth), 0.0)
     volume = np.where(known, np.abs(truth), 0.0)
     gains, volumes = (block_sums(values, BLOCK_MINUTES // step) for values in (gain, volume))
     if not volumes.sum():
-        return Comparison(0.0, math.inf)
+        return WapeDifference(0.0, math.inf)
     chosen = np.random.default_rng(seed).integers(0, len(gains), (RESAMPLES, len(gains)))
     drawn = volumes[chosen].sum(axis=1)
     spread = float((gains[chosen].sum(axis=1) / np.where(drawn > 0, drawn, np.inf)).std(ddof=1))
-    return Comparison(float(gains.sum() / volumes.sum()), spread)
+    return WapeDifference(float(gains.sum() / volumes.sum()), spread)
 
 
 def block_sums(values: Array, size: int) -> Array:
@@ -184,7 +184,7 @@ def extra_capacity(ahead: Array, came: Array, now: Array, acts: NDArray[np.bool_
     """Node time that scale-ups added and nobody needed, as a share of what reactive scaling alone takes.
 
     A scale-up is capped at twice the reactive capacity and held for one horizon. What traffic needed within a
-    horizon before or after was not in vain.
+    horizon before or after was needed.
     """
     reactive = np.maximum(np.ceil(now / unit), 1.0)
     wanted = np.minimum(np.maximum(np.ceil(ahead / unit), 1.0), CAP * reactive)
@@ -203,7 +203,7 @@ def trailing_max(values: Array, size: int) -> Array:
 
 def standard_error(forecast: Array, truth: Array, step: int) -> float:
     """The standard error of a WAPE: against a forecast without error."""
-    return compare(forecast, truth, truth, step).error
+    return wape_difference(forecast, truth, truth, step).error
 
 
 def relative_scores(errors: Mapping[str, Array], reference: str) -> dict[str, float]:

@@ -113,7 +113,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Pointer:
+class ChampionPointer:
     """Who is champion, as read: ``etag`` is None when there is no pointer yet. Hand it back to change it."""
 
     version: str = ""
@@ -235,24 +235,24 @@ class Registry:
 
     # --- The champion -------------------------------------------------------------------------------------------------
 
-    def pointer(self) -> Pointer:
+    def pointer(self) -> ChampionPointer:
         """Who is champion now; nothing is written. One that can't be read names no version but can be replaced."""
         try:
             data, etag = self._storage.read_with_etag(self._pointer_key)
         except FileNotFoundError:
-            return Pointer(serial=self._last_serial())
+            return ChampionPointer(serial=self._last_serial())
         try:
             decision = Decision.from_json(json.loads(data))
         except (ValueError, TypeError, KeyError) as error:
             problem = f"{self._pointer_key} can't be read ({type(error).__name__})"
-            return Pointer(serial=self._last_serial(), etag=etag, problem=problem)
-        return Pointer(decision.version, decision.serial, decision, etag)
+            return ChampionPointer(serial=self._last_serial(), etag=etag, problem=problem)
+        return ChampionPointer(decision.version, decision.serial, decision, etag)
 
     @property
     def _pointer_key(self) -> str:
         return f"{self._root}/champion.json"
 
-    def move(self, expected: Pointer, decision: Decision) -> Decision:
+    def move(self, expected: ChampionPointer, decision: Decision) -> Decision:
         """Make ``decision.version`` champion if the pointer still is ``expected``; returns what was recorded.
 
         When somebody else changed it meanwhile, theirs stays and LOST is recorded. The version must be whole.

@@ -18,7 +18,7 @@ MAX_SPREAD = 0.5
 
 
 @dataclass(frozen=True)
-class Rule:
+class ReplicaRule:
     """What turns QPS into replicas of a region, all its Deployments together.
 
     Both as times what runs now: ``act_above``, which a need must exceed to count, and ``cap``, the most at once.
@@ -50,10 +50,10 @@ class Recommendation:
     reason: str
 
 
-def rule_of(estate: Estate) -> Rule:
+def replica_rule_of(estate: Estate) -> ReplicaRule:
     """The rule of a region: the estate's bounds are those of one Deployment, a region has one for each workload."""
     scaling, count = estate.predictive_scaling, len(estate.workloads)
-    return Rule(
+    return ReplicaRule(
         estate.traffic.replica_qps,
         estate.traffic.target_utilisation,
         scaling.min_replicas * count,
@@ -63,11 +63,15 @@ def rule_of(estate: Estate) -> Rule:
     )
 
 
-def needed(qps: float, rule: Rule) -> int:
+def need(qps: float, per_replica: float, least: int, most: int) -> int:
+    """Replicas for ``qps`` requests a second at ``per_replica`` of them each, within the bounds."""
+    return min(most, max(least, math.ceil(qps / per_replica)))
+
+
+def needed(qps: float, rule: ReplicaRule) -> int:
     """ceil(``qps`` / (replica_qps x target_utilisation)), within the rule's bounds."""
     # What differs from a whole number by rounding alone needs no replica more.
-    replicas = math.ceil(round(qps / (rule.replica_qps * rule.target_utilisation), 9))
-    return min(max(replicas, rule.minimum), rule.maximum)
+    return need(round(qps / (rule.replica_qps * rule.target_utilisation), 9), 1.0, rule.minimum, rule.maximum)
 
 
 def unsure(p50: Sequence[float], p90: Sequence[float], max_spread: float = MAX_SPREAD) -> str:
@@ -81,7 +85,7 @@ def unsure(p50: Sequence[float], p90: Sequence[float], max_spread: float = MAX_S
     return f"P90 lies {spread:.0%} above P50 {peak + 1} minutes ahead, at most {max_spread:.0%} is sure"
 
 
-def recommend(p50: Sequence[float], rule: Rule, current: int | None = None, doubt: str = "") -> Recommendation:
+def recommend(p50: Sequence[float], rule: ReplicaRule, current: int | None = None, doubt: str = "") -> Recommendation:
     """What ``p50`` asks for. ``current`` replicas run now (None: not known), ``doubt`` is the answer of ``unsure``.
 
     Without ``current`` it is the plain need: whoever acts on it applies the limits of a change.

@@ -11,19 +11,20 @@ import datetime as dt
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.clients.storage import Storage, open_storage
-from include.forecast.contract import PROFILE, RetrainError, Workshop, country_of
-from include.forecast.registry import Action, Decision, NoChampionError, Pointer, Registry
+from include.clients.overlay import Overlay
+from include.forecast.pod_storage import pod_storage
+from include.forecast.registry import Action, ChampionPointer, Decision, NoChampionError, Registry
 from include.forecast.traffic.table import TrafficTable
+from include.forecast.trainer import PROFILE, CandidateTrainer, RetrainError, Trainer, country_of
 
 if TYPE_CHECKING:
-    from include.forecast.evaluation import Comparison
+    from include.forecast.evaluation import WapeDifference
     from include.forecast.traffic.series import Array, Series
 
 WINDOW_DAYS = 30
@@ -34,7 +35,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Window:
+class TrainingWindow:
     """The days that a run works with. ``fingerprint`` names their content."""
 
     region: str
@@ -53,7 +54,7 @@ class Window:
         return asdict(self) | {"first": str(self.first), "last": str(self.last)}
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Window:
+    def from_json(cls, raw: Mapping[str, Any]) -> TrainingWindow:
         """The window that :meth:`to_json` wrote; other keys are left out."""
         fields = {name: raw[name] for name in ("region", "stored", "fingerprint")}
         return cls(first=dt.date.fromisoformat(raw["first"]), last=dt.date.fromisoformat(raw["last"]), **fields)
@@ -72,7 +73,9 @@ def code_version() -> str:
 # --- Window and gate --------------------------------------------------------------------------------------------------
 
 
-def load_window(table: TrafficTable, region: str, last: dt.date | None = None, days: int = WINDOW_DAYS) -> Window:
+def load_window(
+    table: TrafficTable, region: str, last: dt.date | None = None, days: int = WINDOW_DAYS
+) -> TrainingWindow:
     """The newest ``days`` that are over, up to ``last``. Raises RetrainError when no day is stored."""
     stored = [day for day in table.days(region) if last is None or day <= last]
     newest = next((day for day in reversed(stored) if (f := table.facts(region, day)) and f.complete), None)
@@ -81,10 +84,10 @@ def load_window(table: TrafficTable, region: str, last: dt.date | None = None, d
     known = [day for day in stored if newest - dt.timedelta(days=days) < day <= newest]
     facts = [found for day in known if (found := table.facts(region, day)) and found.complete]
     text = json.dumps([[str(found.day), found.content] for found in facts])
-    return Window(region, facts[0].day, newest, len(facts), hashlib.sha256(text.encode()).hexdigest()[:16])
+    return TrainingWindow(region, facts[0].day, newest, len(facts), hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
-def judged_before(registry: Registry, window: Window) -> Decision | None:
+def decided_before(registry: Registry, window: TrainingWindow) -> Decision | None:
     """The decision that this data and this code led to already, or None."""
     ended = {Action.PROMOTED, Action.KEPT}
     for decision in reversed(registry.history()):
@@ -95,7 +98,7 @@ def judged_before(registry: Registry, window: Window) -> Decision | None:
     return None
 
 
-def series_of(table: TrafficTable, window: Window) -> Series:
+def series_of(table: TrafficTable, window: TrainingWindow) -> Series:
     """The window's minutes as the models take them."""
     from include.forecast.traffic.series import Series
 
@@ -104,7 +107,7 @@ def series_of(table: TrafficTable, window: Window) -> Series:
     return Series(window.region, start, 1, values.to_numpy())
 
 
-def judge_data(table: TrafficTable, registry: Registry, window: Window, today: dt.date) -> Json:
+def judge_data(table: TrafficTable, registry: Registry, window: TrainingWindow, today: dt.date) -> Json:
     """The window with what the gate saw. Raises RetrainError, with the reason on record, for thin or old data."""
     from include.forecast.traffic import series as dataset
 
@@ -121,7 +124,7 @@ def judge_data(table: TrafficTable, registry: Registry, window: Window, today: d
     return window.to_json() | {"gate": seen}
 
 
-def refuse(registry: Registry, window: Window, reason: str, version: str = "") -> Decision:
+def refuse(registry: Registry, window: TrainingWindow, reason: str, version: str = "") -> Decision:
     """Put on record that nothing came of this night."""
     previous = registry.pointer().version
     figures = {"window": window.fingerprint, "code_version": code_version()}
@@ -131,12 +134,12 @@ def refuse(registry: Registry, window: Window, reason: str, version: str = "") -
 # --- Training, evaluation, promotion ----------------------------------------------------------------------------------
 
 
-def train(table: TrafficTable, registry: Registry, window: Window, workshop: Workshop) -> Json:
+def train(table: TrafficTable, registry: Registry, window: TrainingWindow, trainer: Trainer) -> Json:
     """Train, keep every candidate as a version; returns the window with the id of the first, the chosen one."""
     series = series_of(table, window)
     span = {"first": f"{window.first}T00:00:00Z", "last": window.as_of, "fingerprint": window.fingerprint}
     with tempfile.TemporaryDirectory(prefix="akidb-") as folder:
-        made = workshop.train(series, Path(folder))
+        made = trainer.train(series, Path(folder))
         if not made:
             raise RetrainError(f"{window.region}: training made no candidate; its log says why")
         versions = [
@@ -148,19 +151,19 @@ def train(table: TrafficTable, registry: Registry, window: Window, workshop: Wor
     return window.to_json() | {"version": versions[0], "model": made[0].model, "others": versions[1:]}
 
 
-def evaluate(table: TrafficTable, registry: Registry, trained: Mapping[str, Any], workshop: Workshop) -> Json:
+def evaluate(table: TrafficTable, registry: Registry, trained: Mapping[str, Any], trainer: Trainer) -> Json:
     """Judge the candidate against every naive and the champion on the newest 15 % of the window.
 
     The answer carries the pointer as it was read, so that a champion changed meanwhile is noticed.
     """
     from include.forecast.choose import promote as gate
 
-    window = Window.from_json(trained)
+    window = TrainingWindow.from_json(trained)
     pointer = registry.pointer()
     series = series_of(table, window)
     name, version = str(trained["model"]), str(trained["version"])
     with tempfile.TemporaryDirectory(prefix="akidb-") as folder:
-        forecasts, problem = _forecasts(registry, version, series, workshop, Path(folder))
+        forecasts, problem = _forecasts(registry, version, series, trainer, Path(folder))
     wapes, rivals = compared(forecasts, series)
     promotion = gate(name, rivals)
     figures = {
@@ -175,7 +178,7 @@ def evaluate(table: TrafficTable, registry: Registry, trained: Mapping[str, Any]
 
 
 def _forecasts(
-    registry: Registry, version: str, series: Series, workshop: Workshop, folder: Path
+    registry: Registry, version: str, series: Series, trainer: Trainer, folder: Path
 ) -> tuple[dict[str, Array], str]:
     """What the candidate, every naive and the champion say to the test part, 15 minutes ahead."""
     from include.forecast.candidates.baselines import naive_models
@@ -185,7 +188,7 @@ def _forecasts(
     parts = parts_of(series, country_of(series.name))
     rolling, test = together(parts.fold, parts.validation), parts.test
     registry.fetch(version, folder / "candidate")
-    forecasts = {"candidate": workshop.replay(folder / "candidate", test)[:, -1]}
+    forecasts = {"candidate": trainer.replay(folder / "candidate", test)[:, -1]}
     for naive in naive_models():
         naive.fit(parts.train, rolling)
         forecasts[naive.name] = naive.predict(test)[:, -1]
@@ -196,14 +199,14 @@ def _forecasts(
     if champion.version == version:
         return forecasts, champion.problem
     try:
-        forecasts[f"champion {champion.version}"] = workshop.replay(champion.folder, test)[:, -1]
+        forecasts[f"champion {champion.version}"] = trainer.replay(champion.folder, test)[:, -1]
     except CandidateError as error:
         # Whole, but not for this code: it can't be served either, so it can't hold its place.
         return forecasts, f"champion {champion.version} can't be used: {error}"
     return forecasts, champion.problem
 
 
-def compared(forecasts: Mapping[str, Array], series: Series) -> tuple[dict[str, float], dict[str, Comparison]]:
+def compared(forecasts: Mapping[str, Array], series: Series) -> tuple[dict[str, float], dict[str, WapeDifference]]:
     """WAPE of each forecast of the test part, and the candidate against each of the others."""
     from include.forecast import evaluation
     from include.forecast.training import parts_of
@@ -212,7 +215,7 @@ def compared(forecasts: Mapping[str, Array], series: Series) -> tuple[dict[str, 
     own = forecasts["candidate"]
     wapes = {name: evaluation.wape(values, truth) for name, values in forecasts.items()}
     rivals = {
-        name: evaluation.compare(own, values, truth, series.step)
+        name: evaluation.wape_difference(own, values, truth, series.step)
         for name, values in forecasts.items()
         if name != "candidate"
     }
@@ -221,9 +224,9 @@ def compared(forecasts: Mapping[str, Array], series: Series) -> tuple[dict[str, 
 
 def promote(registry: Registry, evaluated: Mapping[str, Any]) -> Decision:
     """Move the pointer to the candidate, or put on record why not."""
-    window = Window.from_json(evaluated)
+    window = TrainingWindow.from_json(evaluated)
     place = evaluated["pointer"]
-    expected = Pointer(place["version"], place["serial"], None, place["etag"])
+    expected = ChampionPointer(place["version"], place["serial"], None, place["etag"])
     version, reason, figures = str(evaluated["version"]), str(evaluated["reason"]), evaluated["figures"]
     if version == expected.version:
         why = f"the candidate is the champion already; {reason}"
@@ -233,42 +236,37 @@ def promote(registry: Registry, evaluated: Mapping[str, Any]) -> Decision:
     return registry.move(expected, Decision(Action.PROMOTED, version, expected.version, reason, window.as_of, figures))
 
 
+def rehearse(table: TrafficTable, registry: Registry, window: TrainingWindow, trainer: Trainer) -> Json:
+    """Train, evaluate and decide in one go, for a dry run whose ``registry`` keeps what is written to itself.
+
+    The answer is that of :func:`evaluate` with the decision that :func:`promote` comes to.
+    """
+    evaluated = evaluate(table, registry, train(table, registry, window, trainer), trainer)
+    return evaluated | {"decision": json.loads(json.dumps(promote(registry, evaluated).to_json()))}
+
+
 # --- In a pod ---------------------------------------------------------------------------------------------------------
 
 
-def main(arguments: Sequence[str] | None = None, workshop: Workshop | None = None, result: Path = POD_RESULT) -> int:
+def main(arguments: Sequence[str] | None = None, trainer: Trainer | None = None, result: Path = POD_RESULT) -> int:
     """The training step outside Airflow: credentials come from the pod's own role."""
     parser = argparse.ArgumentParser(prog="include.forecast.retrain", description="Train one region.")
     for name in ("region", "traffic", "models", "window"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--profile", default=PROFILE)
+    parser.add_argument("--dry-run", choices=["true", "false"], default="false")
     options = parser.parse_args(arguments)
-    window = Window.from_json(json.loads(options.window))
-    registry = Registry(pod_storage(options.models), options.region)
-    made_by = workshop or default_workshop(options.profile)
-    trained = train(TrafficTable(pod_storage(options.traffic)), registry, window, made_by)
+    window = TrainingWindow.from_json(json.loads(options.window))
+    models, step = pod_storage(options.models), train
+    if options.dry_run == "true":
+        models, step = Overlay(models), rehearse
+    made_by = trainer or CandidateTrainer(options.profile)
+    table = TrafficTable(pod_storage(options.traffic))
+    trained = step(table, Registry(models, options.region), window, made_by)
     if result.parent.is_dir():
         result.write_text(json.dumps(trained))
     print(json.dumps(trained))
     return 0
-
-
-def pod_storage(location: str, client: Callable[[str | None], Any] | None = None) -> Storage:
-    """The storage at ``location``; a connection in it is Airflow's and is not used here."""
-
-    def make(_: str | None) -> Any:
-        import boto3
-
-        return boto3.client("s3")
-
-    return open_storage(location, client or make)
-
-
-def default_workshop(profile: str = PROFILE) -> Workshop:
-    """The models of include.forecast.candidates.candidate, trained by ``profile``."""
-    from include.forecast.trainer import ApiWorkshop
-
-    return ApiWorkshop(profile)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from include.forecast.pod_storage import pod_storage
 from include.forecast.registry import Action, Decision, Registry, RegistryError
-from include.forecast.retrain import pod_storage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,16 +16,29 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, AssetAlias, Param, TriggerRule, get_current_context, task, task_group
+from airflow.sdk import (
+    Asset,
+    AssetAlias,
+    AssetAll,
+    AssetOrTimeSchedule,
+    CronTriggerTimetable,
+    TriggerRule,
+    get_current_context,
+    task,
+    task_group,
+)
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include.estate import EstateError, load_estate
-from include.wiring.connections import SettingMissingError, prometheus_of, storage_at
+from include.estate import Estate, EstateError, load_estate
+from include.forecast.settings import ExportSettings, RetrainSettings, WatchSettings
+from include.wiring.connections import SettingMissingError, prometheus_of, show_dry_run, storage_at
+from include.wiring.parameters import settings_of_run
 
 if TYPE_CHECKING:
-    from include.forecast.contract import Workshop
+    from include.clients.storage import Storage
     from include.forecast.registry import Registry
     from include.forecast.traffic.table import TrafficTable
+    from include.forecast.trainer import Trainer
     from include.forecast.watch import Watched
 
 log = logging.getLogger(__name__)
@@ -59,10 +72,10 @@ def champion_asset(region: str) -> Asset:
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
     """No retry for what a retry can't cure."""
-    from include.forecast.contract import RetrainError
     from include.forecast.registry import RegistryError
     from include.forecast.traffic.series import DatasetError
     from include.forecast.traffic.table import TrafficError
+    from include.forecast.trainer import RetrainError
 
     known = (TrafficError, RegistryError, RetrainError, DatasetError, SettingMissingError, EstateError)
     try:
@@ -71,11 +84,11 @@ def explained() -> Iterator[None]:
         raise AirflowFailException(str(error)) from error
 
 
-def workshop(profile: str = "fast") -> Workshop:
+def trainer(profile: str = "fast") -> Trainer:
     """The models, trained by ``profile``; tests put their own in its place."""
-    from include.forecast.retrain import default_workshop
+    from include.forecast.trainer import CandidateTrainer
 
-    return default_workshop(profile)
+    return CandidateTrainer(profile)
 
 
 def clock() -> float:
@@ -83,18 +96,18 @@ def clock() -> float:
     return time.time()
 
 
-def open_traffic() -> TrafficTable:
-    """The traffic table."""
+def open_traffic(storage: Storage | None = None) -> TrafficTable:
+    """The traffic table, in ``storage`` if given."""
     from include.forecast.traffic.table import TrafficTable
 
-    return TrafficTable(storage_at(TRAFFIC_VARIABLE))
+    return TrafficTable(storage or storage_at(TRAFFIC_VARIABLE))
 
 
-def open_registry(region: str) -> Registry:
-    """The registry of a region."""
+def open_registry(region: str, storage: Storage | None = None) -> Registry:
+    """The registry of a region, in ``storage`` if given."""
     from include.forecast.registry import Registry
 
-    return Registry(storage_at(MODELS_VARIABLE), region)
+    return Registry(storage or storage_at(MODELS_VARIABLE), region)
 
 
 def run_date(context: Mapping[str, Any]) -> dt.date:
@@ -103,30 +116,20 @@ def run_date(context: Mapping[str, Any]) -> dt.date:
     return dt.date.fromisoformat(moment.astimezone(dt.UTC).date().isoformat())
 
 
-def own_day(context: Mapping[str, Any]) -> dt.date:
-    """The day that an export is for: the param ``day``, else the day of the data interval, else yesterday."""
-    if context["params"].get("day"):
-        return dt.date.fromisoformat(context["params"]["day"])
+def own_day(context: Mapping[str, Any], given: dt.date | None) -> dt.date:
+    """The day that an export is for: ``given`` by the form, else the day of the data interval, else yesterday."""
+    if given:
+        return given
     start = context.get("data_interval_start")
     if start and start != context.get("data_interval_end"):
         return dt.date.fromisoformat(start.astimezone(dt.UTC).date().isoformat())
     return run_date(context) - dt.timedelta(days=1)
 
 
-def _regions_param() -> dict[str, Param]:
-    """The param that names regions; none when the estate can't be read."""
-    try:
-        estate = load_estate()
-    except EstateError:
-        return {}
-    return {"regions": Param(estate.ordered_regions(), description="Only these regions", **estate.region_choice())}
-
-
-def check_wanted(region: str) -> None:
+def check_wanted(region: str, settings: ExportSettings | RetrainSettings) -> None:
     """Skip a region that the run was not asked for."""
-    asked = get_current_context()["params"].get("regions")
-    if asked is not None and region not in asked:
-        raise AirflowSkipException(f"{region}: the run was asked for {', '.join(asked)} only")
+    if region not in settings.regions:
+        raise AirflowSkipException(f"{region}: the run was asked for {', '.join(settings.regions)} only")
 
 
 def _announce(alias: AssetAlias, asset: Asset, key: str) -> None:
@@ -160,65 +163,43 @@ def failed_regions(states: Mapping[str, str | None], mapped: str, regions: Seque
 # --- traffic_export ---------------------------------------------------------------------------------------------------
 
 
-def export_params() -> dict[str, Param]:
-    """The params of traffic_export."""
-    return {
-        **_regions_param(),
-        "day": Param(None, type=["null", "string"], format="date", description="The last day (UTC); empty: the run's."),
-        "days": Param(
-            7, type="integer", minimum=1, maximum=60, description="How many days, up to and with the last one."
-        ),
-        "force": Param(False, type="boolean", description="Read days again that are stored whole."),
-    }
-
-
 @task(outlets=[TRAFFIC_ALIAS], map_index_template=BY_REGION)
 def export_traffic(region: str) -> list[dict[str, object]]:
     """Bring the days that are missing or have gaps from Prometheus into the traffic table; judge each day."""
-    from include.forecast.traffic.export import State, days_to_export, failures
+    from include.forecast.traffic.export import DayState, days_to_export, failures
 
-    context = get_current_context()
-    check_wanted(region)
-    last, force = own_day(context), bool(context["params"]["force"])
+    settings = settings_of_run(ExportSettings)
+    check_wanted(region, settings)
+    last = own_day(get_current_context(), settings.day)
     with explained():
-        outcomes = exporter_of(region).export(days_to_export(last, int(context["params"]["days"])), force)
+        storage = storage_at(TRAFFIC_VARIABLE, dry_run=settings.dry_run)
+        outcomes = exporter_of(region, storage).export(days_to_export(last, settings.days), settings.force)
     log.info("\n".join(map(str, outcomes)))
-    written = [outcome.key for outcome in outcomes if outcome.state == State.WRITTEN]
+    show_dry_run(storage)
+    written = [outcome.key for outcome in outcomes if outcome.state == DayState.WRITTEN]
     if problems := failures(outcomes, last):
         raise AirflowFailException("; ".join(map(str, problems)) + ". What passed is stored; see docs: traffic_export")
-    if written:
+    if written and not settings.dry_run:
         _announce(TRAFFIC_ALIAS, traffic_asset(region), written[-1])
     return [outcome.to_json() for outcome in outcomes]
 
 
-def exporter_of(region: str) -> Any:
+def exporter_of(region: str, storage: Storage) -> Any:
     """The exporter of a region, with its clients and the gate."""
     from include.forecast.traffic.export import Exporter
     from include.quality.traffic import judge_days
 
     estate = load_estate()
-    return Exporter(prometheus_of(region, estate), estate, region, open_traffic(), judge_days, clock())
+    return Exporter(prometheus_of(region, estate), estate, region, open_traffic(storage), judge_days, clock())
 
 
 # --- forecast_retrain -------------------------------------------------------------------------------------------------
 
 
-def retrain_params() -> dict[str, Param]:
-    """The params of forecast_retrain."""
-    return {
-        **_regions_param(),
-        "last": Param(
-            None, type=["null", "string"], format="date", description="The last day to train on; empty: the newest."
-        ),
-        "days": Param(30, type="integer", minimum=5, maximum=60, description="How many days to train on."),
-        "profile": Param(
-            "fast",
-            enum=["fast", "quick", "seed", "none"],
-            type="string",
-            description="The network's profile; none: no network.",
-        ),
-        "force": Param(False, type="boolean", description="Train although this data was judged already."),
-    }
+def nightly_and_after_every_export(estate: Estate) -> AssetOrTimeSchedule:
+    """When new traffic of every region is there, and in any case at night."""
+    nightly = CronTriggerTimetable("30 3 * * *", timezone="UTC")
+    return AssetOrTimeSchedule(timetable=nightly, assets=AssetAll(*map(traffic_asset, estate.ordered_regions())))
 
 
 @task(multiple_outputs=False, map_index_template=BY_REGION)
@@ -226,12 +207,11 @@ def load_window(region: str) -> dict[str, Any]:
     """Find the newest whole days; skip the region when the same data and code were judged before."""
     from include.forecast import retrain
 
-    check_wanted(region)
-    params = get_current_context()["params"]
-    last = dt.date.fromisoformat(params["last"]) if params["last"] else None
+    settings = settings_of_run(RetrainSettings)
+    check_wanted(region, settings)
     with explained():
-        window = retrain.load_window(open_traffic(), region, last, int(params["days"]))
-        before = None if params["force"] else retrain.judged_before(open_registry(region), window)
+        window = retrain.load_window(open_traffic(), region, settings.last, settings.days)
+        before = None if settings.force else retrain.decided_before(open_registry(region), window)
     if before:
         raise AirflowSkipException(f"{region}: nothing new since {before.as_of}: {before.action}: {before.reason}")
     return window.to_json()
@@ -242,12 +222,13 @@ def judge_data(window: dict[str, Any]) -> dict[str, Any]:
     """Refuse thin, dirty or old data, with the reason on record; the champion stays."""
     from include.forecast import retrain
 
-    context = get_current_context()
-    found = retrain.Window.from_json(window)
+    settings = settings_of_run(RetrainSettings)
+    found = retrain.TrainingWindow.from_json(window)
     # A run for a chosen last day may be about the past: age says nothing there.
-    today = found.last if context["params"]["last"] else run_date(context)
+    today = found.last if settings.last else run_date(get_current_context())
     with explained():
-        return retrain.judge_data(open_traffic(), open_registry(found.region), found, today)
+        models = storage_at(MODELS_VARIABLE, dry_run=settings.dry_run)
+        return retrain.judge_data(open_traffic(), open_registry(found.region, models), found, today)
 
 
 @task(
@@ -256,12 +237,16 @@ def judge_data(window: dict[str, Any]) -> dict[str, Any]:
     map_index_template="{{ task.op_kwargs['judged']['region'] }}",
 )
 def train(judged: dict[str, Any]) -> dict[str, Any]:
-    """Train the candidates and keep them as immutable versions."""
+    """Train the candidates and keep them as immutable versions; a dry run keeps none, and judges them here."""
     from include.forecast import retrain
 
-    window, profile = retrain.Window.from_json(judged), get_current_context()["params"]["profile"]
+    settings, window = settings_of_run(RetrainSettings), retrain.TrainingWindow.from_json(judged)
+    step = retrain.rehearse if settings.dry_run else retrain.train
     with explained():
-        return retrain.train(open_traffic(), open_registry(window.region), window, workshop(profile))
+        models = storage_at(MODELS_VARIABLE, dry_run=settings.dry_run)
+        made = step(open_traffic(), open_registry(window.region, models), window, trainer(settings.profile))
+    show_dry_run(models)
+    return made
 
 
 def train_in_pod(image: str, group: str = "retrain_region") -> Any:
@@ -284,6 +269,7 @@ def train_in_pod(image: str, group: str = "retrain_region") -> Any:
             *("--traffic", f"{{{{ var.value.{TRAFFIC_VARIABLE} }}}}"),
             *("--models", f"{{{{ var.value.{MODELS_VARIABLE} }}}}"),
             *("--profile", "{{ params.profile }}"),
+            *("--dry-run", "{{ params.dry_run | tojson }}"),
         ],
         container_resources=V1ResourceRequirements(**POD_RESOURCES),
         env_vars={"KERAS_BACKEND": "jax"},
@@ -299,8 +285,10 @@ def evaluate(trained: dict[str, Any]) -> dict[str, Any]:
     from include.forecast import retrain
 
     region = str(trained["region"])
+    if settings_of_run(RetrainSettings).dry_run:
+        return trained  # judged where it was trained: its versions are kept nowhere
     with explained():
-        return retrain.evaluate(open_traffic(), open_registry(region), trained, workshop())
+        return retrain.evaluate(open_traffic(), open_registry(region), trained, trainer())
 
 
 @task(
@@ -312,12 +300,21 @@ def promote(evaluated: dict[str, Any]) -> dict[str, Any]:
     from include.forecast.registry import MOVES
 
     region = str(evaluated["region"])
+    if settings_of_run(RetrainSettings).dry_run:
+        return _rehearsed(region, evaluated["decision"])
     with explained():
         decision = retrain.promote(open_registry(region), evaluated)
     log.info("%s: %s: %s", region, decision.action, decision.reason)
     if decision.action in MOVES:
         _announce(CHAMPION_ALIAS, champion_asset(region), f"models/{region}/versions/{decision.version}")
     return {"region": region, **json.loads(json.dumps(decision.to_json()))}
+
+
+def _rehearsed(region: str, decision: Mapping[str, Any]) -> dict[str, Any]:
+    """A decision that a dry run came to, told as one that was not carried out."""
+    reason = f"dry run, nothing was written: {decision['version']} would be {decision['action']}: {decision['reason']}"
+    log.info("%s: %s", region, reason)
+    return {**decision, "region": region, "reason": reason}
 
 
 @task_group
@@ -359,34 +356,34 @@ def watch_forecast(region: str) -> dict[str, Any]:
     """Compare the live forecasts of the last day with what came; demote a champion that has decayed."""
     from include.forecast.registry import MOVES
 
+    dry_run = settings_of_run(WatchSettings).dry_run
     with explained():
-        watched = look_at(region)
+        watched = look_at(region, storage_at(MODELS_VARIABLE, dry_run=dry_run))
     decision = watched.decision
+    if decision and dry_run:
+        rehearsed = _rehearsed(region, decision.to_json())
+        # Nobody is told of a demotion that was not made; what is unknown alerts as ever.
+        return watched.to_json() | {"alert": "", "reason": rehearsed["reason"]}
     if decision and decision.action in MOVES:
         _announce(CHAMPION_ALIAS, champion_asset(region), f"models/{region}/versions/{decision.version}")
     return watched.to_json()
 
 
-def look_at(region: str) -> Watched:
-    """What the watch finds in a region now. Skips a region without champion: nothing forecasts there."""
+def look_at(region: str, models: Storage | None = None) -> Watched:
+    """What the watch finds in a region now, and does about it in ``models``. Skips a region without champion."""
     from include.forecast import watch
-    from include.forecast.traffic import export
 
-    registry = open_registry(region)
+    registry = open_registry(region, models)
     pointer = registry.pointer()
     if not pointer.version:
         if pointer.etag or registry.history():
             raise AirflowFailException(f"{region}: champion.json is damaged or gone: run forecast_retrain")
         raise AirflowSkipException(f"{region} has no champion yet: there is nothing to watch")
-    estate = load_estate()
-    prometheus, now = prometheus_of(region, estate), clock()
-    end = export.observable_until(now)
-    start = end - (watch.HISTORY_DAYS + 1) * 86400
-    values = export.observed(prometheus, estate, region, start, end, now)
-    hours = watch.Limits().hours
-    live = watch.served(prometheus, region, end - hours * 3600, end, pointer.version)
-    series = watch.series_of(values, region, start, end)
-    return watch.watch_region(registry, live, series, pointer.version, workshop().replay)
+    estate, now = load_estate(), clock()
+    prometheus = prometheus_of(region, estate)
+    live = watch.recent_forecasts(prometheus, region, pointer.version, now)
+    series = watch.recent_traffic(prometheus, estate, region, now)
+    return watch.watch_region(registry, live, series, pointer.version, trainer().replay)
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE, retries=0)
@@ -396,4 +393,4 @@ def report_watch(regions: list[str]) -> None:
     log.info("\n".join(f"{one['region']}: {one['status']}: {one['reason']}" for one in seen) or "no region has one")
     alerts = [one["alert"] for one in seen if one["alert"]] + failed_regions(_states(), "watch_forecast", regions)
     if alerts:
-        raise AirflowFailException("; ".join(alerts) + ". See docs/forecast_operations.md")
+        raise AirflowFailException("; ".join(alerts) + ". See docs/how-to/forecast_operations.md")

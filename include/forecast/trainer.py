@@ -1,4 +1,7 @@
-"""The models of this project as :mod:`include.forecast.contract` wants them."""
+"""What trains the candidates of a night: how retraining and the watch see it, and this project's own models as such.
+
+The network, the trees and the shapes themselves are behind :mod:`include.forecast.training` and its candidates.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,50 @@ import hashlib
 import logging
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from include.estate import EstateError, load_estate
 from include.forecast.candidates.candidate import Candidate
 from include.forecast.candidates.lstm import PROFILES
 from include.forecast.candidates.trees import TreeSettings
 from include.forecast.card import model_card
-from include.forecast.contract import PROFILE, Made, RetrainError, country_of
 from include.forecast.traffic.features import Windows
 from include.forecast.traffic.series import Array, Series, window_hash
-from include.forecast.training import NAIVE_NAMES, Candidates, Settings, Tested, look_at_test, train_candidates
+from include.forecast.training import NAIVE_NAMES, Settings, Tested, Trained, look_at_test, train_candidates
 
 log = logging.getLogger(__name__)
+PROFILE = "fast"  # of the network: fast, quick, seed, or none (no network)
 NO_NETWORK = "none"  # trees, seasonal shapes and naives only: seconds instead of minutes
 
 
+class RetrainError(RuntimeError):
+    """A region can't be trained; the message says why and what to do. Nothing was promoted."""
+
+
 @dataclass(frozen=True)
-class ApiWorkshop:
+class SavedCandidate:
+    """A trained candidate: its files, what kind it is and what is known of it before the test part was seen."""
+
+    model: str
+    folder: Path
+    metrics: Mapping[str, Any]
+
+
+class Trainer(Protocol):
+    """What the models offer to the training of a night and to the watch."""
+
+    def train(self, series: Series, folder: Path) -> Sequence[SavedCandidate]:
+        """Train on ``series`` and write files below ``folder``: the chosen candidate first, then the best naive."""
+
+    def replay(self, folder: Path, windows: Windows) -> Array:
+        """What a version whose files lie in ``folder`` says to ``windows``: [n, horizon]."""
+
+
+@dataclass(frozen=True)
+class CandidateTrainer:
     """Trains by ``profile``: one of the network's profiles, or ``none`` for no network."""
 
     profile: str = PROFILE
@@ -44,11 +71,11 @@ class ApiWorkshop:
             checkpoint=Path(tempfile.gettempdir()) / f"akidb-train-{mark}",
         )
 
-    def train(self, series: Series, folder: Path) -> Sequence[Made]:
+    def train(self, series: Series, folder: Path) -> Sequence[SavedCandidate]:
         """The chosen candidate, then the best naive, in folders of their own. Raises RetrainError for a refusal."""
         trained = train_candidates(series, self.settings(series))
         if trained.choice is None:
-            raise RetrainError(f"{series.name}: nothing is trained: {trained.verdict.refused}")
+            raise RetrainError(f"{series.name}: nothing is trained: {trained.quality.refused}")
         tested = look_at_test(trained)
         naive = min(NAIVE_NAMES, key=lambda name: (trained.scores.get(name, float("inf")), name))
         log.info("%s: %s in %.0f s: %s", series.name, trained.choice.name, trained.seconds, trained.choice.reason)
@@ -61,7 +88,7 @@ class ApiWorkshop:
         return Candidate.load(folder).forecast(windows)[0]
 
 
-def _saved(trained: Candidates, tested: Tested, name: str, folder: Path) -> Made:
+def _saved(trained: Trained, tested: Tested, name: str, folder: Path) -> SavedCandidate:
     trained.candidates[name].save(folder)
     result = tested.results[name]
     metrics = {
@@ -76,7 +103,7 @@ def _saved(trained: Candidates, tested: Tested, name: str, folder: Path) -> Made
         "scores": dict(sorted(trained.scores.items())),
         "weights": dict(sorted(trained.weights.items())),
     }
-    return Made(name, folder, _plain(metrics))
+    return SavedCandidate(name, folder, _plain(metrics))
 
 
 def _plain(value: Any) -> Any:
@@ -86,3 +113,20 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def country_of(region: str) -> str | None:
+    """The country whose public holidays a region's traffic follows, by the estate; None where only weekends count.
+
+    Raises EstateError for a country without a calendar.
+    """
+    import holidays
+
+    found = load_estate().regions.get(region)
+    country = found.holidays if found else None
+    if country is not None and country not in holidays.list_supported_countries():
+        raise EstateError(
+            f"estate.yaml: regions.{region}.holidays is {country}, which has no calendar: use a code such as US, "
+            "or leave it out"
+        )
+    return country

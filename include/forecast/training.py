@@ -20,24 +20,24 @@ import numpy as np
 
 from include.forecast.candidates.baselines import Seasonal, WeekMedian, naive_models
 from include.forecast.candidates.blend import Blend, Model, l1_weights, mixed
-from include.forecast.candidates.candidate import HISTORY_DAYS, Candidate, p90_above
+from include.forecast.candidates.candidate import Candidate, p90_above
 from include.forecast.candidates.lstm import Lstm, LstmSettings
 from include.forecast.candidates.trees import Trees, TreeSettings
 from include.forecast.choose import Choice, Promotion, choose, promote
 from include.forecast.evaluation import (
-    Comparison,
     HorizonMetrics,
     Operational,
+    WapeDifference,
     by_horizon,
-    compare,
     mae,
     operational,
     relative_scores,
     standard_error,
     wape,
+    wape_difference,
 )
-from include.forecast.traffic.features import DAY, WEEK, Windows, floor_of, windows_of
-from include.forecast.traffic.series import LONGEST_SERIES_DAYS, Array, Limits, Series, Verdict, judge, split
+from include.forecast.traffic.features import DAY, HISTORY_DAYS, WEEK, Windows, floor_of, windows_of
+from include.forecast.traffic.series import LONGEST_SERIES_DAYS, Array, DataQuality, QualityLimits, Series, judge, split
 
 FOLD_START = 0.55
 FOLD_WEIGHTS = (1.0, 3.0)
@@ -55,7 +55,7 @@ class Settings:
     country: str | None = None
     trees: TreeSettings = field(default_factory=TreeSettings)
     lstm: LstmSettings | None = field(default_factory=LstmSettings)
-    limits: Limits = field(default_factory=Limits)
+    limits: QualityLimits = field(default_factory=QualityLimits)
     checkpoint: Path | None = None
 
 
@@ -72,10 +72,10 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Candidates:
+class Trained:
     """Everything trained on a series, what was chosen and why. Empty, with the reason, when the data was refused."""
 
-    verdict: Verdict
+    quality: DataQuality
     series: Series
     candidates: Mapping[str, Candidate] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Candidates:
     def chosen(self) -> Candidate:
         """The chosen candidate. Raises ValueError when the data was refused."""
         if self.choice is None:
-            raise ValueError(f"{self.series.name}: {self.verdict.refused}")
+            raise ValueError(f"{self.series.name}: {self.quality.refused}")
         return self.candidates[self.choice.name]
 
 
@@ -99,7 +99,7 @@ class PartResult:
     wape: float | None
     mae: float
     error: float
-    against_best_naive: Comparison
+    against_best_naive: WapeDifference
     horizons: tuple[HorizonMetrics, ...]
     operational: Operational
 
@@ -115,20 +115,20 @@ class Tested:
 
 def train_candidates(
     series: Series, settings: Settings | None = None, clock: Callable[[], float] = time.monotonic
-) -> Candidates:
+) -> Trained:
     """Train, blend and choose; data that can't be learned from gives a refusal instead."""
     settings = settings or Settings()
     begun = clock()
     series = series.last_days(settings.days)
-    verdict = judge(series, split(len(series)), settings.limits)
-    if verdict.refused is not None:
-        return Candidates(verdict, series)
+    quality = judge(series, split(len(series)), settings.limits)
+    if quality.refused is not None:
+        return Trained(quality, series)
     parts = parts_of(series, settings.country)
     thin = min(len(part) for part in (parts.before_fold, parts.fold, parts.validation, parts.test))
     if thin < MIN_WINDOWS:
         reason = f"too many gaps: one part has {thin} hours without a gap, at least {MIN_WINDOWS} are needed"
-        return Candidates(replace(verdict, refused=reason), series)
-    return _train(series, verdict, parts, settings, lambda: clock() - begun)
+        return Trained(replace(quality, refused=reason), series)
+    return _train(series, quality, parts, settings, lambda: clock() - begun)
 
 
 def parts_of(series: Series, country: str | None) -> Parts:
@@ -165,8 +165,8 @@ def together(first: Windows, second: Windows) -> Windows:
 
 
 def _train(
-    series: Series, verdict: Verdict, parts: Parts, settings: Settings, elapsed: Callable[[], float]
-) -> Candidates:
+    series: Series, quality: DataQuality, parts: Parts, settings: Settings, elapsed: Callable[[], float]
+) -> Trained:
     rolling = together(parts.fold, parts.validation)
     models, past, recent = _train_simple_and_trees(parts, rolling, settings)
     weights = blend_weights(past, rolling)
@@ -189,7 +189,7 @@ def _train(
         name: Candidate(model, series.step, rolling.floor, settings.country, above[name], tail)
         for name, model in models.items()
     }
-    return Candidates(verdict, series, candidates, scores, weights, choose(scores), parts.test, elapsed())
+    return Trained(quality, series, candidates, scores, weights, choose(scores), parts.test, elapsed())
 
 
 def _train_simple_and_trees(
@@ -242,7 +242,7 @@ def candidate_scores(past: Mapping[str, Array], rolling: Windows) -> dict[str, f
     return relative_scores(errors, Blend.name)
 
 
-def look_at_test(trained: Candidates, champion: Candidate | None = None) -> Tested:
+def look_at_test(trained: Trained, champion: Candidate | None = None) -> Tested:
     """Look at the test part: errors of every candidate, and the promotion gate for the chosen one."""
     assert trained.test is not None
     windows, chosen = trained.test, trained.chosen
@@ -256,7 +256,7 @@ def look_at_test(trained: Candidates, champion: Candidate | None = None) -> Test
     if champion is not None:
         rivals["champion"] = champion.forecast(windows)[0]
     own = forecasts[chosen.name][0][:, -1]
-    compared = {name: compare(own, other[:, -1], truth[:, -1], step) for name, other in rivals.items()}
+    compared = {name: wape_difference(own, other[:, -1], truth[:, -1], step) for name, other in rivals.items()}
     return Tested(results, best, promote(chosen.name, compared))
 
 
@@ -266,7 +266,7 @@ def _result(p50: Array, p90: Array, naive: Array, windows: Windows, truth: Array
         wape=wape(p50[:, -1], truth[:, -1]),
         mae=mae(p50[:, -1], truth[:, -1]),
         error=standard_error(p50[:, -1], truth[:, -1], step),
-        against_best_naive=compare(p50[:, -1], naive, truth[:, -1], step),
+        against_best_naive=wape_difference(p50[:, -1], naive, truth[:, -1], step),
         horizons=tuple(by_horizon(p50, p90, truth, step)),
         operational=operational(p50, truth, windows.scale(), step),
     )

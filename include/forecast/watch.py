@@ -23,27 +23,25 @@ import numpy as np
 from include.forecast import evaluation
 from include.forecast.candidates.baselines import Median, naive_models
 from include.forecast.candidates.candidate import CandidateError
+from include.forecast.gauges import FORECAST, FRESH_SECONDS, GENERATED, LONGEST_LEAD, MEDIAN, MODEL_INFO
 from include.forecast.registry import Action, CorruptError, Decision, Registry
-from include.forecast.traffic.features import Windows, floor_of, windows_of
+from include.forecast.traffic.export import observable_until, observed
+from include.forecast.traffic.features import HISTORY_DAYS, Windows, floor_of, windows_of
 from include.forecast.traffic.series import Array, Series
 from include.forecast.traffic.table import STEP
 
 if TYPE_CHECKING:
     from include.clients.prometheus import Prometheus
     from include.clients.prometheus import Series as PromSeries
+    from include.estate import Estate
 
-HORIZON = 15  # minutes
-FORECAST = "akidb_forecast_qps"
-GENERATED = "akidb_forecast_generated_timestamp_seconds"
-MODEL_INFO = "akidb_forecast_model_info"
-FRESH_SECONDS = 180  # an older forecast was not served as new
-HISTORY_DAYS = 8  # what the weekly naives need, and a day
+HOURS = 24  # of forecasts that are looked at
 MOST_ALTERNATIVES = 3  # former champions that are tried
 Replay = Callable[[Path, Windows], Array]  # a version's files and windows -> [n, horizon]
 
 
 class Status(enum.StrEnum):
-    """What a comparison says."""
+    """What an assessment says."""
 
     GOOD = "good"
     YOUNG = "young"  # champion for too short a time to be judged; its predecessor's forecasts were served before
@@ -52,16 +50,16 @@ class Status(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a comparison needs and what counts as decay."""
+class AssessmentLimits:
+    """What an assessment needs and what counts as decay."""
 
-    hours: int = 24
+    hours: int = HOURS
     least_minutes: int = 720  # noise is judged by blocks of two hours: with fewer than six it is not known
     margin: float = 0.02  # of the naive's error
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Assessment:
     """Champion against the best naive on the same minutes. WAPEs are None where no traffic came."""
 
     status: Status
@@ -84,7 +82,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedForecasts:
     """P50 forecasts 15 minutes ahead by their origin: the Unix start of the last minute that the predictor saw.
 
     ``own`` are the champion's; ``every`` counts those of all versions.
@@ -94,17 +92,34 @@ class Served:
     every: int
 
 
-def served(prometheus: Prometheus, region: str, start: float, end: float, version: str) -> Served:
+def served(prometheus: Prometheus, region: str, start: float, end: float, version: str) -> ServedForecasts:
     """What was served. Where the predictor names its model, only forecasts of ``version`` are the champion's."""
     gauge = prometheus.query_range(
-        f'{FORECAST}{{region="{region}",horizon="{HORIZON}",quantile="0.5"}}', start, end, STEP
+        f'{FORECAST}{{region="{region}",horizon="{LONGEST_LEAD}",quantile="{MEDIAN}"}}', start, end, STEP
     )
     times = prometheus.query_range(f'{GENERATED}{{region="{region}"}}', start, end, STEP)
     models = prometheus.query_range(f'{MODEL_INFO}{{region="{region}"}}', start, end, STEP)
-    return Served(joined(gauge, times, models, version), len(joined(gauge, times, [], version)))
+    return ServedForecasts(
+        forecasts_by_origin(gauge, times, models, version), len(forecasts_by_origin(gauge, times, [], version))
+    )
 
 
-def joined(
+def recent_forecasts(
+    prometheus: Prometheus, region: str, version: str, now: float, hours: int = HOURS
+) -> ServedForecasts:
+    """What was served in the last ``hours`` up to ``now`` (Unix seconds)."""
+    end = observable_until(now)
+    return served(prometheus, region, end - hours * 3600, end, version)
+
+
+def recent_traffic(prometheus: Prometheus, estate: Estate, region: str, now: float) -> Series:
+    """What came in those hours, and before them what the weekly naives need."""
+    end = observable_until(now)
+    start = end - (HISTORY_DAYS + 1) * 86_400
+    return series_of(observed(prometheus, estate, region, start, end, now), region, start, end)
+
+
+def forecasts_by_origin(
     gauge: Sequence[PromSeries], times: Sequence[PromSeries], models: Sequence[PromSeries], version: str
 ) -> dict[int, float]:
     """Forecasts by origin from the series of one or several predictors; pure."""
@@ -141,7 +156,7 @@ def series_of(values: Mapping[int, float], region: str, start: int, end: int) ->
     return Series(region, dt.datetime.fromtimestamp(start, dt.UTC), 1, grid)
 
 
-def judged_windows(series: Series, origins: Iterable[int]) -> Windows:
+def observed_windows(series: Series, origins: Iterable[int]) -> Windows:
     """The windows of ``series`` that end at ``origins`` (Unix seconds) and whose target was observed."""
     start = int(series.start.timestamp())
     wanted = np.array(sorted((origin - start) // STEP for origin in origins), np.int64)
@@ -150,18 +165,18 @@ def judged_windows(series: Series, origins: Iterable[int]) -> Windows:
     return windows.take(np.isfinite(windows.targets()[:, -1]))
 
 
-# --- The comparison ---------------------------------------------------------------------------------------------------
+# --- The assessment ---------------------------------------------------------------------------------------------------
 
 
-def compare(series: Series, live: Served, limits: Limits | None = None) -> Comparison:
+def assess(series: Series, live: ServedForecasts, limits: AssessmentLimits | None = None) -> Assessment:
     """Judge the champion's forecasts against what came and what the naives would have said. Pure."""
-    limits = limits or Limits()
-    windows = judged_windows(series, live.own)
+    limits = limits or AssessmentLimits()
+    windows = observed_windows(series, live.own)
     if len(live.own) < limits.least_minutes <= live.every:
         why = f"{len(live.own)} minutes served since it became champion, {limits.least_minutes} are needed to judge it"
-        return Comparison(Status.YOUNG, why, len(windows))
+        return Assessment(Status.YOUNG, why, len(windows))
     if len(windows) < limits.least_minutes:
-        return Comparison(
+        return Assessment(
             Status.UNKNOWN,
             f"{len(windows)} minutes of the last {limits.hours} h have a forecast and what came, "
             f"{limits.least_minutes} are needed: is the predictor up and scraped?",
@@ -169,7 +184,7 @@ def compare(series: Series, live: Served, limits: Limits | None = None) -> Compa
         )
     start = int(series.start.timestamp())
     forecast = np.array([live.own[start + int(origin) * STEP] for origin in windows.origins])
-    return verdict(forecast, naive_forecasts(windows), windows.targets()[:, -1], limits)
+    return assess_minutes(forecast, naive_forecasts(windows), windows.targets()[:, -1], limits)
 
 
 def naive_forecasts(windows: Windows) -> dict[str, Array]:
@@ -184,11 +199,11 @@ def naive_forecasts(windows: Windows) -> dict[str, Array]:
     return found
 
 
-def verdict(champion: Array, naives: Mapping[str, Array], truth: Array, limits: Limits) -> Comparison:
+def assess_minutes(champion: Array, naives: Mapping[str, Array], truth: Array, limits: AssessmentLimits) -> Assessment:
     """The champion's forecasts against those of the naives for the same minutes; pure."""
     errors = {name: float(np.abs(forecast - truth).sum()) for name, forecast in naives.items()}
     best = min(errors, key=lambda name: (errors[name], name))
-    gap = evaluation.compare(champion, naives[best], truth, step=1)
+    gap = evaluation.wape_difference(champion, naives[best], truth, step=1)
     ours, theirs = evaluation.wape(champion, truth), evaluation.wape(naives[best], truth)
     decayed = (
         theirs is not None
@@ -200,7 +215,7 @@ def verdict(champion: Array, naives: Mapping[str, Array], truth: Array, limits: 
         f"{'worse by more than noise' if decayed else 'not worse by more than noise'} "
         f"(difference {gap.difference:+.4f}, standard error {gap.error:.4f})"
     )
-    return Comparison(
+    return Assessment(
         status=Status.DECAYED if decayed else Status.GOOD,
         reason=reason,
         minutes=len(truth),
@@ -261,7 +276,7 @@ def successor(errors: Mapping[str, float], champion_error: float) -> str | None:
 def demote(
     registry: Registry,
     champion: str,
-    comparison: Comparison,
+    assessment: Assessment,
     series: Series,
     live: Mapping[int, float],
     replay: Replay,
@@ -271,9 +286,9 @@ def demote(
     changed the champion since ``live`` was served."""
     pointer = registry.pointer()
     if pointer.version != champion:
-        why = f"{pointer.version or 'no version'} is champion by now, so it stays; {comparison.reason}"
-        return registry.record(Decision(Action.LOST, champion, pointer.version, why, as_of, comparison.figures()))
-    windows = judged_windows(series, live)
+        why = f"{pointer.version or 'no version'} is champion by now, so it stays; {assessment.reason}"
+        return registry.record(Decision(Action.LOST, champion, pointer.version, why, as_of, assessment.figures()))
+    windows = observed_windows(series, live)
     start = int(series.start.timestamp())
     truth = windows.targets()[:, -1]
     own = sum(
@@ -281,15 +296,15 @@ def demote(
     )
     errors = replayed(registry, alternatives(registry, champion), windows, replay)
     total = float(truth.sum())
-    figures = comparison.figures() | {
+    figures = assessment.figures() | {
         "alternatives": {version: round(error / total, 6) for version, error in errors.items() if total > 0}
     }
     chosen = successor(errors, float(own))
     if chosen is None:
-        why = f"{comparison.reason}; nothing in the registry is better ({len(errors)} tried): run forecast_retrain"
+        why = f"{assessment.reason}; nothing in the registry is better ({len(errors)} tried): run forecast_retrain"
         return registry.record(Decision(Action.KEPT, champion, champion, why, as_of, figures))
     model = registry.manifest(chosen).model
-    why = f"{comparison.reason}; {model} {chosen} takes its place"
+    why = f"{assessment.reason}; {model} {chosen} takes its place"
     return registry.move(pointer, Decision(Action.DEMOTED, chosen, champion, why, as_of, figures))
 
 
@@ -299,7 +314,7 @@ class Watched:
 
     region: str
     champion: str
-    comparison: Comparison
+    assessment: Assessment
     decision: Decision | None = None
 
     @property
@@ -307,19 +322,19 @@ class Watched:
         """What somebody must be told; empty when all is well."""
         if self.decision is not None:
             return f"{self.region}: {self.decision.action}: {self.decision.reason}"
-        if self.comparison.status in {Status.GOOD, Status.YOUNG}:
+        if self.assessment.status in {Status.GOOD, Status.YOUNG}:
             return ""
-        return f"{self.region}: {self.comparison.status}: {self.comparison.reason}; {self.champion} stays champion"
+        return f"{self.region}: {self.assessment.status}: {self.assessment.reason}; {self.champion} stays champion"
 
     def to_json(self) -> dict[str, Any]:
         """For XCom."""
         raw: dict[str, Any] = {
             "region": self.region,
             "champion": self.champion,
-            "status": str(self.comparison.status),
-            "reason": self.comparison.reason,
+            "status": str(self.assessment.status),
+            "reason": self.assessment.reason,
             "alert": self.alert,
-            "figures": self.comparison.figures(),
+            "figures": self.assessment.figures(),
             "decision": self.decision.to_json() if self.decision else None,
         }
         plain: dict[str, Any] = json.loads(json.dumps(raw))
@@ -328,17 +343,17 @@ class Watched:
 
 def watch_region(
     registry: Registry,
-    live: Served,
+    live: ServedForecasts,
     series: Series,
     champion: str,
     replay: Replay,
-    limits: Limits | None = None,
+    limits: AssessmentLimits | None = None,
 ) -> Watched:
     """Compare, and demote a champion that has decayed."""
-    comparison = compare(series, live, limits)
-    if comparison.status != Status.DECAYED:
-        return Watched(registry.region, champion, comparison)
+    assessment = assess(series, live, limits)
+    if assessment.status != Status.DECAYED:
+        return Watched(registry.region, champion, assessment)
     as_of = series.at(len(series)).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Watched(
-        registry.region, champion, comparison, demote(registry, champion, comparison, series, live.own, replay, as_of)
+        registry.region, champion, assessment, demote(registry, champion, assessment, series, live.own, replay, as_of)
     )

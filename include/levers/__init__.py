@@ -6,7 +6,8 @@ import logging
 from importlib import import_module
 from typing import cast
 
-from include.rollout.lever import Lever, Refused
+from include.rollout.lever import Lever, Refused, acts_in
+from include.rollout.place import PlaceKind
 
 log = logging.getLogger(__name__)
 
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 LEVERS: dict[str, str] = {
     "spot_capacity": "include.levers.spot_capacity:SpotCapacity",
     "predictive_scaling": "include.levers.predictive_scaling:PredictiveScaling",
+    "dns_health_checks": "include.levers.dns_health_checks:DnsHealthChecks",
     "cost_monitoring": "include.levers.cost_monitoring:CostMonitoring",
     "cost_cap": "include.levers.cost_cap:CostCap",
 }
@@ -31,6 +33,11 @@ def lever(name: str) -> Lever:
     if name in RENAMED:
         found.name = name  # what it puts on record belongs to the chains of its old name
     return found
+
+
+def is_current(name: str) -> bool:
+    """Whether a lever has that name today."""
+    return name in LEVERS
 
 
 def current_name(name: str) -> str:
@@ -61,9 +68,20 @@ def undo_order() -> list[str]:
     return ordered
 
 
+def kinds() -> frozenset[PlaceKind]:
+    """The kinds of places in which a lever may act."""
+    return frozenset(acts_in(found) for name in LEVERS if (found := _loaded(name)) is not None)
+
+
 def _undo_after(name: str) -> tuple[str, ...]:
+    found = _loaded(name)
+    return () if found is None else found.undo_after
+
+
+def _loaded(name: str) -> Lever | None:
+    """The lever, or None: one that can't be loaded must not keep the others from being undone."""
     try:
-        return lever(name).undo_after
-    except Exception as error:  # noqa: BLE001 - a lever that can't be loaded must not keep the others from being undone
+        return lever(name)
+    except Exception as error:  # noqa: BLE001 - see above
         log.warning("lever %s can't be loaded: %s: %s", name, type(error).__name__, error)
-        return ()
+        return None

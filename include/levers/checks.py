@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from include.clients.aws import AwsError
@@ -13,7 +14,6 @@ from include.clients.kubernetes import (
     RESOURCE_QUOTA,
     STATEFUL_SET,
     Cluster,
-    ForbiddenError,
     Kind,
     KubernetesError,
 )
@@ -21,8 +21,10 @@ from include.clients.prometheus import PrometheusError
 from include.cost.table.columns import CostError
 from include.forecast.registry import RegistryError
 from include.levers import workloads
-from include.levers.common import Object, World, deployments, node_facts, owner_of, refusals, usd_hour
+from include.levers.fields import owner_of
+from include.levers.node_costs import node_facts, usd_hour
 from include.levers.workloads import Finding
+from include.levers.world import Object, World, deployments, readable, refusals
 from include.prices import PriceBookError, TooFewInstanceTypesError
 from include.rollout.lever import Check, Refused
 
@@ -72,7 +74,10 @@ class _Clients:
 
     def __init__(self, clients: Any) -> None:
         self._clients = clients
-        self.kubernetes = _ReadOnce(clients.kubernetes)
+
+    @cached_property
+    def kubernetes(self) -> _ReadOnce:  # made when it is asked for: not every lever has a cluster
+        return _ReadOnce(self._clients.kubernetes)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._clients, name)
@@ -146,14 +151,6 @@ def _not_deployed(world: World, name: str) -> Check:
         return Check(f"workloads of {name}", False, reason, f"leave {name} out of workloads in estate.yaml")
     reason = f"Deployment {space}/{name} does not exist"
     return Check(f"workloads of {name}", False, reason, "correct namespace or workloads in estate.yaml, or deploy it")
-
-
-def readable(read: Callable[[], Any]) -> Any:
-    """What ``read`` gives, None where the credentials lack the right: for what helps but is not needed."""
-    try:
-        return read()
-    except ForbiddenError:
-        return None
 
 
 def pods_of(world: World, deployment: Object, pods: Iterable[Object]) -> list[Object]:

@@ -23,6 +23,7 @@ from include.levers.objects import hand_back
 from include.quantities import cores
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target, Undo, kept
+from include.rollout.place import PlaceKind
 
 NAME = "cost_cap"
 SLOT = "cap"
@@ -50,6 +51,8 @@ class CostCap:
     name = NAME
     slots = (SLOT,)
     settings_type = CapSettings
+    acts_in = PlaceKind.REGION
+    needs = frozenset({"kubernetes"})
     undo_after: tuple[str, ...] = ()
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:

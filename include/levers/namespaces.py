@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from include.clients.kubernetes import ForbiddenError, Kind, KubernetesError, NotServedError
-from include.levers.common import Object, World, name_of
+from include.levers.world import Object, World, name_of
 
 # What Kubernetes, a mesh or a distribution puts into every Namespace.
 OF_EVERY_NAMESPACE = {

@@ -1,18 +1,19 @@
-"""How the service does, from Prometheus: latency, errors, availability, and how much of the time that is known.
+"""How the service does, from Prometheus: P95, errors and availability, each as a gate with the measure of its figure.
 
-No data is None, never zero.
+A measure looks at so many seconds up to now, and says how much of them has samples. No data is None, never zero.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from include.clients.prometheus import Prometheus
+from include.estate import Estate
 from include.levers.common import World
-from include.rollout.gates import Figure, p95_within
+from include.rollout.gates import Comparison, Figure, Gate, p95_within
 
 # HTTP 5xx, and the gRPC codes that are the server's fault, by name or by number.
 SERVER_ERRORS = (
@@ -21,6 +22,52 @@ SERVER_ERRORS = (
 )
 # A slot of time in which a twentieth of the requests fail counts as down.
 DOWN_ERROR_RATIO = 0.05
+EVIDENCE_SECONDS = 300  # the report's latency and error ratio cover the last five minutes
+LEAST_REQUESTS = 100  # fewer say nothing about a percentile or a rare error
+LEAST_SLOTS = 3
+
+Measure = Callable[[World, float], Figure | None]
+
+
+@dataclass(frozen=True)
+class ServiceGate:
+    """A gate for the service's safety, and the measure of its figure over the last so many seconds of a world."""
+
+    gate: Gate
+    measure: Measure
+
+
+# The gates -------------------------------------------------------------------------------------------------------
+
+
+def latency_gates(estate: Estate) -> tuple[ServiceGate, ...]:
+    """P95 of REST and of gRPC: ``p95_ms`` and ``p95_ms_grpc``."""
+    metrics = estate.metrics
+    by_name = {"p95_ms": metrics.http_duration, "p95_ms_grpc": metrics.grpc_duration}
+    return tuple(_latency_gate(estate, name, histogram) for name, histogram in by_name.items())
+
+
+def _latency_gate(estate: Estate, name: str, histogram: str) -> ServiceGate:
+    limit = estate.targets.p95_ms
+    gate = Gate(name, Comparison.AT_MOST, limit, "ms", LEAST_REQUESTS, "estate targets.p95_ms", safety=True)
+    return ServiceGate(gate, lambda world, seconds: judged_latency(world, histogram, seconds))
+
+
+def error_gate(estate: Estate) -> ServiceGate:
+    """``error_ratio``: requests that fail on the server's side, REST and gRPC together."""
+    limit, source = estate.targets.error_ratio, "estate targets.error_ratio"
+    gate = Gate("error_ratio", Comparison.BELOW, limit, "ratio", LEAST_REQUESTS, source, safety=True)
+    return ServiceGate(gate, judged_errors)
+
+
+def availability_gate(estate: Estate) -> ServiceGate:
+    """``availability``: the share of time in which the service answers."""
+    limit, source = estate.targets.availability, "estate targets.availability"
+    gate = Gate("availability", Comparison.AT_LEAST, limit, "ratio", LEAST_SLOTS, source, safety=True)
+    return ServiceGate(gate, judged_availability)
+
+
+# How much of the time is known -----------------------------------------------------------------------------------
 
 
 def spans(world: World, window: float, applied: Mapping[str, Any]) -> tuple[float, float]:
@@ -73,10 +120,23 @@ def covered(figure: Figure | None, share: float) -> Figure | None:
     return None if figure is None else replace(figure, coverage=share)
 
 
+# What is measured ------------------------------------------------------------------------------------------------
+
+
 def judged_latency(world: World, histogram: str, seconds: float) -> Figure | None:
     """:func:`latency` with its coverage, for a gate."""
     figure = latency(world, histogram, seconds)
     return None if figure is None else covered(figure, coverage(world, f"{histogram}_count", seconds))
+
+
+def judged_errors(world: World, seconds: float) -> Figure | None:
+    """:func:`error_ratio` with its coverage, for a gate."""
+    return covered(error_ratio(world, seconds), request_coverage(world, seconds))
+
+
+def judged_availability(world: World, seconds: float) -> Figure | None:
+    """:func:`availability` with its coverage, for a gate."""
+    return covered(availability(world, seconds), request_coverage(world, seconds))
 
 
 def latency(world: World, histogram: str, seconds: float) -> Figure | None:
@@ -140,3 +200,16 @@ def _by_slot(world: World, status: str, ends: list[float], slot: float) -> dict[
     expression = f"({parts[0]} + {parts[1]}) or {parts[0]} or {parts[1]}"
     found = world.prometheus.query_range(expression, ends[0], ends[-1], slot)
     return {at: value for series in found for at, value in series.points if not math.isnan(value)}
+
+
+# The report ------------------------------------------------------------------------------------------------------
+
+
+def evidence(world: World) -> dict[str, float | None]:
+    """P95 of REST in ms and the error ratio of the last five minutes, for a lever's before/after columns."""
+    http = latency(world, world.estate.metrics.http_duration, EVIDENCE_SECONDS)
+    errors = error_ratio(world, EVIDENCE_SECONDS)
+    return {
+        "p95_ms": None if http is None else http.value,
+        "error_ratio": None if errors is None else errors.value,
+    }

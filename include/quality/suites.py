@@ -29,7 +29,7 @@ SETTLING = ("provisional", "settled", "final")
 CATEGORIES = ("Adjustment", "Credit", "Purchase", "Tax", "Usage")
 FREQUENCIES = ("One-Time", "Recurring", "Usage-Based")
 CAPACITY = ("spot", "on_demand", "reserved", "savings_plan")
-# What every source can say. FOCUS asks for more, which a source may lack: docs/focus_gaps.md.
+# What every source can say. FOCUS asks for more, which a source may lack: docs/reference/focus_gaps.md.
 FOCUS_ALWAYS = (
     "BilledCost",
     "ChargeCategory",

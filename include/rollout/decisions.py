@@ -5,6 +5,7 @@ They see plans and ledger records only; reading, writing and Airflow are the cal
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import itertools
 import json
@@ -22,11 +23,11 @@ _SHOWN_DIFFERENCES = 40  # lines of a plan that a person reads; the ledger holds
 
 
 def failed_checks(checks: Mapping[str, Sequence[Check]]) -> str | None:
-    """One message with every failed check of every region and its remedy, or None when all passed."""
+    """One message with every failed check of every place and its remedy, or None when all passed."""
     lines = [
-        f"{region}: {check.name}: {check.reason}" + (f" -> {check.remedy}" if check.remedy else "")
-        for region, of_region in checks.items()
-        for check in of_region
+        f"{place}: {check.name}: {check.reason}" + (f" -> {check.remedy}" if check.remedy else "")
+        for place, of_place in checks.items()
+        for check in of_place
         if not check.passed
     ]
     if not lines:
@@ -35,25 +36,25 @@ def failed_checks(checks: Mapping[str, Sequence[Check]]) -> str | None:
 
 
 def plans_hash(plans: Sequence[Plan], judging: Mapping[str, float]) -> str:
-    """12 hex digits over the plans of all regions and how their gates are judged: what an approval is bound to."""
+    """12 hex digits over the plans of all places and how their gates are judged: what an approval is bound to."""
     agreed = [*(plan.hash() for plan in plans), json.dumps(judging, sort_keys=True)]
     return hashlib.sha256(" ".join(agreed).encode()).hexdigest()[:12]
 
 
 def plan_text(plans: Sequence[Plan], resumed: Mapping[str, OpenRun], reason: str, judging: Mapping[str, float]) -> str:
-    """The plan as Markdown: per region what changes, in which steps, what it saves and how it is undone."""
+    """The plan as Markdown: per place what changes, in which steps, what it saves and how it is undone."""
     lines = [f"**Reason:** {reason}", ""] if reason else []
     for plan in plans:
-        lines += [f"### {plan.region}: {plan.lever}", ""]
-        if plan.region in resumed:
-            run = resumed[plan.region].chain
+        lines += [f"### {plan.place}: {plan.lever}", ""]
+        if plan.place in resumed:
+            run = resumed[plan.place].chain
             lines += [f"Resumes unfinished run {run.dag_id}/{run.run_id}: its snapshot stays the origin.", ""]
         shown = plan.differences[:_SHOWN_DIFFERENCES]
         lines += [f"- `{difference}`" for difference in shown] or ["- nothing to change"]
         if len(plan.differences) > len(shown):
             lines.append(f"- and {len(plan.differences) - len(shown)} more, all in the ledger")
         lines += ["", *(f"{number}. {_stage_line(stage)}" for number, stage in enumerate(plan.stages, start=1)), ""]
-        lines += [_saving_line(plan), f"Undo: {plan.undo.value}."]
+        lines += [_saving_line(plan), plan.undo.words]
         lines += [*(f"Note: {note}" for note in plan.notes), ""]
     lines.append(
         "Gates are judged {soak_seconds} s after each step, over at most {gate_window_seconds} s of which "
@@ -112,9 +113,9 @@ def changed_since(approved: Sequence[Plan], now: Sequence[Plan]) -> str | None:
     for old, new in zip(approved, now, strict=True):
         before, after = old.to_json(), new.to_json()
         for part in ("live", "differences", "stages"):
-            found = differences(_comparable(before[part]), _comparable(after[part]), f"{new.region} {part}")
+            found = differences(_comparable(before[part]), _comparable(after[part]), f"{new.place} {part}")
             lines += [str(difference) for difference in found]
-    places = ", ".join(plan.region for plan in now)
+    places = ", ".join(plan.place for plan in now)
     return (
         f"the plan changed between the approval and now, nothing was changed in {places}; trigger a new run and "
         "approve its plan:\n" + "\n".join(lines)
@@ -127,13 +128,13 @@ def _comparable(part: Any) -> Any:
 
 
 def attempt(records: Records) -> Records:
-    """A region's records since its plan was last confirmed; all of them when it never was."""
+    """A place's records since its plan was last confirmed; all of them when it never was."""
     start = max((n for n, record in enumerate(records) if record.step == Step.PLAN), default=0)
     return records[start:]
 
 
 def confirmed_plan(records: Records) -> Plan | None:
-    """The plan that was confirmed for a region before the first write, or None when there is none."""
+    """The plan that was confirmed for a place before the first write, or None when there is none."""
     record = last(records, Step.PLAN)
     return None if record is None else Plan.from_json(record.figures["plan"])
 
@@ -155,7 +156,7 @@ def last_of_slot(records: Records, step: str, slot: str) -> Record | None:
 
 
 def failure(records: Records) -> str | None:
-    """Why a region can't go on, or None: a gate that failed at any time in this attempt, or a step that stopped.
+    """Why a place can't go on, or None: a gate that failed at any time in this attempt, or a step that stopped.
 
     A failed gate is final, whoever marks or clears its task: the plan has to be approved and tried again. A step that
     stopped counts until it was done after all.
@@ -165,7 +166,7 @@ def failure(records: Records) -> str | None:
         return _gate_line(gate)
     for record in reversed(records):
         if record.step == Step.STOPPED:
-            return f"{record.region}: {record.figures['where']}: {record.figures['reason']}"
+            return f"{record.place}: {record.figures['where']}: {record.figures['reason']}"
         if record.step in {Step.GATE, Step.APPLIED}:
             return None
     return None
@@ -183,7 +184,7 @@ def is_final(gate: Record) -> bool:
 
 
 def undecided(records: Records) -> list[str]:
-    """The stages of a region whose gates are unknown and may be judged again, with the reasons."""
+    """The stages of a place whose gates are unknown and may be judged again, with the reasons."""
     records = attempt(records)
     slots = dict.fromkeys(record.figures["slot"] for record in records if record.step == Step.GATE)
     gates = [gate for slot in slots if (gate := standing_gate(records, slot)) is not None]
@@ -205,30 +206,30 @@ def has_passed(records: Records, slot: str) -> bool:
 
 def _gate_line(record: Record) -> str:
     reasons = [r["reason"] for r in record.figures["results"] if r["outcome"] != Outcome.PASS] or ["it has no gate"]
-    return f"{record.region}: gate of {record.figures['title']} is {record.figures['outcome']}: {'; '.join(reasons)}"
+    return f"{record.place}: gate of {record.figures['title']} is {record.figures['outcome']}: {'; '.join(reasons)}"
 
 
-def check_may_apply(region: str, slot: str, by_region: Mapping[str, Records]) -> None:
-    """Raise Refused when the run must not write to ``region``.
+def check_may_apply(place: str, slot: str, by_place: Mapping[str, Records]) -> None:
+    """Raise Refused when the run must not write to ``place``.
 
     That is: no snapshot, rolled back already, a stage before that did not pass its gates, or stopped elsewhere. The
     graph's edges say the same; this holds when somebody clears or marks tasks by hand.
     """
-    own = attempt(by_region[region])
+    own = attempt(by_place[place])
     if last(own, Step.SNAPSHOT) is None:
-        raise Refused(f"{region}: this run has no snapshot there; trigger a new run")
+        raise Refused(f"{place}: this run has no snapshot there; trigger a new run")
     if last(own, Step.UNDO) is not None:
-        raise Refused(f"{region}: this run was rolled back there; trigger a new run")
+        raise Refused(f"{place}: this run was rolled back there; trigger a new run")
     if gate := next((record for record in own if record.step == Step.GATE and is_final(record)), None):
-        raise Refused(f"{region}: nothing more is written there: {_gate_line(gate)}")
+        raise Refused(f"{place}: nothing more is written there: {_gate_line(gate)}")
     for stage in itertools.takewhile(lambda stage: stage.slot != slot, confirmed_stages(own)):
         if not has_passed(own, stage.slot):
             raise Refused(
-                f"{region}: {stage.title} has not passed its gates: a task that was marked by hand passes none"
+                f"{place}: {stage.title} has not passed its gates: a task that was marked by hand passes none"
             )
-    for other, records in by_region.items():
-        if other != region and (reason := failure(records)):
-            raise Refused(f"{region}: stopped before its next step because of {reason}")
+    for other, records in by_place.items():
+        if other != place and (reason := failure(records)):
+            raise Refused(f"{place}: stopped before its next step because of {reason}")
 
 
 def results_json(results: Iterable[GateResult]) -> list[dict[str, Any]]:
@@ -251,7 +252,7 @@ def results_json(results: Iterable[GateResult]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Decision:
-    """Promote; undo the touched regions because of ``reasons``; or leave it to people because of ``unknown``."""
+    """Promote; undo the touched places because of ``reasons``; or leave it to people because of ``unknown``."""
 
     reasons: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
@@ -262,30 +263,30 @@ class Decision:
         return not self.reasons and not self.unknown
 
 
-def decide(selected: Sequence[str], by_region: Mapping[str, Records]) -> Decision:
-    """Promote only when every stage of every selected region's confirmed plan has passed its gates.
+def decide(selected: Sequence[str], by_place: Mapping[str, Records]) -> Decision:
+    """Promote only when every stage of every selected place's confirmed plan has passed its gates.
 
     What failed anywhere is undone everywhere. A stage that was not reached is undone too, unless it waits for a gate
     that may be judged again.
     """
-    failed = [reason for region in selected if (reason := failure(by_region[region]))]
-    unknown = [line for region in selected for line in undecided(by_region[region])]
+    failed = [reason for place in selected if (reason := failure(by_place[place]))]
+    unknown = [line for place in selected for line in undecided(by_place[place])]
     if unknown and not failed:
         return Decision(unknown=tuple(unknown))
-    ahead = [line for region in selected if (line := _not_reached(region, attempt(by_region[region])))]
+    ahead = [line for place in selected if (line := _not_reached(place, attempt(by_place[place])))]
     return Decision((*failed, *ahead))
 
 
-def _not_reached(region: str, records: Records) -> str | None:
+def _not_reached(place: str, records: Records) -> str | None:
     if failure(records):
         return None  # said already
     if confirmed_plan(records) is None:
-        return f"{region}: its plan was not confirmed"
+        return f"{place}: its plan was not confirmed"
     ahead = (stage for stage in confirmed_stages(records) if not has_passed(records, stage.slot))
-    return next((f"{region}: {stage.title} was not reached" for stage in ahead), None)
+    return next((f"{place}: {stage.title} was not reached" for stage in ahead), None)
 
 
-class Ending:
+class Ending(enum.StrEnum):
     """Names of the verdicts."""
 
     PROMOTED = "promoted"
@@ -302,7 +303,7 @@ class Ending:
 class Verdict:
     """The end of a run: its name, whether the run may be green, and what to read."""
 
-    name: str
+    name: Ending
     green: bool
     message: str
     left_behind: tuple[str, ...] = ()
@@ -310,16 +311,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a verdict is made from. ``touched`` are the regions where the run's changes still stand.
+    """What a verdict is made from. ``touched`` are the places where the run's changes still stand.
 
-    ``undone_by`` names the other run (``dag_id/run_id``) that has undone this one's change, by region.
+    ``undone_by`` names the other run (``dag_id/run_id``) that has undone this one's change, by place.
     """
 
     chain: Chain
     dry_run: bool
     selected: Sequence[str]
     touched: Sequence[str]
-    by_region: Mapping[str, Records]  # with the run's own chain under WHOLE_RUN
+    by_place: Mapping[str, Records]  # with the run's own chain under WHOLE_RUN
     approval: Mapping[str, Any] | None = None
     failed_tasks: Sequence[str] = field(default_factory=tuple)
     undone_by: Mapping[str, str] = field(default_factory=dict)
@@ -327,7 +328,7 @@ class Facts:
 
 def verdict(facts: Facts) -> Verdict:
     """What happened, what was left behind, the next command. Green only when promoted, or a dry run that planned."""
-    own = facts.by_region[WHOLE_RUN]
+    own = facts.by_place[WHOLE_RUN]
     stops = [stop_line(record) for record in own if record.step == Step.STOPPED]
     if facts.dry_run and not stops and not facts.failed_tasks and last(own, Step.PLAN):
         message = "dry run: checked and planned, nothing was changed. Next: trigger again with dry_run off."
@@ -336,7 +337,7 @@ def verdict(facts: Facts) -> Verdict:
     if promoted and not facts.undone_by:
         done = ", ".join(facts.selected)
         return Verdict(Ending.PROMOTED, green=True, message=f"promoted in {done}: every gate of every stage passed.")
-    undone = [r for r in facts.selected if last(attempt(facts.by_region[r]), Step.UNDO)]
+    undone = [r for r in facts.selected if last(attempt(facts.by_place[r]), Step.UNDO)]
     if not undone and not facts.touched and not facts.undone_by:
         return _nothing_written(facts, stops)
     if facts.touched and not undone and (unknown := waits_for_people(own)):
@@ -361,7 +362,7 @@ def _unknown(facts: Facts, unknown: Sequence[str]) -> Verdict:
     tasks = list(facts.failed_tasks) or ["choose_ending"]  # no task fails when a plan can't be made again
     call = {"dag_run_id": chain.run_id, "task_ids": tasks, "include_downstream": True,
             "only_failed": False, "dry_run": False}  # fmt: skip
-    left = tuple(f"{region}: written to, neither promoted nor rolled back" for region in facts.touched)
+    left = tuple(f"{place}: written to, neither promoted nor rolled back" for place in facts.touched)
     lines = [
         f"{Ending.UNKNOWN}: " + "\n".join(unknown),
         "Nothing was promoted. The change is kept, and the lock where it stands.",
@@ -375,18 +376,18 @@ def _unknown(facts: Facts, unknown: Sequence[str]) -> Verdict:
 
 
 def _all(facts: Facts, step: str) -> bool:
-    return all(last(attempt(facts.by_region[region]), step) for region in facts.selected)
+    return all(last(attempt(facts.by_place[place]), step) for place in facts.selected)
 
 
 def stop_line(record: Record) -> str:
     """One line for a record of a step that stopped."""
-    place = "" if record.region == WHOLE_RUN else f"{record.region}: "
-    return f"{place}{record.figures['where']}: {record.figures['reason']}"
+    prefix = "" if record.place == WHOLE_RUN else f"{record.place}: "
+    return f"{prefix}{record.figures['where']}: {record.figures['reason']}"
 
 
 def _nothing_written(facts: Facts, stops: Sequence[str]) -> Verdict:
     approval = facts.approval
-    stops = [*stops, *(line for r in facts.selected if (line := failure(facts.by_region[r])))]
+    stops = [*stops, *(line for r in facts.selected if (line := failure(facts.by_place[r])))]
     if approval is not None and not approval["approved"]:
         by = f"rejected by {approval['user']}" if approval["user"] else "rejected: nobody answered in time"
         message = f"{by}. Nothing was changed. Next: trigger a new run and have its plan approved."
@@ -402,17 +403,17 @@ def _without_reason(facts: Facts) -> str:
 
 
 def _undone(facts: Facts, undone: Sequence[str], stops: Sequence[str]) -> Verdict:
-    reasons = [line for region in facts.selected if (line := _first_failure(facts.by_region[region]))]
+    reasons = [line for place in facts.selected if (line := _first_failure(facts.by_place[place]))]
     # Every gate may have passed, and the live world have spoken against a promotion.
-    reasons = reasons or _decided(facts) or [f"{region}: undone by another run" for region in facts.undone_by]
+    reasons = reasons or _decided(facts) or [f"{place}: undone by another run" for place in facts.undone_by]
     left = left_behind(facts)
-    restored = [region for region in undone if region not in facts.touched]
+    restored = [place for place in undone if place not in facts.touched]
     name = Ending.UNFINISHED if facts.touched else Ending.ROLLED_BACK
     parts = [f"{name}: " + ("\n".join([*reasons, *stops]) or _without_reason(facts))]
     if restored:
         parts.append(f"Restored: {', '.join(restored)}.")
-    parts += [f"{region}: undone by {run}." for region, run in facts.undone_by.items()]
-    parts += [line for region in undone if (line := _others_line(facts.by_region[region]))]
+    parts += [f"{place}: undone by {run}." for place, run in facts.undone_by.items()]
+    parts += [line for place in undone if (line := _others_line(facts.by_place[place]))]
     if left:
         parts += ["Left behind:", *left]
         parts.append(f"Next: {rollback_command(facts.chain.lever, facts.touched)}")
@@ -423,30 +424,30 @@ def _undone(facts: Facts, undone: Sequence[str], stops: Sequence[str]) -> Verdic
 
 def _decided(facts: Facts) -> list[str]:
     """What the run's last decision had against a promotion."""
-    decision = last(facts.by_region[WHOLE_RUN], Step.DECISION)
+    decision = last(facts.by_place[WHOLE_RUN], Step.DECISION)
     return [] if decision is None else [*decision.figures["reasons"], *decision.figures.get("unknown", ())]
 
 
 def _first_failure(records: Records) -> str | None:
-    """Why a region was undone: the gate or stop before its rollback started."""
+    """Why a place was undone: the gate or stop before its rollback started."""
     records = attempt(records)
     before = [n for n, record in enumerate(records) if record.step == Step.UNDO]
     return failure(records[: before[0]] if before else records)
 
 
 def left_behind(facts: Facts) -> list[str]:
-    """One line for each region where the run's changes still stand, with what is known of them."""
+    """One line for each place where the run's changes still stand, with what is known of them."""
     lines = []
-    for region in facts.touched:
-        records = attempt(facts.by_region[region])
+    for place in facts.touched:
+        records = attempt(facts.by_place[place])
         restored = last(records, Step.RESTORED)
         stop = last(records, Step.STOPPED)
         if restored is not None:
-            lines.append(f"{region}: not back yet: {'; '.join(restored.figures['remaining'])}")
+            lines.append(f"{place}: not back yet: {'; '.join(restored.figures['remaining'])}")
         elif stop is not None and last(records, Step.UNDO) is not None:
-            lines.append(f"{region}: the rollback stopped: {stop.figures['reason']}")
+            lines.append(f"{place}: the rollback stopped: {stop.figures['reason']}")
         else:
-            lines.append(f"{region}: written to and not rolled back")
+            lines.append(f"{place}: written to and not rolled back")
     return lines
 
 
@@ -455,12 +456,12 @@ def _others_line(records: Records) -> str | None:
     others = undone.figures["changed_by_others"] if undone else []
     if not others or undone is None:
         return None
-    return f"{undone.region}: changed by others since the snapshot and left alone: {'; '.join(others)}"
+    return f"{undone.place}: changed by others since the snapshot and left alone: {'; '.join(others)}"
 
 
-def rollback_command(lever: str, regions: Sequence[str]) -> str:
-    """The command that rolls a lever back in regions by its own DAG."""
-    conf = json.dumps({"lever": lever, "regions": list(regions), "dry_run": False})
+def rollback_command(lever: str, places: Sequence[str]) -> str:
+    """The command that rolls a lever back in places by its own DAG."""
+    conf = json.dumps({"lever": lever, "regions": list(places), "dry_run": False})
     return f"airflow dags trigger rollback --conf '{conf}'"
 
 
@@ -479,7 +480,7 @@ def rollback_verdict(
 
     ``aside`` says what could not be undone at all, ``older`` names changes that stand and were not asked for.
     """
-    own = facts.by_region[WHOLE_RUN]
+    own = facts.by_place[WHOLE_RUN]
     stops = [stop_line(record) for record in own if record.step == Step.STOPPED]
     if last(own, Step.PLAN) and not stops and not facts.failed_tasks and (facts.dry_run or not changes):
         return _nothing_undone(facts, changes, aside)
@@ -498,7 +499,7 @@ def rollback_verdict(
 
 
 def _nothing_undone(facts: Facts, changes: Sequence[Undone], aside: Sequence[str]) -> Verdict:
-    plan = last(facts.by_region[WHOLE_RUN], Step.PLAN)
+    plan = last(facts.by_place[WHOLE_RUN], Step.PLAN)
     if facts.dry_run and (changes or (plan and plan.figures["out_of_reach"])):
         message = "dry run: nothing was changed. Next: trigger again with dry_run off."
         if aside:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from include.estate import Estate
 from include.rollout.gates import Comparison, Figure, Gate
+from include.rollout.place import Place, PlaceKind
 
 Json = Any  # what json.dumps accepts: snapshots and records hold nothing else
 
@@ -26,6 +27,23 @@ class Undo(enum.StrEnum):
     MINUTES = "minutes"
     NODE_WAVE = "node wave"
     REBOOT = "reboot"
+    BILLING_PERIOD = "billing period"
+    IRREVERSIBLE = "irreversible"
+
+    @property
+    def words(self) -> str:
+        """What an approver reads about it."""
+        return _UNDO_WORDS.get(self, f"Undo: {self.value}.")
+
+
+_UNDO_WORDS = {
+    Undo.BILLING_PERIOD: (
+        "Undo: **only at the end of the billing period**. Until then the old price can't come back, whatever is undone."
+    ),
+    Undo.IRREVERSIBLE: (
+        "Undo: **impossible**. What this changes can't be brought back: a rollback stops what follows, and no more."
+    ),
+}
 
 
 class Refused(RuntimeError):
@@ -109,14 +127,15 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would change in one region, what it would save, and how it is undone.
+    """What would change in one place, what it would save, and how it is undone.
 
-    ``live`` is the state the plan was made from: only fields that the lever owns, no counters or timestamps,
-    so that two reads of an unchanged world are equal.
+    ``place`` is the place's name (on record as ``region``, as releases before places wrote it).
+    ``live`` is the state the plan was made from: only fields that the lever owns, no counters or timestamps, so that
+    two reads of an unchanged world are equal.
     """
 
     lever: str
-    region: str
+    place: str
     live: Mapping[str, Json]
     differences: tuple[Difference, ...]
     stages: tuple[Stage, ...]
@@ -133,7 +152,7 @@ class Plan:
         """
         agreed = {
             "lever": self.lever,
-            "region": self.region,
+            "region": self.place,
             "live": self.live,
             "differences": [asdict(d) for d in self.differences],
             "stages": [[s.slot, s.title, dict(s.settings), [asdict(gate) for gate in s.gates]] for s in self.stages],
@@ -143,7 +162,7 @@ class Plan:
     def to_json(self) -> dict[str, Json]:
         """The plan as JSON, dollars as strings so that no digit is lost; read back by :meth:`from_json`."""
         raw: dict[str, Json] = json.loads(json.dumps(asdict(self), default=str))
-        return raw
+        return {"region": raw.pop("place"), **raw}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Json]) -> Plan:
@@ -154,7 +173,7 @@ class Plan:
 
         return cls(
             lever=raw["lever"],
-            region=raw["region"],
+            place=raw["region"],
             live=raw["live"],
             differences=tuple(Difference(**difference) for difference in raw["differences"]),
             stages=tuple(Stage.from_json(stage) for stage in raw["stages"]),
@@ -172,19 +191,31 @@ def unfenced() -> None:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a lever acts: one region of the estate, the run it acts for, its settings and its clients.
+    """Where a lever acts: one place of the estate, the run it acts for, its settings and its clients.
 
-    ``clients`` is made by the caller (connections in production and rehearsal, fakes in tests); a lever names the
-    attributes that it needs. ``settings`` is the lever's own frozen settings model. ``fence`` raises Refused when
-    another run has taken the region's lock over: a lever calls it before each write (or batch of writes).
+    ``place`` may be given by its name. ``clients`` is made by the caller (connections in production and rehearsal,
+    fakes in tests); a lever names the attributes that it needs. ``settings`` is the lever's own frozen settings model.
+    ``fence`` raises Refused when another run has taken the place's lock over: a lever calls it before each write (or
+    batch of writes).
     """
 
-    region: str
+    place: Place
     estate: Estate
     run_id: str
     settings: Any
     clients: Any
     fence: Callable[[], None] = unfenced
+
+    def __post_init__(self) -> None:
+        if isinstance(self.place, str):
+            object.__setattr__(self, "place", Place.named(self.place))
+
+    @property
+    def region(self) -> str:
+        """The region's name, for levers that act in regions. Raises ValueError in any other place."""
+        if self.place.kind is not PlaceKind.REGION:
+            raise ValueError(f"{self.place} is no region: a lever that acts there uses target.place")
+        return self.place.name
 
 
 @dataclass(frozen=True)
@@ -211,7 +242,9 @@ class Lever(Protocol):
     name: str
     slots: Sequence[str]  # the fixed stage places, in order; a plan's stages use a subset in the same order
     settings_type: type[Any]  # frozen pydantic model; built from the DAG's params
-    undo_after: tuple[str, ...]  # levers whose change in the same region is undone first when one run undoes both
+    undo_after: tuple[str, ...]  # levers whose change in the same place is undone first when one run undoes both
+    # Two more may be declared: ``acts_in`` (PlaceKind) and ``needs`` (names of ``target.clients`` that it asks for).
+    # See acts_in and needs_of for what holds without.
 
     def preflight(self, target: Target) -> list[Check]:
         """Read-only checks, each with its reason. Never raises for a failed check."""
@@ -246,3 +279,35 @@ class Lever(Protocol):
 
     def verify_restored(self, target: Target, snapshot: Mapping[str, Json]) -> list[Difference]:
         """Differences from the live fields (``before``) to the snapshot (``after``); empty when all is restored."""
+
+
+def acts_in(lever: Lever) -> PlaceKind:
+    """Where a lever acts: what it declares as ``acts_in``, else in regions."""
+    return PlaceKind(getattr(lever, "acts_in", PlaceKind.REGION))
+
+
+def needs_of(lever: Lever) -> frozenset[str]:
+    """The clients that a lever asks for, such as kubernetes: what it declares as ``needs``, else all of a region's."""
+    return frozenset(getattr(lever, "needs", ("kubernetes", "prometheus", "aws")))
+
+
+class Levers(Protocol):
+    """The levers that a rollback may meet in the ledger; the caller has the list."""
+
+    def lever(self, name: str) -> Lever:
+        """The lever of that name, today or formerly. Raises Refused naming those that exist."""
+
+    def is_current(self, name: str) -> bool:
+        """Whether a lever has that name today."""
+
+    def current_name(self, name: str) -> str:
+        """The name of today of a lever that may have been renamed."""
+
+    def names_on_record(self, name: str) -> list[str]:
+        """The names under which the ledger may have a lever: that of today, then former ones."""
+
+    def undo_order(self) -> list[str]:
+        """The levers in the order in which one run undoes them."""
+
+    def kinds(self) -> frozenset[PlaceKind]:
+        """The kinds of places in which a lever may act."""

@@ -1,8 +1,9 @@
-"""The lock: one coordination.k8s.io Lease per cluster, held by the run that may change the cluster.
+"""The lock of a place: one coordination.k8s.io Lease, held by the run that may change what is there.
 
-Decisions are pure; the API is reached through :class:`Leases`, which the caller makes. A lease is stale only when
-Airflow says that its holder's run has ended, never because time has passed. A run that ends undecided keeps its locks:
-such a lease does not become stale.
+A region's lease lies in its cluster, that of a place without a cluster in the ledger's store, in the same form
+(leases.py). Decisions are pure; a lease is reached through :class:`Leases`, which the caller makes. A lease is stale
+only when Airflow says that its holder's run has ended, never because time has passed. A run that ends undecided keeps
+its locks: such a lease does not become stale.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class LeaseConflictError(RuntimeError):
 
 
 class Leases(Protocol):
-    """Leases of the estate's namespace in one cluster, as the JSON that the API speaks."""
+    """Where the lease of one place lies. Leases are the JSON that the Kubernetes API speaks."""
 
     def get(self, name: str) -> Lease | None:
         """The lease, or None when there is none."""
@@ -105,15 +106,15 @@ def _now() -> dt.datetime:
 
 
 class Lock:
-    """The lock of one region's cluster, as one run sees it. ``holder`` is the run's ``dag_id/run_id``.
+    """The lock of one place, as one run sees it. ``holder`` is the run's ``dag_id/run_id``.
 
     A step that writes begins with a token of its own: a process that Airflow has given up, and that wakes up after a
     later step of the same run has begun, then writes no more.
     """
 
-    def __init__(self, leases: Leases, region: str, holder: str, clock: Callable[[], dt.datetime] = _now) -> None:
+    def __init__(self, leases: Leases, place: str, holder: str, clock: Callable[[], dt.datetime] = _now) -> None:
         self._leases = leases
-        self._region = region
+        self._place = place
         self._holder = holder
         self._clock = clock
         self._token = ""
@@ -144,7 +145,7 @@ class Lock:
                 continue
             self._token = token
             return
-        raise LockHeld(f"{self._region}: the lease {LEASE} changes faster than a step can begin", self._holder)
+        raise LockHeld(f"{self._place}: the lease {LEASE} changes faster than a step can begin", self._holder)
 
     def assert_held(self) -> None:
         """Raise LockHeld unless this run holds the lock, and its step is the last that has begun: before each write."""
@@ -152,7 +153,7 @@ class Lock:
         self._refuse_lost(lease)
         if self._token and step_of(lease) != self._token:
             raise LockHeld(
-                f"{self._region}: a later step of this run has begun ({step_of(lease) or 'unknown'}); "
+                f"{self._place}: a later step of this run has begun ({step_of(lease) or 'unknown'}); "
                 "this one was given up and writes nothing more there",
                 self._holder,
             )
@@ -161,7 +162,7 @@ class Lock:
         holder = holder_of(lease)
         if holder != self._holder:
             by = f"{holder} has taken the lock over" if holder else "the lock was released"
-            raise LockHeld(f"{self._region}: {by}; this run writes nothing more there", holder)
+            raise LockHeld(f"{self._place}: {by}; this run writes nothing more there", holder)
 
     def release(self) -> bool:
         """Give the lock up if this run holds it; returns whether it did. Somebody else's lock is left alone."""
@@ -181,7 +182,7 @@ class Lock:
             except LeaseConflictError:
                 continue
             return True
-        raise LockHeld(f"{self._region}: the lease {LEASE} changes faster than it can be written", self._holder)
+        raise LockHeld(f"{self._place}: the lease {LEASE} changes faster than it can be written", self._holder)
 
     def _take(self, check: Callable[[Lease | None], None]) -> str | None:
         for _ in range(_ATTEMPTS):
@@ -199,7 +200,7 @@ class Lock:
             except LeaseConflictError:
                 continue  # somebody was faster: read again who holds it now
             return holder if holder and holder != self._holder else None
-        raise LockHeld(f"{self._region}: the lease {LEASE} changes faster than it can be taken; try again", "")
+        raise LockHeld(f"{self._place}: the lease {LEASE} changes faster than it can be taken; try again", "")
 
     def _refuse_held(self, lease: Lease | None, run_ended: Callable[[str], bool | None]) -> None:
         if classify(lease, self._holder, run_ended) is State.HELD:
@@ -208,5 +209,5 @@ class Lock:
             if is_kept(lease):
                 remedy = "its gates are unknown: judge them again or undo it, as its verdict says, and trigger again"
             raise LockHeld(
-                f"{self._region}: {holder} holds the lock; {remedy} (the rollback DAG may take the lock over)", holder
+                f"{self._place}: {holder} holds the lock; {remedy} (the rollback DAG may take the lock over)", holder
             )

@@ -1,6 +1,6 @@
 """The steps of the rollback DAG: they know the ledger and the live world only, and need no rollout DAG.
 
-What to undo comes from the ledger, also where a region has left the estate or the estate can't be read: then the slice
+What to undo comes from the ledger, also where a place has left the estate or the estate can't be read: then the slice
 of the estate in the snapshot stands in. What can't be undone at all is named in the plan and makes the verdict red.
 """
 
@@ -11,10 +11,9 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from include import levers
 from include.estate import Estate, EstateError, Region
 from include.rollout import decisions, steps
 from include.rollout.ledger import (
@@ -30,14 +29,22 @@ from include.rollout.ledger import (
     last,
     without_secrets,
 )
-from include.rollout.lever import NotConverged, Refused
+from include.rollout.lever import Levers, NotConverged, Refused, needs_of
 from include.rollout.lock import LockHeld
+from include.rollout.place import Place, PlaceKind, places_of
+from include.rollout.settings import EVERYTHING
 from include.rollout.steps import NotWanted, OnRecord, Run
 
 log = logging.getLogger(__name__)
 
-EVERYTHING = "everything"
-_AT_ONCE = 16  # regions and levers whose live state is read at the same time
+_AT_ONCE = 16  # places and levers whose live state is read at the same time
+
+
+@dataclass(frozen=True)
+class RollbackRun(Run):
+    """A run of the rollback DAG: ``lever`` names the choice only, and ``levers`` finds those that are undone."""
+
+    levers: Levers = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -52,9 +59,9 @@ class Undoing:
         return self.chain.lever
 
     @property
-    def region(self) -> str:
+    def place(self) -> str:
         """Where."""
-        return self.chain.region
+        return self.chain.place
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class Found:
 # --- Finding ------------------------------------------------------------------------------------------------------
 
 
-def find_changes(run: Run) -> dict[str, str]:
+def find_changes(run: RollbackRun) -> dict[str, str]:
     """Find the changes that stand in the choice, put them on record, and describe them for approval.
 
     Everything is every change; a lever alone its last change, or that of the run that is named. Raises Refused when a
@@ -88,74 +95,75 @@ def find_changes(run: Run) -> dict[str, str]:
     text = describe(run, found)
     plan_hash = hashlib.sha256(text.encode()).hexdigest()[:12]
     log.info("rollback %s\n%s", plan_hash, text)
-    _record_plan(run, found, plan_hash, sorted({*_selected(run, survey), *(c.chain.region for c in found.changes)}))
+    _record_plan(run, found, plan_hash, sorted({*_selected(run, survey), *(c.chain.place for c in found.changes)}))
     return {"hash": plan_hash, "text": text}
 
 
-def _record_plan(run: Run, found: Found, plan_hash: str, regions: Sequence[str]) -> None:
+def _record_plan(run: RollbackRun, found: Found, plan_hash: str, places: Sequence[str]) -> None:
     figures = {
         "hash": plan_hash,
-        "items": [asdict(change.chain) for change in found.changes],
-        "out_of_reach": [asdict(chain) | {"reason": reason} for chain, reason in found.out_of_reach.items()],
+        "items": [change.chain.to_json() for change in found.changes],
+        "out_of_reach": [chain.to_json() | {"reason": reason} for chain, reason in found.out_of_reach.items()],
         "bad": dict(found.bad),
-        "older": [asdict(change.chain) for change in found.older],
-        "regions": list(regions),
+        "older": [change.chain.to_json() for change in found.older],
+        "regions": list(places),
         "reason": run.params["reason"],
     }
     run.record(WHOLE_RUN, Step.PLAN, figures)
 
 
-def _selected(run: Run, survey: Survey) -> list[str]:
-    """The regions to lock whatever stands there: those of the form; in an emergency without any, all of the estate.
+def _selected(run: RollbackRun, survey: Survey) -> list[str]:
+    """The places to lock whatever stands there: those of the form; in an emergency without any, all of the estate.
 
     Raises Refused for one that nobody knows.
     """
     chosen = list(run.params["regions"])
-    known = {*run.estate.regions, *survey.regions}
-    for region in chosen:
-        if region not in known:
-            raise Refused(f"regions: {region!r} is neither in the estate nor in the ledger: {', '.join(sorted(known))}")
-    return chosen or (list(run.estate.regions) if run.params["emergency"] else [])
+    every = [name for kind in PlaceKind if kind in run.levers.kinds() for name in places_of(kind, run.estate)]
+    known = {*run.estate.regions, *every, *survey.places}
+    for place in chosen:
+        if place not in known:
+            raise Refused(f"regions: {place!r} is neither in the estate nor in the ledger: {', '.join(sorted(known))}")
+    return chosen or (every if run.params["emergency"] else [])
 
 
-def _names(run: Run) -> list[str]:
+def _names(run: RollbackRun) -> list[str]:
     """The names under which the ledger has the chosen lever; none for everything."""
     chosen = str(run.params["lever"])
-    return [] if chosen == EVERYTHING else levers.names_on_record(chosen)
+    return [] if chosen == EVERYTHING else run.levers.names_on_record(chosen)
 
 
-def _is_chosen(run: Run, path: str) -> bool:
-    """Whether a chain is one of the form's lever and regions."""
-    lever, region, _ = path.split("/")
-    names, regions = _names(run), list(run.params["regions"])
-    return (not names or lever in names) and (not regions or region in regions)
+def _is_chosen(run: RollbackRun, path: str) -> bool:
+    """Whether a chain is one of the form's lever and places."""
+    lever, place, _ = path.split("/")
+    names, places = _names(run), list(run.params["regions"])
+    return (not names or lever in names) and (not places or place in places)
 
 
-def choose(run: Run, survey: Survey) -> Found:
-    """What of the survey is to be undone, in order: region by region, the levers as they declare, the newest first."""
+def choose(run: RollbackRun, survey: Survey) -> Found:
+    """What of the survey is to be undone, in order: place by place, the levers as they declare, the newest first."""
     chosen = str(run.params["lever"])
     standing = [change for change in survey.standing if _is_chosen(run, change.chain.path)]
-    by_place: dict[tuple[str, str], list[OpenRun]] = {}
-    for change in sorted(standing, key=lambda change: change.chain.lever in levers.LEVERS):  # old names are older
-        by_place.setdefault((change.chain.region, levers.current_name(change.chain.lever)), []).append(change)
-    picked = {place: _pick(run, changes) for place, changes in by_place.items()}
+    by_lever: dict[tuple[str, str], list[OpenRun]] = {}
+    for change in sorted(standing, key=lambda change: run.levers.is_current(change.chain.lever)):  # old names are older
+        by_lever.setdefault((change.chain.place, run.levers.current_name(change.chain.lever)), []).append(change)
+    picked = {key: _pick(run, changes) for key, changes in by_lever.items()}
     if run.params["run"] and not any(picked.values()):
         raise Refused(
             f"run: no change of {run.params['run']!r} stands for {chosen} in "
-            f"{', '.join(run.params['regions']) or 'any region'}; "
+            f"{', '.join(run.params['regions']) or 'any place'}; "
             "leave it empty for the last change, or take a run id from the ledger"
         )
-    order = levers.undo_order()
-    places = sorted(picked, key=lambda place: (_region_place(run, place[0]), _index(order, place[1])))
-    out_of_reach = {c.chain: why for place in places for c in picked[place] if (why := _out_of_reach(run, c))}
-    changes = [c for place in places for c in picked[place] if c.chain not in out_of_reach]
-    older = () if chosen == EVERYTHING else tuple(c for p in places for c in by_place[p] if c not in picked[p])
+    order = run.levers.undo_order()
+    keys = sorted(picked, key=lambda key: (_place_order(run, key[0]), _index(order, key[1])))
+    out_of_reach = {c.chain: why for key in keys for c in picked[key] if (why := _out_of_reach(run, c))}
+    changes = [c for key in keys for c in picked[key] if c.chain not in out_of_reach]
+    older = () if chosen == EVERYTHING else tuple(c for k in keys for c in by_lever[k] if c not in picked[k])
     bad = {path: why for path, why in survey.bad.items() if _is_chosen(run, path)}
     return Found(tuple(changes), out_of_reach, bad, older)
 
 
-def _pick(run: Run, changes: Sequence[OpenRun]) -> list[OpenRun]:
-    """Those of one lever and region (the earliest first) that are undone, the newest first."""
+def _pick(run: RollbackRun, changes: Sequence[OpenRun]) -> list[OpenRun]:
+    """Those of one lever and place (the earliest first) that are undone, the newest first."""
     name = str(run.params["run"])
     newest_first = list(reversed(changes))
     if not name:
@@ -164,26 +172,26 @@ def _pick(run: Run, changes: Sequence[OpenRun]) -> list[OpenRun]:
     if picked and picked != newest_first[: len(picked)]:
         newer = newest_first[0].chain
         raise Refused(
-            f"run: {name} of {newer.lever} can't be undone in {newer.region} while the newer "
+            f"run: {name} of {newer.lever} can't be undone in {newer.place} while the newer "
             f"{newer.dag_id}/{newer.run_id} stands on it, whose undo would bring it back; "
             "undo the newer one first, or everything"
         )
     return picked
 
 
-def _region_place(run: Run, region: str) -> tuple[int, str]:
-    return _index(run.estate.ordered_regions(), region), region
+def _place_order(run: RollbackRun, place: str) -> tuple[int, str]:
+    return _index(run.estate.ordered_regions(), place), place
 
 
 def _index(names: Sequence[str], name: str) -> int:
     return names.index(name) if name in names else len(names)
 
 
-def _out_of_reach(run: Run, change: OpenRun) -> str:
+def _out_of_reach(run: RollbackRun, change: OpenRun) -> str:
     """Why a change can't be undone from here whatever is tried, with the remedy; "" when it can."""
     chain = change.chain
     try:
-        levers.lever(chain.lever)
+        run.levers.lever(chain.lever)
     except Refused:
         return (
             f"lever {chain.lever} is not in the code any more: roll it back with the release that had it, "
@@ -191,46 +199,53 @@ def _out_of_reach(run: Run, change: OpenRun) -> str:
         )
     except Exception as error:  # noqa: BLE001 - a lever that can't be loaded must not keep the others from being undone
         return f"lever {chain.lever} can't be loaded ({type(error).__name__}: {error}): mend it and trigger again"
-    if chain.region in run.estate.regions:
+    if Place.named(chain.place).kind is not PlaceKind.REGION or chain.place in run.estate.regions:
         return ""
     try:
-        _target_estate(run, change.snapshot).region(chain.region)
-        run.clients(chain.region)
+        _target_estate(run, change.snapshot).region(chain.place)
+        missing = steps.missing_clients(run.clients(Place.named(chain.place)), needs_of(run.levers.lever(chain.lever)))
+        if missing:
+            raise Refused("; ".join(missing.values()))
     except (EstateError, Refused) as error:
         return (
-            f"region {chain.region} is not in the estate any more and its snapshot does not lead there ({error}): "
+            f"region {chain.place} is not in the estate any more and its snapshot does not lead there ({error}): "
             "put it back into the estate's file and trigger again"
         )
     return ""
 
 
-def _target_estate(run: Run, snapshot: Record) -> Estate:
+def _target_estate(run: RollbackRun, snapshot: Record) -> Estate:
     kept = snapshot.figures.get("estate")
     return Estate.from_slice(kept, run.estate) if kept else run.estate
 
 
 def estate_on_record(ledger: Ledger) -> Estate | None:
-    """An estate made of the slices in the last snapshot of every lever and region; None without any."""
+    """An estate made of the slices in the last snapshot of every lever and place; None without any."""
     newest: Estate | None = None
     regions: dict[str, Region] = {}
     for snapshot in sorted(ledger.latest_snapshots(), key=lambda record: record.time, reverse=True):
         kept = snapshot.figures.get("estate")
-        if kept and snapshot.region not in regions:
+        if kept and snapshot.place not in regions:
             with contextlib.suppress(EstateError):  # of a release too old to be understood: the others may do
                 piece = Estate.from_slice(kept, newest)
                 newest = newest or piece
-                regions[snapshot.region] = piece.region(snapshot.region)
+                regions = {**piece.regions, **regions} if _is_whole(snapshot) else {**regions, **piece.regions}
     if newest is None:
         return None
-    return newest.model_copy(update={"regions": regions, "canary_region": next(iter(regions))})
+    return newest.model_copy(update={"regions": regions})
+
+
+def _is_whole(snapshot: Record) -> bool:
+    """Whether the snapshot holds all of the estate: what is known of its regions by themselves may be newer."""
+    return Place.named(snapshot.place).kind is not PlaceKind.REGION
 
 
 # --- Describing ---------------------------------------------------------------------------------------------------
 
 
-def describe(run: Run, found: Found) -> str:
+def describe(run: RollbackRun, found: Found) -> str:
     """What is undone in which order, for the approver, and what can't be. Reads the live state at once."""
-    groups = list(_by_place((change.chain.region, change.chain.lever, change) for change in found.changes))
+    groups = list(_by_lever(run, ((change.chain.place, change.chain.lever, change) for change in found.changes)))
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         texts = list(pool.map(lambda group: _describe_place(run, group), groups))
     texts += [f"**Out of reach:** {chain.path}: {reason}" for chain, reason in found.out_of_reach.items()]
@@ -240,26 +255,26 @@ def describe(run: Run, found: Found) -> str:
     return "\n\n".join(texts) or "Nothing to undo: no change stands."
 
 
-def _by_place(items: Iterable[tuple[str, str, Any]]) -> list[list[Any]]:
+def _by_lever(run: RollbackRun, items: Iterable[tuple[str, str, Any]]) -> list[list[Any]]:
     groups: dict[tuple[str, str], list[Any]] = {}
-    for region, lever, item in items:
-        groups.setdefault((region, levers.current_name(lever)), []).append(item)
+    for place, lever, item in items:
+        groups.setdefault((place, run.levers.current_name(lever)), []).append(item)
     return list(groups.values())
 
 
-def _describe_place(run: Run, changes: Sequence[OpenRun]) -> str:
-    """One lever in one region: its changes, the newest first, and what is set back from now to before the oldest."""
+def _describe_place(run: RollbackRun, changes: Sequence[OpenRun]) -> str:
+    """One lever in one place: its changes, the newest first, and what is set back from now to before the oldest."""
     lines = []
     for change in changes:
         chain, state = change.chain, "promoted" if change.promoted else "unfinished"
         lines += [
-            f"### {chain.region}: {chain.lever} of {chain.dag_id}/{chain.run_id} ({state}, {change.snapshot.time})"
+            f"### {chain.place}: {chain.lever} of {chain.dag_id}/{chain.run_id} ({state}, {change.snapshot.time})"
         ]
     oldest = changes[-1].snapshot
     acting = _acting(run, oldest.lever)
     try:
         found = acting.lever.verify_restored(acting.target_of(oldest), oldest.figures["snapshot"])
-    except Exception as error:  # noqa: BLE001 - one region that can't be read must not stop the rollback of the others
+    except Exception as error:  # noqa: BLE001 - one place that can't be read must not stop the rollback of the others
         return "\n".join([*lines, "", f"Live state can't be read: {type(error).__name__}: {error}"])
     return "\n".join([*lines, "", *(f"- set back `{difference}`" for difference in found)]).strip()
 
@@ -267,10 +282,10 @@ def _describe_place(run: Run, changes: Sequence[OpenRun]) -> str:
 # --- Locks --------------------------------------------------------------------------------------------------------
 
 
-def take_locks(run: Run, approval: Mapping[str, Any] | None) -> None:
-    """Take the locks of all selected regions over, from whoever holds them.
+def take_locks(run: RollbackRun, approval: Mapping[str, Any] | None) -> None:
+    """Take the locks of all selected places over, from whoever holds them.
 
-    A region whose lock can't be taken does not keep the others: its own undo tries again. Raises Refused without an
+    A place whose lock can't be taken does not keep the others: its own undo tries again. Raises Refused without an
     approval of this very plan, or when other changes stand than were approved; an emergency undoes these too.
     """
     plan = _plan(run)
@@ -278,98 +293,97 @@ def take_locks(run: Run, approval: Mapping[str, Any] | None) -> None:
         steps.check_approval(run, approval)
     before: dict[str, str] = {}
     missed: dict[str, str] = {}
-    for region in plan.figures["regions"]:
+    for place in plan.figures["regions"]:
         try:
-            before[region] = run.lock(region).take_over() or ""
-        except Exception as error:  # noqa: BLE001 - put on record below; an unreachable region must not keep the others
-            missed[region] = without_secrets(f"{type(error).__name__}: {error}")
+            before[place] = run.lock(place).take_over() or ""
+        except Exception as error:  # noqa: BLE001 - put on record below; an unreachable place must not keep the others
+            missed[place] = without_secrets(f"{type(error).__name__}: {error}")
     _look_again(run, plan)
     figures = {
         "approved_by": (approval or {}).get("user"),
         "hash": plan.figures["hash"],
         "locked": list(before),
-        "taken_over_from": {region: holder for region, holder in before.items() if holder},
+        "taken_over_from": {place: holder for place, holder in before.items() if holder},
         "not_locked": missed,
     }
     run.record(WHOLE_RUN, Step.APPROVAL, figures)
     _close_out_of_reach(run)
 
 
-def _look_again(run: Run, plan: Record) -> None:
+def _look_again(run: RollbackRun, plan: Record) -> None:
     """Compare with what stands now that nobody else writes."""
     found = choose(run, run.ledger.survey())
-    if [asdict(change.chain) for change in found.changes] == plan.figures["items"]:
+    if [change.chain.to_json() for change in found.changes] == plan.figures["items"]:
         return
     if run.params["emergency"]:
-        regions = {*plan.figures["regions"], *(change.chain.region for change in found.changes)}
-        _record_plan(run, found, plan.figures["hash"], sorted(regions))
+        places = {*plan.figures["regions"], *(change.chain.place for change in found.changes)}
+        _record_plan(run, found, plan.figures["hash"], sorted(places))
         return
     release_locks(run)
     raise Refused("other changes stand now than when the plan was approved; nothing was changed; trigger a new run")
 
 
-def _close_out_of_reach(run: Run) -> None:
+def _close_out_of_reach(run: RollbackRun) -> None:
     """Put on record that what is out of reach is accepted, when the form says so: it no longer stands then."""
     if not run.params.get("accept"):
         return
     for item in _plan(run).figures["out_of_reach"]:
-        reason = item.pop("reason")
-        chain = Chain(**item)
-        figures = {"complete": False, "remaining": [f"out of reach: {reason}"], "others": [], "accepted": True}
-        ours = Chain(chain.lever, chain.region, run.dag_id, run.run_id)
+        chain = Chain.from_json(item)
+        figures = {"complete": False, "remaining": [f"out of reach: {item['reason']}"], "others": [], "accepted": True}
+        ours = Chain(chain.lever, chain.place, run.dag_id, run.run_id)
         run.ledger.append(ours, Step.RESTORED, figures, {**run.links, "restores": chain.path})
 
 
-def release_locks(run: Run) -> None:
+def release_locks(run: RollbackRun) -> None:
     """Give up the locks that this run holds."""
-    steps.unlock_regions(run, _plan(run).figures["regions"])
+    steps.unlock_places(run, _plan(run).figures["regions"])
 
 
 # --- Undoing ------------------------------------------------------------------------------------------------------
 
 
-def _plan(run: Run) -> Record:
+def _plan(run: RollbackRun) -> Record:
     plan = last(run.records(WHOLE_RUN), Step.PLAN)
     if plan is None:
         raise Refused("no plan is on record; trigger a new run")
     return plan
 
 
-def found(run: Run) -> list[Undoing]:
+def found(run: RollbackRun) -> list[Undoing]:
     """What find_changes put on record, in order; empty before it has."""
     plan = last(run.records(WHOLE_RUN), Step.PLAN)
-    return [Undoing(Chain(**item)) for item in plan.figures["items"]] if plan else []
+    return [Undoing(Chain.from_json(item)) for item in plan.figures["items"]] if plan else []
 
 
-def list_regions(run: Run) -> list[str]:
-    """The regions in which something is to be undone, for one task each."""
-    return list(dict.fromkeys(undoing.region for undoing in found(run)))
+def list_places(run: RollbackRun) -> list[str]:
+    """The places in which something is to be undone, for one task each."""
+    return list(dict.fromkeys(undoing.place for undoing in found(run)))
 
 
-def anything_to_do(run: Run) -> bool:
+def anything_to_do(run: RollbackRun) -> bool:
     """Whether something is to be undone, or accepted as it is."""
     return bool(found(run)) or bool(run.params.get("accept") and _plan(run).figures["out_of_reach"])
 
 
-def _acting(run: Run, lever: str) -> Run:
-    return replace(run, lever=levers.lever(lever))
+def _acting(run: RollbackRun, lever: str) -> Run:
+    return replace(run, lever=run.levers.lever(lever))
 
 
-def _snapshot(run: Run, undoing: Undoing) -> Record:
+def _snapshot(run: RollbackRun, undoing: Undoing) -> Record:
     snapshot = run.ledger.snapshot(undoing.chain)
     if snapshot is None:
         raise Refused(f"{undoing.chain.path} has no snapshot any more: restore the ledger from a backup")
     return snapshot
 
 
-def records_of(run: Run, undoing: Undoing) -> list[Record]:
+def records_of(run: RollbackRun, undoing: Undoing) -> list[Record]:
     """What this run has on record of undoing one change, and where it stopped."""
-    records = run.ledger.records(Chain(undoing.lever, undoing.region, run.dag_id, run.run_id))
+    records = run.ledger.records(Chain(undoing.lever, undoing.place, run.dag_id, run.run_id))
     return [record for record in records if record.links.get("restores") == undoing.chain.path]
 
 
-def undo_changes(run: Run, region: str) -> None:
-    """Undo every change found in a region: the levers in order, the newest run first.
+def undo_changes(run: RollbackRun, place: str) -> None:
+    """Undo every change found in a place: the levers in order, the newest run first.
 
     A lever that fails does not keep the others, but its own older changes: nothing is undone under a newer change.
     """
@@ -382,48 +396,48 @@ def undo_changes(run: Run, region: str) -> None:
     locked = approval.figures["locked"]
 
     def undo(acting: Run, undoing: Undoing, oldest: bool) -> None:
-        if region not in locked:
-            acting.lock(region).take_over()
+        if place not in locked:
+            acting.lock(place).take_over()
         if last(records_of(run, undoing), Step.UNDONE) is None:
-            steps.undo_changes(acting, region, _snapshot(run, undoing))
+            steps.undo_changes(acting, place, _snapshot(run, undoing))
         if not oldest and not _is_closed(run, undoing):
             # The next undo changes the live state: this one is proved before it.
-            steps.verify_restored(acting, region, _snapshot(run, undoing))
+            steps.verify_restored(acting, place, _snapshot(run, undoing))
 
-    _for_each(run, region, undo)
+    _for_each(run, place, undo)
 
 
-def verify_restored(run: Run, region: str) -> None:
-    """Compare every lever's live fields in a region with its snapshot."""
+def verify_restored(run: RollbackRun, place: str) -> None:
+    """Compare every lever's live fields in a place with its snapshot."""
 
     def verify(acting: Run, undoing: Undoing, oldest: bool) -> None:
         if oldest or not _is_closed(run, undoing):
-            steps.verify_restored(acting, region, _snapshot(run, undoing))
+            steps.verify_restored(acting, place, _snapshot(run, undoing))
 
-    _for_each(run, region, verify)
+    _for_each(run, place, verify)
 
 
-def _is_closed(run: Run, undoing: Undoing) -> bool:
+def _is_closed(run: RollbackRun, undoing: Undoing) -> bool:
     return any(is_complete_restoration(record) for record in records_of(run, undoing))
 
 
-def _for_each(run: Run, region: str, step: Callable[[Run, Undoing, bool], None]) -> None:
-    """``step`` for every change of the region, which also hears whether it is the oldest of its lever."""
-    undoings = [undoing for undoing in found(run) if undoing.region == region]
+def _for_each(run: RollbackRun, place: str, step: Callable[[Run, Undoing, bool], None]) -> None:
+    """``step`` for every change of the place, which also hears whether it is the oldest of its lever."""
+    undoings = [undoing for undoing in found(run) if undoing.place == place]
     if not undoings:
-        raise NotWanted(f"nothing to undo in {region}")
+        raise NotWanted(f"nothing to undo in {place}")
     problems: list[Exception] = []
-    for group in _by_place((undoing.region, undoing.lever, undoing) for undoing in undoings):
+    for group in _by_lever(run, ((undoing.place, undoing.lever, undoing) for undoing in undoings)):
         for undoing in group:
             try:
                 step(_acting(run, undoing.lever), undoing, undoing is group[-1])
             except Exception as error:  # noqa: BLE001 - raised below, once every lever was tried
-                log.warning("%s: %s: %s", region, undoing.lever, error)
+                log.warning("%s: %s: %s", place, undoing.lever, error)
                 _record_stop(run, undoing, error)
                 problems.append(error)
                 break
         if problems and isinstance(problems[-1], LockHeld):
-            break  # the region is another's now, or a later try's: whoever goes on here writes beside it
+            break  # the place is another's now, or a later try's: whoever goes on here writes beside it
     for problem in problems:
         if not isinstance(problem, Refused | NotConverged | LedgerError):
             raise problem  # may be cured by a retry
@@ -431,52 +445,52 @@ def _for_each(run: Run, region: str, step: Callable[[Run, Undoing, bool], None])
         raise OnRecord("; ".join(str(problem) for problem in problems))
 
 
-def _record_stop(run: Run, undoing: Undoing, error: Exception) -> None:
+def _record_stop(run: RollbackRun, undoing: Undoing, error: Exception) -> None:
     """Put the reason on record, once for all tries that end with it."""
     if isinstance(error, OnRecord):
         return
     reason = error if isinstance(error, Refused | NotConverged) else f"{type(error).__name__}: {error}"
-    figures = {"where": undoing.region, "reason": without_secrets(str(reason))}
+    figures = {"where": undoing.place, "reason": without_secrets(str(reason))}
     stop = last(records_of(run, undoing), Step.STOPPED)
     if stop is None or stop.figures != figures:
-        _acting(run, undoing.lever).record(undoing.region, Step.STOPPED, figures, restores=undoing.chain.path)
+        _acting(run, undoing.lever).record(undoing.place, Step.STOPPED, figures, restores=undoing.chain.path)
 
 
 # --- The end ------------------------------------------------------------------------------------------------------
 
 
-def conclude(run: Run, approval: Mapping[str, Any] | None, failed_tasks: Sequence[str]) -> decisions.Verdict:
+def conclude(run: RollbackRun, approval: Mapping[str, Any] | None, failed_tasks: Sequence[str]) -> decisions.Verdict:
     """The verdict of a rollback, put on record with the heads of the chains that it wrote."""
     plan = last(run.records(WHOLE_RUN), Step.PLAN)
-    regions = list(run.params["regions"])
-    by_region = {WHOLE_RUN: run.records(WHOLE_RUN), **{region: [] for region in regions}}
-    facts = decisions.Facts(run.chain(), run.params["dry_run"], regions, [], by_region, approval, failed_tasks)
+    places = list(run.params["regions"])
+    by_place = {WHOLE_RUN: run.records(WHOLE_RUN), **{place: [] for place in places}}
+    facts = decisions.Facts(run.chain(), run.params["dry_run"], places, [], by_place, approval, failed_tasks)
     undoings = found(run)
     changes = [decisions.Undone(_name(undoing, undoings), records_of(run, undoing)) for undoing in undoings]
-    older = [Chain(**item) for item in plan.figures["older"]] if plan else []
-    left = [f"{chain.region} {chain.lever} of {chain.dag_id}/{chain.run_id}" for chain in older]
+    older = [Chain.from_json(item) for item in plan.figures["older"]] if plan else []
+    left = [f"{chain.place} {chain.lever} of {chain.dag_id}/{chain.run_id}" for chain in older]
     verdict = decisions.rollback_verdict(facts, changes, _aside(run, plan, undoings) if plan else [], left)
-    written = dict.fromkeys(Chain(u.lever, u.region, run.dag_id, run.run_id) for u in undoings)
+    written = dict.fromkeys(Chain(u.lever, u.place, run.dag_id, run.run_id) for u in undoings)
     steps.record_verdict(run, verdict, list(written))
     return verdict
 
 
 def _name(undoing: Undoing, undoings: Sequence[Undoing]) -> str:
-    alone = sum((u.lever, u.region) == (undoing.lever, undoing.region) for u in undoings) == 1
+    alone = sum((u.lever, u.place) == (undoing.lever, undoing.place) for u in undoings) == 1
     of_run = "" if alone else f" of {undoing.chain.dag_id}/{undoing.chain.run_id}"
-    return f"{undoing.region} {undoing.lever}{of_run}"
+    return f"{undoing.place} {undoing.lever}{of_run}"
 
 
-def _aside(run: Run, plan: Record, undoings: Sequence[Undoing]) -> list[str]:
-    """What this run could not undo, a line each: out of reach, not adding up, or in a region without a lock.
+def _aside(run: RollbackRun, plan: Record, undoings: Sequence[Undoing]) -> list[str]:
+    """What this run could not undo, a line each: out of reach, not adding up, or in a place without a lock.
 
     Every record of the choice is read for it: whether a bad chain hides a change, its marks alone don't prove.
     """
     lines = []
     for item in plan.figures["out_of_reach"]:
-        change = Undoing(Chain(item["lever"], item["region"], item["dag_id"], item["run_id"]))
+        change = Undoing(Chain.from_json(item))
         if not (run.params.get("accept") and (run.params["dry_run"] or _is_closed(run, change))):
-            lines.append(f"{item['region']} {item['lever']}: {item['reason']}")
+            lines.append(f"{change.place} {change.lever}: {item['reason']}")
     bad = dict(plan.figures["bad"])
     for below in _names(run) or [""]:
         bad |= {path: reason for path, reason in run.ledger.audit(below).items() if _is_chosen(run, path)}
@@ -484,5 +498,5 @@ def _aside(run: Run, plan: Record, undoings: Sequence[Undoing]) -> list[str]:
     lines += [f"nobody knows what stands of a chain: {bad[path]}" for path in sorted(bad) if path not in tried]
     approval = last(run.records(WHOLE_RUN), Step.APPROVAL)
     missed = approval.figures.get("not_locked", {}) if approval else {}
-    busy = {undoing.region for undoing in undoings}
+    busy = {undoing.place for undoing in undoings}
     return lines + [f"{r}: lock not taken, a rollout may go on: {why}" for r, why in missed.items() if r not in busy]

@@ -1,29 +1,39 @@
-"""Settings of a run: frozen pydantic models, and the form fields that a DAG's parameters are made of."""
+"""Settings of a rollout and of a rollback: frozen models that include/forms.py makes the trigger forms of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from include import forms
 from include.estate import Estate
+from include.forms import Form, FormError, Model, Regions, form_fields, window_defaults
 from include.rollout.gates import MINIMUM_COVERAGE
 from include.rollout.lever import Refused
+from include.rollout.place import PlaceKind, places_of
 
-Model = TypeVar("Model", bound=BaseModel)
+__all__ = [
+    "EVERYTHING",
+    "LONGEST_CONVERGENCE",
+    "RegionRolloutSettings",
+    "RollbackSettings",
+    "RolloutSettings",
+    "build",
+    "build_on_record",
+    "form_fields",
+    "rollout_settings",
+    "window_defaults",
+]
+EVERYTHING = "everything"  # the rollback's choice of every lever
 WEEK = 7 * 24 * 3600
 LONGEST_CONVERGENCE = 4 * 3600  # upper bound of a lever's converge_timeout_seconds: a task's limit follows from it
 
 
-class RolloutSettings(BaseModel):
+class RolloutSettings(Form):
     """What every rollout asks for. Lengths in seconds; one without a default takes the window of its name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    regions: Annotated[
-        tuple[str, ...], Field(min_length=1, description="Regions to roll out in; several need the canary among them")
-    ]
     dry_run: Annotated[bool, Field(description="Only check and plan; nothing is written")] = True
     reason: Annotated[str, Field(max_length=500, description="Why; shown to the approver and kept in the ledger")] = ""
     soak_seconds: Annotated[int, Field(gt=0, le=WEEK, description="Wait after each stage before its gates are judged")]
@@ -40,6 +50,21 @@ class RolloutSettings(BaseModel):
         names = ("soak_seconds", "gate_window_seconds", "gate_wait_seconds", "minimum_coverage")
         return {name: getattr(self, name) for name in names}
 
+    def places(self, kind: PlaceKind, estate: Estate) -> list[str]:
+        """The names of the places to roll out in, the canary first: all of that kind."""
+        return places_of(kind, estate)
+
+    def check_against(self, estate: Estate) -> None:
+        """Raise Refused for a place that the estate doesn't have."""
+
+
+class _InRegions(Form):
+    regions: Annotated[Regions, Field(description="Regions to roll out in; several need the canary among them")]
+
+
+class RegionRolloutSettings(RolloutSettings, _InRegions):
+    """What a rollout in regions asks for besides: in which ones."""
+
     def check_against(self, estate: Estate) -> None:
         """Raise Refused for a region that the estate doesn't have, or several regions without the canary."""
         known = estate.ordered_regions()
@@ -54,71 +79,54 @@ class RolloutSettings(BaseModel):
                 "add it, or roll out in one region at a time"
             )
 
-    def ordered(self, estate: Estate) -> list[str]:
+    def places(self, kind: PlaceKind, estate: Estate) -> list[str]:
         """The selected regions, the canary first."""
-        return [region for region in estate.ordered_regions() if region in self.regions]
+        return [region for region in places_of(kind, estate) if region in self.regions]
 
 
-def window_defaults(model: type[BaseModel], estate: Estate) -> dict[str, Any]:
-    """Defaults from the estate for the fields that have none of their own.
-
-    They are the estate's windows of the same name, and what the model's ``estate_defaults(estate)`` adds if it has it.
-    """
-    add = getattr(model, "estate_defaults", None)
-    windows = estate.windows.model_dump() | (add(estate) if add else {})
-    required = (name for name, field in model.model_fields.items() if field.is_required())
-    return {name: windows[name] for name in required if name in windows}
+def rollout_settings(kind: PlaceKind) -> type[RolloutSettings]:
+    """The settings of a rollout in places of that kind: the form's first part."""
+    return RegionRolloutSettings if kind is PlaceKind.REGION else RolloutSettings
 
 
-def form_fields(model: type[BaseModel], estate: Estate) -> dict[str, dict[str, Any]]:
-    """A JSON schema with default and description for every field of ``model``.
+class RollbackSettings(Form):
+    """What the rollback asks for. Its ``regions`` are names of places, also of a region that has left the estate."""
 
-    Raises ValueError for a field without a description, or with neither a default nor a window of its name.
-    """
-    defaults = window_defaults(model, estate) | {"regions": estate.ordered_regions()}
-    fields = {}
-    for name, schema in model.model_json_schema()["properties"].items():
-        schema = {key: value for key, value in schema.items() if key != "title"}
-        default = schema.get("default", defaults.get(name))
-        # JSON knows lists only: Airflow would refuse a tuple as "not of type array" when the run is triggered.
-        schema["default"] = list(default) if isinstance(default, tuple) else default
-        if not schema.get("description") or schema["default"] is None:
-            raise ValueError(f"{model.__name__}.{name} needs a description and a default: a form can't show it without")
-        if schema["default"] == "":
-            schema["type"] = ["string", "null"]  # the form takes an empty text for an answer only where null is one
-        if name == "regions":
-            schema |= {"items": {"type": "string", "enum": defaults["regions"]}, "uniqueItems": True}
-        fields[name] = schema
-    return fields
+    lever: Annotated[str, Field(description="What to undo")] = EVERYTHING
+    regions: Annotated[
+        tuple[str, ...], Field(description="Places to undo it in; empty is wherever something stands")
+    ] = ()
+    run: Annotated[
+        str,
+        Field(
+            max_length=300,
+            description="Run id, or dag_id/run_id, to undo; empty for the last change of the lever, or all of "
+            "everything",
+        ),
+    ] = ""
+    dry_run: Annotated[bool, Field(description="Only show what would be undone; nothing is written")] = True
+    emergency: Annotated[bool, Field(description="Skip the approval; the reason is required")] = False
+    accept: Annotated[
+        bool,
+        Field(
+            description="Close what remains, what others have changed and what is out of reach: it no longer counts as "
+            "standing"
+        ),
+    ] = False
+    reason: Annotated[str, Field(max_length=500, description="Why; needed for an emergency, kept in the ledger")] = ""
 
 
 def build(model: type[Model], values: Mapping[str, Any], estate: Estate) -> Model:
-    """The model from those of ``values`` that it knows; missing ones from the windows and its defaults.
-
-    Raises Refused with the field, the value and what is allowed.
-    """
-    known = {name: value for name, value in values.items() if name in model.model_fields}
+    """:func:`include.forms.build`, refusing as the engine does."""
     try:
-        return model.model_validate(window_defaults(model, estate) | known)
-    except ValidationError as error:
-        raise Refused("; ".join(_problems(error))) from error
+        return forms.build(model, values, estate)
+    except FormError as error:
+        raise Refused(str(error)) from error
 
 
 def build_on_record(model: type[Model], values: Mapping[str, Any], estate: Estate) -> Model:
-    """Like :func:`build`, from settings that an earlier run put on record: an undo must not fail on them.
-
-    A value that this release no longer allows gives way to the default.
-    """
-    known = {name: value for name, value in values.items() if name in model.model_fields}
+    """:func:`include.forms.build_on_record`, refusing as the engine does."""
     try:
-        model.model_validate(window_defaults(model, estate) | known)
-    except ValidationError as error:
-        wrong = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
-        known = {name: value for name, value in known.items() if name not in wrong}
-    return build(model, known, estate)
-
-
-def _problems(error: ValidationError) -> Iterable[str]:
-    for problem in error.errors(include_url=False):
-        field = ".".join(str(part) for part in problem["loc"])
-        yield f"{field or 'settings'} (value {problem['input']!r}): {problem['msg']}; correct it in the trigger form"
+        return forms.build_on_record(model, values, estate)
+    except FormError as error:
+        raise Refused(str(error)) from error

@@ -1,22 +1,26 @@
-"""The clients of a region from Airflow connections, the ledger, and whether a run has ended."""
+"""The clients of a place from Airflow connections, the ledger, and whether a run has ended."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from include.estate import Estate
-from include.rollout.ledger import Ledger, open_store
+from include.rollout.leases import StoreLeases
+from include.rollout.ledger import Ledger, LedgerError
 from include.rollout.lever import Refused
 from include.rollout.lock import Leases
+from include.rollout.place import Place, PlaceKind
 from include.wiring.connections import (
     SettingMissingError,
     aws_of,
     base_url,
     connection,
+    global_aws_of,
     location_of,
     prometheus_of,
     s3_client,
@@ -42,31 +46,81 @@ API_CONNECTION = "airflow_api"
 API_TIMEOUT = 10.0  # seconds
 
 
-ClientsFactory = Callable[[str, Estate], Any]
+ClientsFactory = Callable[[Place, Estate], Any]
 
 
-@dataclass(frozen=True)
 class Clients:
-    """The clients of one region."""
+    """The clients of one place, each made from its Airflow connection when a lever or a lock first asks for it.
 
-    kubernetes: Cluster
-    prometheus: Prometheus
-    aws: Aws
-    leases: Leases
+    Each raises Refused naming a connection that is missing, and the remedy. An estate-wide place has the AWS clients of
+    global services; what belongs to a region is reached there by ``of``.
+    """
+
+    def __init__(self, place: Place, estate: Estate) -> None:
+        self._place = place
+        self._estate = estate
+
+    def of(self, region: str) -> Clients:
+        """The clients of a region, for a lever that acts elsewhere and reads there."""
+        return Clients(Place.named(region), self._estate)
+
+    @functools.cached_property
+    def kubernetes(self) -> Cluster:
+        """The region's cluster."""
+        from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+
+        from include.clients.kubernetes import Cluster
+
+        region = self._region("kubernetes")
+        conn_id = self._estate.region(region).connections.kubernetes
+        with _refused():
+            connection(conn_id, f"regions.{region}.connections.kubernetes")
+        return Cluster(KubernetesHook(conn_id=conn_id).get_conn(), name=self._estate.region(region).cluster)
+
+    @functools.cached_property
+    def prometheus(self) -> Prometheus:
+        """The region's Prometheus."""
+        with _refused():
+            return prometheus_of(self._region("prometheus"), self._estate)
+
+    @functools.cached_property
+    def aws(self) -> Aws:
+        """The AWS clients of the region, or of AWS's global services."""
+        with _refused():
+            if self._place.kind is PlaceKind.REGION:
+                return aws_of(self._place.name, self._estate)
+            return global_aws_of(self._estate)
+
+    @functools.cached_property
+    def leases(self) -> Leases:
+        """Where the place's lock lies: in the region's cluster, else in the ledger's store."""
+        if self._place.kind is PlaceKind.REGION:
+            return ClusterLeases(self.kubernetes, self._estate.namespace)
+        return StoreLeases(ledger_storage(), self._place.name)
+
+    def _region(self, name: str) -> str:
+        if self._place.kind is not PlaceKind.REGION:
+            raise Refused(f"{self._place} has no {name} of its own: ask for a region's")
+        return self._place.name
 
     def storage(self, variable: str) -> Storage:
         """The storage that an Airflow Variable names. Raises Refused when the variable is not set."""
-        try:
+        with _refused():
             return storage_at(variable)
-        except SettingMissingError as error:
-            raise Refused(str(error)) from error
 
     def location(self, variable: str) -> str:
         """The place that an Airflow Variable names, as a pod may use it. Raises Refused when it is not set."""
-        try:
+        with _refused():
             return location_of(variable)
-        except SettingMissingError as error:
-            raise Refused(str(error)) from error
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    """What is not set up is a refusal of the step: retrying can't help."""
+    try:
+        yield
+    except SettingMissingError as error:
+        raise Refused(str(error)) from error
 
 
 class ClusterLeases:
@@ -100,32 +154,26 @@ class ClusterLeases:
             raise LeaseConflictError(str(error)) from error
 
 
-def clients_for(region: str, estate: Estate) -> Clients:
-    """The clients of a region from its Airflow connections. Raises Refused naming a connection that is missing."""
-    from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+def clients_for(place: Place, estate: Estate) -> Clients:
+    """The clients of a place from Airflow connections, none of them made yet."""
+    return Clients(place, estate)
 
-    from include.clients.kubernetes import Cluster
 
-    conn_id = estate.region(region).connections.kubernetes
+def ledger_storage() -> Storage:
+    """The storage that the Airflow Variable ``akidb_ledger`` names. Raises Refused or LedgerError with the remedy."""
+    from include.clients.storage import StorageError, open_storage
+
+    with _refused():
+        location = location_of(LEDGER_VARIABLE)
     try:
-        connection(conn_id, f"regions.{region}.connections.kubernetes")
-        aws, prometheus = aws_of(region, estate), prometheus_of(region, estate)
-    except SettingMissingError as error:
-        raise Refused(str(error)) from error
-    cluster = Cluster(KubernetesHook(conn_id=conn_id).get_conn(), name=estate.region(region).cluster)
-    return Clients(cluster, prometheus, aws, ClusterLeases(cluster, estate.namespace))
+        return open_storage(location, s3_client)
+    except StorageError as error:
+        raise LedgerError(f"ledger {error}") from error
 
 
 def open_ledger() -> Ledger:
     """The ledger at the place that the Airflow Variable ``akidb_ledger`` names."""
-    from airflow.sdk import Variable
-
-    location = Variable.get(LEDGER_VARIABLE, default=None)
-    if not location:
-        raise Refused(
-            f"Airflow Variable {LEDGER_VARIABLE!r} is not set: set it to an absolute path or s3://connection@bucket/prefix"
-        )
-    return Ledger(open_store(location, s3_client))
+    return Ledger(ledger_storage())
 
 
 def run_ended(holder: str) -> bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from include.estate import Estate
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from include.clients.aws import Aws
     from include.clients.prometheus import Prometheus
     from include.clients.storage import Storage
+
+
+GLOBAL_REGION = "us-east-1"  # where AWS serves its global services
+log = logging.getLogger(__name__)
 
 
 class SettingMissingError(RuntimeError):
@@ -66,12 +71,22 @@ def prometheus_of(region: str, estate: Estate) -> Prometheus:
 
 def aws_of(region: str, estate: Estate) -> Aws:
     """The AWS clients of a region."""
+    return _aws(estate.region(region).connections.aws, f"regions.{region}.connections.aws", region)
+
+
+def global_aws_of(estate: Estate) -> Aws:
+    """The AWS clients of global services, such as Route 53 and CloudFront, which are reached in one region."""
+    conn_id = estate.global_aws()
+    named = "connections.aws" if estate.connections.aws else f"regions.{estate.canary_region}.connections.aws"
+    return _aws(conn_id, named, GLOBAL_REGION)
+
+
+def _aws(conn_id: str, field: str, region: str) -> Aws:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
     from include.clients.aws import Aws
 
-    conn_id = estate.region(region).connections.aws
-    connection(conn_id, f"regions.{region}.connections.aws")
+    connection(conn_id, field)
 
     def make(service: str, config: Any) -> Any:
         return AwsBaseHook(conn_id, region_name=region, client_type=service, config=config).get_conn()
@@ -103,12 +118,27 @@ def location_of(variable: str) -> str:
     return str(location)
 
 
-def storage_at(variable: str) -> Storage:
-    """The storage at the place that an Airflow Variable names. Raises SettingMissingError when it is not set."""
+def storage_at(variable: str, *, dry_run: bool = False) -> Storage:
+    """The storage at the place that an Airflow Variable names; a dry run's keeps what is written to itself.
+
+    Raises SettingMissingError when the variable is not set.
+    """
+    from include.clients.overlay import Overlay
     from include.clients.storage import StorageError, open_storage
 
     location = location_of(variable)
     try:
-        return open_storage(location, s3_client)
+        storage = open_storage(location, s3_client)
     except StorageError as error:
         raise SettingMissingError(f"Airflow Variable {variable!r}: {error}") from error
+    return Overlay(storage) if dry_run else storage
+
+
+def show_dry_run(storage: Storage) -> str:
+    """Log what a dry run kept to itself, and return it; empty for a storage that was written to."""
+    from include.clients.overlay import Overlay
+
+    text = storage.summary() if isinstance(storage, Overlay) else ""
+    if text:
+        log.info(text)
+    return text

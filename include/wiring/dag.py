@@ -1,87 +1,121 @@
-"""Arguments of `@dag` for the engine's DAGs: their form, tags and limits."""
+"""Arguments of ``@dag``: the form, tags and limits of a rollout, of the rollback and of a scheduled DAG.
+
+A scheduled DAG's file is its docstring and::
+
+    @dag(schedule=CronDataIntervalTimetable("@hourly", timezone="UTC"), **recurring(__doc__, GuardSettings, [Tag.COST]))
+    @with_estate
+    def cost_guard(estate: Estate) -> None:
+        ...
+
+    cost_guard()
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from airflow.sdk import Param, task
-from airflow.sdk.exceptions import (
-    AirflowFailException,
-)
+from airflow.sdk.exceptions import AirflowFailException
+from pydantic import BaseModel
 
 from include import levers
 from include.estate import Estate, EstateError, load_estate
-from include.rollout import rollback
-from include.rollout.settings import RolloutSettings, form_fields
+from include.forms import form_fields
+from include.rollout.lever import acts_in
+from include.rollout.place import ESTATE_WIDE
+from include.rollout.settings import EVERYTHING, RollbackSettings, rollout_settings
 from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
-
-if TYPE_CHECKING:
-    pass
 
 
 def rollout_arguments(
     lever: str, doc_md: str | None, tags: Sequence[Tag], estate: Estate | None = None
 ) -> dict[str, Any]:
     """Arguments of ``@dag`` for a rollout of ``lever``, but its schedule: one run at a time, params with bounds."""
-    arguments: dict[str, Any] = {
+    estate, _ = estate_or_problem(estate)
+    found = levers.lever(lever)
+    models = (rollout_settings(acts_in(found)), found.settings_type) if estate else ()
+    return _arguments(doc_md, tags) | {"params": {k: v for m in models for k, v in params_from(m, estate).items()}}
+
+
+def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict[str, Any]:
+    """Arguments of ``@dag`` for the rollback DAG, but its schedule; its form is there whether the estate is or not."""
+    estate, _ = estate_or_problem(estate)
+    params = params_from(RollbackSettings, estate, {"lever": [EVERYTHING, *levers.LEVERS]})
+    places = params["regions"].schema
+    places["examples"] = [*places.get("examples", ()), ESTATE_WIDE]
+    return _arguments(doc_md, [Tag.OPERATIONS]) | {"params": params}
+
+
+def recurring(
+    doc_md: str | None,
+    model: type[BaseModel],
+    tags: Sequence[Tag],
+    since: dt.date = dt.date(2026, 11, 1),
+    **deviations: Any,
+) -> dict[str, Any]:
+    """Arguments of ``@dag`` for a scheduled DAG whose form is ``model``, but its schedule.
+
+    It begins with the day ``since``; ``deviations`` take the place of what is usual.
+    """
+    estate, _ = estate_or_problem(None)
+    start = dt.datetime(since.year, since.month, since.day, tzinfo=dt.UTC)
+    params = params_from(model, estate) if estate else {}
+    return _arguments(doc_md, [Tag.RECURRING, *tags]) | {"start_date": start, "params": params} | deviations
+
+
+def schedule_by_estate(make: Callable[[Estate], Any]) -> Any:
+    """The schedule that ``make`` gives for the estate; none while that can't be read."""
+    estate, _ = estate_or_problem(None)
+    return make(estate) if estate else None
+
+
+def _arguments(doc_md: str | None, tags: Sequence[Tag]) -> dict[str, Any]:
+    return {
         "catchup": False,
         "max_active_runs": 1,
         "default_args": DAG_DEFAULT_ARGS,
         "doc_md": doc_md,
         "tags": [tag.value for tag in tags],
     }
-    estate, _ = estate_or_problem(estate)
-    if estate is not None:
-        models = (RolloutSettings, levers.lever(lever).settings_type)
-        arguments["params"] = {k: v for model in models for k, v in params_from(model, estate).items()}
-    return arguments
 
 
-def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict[str, Any]:
-    """Arguments of ``@dag`` for the rollback DAG, but its schedule."""
-    arguments: dict[str, Any] = {
-        "catchup": False,
-        "max_active_runs": 1,
-        "default_args": DAG_DEFAULT_ARGS,
-        "doc_md": doc_md,
-        "tags": [Tag.OPERATIONS.value],
-    }
-    estate, _ = estate_or_problem(estate)
-    # Not bound to the estate's regions: what stands in a region that has left the estate must be undone too.
-    regions: dict[str, Any] = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
-    if estate is not None:
-        regions["examples"] = estate.ordered_regions()
-    reason = "Why; needed for an emergency, kept in the ledger"
-    which = "Run id, or dag_id/run_id, to undo; empty for the last change of the lever, or all of everything"
-    accept = "Close what remains, what others have changed and what is out of reach: it no longer counts as standing"
-    arguments["params"] = {
-        "lever": Param(
-            rollback.EVERYTHING,
-            type="string",
-            enum=[rollback.EVERYTHING, *levers.LEVERS],
-            description="What to undo",
-        ),
-        "regions": Param([], description="Where to undo it; empty is wherever something stands", **regions),
-        "run": Param("", type=["string", "null"], maxLength=300, description=which),
-        "dry_run": Param(True, type="boolean", description="Only show what would be undone; nothing is written"),
-        "emergency": Param(False, type="boolean", description="Skip the approval; the reason is required"),
-        "accept": Param(False, type="boolean", description=accept),
-        "reason": Param("", type=["string", "null"], maxLength=500, description=reason),
-    }
-    return arguments
-
-
-def params_from(model: type[Any], estate: Estate) -> dict[str, Param]:
+def params_from(
+    model: type[BaseModel], estate: Estate | None, choices: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Param]:
     """Airflow params for every field of a settings model, with its description, bounds and default."""
-    fields = form_fields(model, estate)
-    return {name: Param(schema.pop("default"), **_form(schema)) for name, schema in fields.items()}
+    fields = form_fields(model, estate, choices)
+    return {name: _param(schema) for name, schema in fields.items()}
 
 
-def _form(schema: Mapping[str, Any]) -> dict[str, Any]:
+class _Shared(dict[str, Any]):
+    """A schema that nobody changes: Airflow copies that of each param for each task, a third of all that it parses."""
+
+    def __deepcopy__(self, memo: Any) -> _Shared:
+        return self
+
+
+def _param(schema: dict[str, Any]) -> Param:
+    default, description = schema.pop("default"), schema.pop("description")
     # Airflow's form offers a choice of several from "examples".
-    items = schema.get("items", {})
-    return {**schema, "examples": items["enum"]} if "enum" in items else dict(schema)
+    several = {"examples": schema["items"]["enum"]} if "enum" in schema.get("items", {}) else {}
+    return Param(default, description, schema=_Shared(schema | several))
+
+
+def with_estate(wire: Callable[[Estate], None]) -> Callable[[], None]:
+    """A DAG's factory that is given the estate; while that can't be read, one task that fails with what is wrong."""
+
+    def factory() -> None:
+        estate, problem = estate_or_problem(None)
+        if estate is None:
+            show_problem(problem)
+        else:
+            wire(estate)
+
+    # Not functools.wraps: @dag would take the estate for a parameter of the DAG.
+    factory.__name__, factory.__doc__, factory.__module__ = wire.__name__, wire.__doc__, wire.__module__
+    return factory
 
 
 def estate_or_problem(estate: Estate | None) -> tuple[Estate | None, str]:

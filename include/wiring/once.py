@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from include import levers
 from include.estate import load_estate
 from include.rollout import once
-
-if TYPE_CHECKING:
-    pass
-
+from include.rollout.lever import Refused
 from include.wiring.clients import clients_for
 from include.wiring.tasks import Engine, await_approval, recorded
 
@@ -31,8 +29,7 @@ def change_once(
     ``planned`` is the XCom of ``plan_task``, with ``hash`` and ``text`` for the approver; ``choose`` gives the region
     and the lever's settings from it.
     """
-    estate = load_estate()
-    engine = Engine(estate, levers.lever(lever), lambda region, estate: clients_for(region, estate))
+    engine = _engine(lever)
 
     @task(task_id=task_id, multiple_outputs=False, doc_md=inspect.getdoc(once.change))
     def make_change(found: dict[str, Any]) -> dict[str, Any]:
@@ -44,3 +41,32 @@ def change_once(
     approval, change = await_approval(engine, plan_task), make_change(planned)
     approval >> change
     return approval, change
+
+
+def show_change(
+    lever: str,
+    task_id: str,
+    choose: Callable[[dict[str, Any]], tuple[str, dict[str, Any]] | None],
+    planned: Any,
+) -> Any:
+    """Wire the task that shows a dry run what :func:`change_once` would do, as Markdown; it takes no lock.
+
+    It is skipped where ``choose`` gives None.
+    """
+    engine = _engine(lever)
+
+    @task(task_id=task_id, doc_md=inspect.getdoc(once.preview))
+    def plan_change(found: dict[str, Any]) -> str:
+        if (chosen := choose(found)) is None:
+            raise AirflowSkipException("no dry run, or nothing to change")
+        region, settings = chosen
+        try:
+            return once.preview(once.acting(engine.run(), settings), region)
+        except Refused as error:
+            return f"it would be refused: {error}"
+
+    return plan_change(planned)
+
+
+def _engine(lever: str) -> Engine:
+    return Engine(load_estate(), levers.lever(lever), lambda place, estate: clients_for(place, estate))

@@ -24,8 +24,9 @@ from airflow.sdk.exceptions import (
 from include.estate import Estate, EstateError
 from include.rollout import decisions, rollback, steps
 from include.rollout.ledger import WHOLE_RUN, Ledger, LedgerError, Step, without_secrets
-from include.rollout.lever import Lever, NotConverged, Refused
+from include.rollout.lever import Lever, Levers, NotConverged, Refused
 from include.rollout.lock import LockHeld
+from include.rollout.place import Place, PlaceKind
 from include.rollout.settings import LONGEST_CONVERGENCE
 from include.rollout.steps import NotWanted, OnRecord, Run
 from include.wiring.conventions import UNDO_RETRY_ARGS
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     pass
 
 from include.wiring.clients import ClientsFactory, open_ledger, run_ended
+from include.wiring.parameters import refuse_unknown_names
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +51,15 @@ class Engine:
     """What the tasks of one DAG share; made at parse, used in tasks."""
 
     estate: Estate | None  # None in a rollback DAG whose estate can't be read: ``problem`` says why
-    lever: Lever | None  # None in the rollback DAG, whose lever is a parameter
+    lever: Lever | None  # None in the rollback DAG, whose lever is a parameter and one of ``levers``
     clients: ClientsFactory
     problem: str = ""
+    levers: Levers | None = None
 
     def run(self) -> Run:
         """The run that the current task belongs to."""
         context = get_current_context()
+        refuse_unknown_names(context)
         ti = context["ti"]
         # The trigger form sends null for a text that was left empty.
         params = {name: "" if value is None else value for name, value in context["params"].items()}
@@ -63,27 +67,30 @@ class Engine:
         estate = self.estate or self._estate_on_record(ledger)
 
         @functools.cache
-        def clients(region: str) -> Any:
-            there = region in estate.regions or self.lever is not None
-            return self.clients(region, estate if there else self._estate_on_record(ledger))
+        def clients(place: Place) -> Any:
+            gone = self.levers is not None and place.kind is PlaceKind.REGION and place.name not in estate.regions
+            return self.clients(place, self._estate_on_record(ledger) if gone else estate)
 
-        return Run(
-            lever=self.lever or cast("Lever", _Named(str(params["lever"]))),
-            estate=estate,
-            params=params,
-            dag_id=ti.dag_id,
-            run_id=ti.run_id,
-            ledger=ledger,
-            clients=clients,
-            run_ended=run_ended,
-            links={"log": ti.log_url},
-        )
+        parts: dict[str, Any] = {
+            "estate": estate,
+            "params": params,
+            "dag_id": ti.dag_id,
+            "run_id": ti.run_id,
+            "ledger": ledger,
+            "clients": clients,
+            "run_ended": run_ended,
+            "links": {"log": ti.log_url},
+        }
+        if self.levers is not None:
+            return rollback.RollbackRun(lever=cast("Lever", _Named(str(params["lever"]))), levers=self.levers, **parts)
+        assert self.lever is not None
+        return Run(lever=self.lever, **parts)
 
     def _estate_on_record(self, ledger: Ledger) -> Estate:
         """The estate as the snapshots have it. Raises Refused when none has."""
         estate = rollback.estate_on_record(ledger)
         if estate is None:
-            reason = self.problem or "a region is not in the estate"
+            reason = self.problem or "a place is not in the estate"
             raise Refused(f"{reason}; and no snapshot in the ledger holds a slice of the estate to work from")
         return estate
 
@@ -100,7 +107,7 @@ class _Named:
 
 
 @contextlib.contextmanager
-def recorded(run: Run, region: str = WHOLE_RUN, *, undoing: bool = False) -> Iterator[None]:
+def recorded(run: Run, place: str = WHOLE_RUN, *, undoing: bool = False) -> Iterator[None]:
     """Put the reason of a step's end on record; retries only where they can help.
 
     A step that ran into its task's limit has waited for hours already: only one that undoes is tried again, as it is
@@ -115,7 +122,7 @@ def recorded(run: Run, region: str = WHOLE_RUN, *, undoing: bool = False) -> Ite
     except AirflowTaskTimeout as error:
         limit = context["task"].execution_timeout
         reason = f"not done within {limit}, the limit of its task; its log says what it waited for"
-        run.record(region, Step.STOPPED, {"where": ti.task_id, "reason": reason})
+        run.record(place, Step.STOPPED, {"where": ti.task_id, "reason": reason})
         if undoing:
             raise
         raise AirflowFailException(reason) from error
@@ -127,12 +134,12 @@ def recorded(run: Run, region: str = WHOLE_RUN, *, undoing: bool = False) -> Ite
     except (Refused, NotConverged, EstateError) as error:
         if undoing and isinstance(error, LockHeld) and ti.try_number <= ti.max_tries:
             raise  # such as a rollback of another lever, which gives the lock back when it is done
-        run.record(region, Step.STOPPED, {"where": ti.task_id, "reason": without_secrets(str(error))})
+        run.record(place, Step.STOPPED, {"where": ti.task_id, "reason": without_secrets(str(error))})
         raise AirflowFailException(str(error)) from error
     except Exception as error:
         if ti.try_number > ti.max_tries:
             reason = f"{type(error).__name__}: {error}"
-            run.record(region, Step.STOPPED, {"where": ti.task_id, "reason": without_secrets(reason[:2000])})
+            run.record(place, Step.STOPPED, {"where": ti.task_id, "reason": without_secrets(reason[:2000])})
         raise
 
 
@@ -140,7 +147,7 @@ def step_task(
     engine: Engine,
     step: Callable[..., Any],
     *arguments: Any,
-    region: str = WHOLE_RUN,
+    place: str = WHOLE_RUN,
     undoing: bool = False,
     **options: Any,
 ) -> Any:
@@ -153,14 +160,14 @@ def step_task(
     )
     def body() -> Any:
         run = engine.run()
-        with recorded(run, region, undoing=undoing):
+        with recorded(run, place, undoing=undoing):
             return step(run, *arguments)
 
     return body()
 
 
 def group_id(name: str) -> str:
-    """A region or slot as part of a task id."""
+    """A place or slot as part of a task id."""
     return name.replace("-", "_")
 
 
@@ -173,7 +180,7 @@ def failed_tasks() -> list[str]:
 
 def announce(verdict: decisions.Verdict) -> dict[str, Any]:
     """Show the verdict, and fail the run unless it may be green."""
-    summary = {"verdict": verdict.name, "message": verdict.message, "left_behind": list(verdict.left_behind)}
+    summary = {"verdict": verdict.name.value, "message": verdict.message, "left_behind": list(verdict.left_behind)}
     get_current_context()["ti"].xcom_push(key="verdict", value=summary)
     if not verdict.green:
         raise AirflowFailException(verdict.message)

@@ -14,6 +14,7 @@ import boto3
 from botocore.config import Config
 
 from include.estate import Estate, NodeGroup, Region
+from lab.cloud.dns import seed_dns
 from lab.cloud.emulator import AMI_DATES, AMI_OWNER
 
 KUBERNETES_VERSION = "1.36"
@@ -63,11 +64,12 @@ class Clients:
 
 
 def seed(endpoint: str, estate: Estate, regions: Iterable[str]) -> dict[str, SeededRegion]:
-    """Make the estate's cloud in ``regions`` of the fresh emulator at ``endpoint``.
+    """Make the estate's cloud in ``regions`` of the fresh emulator at ``endpoint``, and its DNS.
 
     Raises botocore's ClientError when something stands there already: a lab starts from an empty emulator.
     """
     session, order = lab_session(), list(estate.regions)
+    seed_dns(Clients(endpoint, estate.canary_region, session).route53, estate)
     return {
         region: _seed_region(Clients(endpoint, region, session), estate, estate.region(region), order.index(region))
         for region in regions

@@ -138,7 +138,9 @@ def group_resources(book: AwsBook, instance_type: str) -> dict[str, Object]:
     """Capacity and allocatable of a node group's node. Raises PriceBookError for a type that the book doesn't have."""
     offered = book.details(instance_type)
     if offered.size not in MAX_PODS:
-        raise ValueError(f"node_group.instance_type {instance_type!r}: add its size to MAX_PODS of {__name__}")
+        raise ValueError(
+            f"node_group.instance_type {instance_type!r}: add its size to MAX_PODS of lab/cluster/instances.py"
+        )
     common = {"pods": str(MAX_PODS[offered.size]), "ephemeral-storage": "50Gi"}
     return {
         "capacity": {"cpu": str(offered.vcpu), "memory": f"{offered.memory_mib}Mi", **common},

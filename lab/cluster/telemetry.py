@@ -50,39 +50,41 @@ def configuration(targets: Targets, rules: Path, scrape_seconds: int = SCRAPE_SE
             },
             "rule_files": [str(rules / "*.yaml")],
             "storage": {"tsdb": {"retention": {"time": RETENTION}, "out_of_order_time_window": "2h"}},
-            "scrape_configs": [
-                {
-                    "job_name": "akidb",
-                    # The instance of the backfilled history, so that it and the scrapes are one series.
-                    "static_configs": [{"targets": [f"{HOST}:{targets.plant}"], "labels": {"instance": "akidb"}}],
-                },
-                {
-                    "job_name": "kubernetes-cadvisor",
-                    "metrics_path": "/cadvisor",
-                    "honor_labels": True,
-                    "scrape_interval": slow,
-                    "scrape_timeout": slow,
-                    "static_configs": [{"targets": [f"{HOST}:{targets.plant}"]}],
-                },
-                {
-                    "job_name": "karpenter",
-                    "static_configs": targets.of("karpenter"),
-                    # 4.7 MB a scrape otherwise: a series per instance type and zone that nothing here reads.
-                    "metric_relabel_configs": [
-                        {
-                            "source_labels": ["__name__"],
-                            "regex": "karpenter_cloudprovider_instance_type_.*|go_.*|.*_bucket|rest_client_.*",
-                            "action": "drop",
-                        }
-                    ],
-                },
-                *(_cost_job(job, targets, slow) for job in ("opencost", "kubecost")),
-                # The region of a forecast is its own label.
-                {"job_name": PREDICTOR, "honor_labels": True, "static_configs": targets.of(PREDICTOR)},
-            ],
+            "scrape_configs": _jobs(targets, slow),
         },
         sort_keys=False,
     )
+
+
+def _jobs(targets: Targets, slow: str) -> list[dict[str, Any]]:
+    plant = f"{HOST}:{targets.plant}"
+    service = {
+        "job_name": "akidb",
+        # The instance of the backfilled history, so that it and the scrapes are one series.
+        "static_configs": [{"targets": [plant], "labels": {"instance": "akidb"}}],
+    }
+    pods = {
+        "job_name": "kubernetes-cadvisor",
+        "metrics_path": "/cadvisor",
+        "honor_labels": True,
+        "scrape_interval": slow,
+        "scrape_timeout": slow,
+        "static_configs": [{"targets": [plant]}],
+    }
+    karpenter = {
+        "job_name": "karpenter",
+        "static_configs": targets.of("karpenter"),
+        # 4.7 MB a scrape otherwise: a series per instance type and zone that nothing here reads.
+        "metric_relabel_configs": [_drop("karpenter_cloudprovider_instance_type_.*|go_.*|.*_bucket|rest_client_.*")],
+    }
+    # The region of a forecast is its own label.
+    predictor = {"job_name": PREDICTOR, "honor_labels": True, "static_configs": targets.of(PREDICTOR)}
+    return [service, pods, karpenter, *(_cost_job(job, targets, slow) for job in ("opencost", "kubecost")), predictor]
+
+
+def _drop(names: str) -> dict[str, Any]:
+    """Leave out the series whose names match."""
+    return {"source_labels": ["__name__"], "regex": names, "action": "drop"}
 
 
 def _cost_job(job: str, targets: Targets, interval: str) -> dict[str, Any]:
@@ -92,9 +94,7 @@ def _cost_job(job: str, targets: Targets, interval: str) -> dict[str, Any]:
         "scrape_interval": interval,
         "scrape_timeout": interval,
         "static_configs": targets.of(job),
-        "metric_relabel_configs": [
-            {"source_labels": ["__name__"], "regex": "go_.*|promhttp_.*|kubecost_http_.*", "action": "drop"}
-        ],
+        "metric_relabel_configs": [_drop("go_.*|promhttp_.*|kubecost_http_.*")],
     }
 
 

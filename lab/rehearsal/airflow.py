@@ -8,11 +8,9 @@ each start: the lab that its old runs acted on is gone.
 from __future__ import annotations
 
 import argparse
-import base64
 import datetime as dt
 import json
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -20,23 +18,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 import requests
-import yaml
 
 from include.estate import EstateError, load_estate
 from lab import world
-from lab.cluster.opencost import SERVED
 from lab.machine import speed
 from lab.machine.processes import Crashed, Processes, reserved_ports
 from lab.rehearsal.airflow_api import PATIENCE_SECONDS, TIMEOUT_SECONDS, AirflowError, Client
+from lab.rehearsal.airflow_config import HOST, configuration, in_ini, write_private
+from lab.rehearsal.airflow_settings import SERVICE_USER, connect
+from lab.rehearsal.folders import lab_folder
 
-SETTINGS_FILE = world.REPOSITORY / "airflow_settings.yaml"
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "api-server": ("api-server", "--host", "127.0.0.1", "--workers", "1"),
     # Task logs lie on the same disk: the log servers of scheduler and triggerer would only open ports on all addresses.
@@ -44,83 +42,10 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
-ADMIN, SERVICE_USER = "admin", "akidb-service"
-HOST = "127.0.0.1"
+ADMIN = "admin"
 READY_SECONDS = 120
 STOP_SECONDS = 15
 BESIDE_NICENESS = "5"  # behind the lab, and still a quarter of a core where neighbours keep every core busy
-
-
-def configuration(
-    home: Path, port: int, users: Mapping[str, str], passwords_file: Path, stretch: float = 1.0
-) -> dict[str, dict[str, str]]:
-    """Sections of airflow.cfg. ``users`` maps a name to its role; ``stretch`` multiplies every limit in seconds."""
-
-    def limit(seconds: float) -> str:
-        return str(round(seconds * stretch))
-
-    return {
-        "core": {
-            "dags_folder": str(world.REPOSITORY / "dags"),
-            "plugins_folder": str(world.REPOSITORY / "plugins"),
-            "load_examples": "False",
-            "executor": "LocalExecutor",
-            "parallelism": "6",
-            "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "simple_auth_manager_users": ",".join(f"{name}:{role}" for name, role in users.items()),
-            "simple_auth_manager_passwords_file": str(passwords_file),
-            "execution_api_server_url": f"http://{HOST}:{port}/execution/",
-            "dagbag_import_timeout": limit(30),
-        },
-        # Four components and every task write one file: who waits for the lock longer than this fails.
-        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout={limit(30)}"},
-        "api": {
-            "base_url": f"http://{HOST}:{port}",
-            "secret_key": secrets.token_urlsafe(32),
-            "worker_timeout": limit(120),
-        },
-        "api_auth": {"jwt_secret": secrets.token_urlsafe(64)},
-        # A task's token is made when it is queued: it must outlive the queue.
-        "execution_api": {"jwt_expiration_time": limit(600)},
-        "logging": {"base_log_folder": str(home / "task-logs"), "logging_level": "INFO"},
-        "scheduler": {
-            "scheduler_idle_sleep_time": "0.1",  # a chain of 20 tasks takes 6 s instead of 21 s
-            "task_instance_heartbeat_timeout": limit(30),  # a task that was killed is noticed within half a minute
-            "task_instance_heartbeat_timeout_detection_interval": "5",
-            "task_queued_timeout": limit(600),
-            "scheduler_health_check_threshold": limit(30),
-        },
-        "workers": {
-            "min_heartbeat_interval": "1",
-            # With a heartbeat a second, three that fail would end a healthy task after three slow seconds.
-            "max_failed_heartbeats": "10",
-            "execution_api_timeout": limit(10),
-        },
-        "dag_processor": {
-            "parsing_processes": "1",
-            "refresh_interval": "30",
-            "dag_file_processor_timeout": limit(50),
-            "stale_dag_threshold": limit(50),
-            "health_check_threshold": limit(30),
-        },
-        "triggerer": {"triggerer_health_check_threshold": limit(30), "runner_health_check_threshold": limit(30)},
-        "usage_data_collection": {"enabled": "False"},
-    }
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-
-
-def _in_ini(sections: Mapping[str, Mapping[str, str]]) -> str:
-    # Airflow reads the file with interpolation: a lone % would be an error.
-    lines = []
-    for section, values in sections.items():
-        lines.append(f"[{section}]")
-        lines += [f"{key} = {value.replace('%', '%%')}" for key, value in values.items()]
-    return "\n".join(lines) + "\n"
 
 
 class Airflow:
@@ -208,9 +133,9 @@ class Airflow:
 
     def _write_files(self, port: int) -> None:
         passwords = self.home / "passwords.json"
-        _write_private(passwords, json.dumps(self.passwords))
-        _write_private(
-            self.home / "airflow.cfg", _in_ini(configuration(self.home, port, self.users, passwords, self.stretch))
+        write_private(passwords, json.dumps(self.passwords))
+        write_private(
+            self.home / "airflow.cfg", in_ini(configuration(self.home, port, self.users, passwords, self.stretch))
         )
 
     def _environment(self) -> dict[str, str]:
@@ -307,143 +232,6 @@ def take_down(folder: Path) -> None:
     home = folder / "airflow"
     _stop(Processes(home))
     _forget(home)
-
-
-def variables_of(state: Mapping[str, Any], airflow: Airflow, folder: Path) -> dict[str, str]:
-    """What the placeholders of airflow_settings.yaml stand for in the lab of ``folder`` and the running Airflow."""
-    prometheus_host, prometheus_port = _host_and_port(state["prometheus"])
-    _, _, port = airflow.url.rpartition(":")
-    values = {
-        "AWS_ENDPOINT": str(state["aws_endpoint"]),
-        "AWS_KEY": "lab",  # the emulator takes any key
-        "AWS_SECRET": "lab",
-        "PROMETHEUS_HOST": prometheus_host,
-        "PROMETHEUS_PORT": prometheus_port,
-        "AIRFLOW_HOST": HOST,
-        "AIRFLOW_PORT": port,
-        "SERVICE_USER": SERVICE_USER,
-        "SERVICE_PASSWORD": airflow.passwords[SERVICE_USER],
-        "LEDGER": ledger_folder(folder).as_uri(),
-        "COSTS": costs_folder(folder).as_uri(),
-        "TRAFFIC": world.traffic_folder(folder).as_uri(),
-        "MODELS": str(state["models"]),
-    }
-    for region, entry in state["regions"].items():
-        ending = region.upper().replace("-", "_")
-        values[f"KUBECONFIG_{ending}"] = str(entry["rollout_kubeconfig"])
-        for name in SERVED:
-            values[f"{name.upper()}_HOST_{ending}"], values[f"{name.upper()}_PORT_{ending}"] = _host_and_port(
-                entry[name]
-            )
-    return values
-
-
-def _host_and_port(address: object) -> tuple[str, str]:
-    host, _, port = str(address).removeprefix("http://").partition(":")
-    return host, port
-
-
-def settings_for(
-    text: str, values: Mapping[str, str], absent_regions: tuple[str, ...] = (), kept: Collection[str] = ()
-) -> dict[str, Any]:
-    """airflow_settings.yaml with every ``${NAME}`` filled in.
-
-    Connections of ``absent_regions`` are left out but for the ids in ``kept``: the bill is there without its region.
-
-    Raises AirflowError naming each placeholder that has no value and where it stands.
-    """
-    settings = yaml.safe_load(text)["airflow"]
-    endings = tuple("_" + region.replace("-", "_") for region in absent_regions)
-    connections = settings.get("connections") or []
-    settings["connections"] = [c for c in connections if c["conn_id"] in kept or not c["conn_id"].endswith(endings)]
-    missing: list[str] = []
-    filled = _fill(settings, values, "airflow", missing)
-    if missing:
-        raise AirflowError(
-            "airflow_settings.yaml has placeholders without a value:\n  "
-            + "\n  ".join(missing)
-            + "\nCorrect their spelling, or add them to variables_of() in lab/rehearsal/airflow.py"
-        )
-    result: dict[str, Any] = filled
-    return result
-
-
-def _fill(value: Any, values: Mapping[str, str], path: str, missing: list[str]) -> Any:
-    if isinstance(value, dict):
-        return {key: _fill(inner, values, f"{path}.{key}", missing) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_fill(inner, values, f"{path}[{n}]", missing) for n, inner in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-
-    def replace(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in values:
-            missing.append(f"${{{name}}} in {path}")
-            return ""
-        return values[name]
-
-    return re.sub(r"\$\{(\w+)\}", replace, value)
-
-
-def load_settings(client: Client, settings: Mapping[str, Any]) -> None:
-    """Create or update the connections, pools and variables of ``settings`` through the REST API."""
-    for entry in settings.get("connections") or []:
-        body = connection_body(entry)
-        client.put("/connections", body, body["connection_id"])
-    for entry in settings.get("pools") or []:
-        body = {
-            "name": entry["pool_name"],
-            "slots": int(entry["pool_slot"]),
-            "description": entry.get("pool_description"),
-            "include_deferred": False,
-        }
-        client.put("/pools", body, entry["pool_name"])
-    for entry in settings.get("variables") or []:
-        body = {"key": entry["variable_name"], "value": entry["variable_value"]}
-        client.put("/variables", body, entry["variable_name"])
-
-
-def connection_body(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The REST API's body for one connection in the Astro CLI's shape."""
-    names = {"conn_id": "connection_id", "conn_type": "conn_type", "conn_host": "host", "conn_schema": "schema"}
-    names |= {"conn_login": "login", "conn_password": "password", "conn_port": "port", "conn_extra": "extra"}
-    unknown = sorted(set(entry) - set(names))
-    if unknown:
-        raise AirflowError(
-            f"airflow_settings.yaml: connection {entry.get('conn_id')} has unknown fields {', '.join(unknown)}; "
-            f"known are {', '.join(names)}"
-        )
-    body = {names[key]: value for key, value in entry.items() if value not in (None, "")}
-    if "port" in body:
-        body["port"] = int(body["port"])
-    if isinstance(body.get("extra"), dict):
-        body["extra"] = json.dumps(body["extra"])
-    return body
-
-
-def connect(airflow: Airflow, state: Mapping[str, Any], folder: Path) -> None:
-    """Load airflow_settings.yaml into ``airflow`` for the lab in ``folder`` that ``state`` describes."""
-    estate = load_estate()
-    absent = tuple(name for name in estate.regions if name not in state["regions"])
-    exports = {export.connection for export in estate.cost.exports}
-    text = SETTINGS_FILE.read_text(encoding="utf-8")
-    load_settings(airflow.client(), settings_for(text, variables_of(state, airflow, folder), absent, exports))
-
-
-def lab_folder() -> Path:
-    """The folder of the lab: ``$LAB_DIR``, else ``.lab`` of this checkout."""
-    return Path(os.environ.get("LAB_DIR") or world.DEFAULT_FOLDER).resolve()
-
-
-def ledger_folder(folder: Path) -> Path:
-    """Where the rehearsal's ledger lies."""
-    return folder / "ledger"
-
-
-def costs_folder(folder: Path) -> Path:
-    """Where the rehearsal's cost table and reports lie."""
-    return folder / "costs"
 
 
 def start_beside(

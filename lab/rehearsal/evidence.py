@@ -7,6 +7,8 @@ latency and errors from Prometheus.
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -249,6 +251,21 @@ class Reader:
 
     def _specs(self, kind: k8s.Kind, namespace: str | None = None) -> dict[str, Any]:
         return {item["metadata"]["name"]: item["spec"] for item in self.cluster.list(kind, namespace)}
+
+
+def first_figures(
+    lab: Mapping[str, Reader], since_seconds: float, limit_seconds: float, pause_seconds: float = 2.0
+) -> dict[str, Figures]:
+    """Each region's figures once its latency has samples; a region that has none after ``limit_seconds`` is as it is.
+
+    A service that has just opened has too few scrapes for a P95, and "before" would say unknown.
+    """
+    pause, limit = threading.Event(), time.monotonic() + limit_seconds
+    while True:
+        found = {region: reader.figures(since_seconds) for region, reader in lab.items()}
+        if all(figures.p95_ms is not None for figures in found.values()) or time.monotonic() >= limit:
+            return found
+        pause.wait(pause_seconds)
 
 
 def readers(

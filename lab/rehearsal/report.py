@@ -40,7 +40,7 @@ def line_of(record: Record, elapsed: float, seconds: float | None = None, with_l
     text = _TEXTS.get(record.step, _plain)(record)
     took = f"  ({seconds:.0f} s)" if seconds is not None else ""
     lever = f"{record.lever:<18} " if with_lever else ""
-    return f"[{elapsed:6.0f} s] {record.region:<15} {lever}{text}{took}"
+    return f"[{elapsed:6.0f} s] {record.place:<15} {lever}{text}{took}"
 
 
 def _title(record: Record) -> str:

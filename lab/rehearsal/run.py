@@ -125,7 +125,7 @@ class Run:
     def _say_new(self) -> None:
         chains = self._chains()
         if self.faults is not None:
-            self.faults.react({chain.region: records for chain, records in chains.items()})
+            self.faults.react({chain.place: records for chain, records in chains.items()})
         fresh = []
         for chain, records in chains.items():
             fresh += [(r, texts.seconds_of(r, records[: r.sequence - 1])) for r in records[self.said.get(chain, 0) :]]

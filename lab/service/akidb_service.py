@@ -38,12 +38,12 @@ from typing import Any
 from include.estate import Estate, load_estate
 from lab.service import devices
 from lab.service.endpoints import Census, Endpoints, Pod, watch_region
+from lab.service.faults import FAULTS_FILE, Fault, Faults
 from lab.service.queueing import Load, load_of
 from lab.service.traffic import Demand, TraceError, demand_of, plant_start
 
 TICK_SECONDS = 0.5
 LONGEST_TICK_SECONDS = 5.0  # after a stopped machine: no burst of hours of requests
-FAULTS_FILE = "plant_faults.json"
 MIB = 1024 * 1024
 IDLE_MEMORY_SHARE = 0.75  # of what a pod uses at the weekday peak
 IDLE_CPU_SHARE = 0.05
@@ -56,65 +56,6 @@ EDGE_30_MS = 0.03
 PROTOCOLS = {"akidb-rest": "http", "akidb-grpc": "grpc"}
 # gRPC answers carry the HTTP code that a gateway would give them, so that one expression counts both.
 OK, FAULT, LOST, REFUSED = "200", "500", "502", "503"
-
-
-class FaultError(ValueError):
-    """The faults file can't be used; the message names the entry and the remedy."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What is broken on purpose in a region: latency added to each request, share of requests answered with 500."""
-
-    extra_latency_ms: float = 0.0
-    error_ratio: float = 0.0
-
-
-def parse_faults(text: str, regions: Mapping[str, Any]) -> dict[str, Fault]:
-    """Faults by region from the file's text. Raises FaultError."""
-    try:
-        raw = json.loads(text or "{}")
-        faults = {region: Fault(**settings) for region, settings in raw.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise FaultError(
-            f'{FAULTS_FILE}: {error}: write {{"<region>": {{"extra_latency_ms": 80, "error_ratio": 0.01}}}}'
-        ) from error
-    for region, fault in faults.items():
-        if region not in regions:
-            raise FaultError(f"{FAULTS_FILE}: region {region!r} is not running; use one of {', '.join(regions)}")
-        if not (fault.extra_latency_ms >= 0 and 0 <= fault.error_ratio <= 1):
-            raise FaultError(f"{FAULTS_FILE}: {region}: extra_latency_ms must be 0 or more, error_ratio from 0 to 1")
-    return faults
-
-
-class Faults:
-    """The faults in force: those of the last valid file."""
-
-    def __init__(self, path: Path, regions: Mapping[str, Any]) -> None:
-        self._path = path
-        self._regions = regions
-        self._seen: tuple[int, int] | None = None
-        self._faults: dict[str, Fault] = {}
-
-    def of(self, region: str) -> Fault:
-        """The fault of ``region``; none by default."""
-        return self._faults.get(region, Fault())
-
-    def refresh(self) -> None:
-        """Read the file if it has changed. A file that can't be used is reported once and changes nothing."""
-        try:
-            stat = self._path.stat()
-            seen = (stat.st_mtime_ns, stat.st_size)
-        except FileNotFoundError:
-            self._seen, self._faults = None, {}
-            return
-        if seen == self._seen:
-            return
-        self._seen = seen
-        try:
-            self._faults = parse_faults(self._path.read_text(encoding="utf-8"), self._regions)
-        except (OSError, FaultError) as error:
-            print(f"{error}; the faults stay as they were", flush=True)
 
 
 @dataclass

@@ -59,8 +59,7 @@ def plant_start(mode: str | float, now: float) -> float:
 def hourly_level(traffic: Traffic, hour: int) -> float:
     """The plan's QPS in the ``hour`` since 1970 (UTC): the weekday's level, at weekends capped."""
     weekday = (hour // 24 + 3) % 7  # 1970-01-01 was a Thursday
-    level = traffic.weekday_qps[hour % 24]
-    return min(level, traffic.weekend_peak_qps) if weekday >= SATURDAY else level
+    return traffic.planned_qps(hour % 24, weekend=weekday >= SATURDAY)
 
 
 def shape(traffic: Traffic, plant_time: float) -> float:

@@ -46,7 +46,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def chosen(asked: argparse.Namespace, estate: Estate) -> list[Surge]:
-    """The surges that were asked for. Raises SurgeError and TraceError for a trace that is of no use."""
+    """The surges that were asked for. Raises SurgeError and TraceError for a trace that can't be used."""
     return [morning() if kind == "morning" else burst(estate, trace_of(asked)) for kind in KINDS[asked.surge]]
 
 

@@ -10,10 +10,10 @@ from include.clients.prometheus import Prometheus
 from include.clients.storage import Folder
 from include.estate import Estate
 from include.forecast import retrain
-from include.forecast.contract import RetrainError, Workshop
 from include.forecast.registry import Action, Registry
 from include.forecast.traffic import export
 from include.forecast.traffic.table import TrafficTable, day_start, days_between
+from include.forecast.trainer import CandidateTrainer, RetrainError, Trainer
 from lab.surge.scenario import DAY, NIGHTS, Surge, SurgeError
 
 
@@ -75,13 +75,13 @@ def train(table: TrafficTable, storage: Folder, region: str, surge: Surge, profi
     A night that promotes nothing leaves the champion of the night before; a refusal is a result, not an error.
     """
     begun = time.monotonic()
-    registry, workshop = Registry(storage, region), retrain.default_workshop(profile)
+    registry, trainer = Registry(storage, region), CandidateTrainer(profile)
     first, count = history_span(surge)
     nights: list[Night] = []
     wape15: dict[str, float] = {}
     for before in reversed(range(NIGHTS)):
         last = first + dt.timedelta(days=count - 1 - before)
-        night, found = train_night(table, registry, workshop, last)
+        night, found = train_night(table, registry, trainer, last)
         nights.append(night)
         wape15 = found or wape15
     pointer = registry.pointer()
@@ -91,16 +91,16 @@ def train(table: TrafficTable, storage: Folder, region: str, surge: Surge, profi
 
 
 def train_night(
-    table: TrafficTable, registry: Registry, workshop: Workshop, last: dt.date
+    table: TrafficTable, registry: Registry, trainer: Trainer, last: dt.date
 ) -> tuple[Night, dict[str, float]]:
     """Judge the data up to ``last``, train, evaluate and promote; what became of it, and every WAPE at 15 minutes."""
     window = retrain.load_window(table, registry.region, last)
     try:
         retrain.judge_data(table, registry, window, last + dt.timedelta(days=1))
-        trained = retrain.train(table, registry, window, workshop)
+        trained = retrain.train(table, registry, window, trainer)
     except RetrainError as error:
         return Night(str(last), "", str(Action.REFUSED), str(error)), {}
-    evaluated = retrain.evaluate(table, registry, trained, workshop)
+    evaluated = retrain.evaluate(table, registry, trained, trainer)
     decision = retrain.promote(registry, evaluated)
     wapes = {str(name): float(value) for name, value in evaluated["figures"]["wape15"].items()}
     return Night(str(last), str(trained["model"]), str(decision.action), decision.reason), wapes

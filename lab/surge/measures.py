@@ -12,9 +12,9 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from include.levers.predictive_scaling.observe import TOLERANCE
-from include.levers.predictive_scaling.plan import need
-from include.levers.predictive_scaling.waste import Bounds, Waste, of_workload
+from include.forecast.replicas import need
+from include.forecast.waste import Bounds, Waste, of_workload
+from include.levers.predictive_scaling.figures import TOLERANCE
 from include.rollout.gates import p95_within
 
 

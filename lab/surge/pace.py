@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.estate import Estate
-from include.levers.predictive_scaling.plan import PredictiveSettings
+from include.levers.predictive_scaling.wanted import PredictiveSettings
 
 TIME_SCALE = 12.0
 SHORTEST_RATE_WINDOW = 8  # four scrapes of the lab; a setting of day 2 must be at least that

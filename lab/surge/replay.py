@@ -10,9 +10,9 @@ from typing import Any
 
 from include.clients.storage import Folder
 from include.forecast.traffic.table import TrafficTable
+from include.forecast.waste import Bounds
 from include.levers.predictive_scaling import PredictiveScaling
-from include.levers.predictive_scaling.plan import forecast_query
-from include.levers.predictive_scaling.waste import Bounds
+from include.levers.predictive_scaling.wanted import forecast_query
 from include.prices import load_aws_book
 from include.rollout.lever import Target
 from lab import world as worlds

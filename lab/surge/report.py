@@ -10,7 +10,7 @@ from include.pages.table import Table, aligned
 
 WITHOUT, WITH = "requests alone", "with forecast"
 # What is judged: its path, and the difference that counts, as a share of requests alone and as it stands. Two replays
-# of requests alone differed by 21 % in P95 and by 0.06 points in errors (docs/surge.md): less than these is a tie.
+# of requests alone differed by 21 % in P95 and by 0.06 points in errors (docs/notes/surge.md): less is a tie.
 JUDGED: dict[str, tuple[str, float, float]] = {
     "P95 of REST": ("rest.surge_ms", 1 / 3, 0.0),
     "P95 of gRPC": ("grpc.surge_ms", 1 / 3, 0.0),
@@ -40,7 +40,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("vCPU-minutes paid", "paid.vcpu_minutes", ".0f"),
     ("nodes paid, USD", "paid.usd", ".4f"),
     ("minutes in which the forecast added", "forecast_minutes", "d"),
-    ("replica-minutes added in vain", "false_replica_minutes", "d"),
+    ("replica-minutes added without need", "false_replica_minutes", "d"),
 )
 
 

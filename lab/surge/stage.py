@@ -24,10 +24,11 @@ from include.clients.prometheus import Prometheus
 from include.clients.storage import Folder
 from include.estate import Estate
 from include.levers.predictive_scaling import queries
-from include.levers.predictive_scaling.plan import PredictiveSettings
+from include.levers.predictive_scaling.wanted import PredictiveSettings
 from include.levers.spot_capacity import SpotCapacity
-from include.levers.spot_capacity.plan import POOLS, SpotSettings
+from include.levers.spot_capacity.settings import POOLS, SpotSettings
 from include.rollout.lever import Target
+from include.rollout.place import Place
 from include.rollout.settings import build
 from lab import world as worlds
 from lab.cluster import telemetry
@@ -77,7 +78,7 @@ class Stage:
             storage=lambda _: self.models,
             location=lambda _: self.world.state["models"],
         )
-        return Target(self.region, self.estate, "surge-drill", settings, clients)
+        return Target(Place.named(self.region), self.estate, "surge-drill", settings, clients)
 
     def _aws(self, service: str, config: Any) -> Any:
         import boto3
@@ -135,7 +136,7 @@ class Stage:
     def claims(self) -> list[k8s.Object]:
         """The NodeClaims of the estate's pools."""
         found = self.admin.list(k8s.NODE_CLAIM)
-        return [claim for claim in found if claim["metadata"]["labels"].get("karpenter.sh/nodepool") in POOLS]
+        return [claim for claim in found if claim["metadata"]["labels"].get("karpenter.sh/nodepool") in POOLS.names]
 
     def write_history(self, surge: Surge, begins: float) -> None:
         """Have Prometheus know nothing but the days before ``surge``, the last of which end at ``begins``.

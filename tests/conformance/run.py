@@ -1,9 +1,9 @@
 """``make conformance``: a day of each source of the cost table against the public FOCUS 1.2 rule set.
 
 The rule set is PyPI's focus-validator, in an environment of its own in the build cache (its pyarrow is older than the
-project's). Failed rules are printed by source; the exit status is 1 when one is not listed in docs/focus_gaps.md, or
-when a listed one passes: the list must say what is so. ``python -m tests.conformance.run FILE...`` checks files of the
-cost table instead.
+project's). Failed rules are printed by source; the exit status is 1 when one is not listed in
+docs/reference/focus_gaps.md, or when a listed one passes: the list must say what is so.
+``python -m tests.conformance.run FILE...`` checks files of the cost table instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lab.machine.programs import cache_root
 from tests.conformance.samples import write_samples
 
 ROOT = Path(__file__).resolve().parents[2]
-GAPS_FILE = ROOT / "docs" / "focus_gaps.md"
+GAPS_FILE = ROOT / "docs" / "reference" / "focus_gaps.md"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 VERSION = "1.2.0.1"
 # pyarrow below 18 has wheels up to this one.

@@ -1,4 +1,4 @@
-"""What the forecast DAGs meet in tests: a Prometheus of numbers, a workshop of simple models, folders as storage."""
+"""What the forecast DAGs meet in tests: a Prometheus of numbers, a trainer of simple models, folders as storage."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class FakePrometheus:
         return [] if self.region in self.gone else [Sample({}, 0.0, 1.0)]
 
 
-class FakeWorkshop:
+class FakeTrainer:
     """A "model" is a number: its forecast is what really comes, times that number."""
 
     def __init__(self, factor: float = 1.001, broken: Sequence[str] = ()) -> None:
         self.factor, self.broken = factor, broken
 
     def train(self, series: Any, folder: Path) -> list[Any]:
-        from include.forecast.contract import Made
+        from include.forecast.trainer import SavedCandidate
 
         if series.name in self.broken:
             raise RuntimeError("the training process died")
@@ -71,7 +71,7 @@ class FakeWorkshop:
         for model, factor in (("blend", self.factor), ("last_week_scaled", 1.05)):
             (folder / model).mkdir()
             (folder / model / "model.json").write_text(json.dumps({"factor": factor}))
-            made.append(Made(model, folder / model, {"validation_wape15": 0.01}))
+            made.append(SavedCandidate(model, folder / model, {"validation_wape15": 0.01}))
         return made
 
     def replay(self, folder: Path, windows: Any) -> Any:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from include.clients.storage import Folder
 from include.cost.guard import tasks
-from include.rollout.ledger import FolderStore, Ledger
+from include.rollout.ledger import Ledger
 from include.rollout.lock import LEASE, Lock, holder_of
 from include.wiring import once
 from include.wiring import tasks as wiring_tasks
@@ -87,7 +88,7 @@ def test_an_approved_cap_takes_the_lock_leaves_its_records_and_is_undone_by_the_
     run = run_dag(new_dag(), LOOK | {"allow_remedy": True}, answer="Approve")
     assert (run.state, run.tasks["apply_remedy"]) == ("failed", "success")  # a spike is never green
     assert region.limits()["cpu"] == "48"
-    ledger = Ledger(FolderStore(Path(os.environ["AIRFLOW_VAR_AKIDB_LEDGER"])))
+    ledger = Ledger(Folder(Path(os.environ["AIRFLOW_VAR_AKIDB_LEDGER"])))
     (change,) = ledger.standing("cost_cap", "us-east-1")
     steps = [record.step for record in ledger.records(change.chain)]
     assert steps == ["plan", "snapshot", "touch", "applied", "promoted"]

@@ -10,8 +10,9 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from include.estate import load_estate
-from include.levers.predictive_scaling.plan import SLOTS
+from include.levers.predictive_scaling.wanted import SLOTS
 from include.rollout.lever import Refused
+from include.rollout.place import Place
 from include.wiring.clients import Clients
 from include.wiring.conventions import Tag
 
@@ -53,7 +54,7 @@ def test_the_form_is_the_estates_and_starts_dry(dag: Any) -> None:
 def test_clients_open_the_models_where_the_variable_says(
     airflow_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clients: Any = Clients(None, None, None, None)  # type: ignore[arg-type]
+    clients = Clients(Place.named("us-east-1"), load_estate())
     with pytest.raises(Refused, match="Airflow Variable 'akidb_models' is not set: set it to an absolute path"):
         clients.storage("akidb_models")
     with pytest.raises(Refused, match="Airflow Variable 'akidb_models' is not set"):

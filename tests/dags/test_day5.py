@@ -12,7 +12,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from include import levers
-from include.levers.cost_monitoring.plan import SLOTS
+from include.levers.cost_monitoring.wanted import SLOTS
 from include.wiring.conventions import Tag
 from tests.dags.test_rollout_engine import AP, EU, QUICK, START, US, World, estate_of
 

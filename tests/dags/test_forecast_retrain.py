@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from include.clients.storage import Folder
-from include.forecast.contract import RetrainError
 from include.forecast.registry import Action, Registry
 from include.forecast.traffic.table import STEP, Day, TrafficTable, day_start
-from tests.dags.forecast_world import AP, EU, US, FakeWorkshop, demand, load, places  # noqa: F401
+from include.forecast.trainer import RetrainError
+from tests.dags.forecast_world import AP, EU, US, FakeTrainer, demand, load, places  # noqa: F401
 
 LAST = dt.date(2026, 11, 23)
 CONF = {"last": str(LAST), "days": 10, "profile": "none", "force": False}
@@ -30,17 +30,17 @@ def export(places: Path, region: str, days: int) -> None:  # noqa: F811
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeWorkshop]:
-    """The workshop that the tasks use."""
+def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeTrainer]:
+    """The trainer that the tasks use."""
     from include.forecast import tasks
 
-    current = {"workshop": FakeWorkshop()}
-    monkeypatch.setattr(tasks, "workshop", lambda *profile: current["workshop"])
+    current = {"trainer": FakeTrainer()}
+    monkeypatch.setattr(tasks, "trainer", lambda *profile: current["trainer"])
     return current
 
 
 @pytest.fixture
-def world(places: Path, made: dict[str, FakeWorkshop]) -> Path:  # noqa: F811
+def world(places: Path, made: dict[str, FakeTrainer]) -> Path:  # noqa: F811
     for region in (AP, US, EU):
         export(places, region, 10)
     return places
@@ -73,7 +73,7 @@ def test_the_dag_waits_for_every_regions_traffic_or_the_night() -> None:
 
 
 def test_a_good_model_is_promoted_in_every_region_and_the_same_night_again_is_skipped(
-    world: Path, run_dag: Runner, made: dict[str, FakeWorkshop]
+    world: Path, run_dag: Runner, made: dict[str, FakeTrainer]
 ) -> None:
     run = run_dag(load("forecast_retrain"), CONF)
     assert run.state == "success"
@@ -97,12 +97,10 @@ def _content(world: Path, region: str, number: int) -> str:
     return str(json.loads(claim.read_text())["content"])[:12]
 
 
-def test_a_worse_model_is_kept_back_with_the_reason(
-    world: Path, run_dag: Runner, made: dict[str, FakeWorkshop]
-) -> None:
+def test_a_worse_model_is_kept_back_with_the_reason(world: Path, run_dag: Runner, made: dict[str, FakeTrainer]) -> None:
     run_dag(load("forecast_retrain"), CONF)
     first = registry(world, AP).pointer().version
-    made["workshop"] = FakeWorkshop(1.2)
+    made["trainer"] = FakeTrainer(1.2)
     assert run_dag(load("forecast_retrain"), CONF | {"force": True}).state == "success"
     assert registry(world, AP).pointer().version == first
     kept = registry(world, AP).history()[1]
@@ -113,13 +111,13 @@ def test_a_worse_model_is_kept_back_with_the_reason(
 
 def test_thin_data_and_a_broken_training_fail_their_region_only(
     places: Path,  # noqa: F811
-    made: dict[str, FakeWorkshop],
+    made: dict[str, FakeTrainer],
     run_dag: Runner,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for region, days in ((AP, 10), (US, 2), (EU, 10)):
         export(places, region, days)
-    made["workshop"] = FakeWorkshop(broken=[EU])
+    made["trainer"] = FakeTrainer(broken=[EU])
     dag = load("forecast_retrain")
     dag.default_args["retries"] = 0
     for task in dag.tasks:
@@ -152,31 +150,31 @@ def test_old_data_is_refused(world: Path) -> None:
         retrain.load_window(table, "nowhere")
 
 
-def test_a_champion_that_changed_during_the_night_stays(world: Path, made: dict[str, FakeWorkshop]) -> None:
+def test_a_champion_that_changed_during_the_night_stays(world: Path, made: dict[str, FakeTrainer]) -> None:
     from include.forecast import retrain
 
     table, region = TrafficTable(Folder(world / "traffic")), registry(world, AP)
     window = retrain.load_window(table, AP)
-    evaluated = retrain.evaluate(table, region, retrain.train(table, region, window, FakeWorkshop()), FakeWorkshop())
-    other = retrain.evaluate(table, region, retrain.train(table, region, window, FakeWorkshop(1.002)), FakeWorkshop())
+    evaluated = retrain.evaluate(table, region, retrain.train(table, region, window, FakeTrainer()), FakeTrainer())
+    other = retrain.evaluate(table, region, retrain.train(table, region, window, FakeTrainer(1.002)), FakeTrainer())
     assert retrain.promote(region, json.loads(json.dumps(other))).action == Action.PROMOTED
     lost = retrain.promote(region, json.loads(json.dumps(evaluated)))
     assert lost.action == Action.LOST
     assert region.pointer().version == other["version"]
 
 
-def test_a_damaged_champion_does_not_stop_a_better_model(world: Path, made: dict[str, FakeWorkshop]) -> None:
+def test_a_damaged_champion_does_not_stop_a_better_model(world: Path, made: dict[str, FakeTrainer]) -> None:
     from include.forecast import retrain
 
     table, region = TrafficTable(Folder(world / "traffic")), registry(world, AP)
     window = retrain.load_window(table, AP)
     first = retrain.promote(
         region,
-        retrain.evaluate(table, region, retrain.train(table, region, window, FakeWorkshop(1.003)), FakeWorkshop()),
+        retrain.evaluate(table, region, retrain.train(table, region, window, FakeTrainer(1.003)), FakeTrainer()),
     )
     (world / "models" / "models" / AP / "versions" / first.version / "model.json").write_text("{}")
     second = retrain.promote(
-        region, retrain.evaluate(table, region, retrain.train(table, region, window, FakeWorkshop()), FakeWorkshop())
+        region, retrain.evaluate(table, region, retrain.train(table, region, window, FakeTrainer()), FakeTrainer())
     )
     assert second.action == Action.PROMOTED
     assert "model.json is not what its manifest says" in second.reason
@@ -186,7 +184,7 @@ def test_a_champion_that_this_code_can_not_use_does_not_hold_its_place(world: Pa
     from include.forecast import retrain
     from include.forecast.candidates.candidate import CandidateError
 
-    class NewCode(FakeWorkshop):
+    class NewCode(FakeTrainer):
         def replay(self, folder: Path, windows: Any) -> Any:
             if "champion" in folder.parts:
                 raise CandidateError("format 1 is too old")
@@ -194,9 +192,9 @@ def test_a_champion_that_this_code_can_not_use_does_not_hold_its_place(world: Pa
 
     table, region = TrafficTable(Folder(world / "traffic")), registry(world, AP)
     window = retrain.load_window(table, AP)
-    for workshop in (FakeWorkshop(1.001), NewCode(1.003)):
-        trained = retrain.train(table, region, window, workshop)
-        decision = retrain.promote(region, retrain.evaluate(table, region, trained, workshop))
+    for trainer in (FakeTrainer(1.001), NewCode(1.003)):
+        trained = retrain.train(table, region, window, trainer)
+        decision = retrain.promote(region, retrain.evaluate(table, region, trained, trainer))
         assert decision.action == Action.PROMOTED
     assert "can't be used: format 1 is too old" in decision.reason
 
@@ -266,11 +264,9 @@ def test_the_step_in_the_pod_gives_what_the_task_would(world: Path, tmp_path: Pa
     result.parent.mkdir()
     places = {"--traffic": str(world / "traffic"), "--models": str(world / "models"), "--region": AP}  # noqa: F811
     arguments = [part for pair in places.items() for part in pair] + ["--window", json.dumps(window.to_json())]
-    assert retrain.main(arguments, FakeWorkshop(), result) == 0
+    assert retrain.main(arguments, FakeTrainer(), result) == 0
     trained = json.loads(result.read_text())
-    assert trained == retrain.train(
-        TrafficTable(Folder(world / "traffic")), registry(world, AP), window, FakeWorkshop()
-    )
+    assert trained == retrain.train(TrafficTable(Folder(world / "traffic")), registry(world, AP), window, FakeTrainer())
     assert registry(world, AP).manifest(trained["version"]).window["fingerprint"] == window.fingerprint
 
 
@@ -278,7 +274,7 @@ def test_a_champion_can_be_set_by_hand(world: Path, capsys: pytest.CaptureFixtur
     from include.forecast import retrain, set_champion
 
     table, region = TrafficTable(Folder(world / "traffic")), registry(world, AP)
-    version = retrain.train(table, region, retrain.load_window(table, AP), FakeWorkshop())["version"]
+    version = retrain.train(table, region, retrain.load_window(table, AP), FakeTrainer())["version"]
     common = ["--models", str(world / "models"), "--region", AP, "--reason", "the other is broken", "--version"]
     assert set_champion.main([*common, version]) == 0
     assert region.history()[0].reason == "by hand: the other is broken"

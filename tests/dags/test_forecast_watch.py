@@ -12,7 +12,7 @@ import pytest
 
 from include.clients.storage import Folder
 from include.forecast.registry import Action, Decision, Registry
-from tests.dags.forecast_world import AP, EU, US, FakePrometheus, FakeWorkshop, demand, load, places  # noqa: F401
+from tests.dags.forecast_world import AP, EU, US, FakePrometheus, FakeTrainer, demand, load, places  # noqa: F401
 
 NOW = dt.datetime(2026, 11, 24, 12, 5, tzinfo=dt.UTC).timestamp()
 AS_OF = "2026-11-24T00:00:00Z"
@@ -31,7 +31,7 @@ def world(places: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:  # n
 
     live: dict[str, Any] = {"folder": places / "models"}
     monkeypatch.setattr(tasks, "prometheus_of", lambda region, estate: FakePrometheus(region, live=live.get(region)))
-    monkeypatch.setattr(tasks, "workshop", lambda *profile: FakeWorkshop())
+    monkeypatch.setattr(tasks, "trainer", lambda *profile: FakeTrainer())
     monkeypatch.setattr(tasks, "clock", lambda: NOW)
     return live
 

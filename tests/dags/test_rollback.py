@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from include import levers
+from include.clients.storage import Folder
 from include.estate import Estate, load_estate
-from include.rollout.ledger import FolderStore, Ledger
+from include.rollout.ledger import Ledger
 from include.rollout.steps import Run
 from include.wiring.conventions import UNDO_RETRY_ARGS
 from tests.dags.test_rollout_engine import Runner, estate_of, holders, rollback_dag, set_fault
@@ -36,7 +37,7 @@ def rollout(world: World, tmp_path: Path) -> Run:
     """A rollout of the toy lever in AP and US, by its steps alone."""
     estate, make = load_estate(), clients_of(world)
     params = {"regions": [AP, US], "dry_run": False, "size": 2}
-    ledger = Ledger(FolderStore(tmp_path / "ledger"))
+    ledger = Ledger(Folder(tmp_path / "ledger"))
     return Run(Toy(), estate, params, "toy_rollout", "manual__1", ledger, lambda region: make(region, estate),
                lambda _: None)  # fmt: skip
 
@@ -49,7 +50,7 @@ def broken_estate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def standing(run: Run) -> list[str]:
-    return [f"{change.chain.region} {change.chain.run_id}" for change in run.ledger.survey().standing]
+    return [f"{change.chain.place} {change.chain.run_id}" for change in run.ledger.survey().standing]
 
 
 def test_everything_goes_back_to_before_the_first_run(world: World, rollout: Run, run_dag: Runner) -> None:
@@ -174,8 +175,8 @@ def test_the_structure_is_the_same_for_every_estate(world: World) -> None:
         "find_changes": {"choose_path"},
         "choose_path": {"await_approval", "take_locks_over"},
         "await_approval": {"take_locks_over"},
-        "take_locks_over": {"list_regions", "release_rollback_locks"},
-        "list_regions": {"undo_changes", "verify_restored"},
+        "take_locks_over": {"list_places", "release_rollback_locks"},
+        "list_places": {"undo_changes", "verify_restored"},
         "undo_changes": {"verify_restored"},
         "verify_restored": {"release_rollback_locks"},
         "release_rollback_locks": {"verdict"},

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from include import levers
+from include.clients.storage import Folder
 from include.estate import Estate, load_estate
-from include.rollout.ledger import Chain, FolderStore, Ledger, Record
+from include.rollout.ledger import Chain, Ledger, Record
 from tests.dags.toy import World, WorldLeases, clients_of
 
 US, EU, AP = "us-east-1", "eu-central-1", "ap-northeast-1"  # AP is the canary
@@ -32,7 +33,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(FolderStore(tmp_path / "ledger"))
+    return Ledger(Folder(tmp_path / "ledger"))
 
 
 def estate_of(*regions: str, **windows: int) -> Estate:
@@ -325,7 +326,7 @@ def test_an_emergency_rollback_stops_the_rollout_that_soaks(world: World, ledger
             emergency.lock(region).take_over()
         engine.undo_changes(emergency, AP, snapshot)
         engine.verify_restored(emergency, AP, snapshot)
-        engine.unlock_regions(emergency, [AP, US])
+        engine.unlock_places(emergency, [AP, US])
 
     clients = when_task_begins(world, "ap_northeast_1.step_1.judge_gates", undo)
     run = run_dag(rollout_dag(world, estate, clients), QUICK)

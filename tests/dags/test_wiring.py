@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
@@ -13,10 +14,12 @@ from urllib.parse import unquote
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.estate import load_estate
+from include.estate import EstateConnections, load_estate
 from include.rollout.ledger import LedgerError
 from include.rollout.lever import Refused
 from include.rollout.lock import LeaseConflictError, LockHeld
+from include.rollout.place import Place
+from include.rollout.steps import missing_clients
 from include.wiring import tasks
 from include.wiring.clients import ClusterLeases, clients_for, open_ledger, run_ended
 
@@ -85,11 +88,49 @@ def test_without_the_connection_it_is_open(airflow_database: None) -> None:
 
 def test_a_missing_connection_is_named_with_the_setting_and_the_remedy(airflow_database: None) -> None:
     with pytest.raises(Refused) as caught:
-        clients_for("us-east-1", load_estate())
+        clients_for(Place.named("us-east-1"), load_estate()).leases  # noqa: B018
     assert str(caught.value) == (
         "Airflow connection 'kubernetes_us_east_1' (regions.us-east-1.connections.kubernetes) does not exist: "
         "create it with `airflow connections add kubernetes_us_east_1`, or correct its id in the estate's file"
     )
+
+
+def test_nothing_is_made_and_nothing_refused_that_nobody_asks_for(
+    airflow_database: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    estate = load_estate()
+    clients_for(Place.named("us-east-1"), estate)
+    edge = clients_for(Place.named("estate-wide"), estate)
+    monkeypatch.setenv("AIRFLOW_VAR_AKIDB_LEDGER", str(tmp_path))
+    assert edge.leases.get("akidb-rollout") is None
+    edge.leases.create({"metadata": {"name": "akidb-rollout"}})
+    assert [path.name for path in (tmp_path / "locks" / "estate-wide").iterdir()] == ["akidb-rollout.json"]
+
+
+def test_each_missing_connection_is_named_by_itself(airflow_database: None) -> None:
+    clients = clients_for(Place.named("us-east-1"), load_estate())
+    missing = missing_clients(clients, {"aws", "kubernetes", "prometheus"})
+    remedy = "does not exist: create it with `airflow connections add"
+    assert missing == {
+        name: f"Airflow connection '{name}_us_east_1' (regions.us-east-1.connections.{name}) {remedy} "
+        f"{name}_us_east_1`, or correct its id in the estate's file"
+        for name in ("aws", "kubernetes", "prometheus")
+    }
+    assert list(missing_clients(clients, ())) == ["leases"]  # a region's lock lies in its cluster
+
+
+def test_global_services_take_the_connection_of_the_estate_or_of_its_canary(airflow_database: None) -> None:
+    estate = load_estate()
+    edge = Place.named("estate-wide")
+    with pytest.raises(Refused, match=r"'aws_ap_northeast_1' \(regions.ap-northeast-1.connections.aws\)"):
+        _ = clients_for(edge, estate).aws
+    named = estate.model_copy(update={"connections": EstateConnections(aws="aws_edge")})
+    with pytest.raises(Refused, match=r"'aws_edge' \(connections.aws\) does not exist"):
+        _ = clients_for(edge, named).aws
+    with pytest.raises(Refused, match="estate-wide has no kubernetes of its own: ask for a region's"):
+        _ = clients_for(edge, estate).kubernetes
+    with pytest.raises(Refused, match="'prometheus_us_east_1'"):
+        _ = clients_for(edge, estate).of("us-east-1").prometheus
 
 
 def test_the_ledgers_place_is_asked_for(airflow_database: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +175,7 @@ class Told:
     def __init__(self) -> None:
         self.reasons: list[str] = []
 
-    def record(self, region: str, step: str, figures: dict[str, str]) -> None:
+    def record(self, place: str, step: str, figures: dict[str, str]) -> None:
         self.reasons.append(figures["reason"])
 
 

@@ -19,7 +19,9 @@ from include.estate import Estate
 from include.rollout.gates import Comparison, Figure, Gate
 from include.rollout.lever import Check, Difference, NotConverged, Plan, Refused, Restored, Stage, Target, Undo
 from include.rollout.lock import LeaseConflictError
+from include.rollout.place import Place, PlaceKind
 
+WORLD_VARIABLE = "akidb_toy_world"
 HEALTH = Gate("health", Comparison.AT_LEAST, 0.99, "ratio", 10, "toy")
 
 
@@ -85,10 +87,11 @@ class WorldLeases:
 class ToyClients:
     world: World
     leases: WorldLeases
+    kubernetes: Any = None
 
 
-def clients_of(world: World) -> Callable[[str, Estate], ToyClients]:
-    return lambda region, estate: ToyClients(world, WorldLeases(world, region))
+def clients_of(world: World) -> Callable[[Place, Estate], ToyClients]:
+    return lambda place, estate: ToyClients(world, WorldLeases(world, place.name))
 
 
 class ToySettings(BaseModel):
@@ -101,45 +104,49 @@ class Toy:
     name = "toy"
     slots = ("step_1", "step_2")
     settings_type = ToySettings
+    needs: frozenset[str] = frozenset()
     undo_after: tuple[str, ...] = ()
 
+    def world(self, target: Target) -> World:
+        return target.clients.world
+
     def preflight(self, target: Target) -> list[Check]:
-        broken = target.clients.world.read()["faults"].get("preflight", [])
-        passed = target.region not in broken
+        broken = self.world(target).read()["faults"].get("preflight", [])
+        passed = target.place.name not in broken
         return [Check("toy", passed, "the region answers" if passed else "the region is broken", "mend the region")]
 
     def plan(self, target: Target) -> Plan:
-        size = target.clients.world.read()["regions"][target.region]["size"]
+        size = self.world(target).read()["regions"][target.place.name]["size"]
         wanted = target.settings.size
         steps = range(size + 1, wanted + 1)
         places = zip(self.slots, steps, strict=False)
         stages = tuple(Stage(slot, f"size {step}", (HEALTH,), {"size": step}) for slot, step in places)
         found = (Difference("toy size", size, wanted),) if size != wanted else ()
         return Plan(
-            self.name, target.region, {"size": size}, found, stages, Decimal(size * 10), Decimal(wanted * 4), "plan",
-            Undo.INSTANT,
+            self.name, target.place.name, {"size": size}, found, stages, Decimal(size * 10), Decimal(wanted * 4),
+            "plan", Undo.INSTANT,
         )  # fmt: skip
 
     def snapshot(self, target: Target) -> dict[str, Any]:
-        return {"size": target.clients.world.read()["regions"][target.region]["size"]}
+        return {"size": self.world(target).read()["regions"][target.place.name]["size"]}
 
     def apply(self, target: Target, stage: Stage) -> dict[str, Any]:
-        world = target.clients.world
-        world.event("apply", target.region, stage.slot)
-        if world.fault_once(f"crash {target.region} {stage.slot}"):
+        world = self.world(target)
+        world.event("apply", target.place.name, stage.slot)
+        if world.fault_once(f"crash {target.place.name} {stage.slot}"):
             raise ConnectionError("the process lost its connection")
-        if world.fault_once(f"stuck {target.region} {stage.slot}"):
+        if world.fault_once(f"stuck {target.place.name} {stage.slot}"):
             raise NotConverged("size 2 of 3 after 30 s")
         target.fence()
-        world.change(lambda w: w["regions"][target.region].update(size=stage.settings["size"]))
+        world.change(lambda w: w["regions"][target.place.name].update(size=stage.settings["size"]))
         return {"size": stage.settings["size"]}
 
     def observe(
         self, target: Target, stage: Stage, window_seconds: int, applied: Mapping[str, Any]
     ) -> dict[str, Figure | None]:
-        faults = target.clients.world.read()["faults"]
-        key = f"{target.region} {stage.slot}"
-        if target.clients.world.fault_once(f"away once {key}"):
+        faults = self.world(target).read()["faults"]
+        key = f"{target.place.name} {stage.slot}"
+        if self.world(target).fault_once(f"away once {key}"):
             raise ConnectionError("Prometheus is away")
         if key in faults.get("no data", []):
             return {"health": None}
@@ -147,18 +154,28 @@ class Toy:
         return {"health": Figure(value, "ratio", 100, "toy")}
 
     def evidence(self, target: Target) -> dict[str, Any]:
-        return {"size": target.clients.world.read()["regions"][target.region]["size"]}
+        return {"size": self.world(target).read()["regions"][target.place.name]["size"]}
 
     def rollback(self, target: Target, snapshot: Mapping[str, Any]) -> Restored:
-        world = target.clients.world
-        world.event("rollback", target.region)
-        if target.region in world.read()["faults"].get("rollback refused", []):
+        world = self.world(target)
+        world.event("rollback", target.place.name)
+        if target.place.name in world.read()["faults"].get("rollback refused", []):
             raise Refused("the region does not let go; open its door")
-        if world.fault_once(f"rollback crash {target.region}"):
+        if world.fault_once(f"rollback crash {target.place.name}"):
             raise ConnectionError("the process lost its connection")
-        world.change(lambda w: w["regions"][target.region].update(size=snapshot["size"]))
+        world.change(lambda w: w["regions"][target.place.name].update(size=snapshot["size"]))
         return Restored((f"size set back to {snapshot['size']}",))
 
     def verify_restored(self, target: Target, snapshot: Mapping[str, Any]) -> list[Difference]:
-        size = target.clients.world.read()["regions"][target.region]["size"]
+        size = self.world(target).read()["regions"][target.place.name]["size"]
         return [] if size == snapshot["size"] else [Difference("toy size", size, snapshot["size"])]
+
+
+class Edge(Toy):
+    """The same for the whole estate: no cluster, no connection, its world where an Airflow Variable says."""
+
+    name = "edge"
+    acts_in = PlaceKind.ESTATE
+
+    def world(self, target: Target) -> World:
+        return World(Path(target.clients.location(WORLD_VARIABLE)))

@@ -13,10 +13,10 @@ from kubernetes import client
 from include.clients.aws import Aws
 from include.clients.kubernetes import Cluster, ForbiddenError
 from include.clients.prometheus import Prometheus
-from include.levers.cost_monitoring import CostMonitoring, observe
+from include.levers.cost_monitoring import CostMonitoring, figures
 from include.levers.cost_monitoring.dashboard import panels
-from include.levers.cost_monitoring.live import World
-from include.levers.cost_monitoring.plan import MANAGER, MonitoringSettings
+from include.levers.cost_monitoring.figures import World
+from include.levers.cost_monitoring.wanted import MANAGER, MonitoringSettings
 from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import Target
 from include.rollout.settings import build
@@ -81,7 +81,7 @@ def test_every_gate_passes_with_real_prices(target: Target, rolled_out: Any, wor
 def test_every_query_of_the_dashboard_returns_data(target: Target, rolled_out: Any) -> None:
     world = World(target)
     asked = [query for panel in panels(target.estate) for query in panel.queries]
-    assert [query for _, query in observe.demanded(world)] == asked  # those of all regions too
+    assert [query for _, query in figures.demanded(world)] == asked  # those of all regions too
     empty = [query.expression for query in asked if not target.clients.prometheus.query(query.expression)]
     assert empty == []
 

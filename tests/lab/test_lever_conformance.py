@@ -19,7 +19,7 @@ from include.clients.prometheus import Prometheus
 from include.clients.storage import Folder
 from include.forecast.registry import Registry
 from include.levers.cost_cap import CapSettings
-from include.rollout.ledger import Chain, FolderStore, Ledger, Step
+from include.rollout.ledger import Chain, Ledger, Step
 from include.rollout.lever import Json, Lever, Target
 from include.rollout.settings import build
 from lab import world as worlds
@@ -143,7 +143,7 @@ def apply(lever: Lever, target: Target) -> None:
 
 def ledgered(snapshot: dict[str, Json], folder: Path) -> dict[str, Json]:
     """The snapshot as a rollback gets it."""
-    ledger, chain = Ledger(FolderStore(folder / "ledger")), Chain("any", REGION, "dag", "run")
+    ledger, chain = Ledger(Folder(folder / "ledger")), Chain("any", REGION, "dag", "run")
     ledger.append(chain, Step.SNAPSHOT, {"snapshot": snapshot})
     kept: dict[str, Json] = ledger.records(chain)[0].figures["snapshot"]
     return kept

@@ -19,10 +19,11 @@ from include.clients.aws import Aws
 from include.clients.kubernetes import AUTOSCALER, DEPLOYMENT, SCALED_OBJECT, Cluster, ForbiddenError
 from include.clients.prometheus import Prometheus
 from include.clients.storage import Folder
+from include.forecast import gauges
 from include.forecast.registry import Action, Decision, Registry
-from include.levers.predictive_scaling import PredictiveScaling, observe, queries
-from include.levers.predictive_scaling.live import World
-from include.levers.predictive_scaling.plan import MANAGER, PREDICTIVE, REACTIVE, PredictiveSettings, forecast_query
+from include.levers.autoscalers import scaling_problems
+from include.levers.predictive_scaling import PredictiveScaling, figures
+from include.levers.predictive_scaling.wanted import MANAGER, PREDICTIVE, REACTIVE, PredictiveSettings, forecast_query
 from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import Stage, Target
 from include.rollout.settings import build
@@ -77,10 +78,10 @@ def crown(registry: Registry, folder: Path) -> None:
 def forecast(world: worlds.World, qps: float | None) -> None:
     """Have the region's forecast say ``qps`` for each of the next 15 minutes; None: no forecast at all."""
     who = {"region": REGION, "job": "traffic-predictor", "instance": "test"}
-    minutes = [who | {"horizon": str(minute), "quantile": queries.MEDIAN} for minute in range(1, 16)]
-    rules = [{"record": queries.FORECAST, "expr": f"vector({qps})", "labels": labels} for labels in minutes]
-    rules += [{"record": queries.GENERATED, "expr": "vector(time())", "labels": who}]
-    rules += [{"record": queries.CONFIDENT, "expr": "vector(1)", "labels": who}]
+    minutes = [who | {"horizon": str(minute), "quantile": gauges.MEDIAN} for minute in range(1, 16)]
+    rules = [{"record": gauges.FORECAST, "expr": f"vector({qps})", "labels": labels} for labels in minutes]
+    rules += [{"record": gauges.GENERATED, "expr": "vector(time())", "labels": who}]
+    rules += [{"record": gauges.CONFIDENT, "expr": "vector(1)", "labels": who}]
     groups = [] if qps is None else [{"name": "test forecast", "interval": "2s", "rules": rules}]
     file = world.options.folder / "run" / "prometheus" / "rules" / "test-forecast.yaml"
     file.write_text(yaml.safe_dump({"groups": groups}))
@@ -161,9 +162,9 @@ def test_requests_decide_the_least_and_a_forecast_adds_until_it_is_lost(
     )
     forecast(world, None)
     world.processes.wait_until(lambda: replicas(target) == settled, f"11 replicas again, not {replicas(target)}", 120)
-    lever_world = World(target)
-    assert observe.forecast_age(lever_world).note == observe.DOWN
-    assert not any(observe.scaling_problems(lever_world).values())  # 0 is a value
+    lever_world = LEVER.world(target)
+    assert figures.forecast_age(lever_world).note == figures.DOWN
+    assert not any(scaling_problems(lever_world).values())  # 0 is a value
     for name in target.estate.workloads:
         query = forecast_query(target.estate, REGION, lever_world.chosen, name)
         assert target.clients.prometheus.value(query) == 0

@@ -18,13 +18,13 @@ from kubernetes import client
 from include.clients.kubernetes import Cluster
 from include.clients.prometheus import Prometheus
 from include.clients.storage import Folder
-from include.forecast import watch
+from include.forecast import gauges, watch
 from include.forecast.candidates.baselines import Naive
 from include.forecast.candidates.candidate import Candidate
 from include.forecast.registry import Action, Decision, Registry
 from include.forecast.traffic.series import Series
 from include.levers.predictive_scaling import PredictiveScaling, queries
-from include.levers.predictive_scaling.plan import PREDICTOR, PredictiveSettings
+from include.levers.predictive_scaling.wanted import PREDICTOR, PredictiveSettings
 from include.rollout.lever import Stage, Target
 from include.rollout.settings import build
 from lab import world as worlds
@@ -98,14 +98,14 @@ def test_the_champion_is_served_and_its_forecast_is_in_prometheus(
     found = health(world)
     assert (found["version"], found["problem"], found["forecast_problem"]) == (version, "", "")
     prometheus: Prometheus = target.clients.prometheus
-    gauges = prometheus.query(f'{queries.FORECAST}{{region="{REGION}"}}')
-    assert {gauge.labels["job"] for gauge in gauges} == {telemetry.PREDICTOR}
-    assert len(gauges) == 2 * queries.LONGEST_LEAD
+    shown = prometheus.query(f'{gauges.FORECAST}{{region="{REGION}"}}')
+    assert {gauge.labels["job"] for gauge in shown} == {telemetry.PREDICTOR}
+    assert len(shown) == 2 * gauges.LONGEST_LEAD
 
     def by_demand() -> float:
         """The forecast by the demand of now, which is low in the first seconds of a lab; 0 while one is missing."""
         demand = prometheus.value(queries.demand(world.estate, REGION, 10))
-        median = prometheus.value(queries.forecast(REGION, queries.LONGEST_LEAD, 180))
+        median = prometheus.value(queries.forecast(REGION, gauges.LONGEST_LEAD, 180))
         return median / demand if median and demand else 0.0
 
     world.processes.wait_until(lambda: 0.8 < by_demand() < 1.2, "the forecast being near the demand", 60)
@@ -119,7 +119,7 @@ def test_the_watch_finds_what_was_served_and_by_which_version(
     own, another = (watch.served(prometheus, REGION, now, now, name) for name in (version, "000000-another"))
     (made,) = own.own
     assert now - 300 < made < now
-    gauge = f'{queries.FORECAST}{{region="{REGION}",horizon="15",quantile="0.5"}}'
+    gauge = f'{gauges.FORECAST}{{region="{REGION}",horizon="15",quantile="0.5"}}'
     assert own.own[made] == pytest.approx(prometheus.value(gauge), rel=0.1)
     assert (another.own, another.every) == ({}, 1)
 
@@ -134,7 +134,7 @@ def test_it_runs_with_what_was_deployed(world: worlds.World, target: Target, sna
 
 def test_arguments_that_a_drill_writes_are_taken_at_once(world: worlds.World, target: Target, snapshot: Any) -> None:
     def sure() -> float | None:
-        return target.clients.prometheus.value(f'{queries.CONFIDENT}{{region="{REGION}"}}')
+        return target.clients.prometheus.value(f'{gauges.CONFIDENT}{{region="{REGION}"}}')
 
     assert sure() == 1
     predictor.write_arguments(world.options.folder, ["--max-spread", str(SPREAD / 2)])
@@ -143,7 +143,7 @@ def test_arguments_that_a_drill_writes_are_taken_at_once(world: worlds.World, ta
 
 def test_process_and_forecast_go_with_the_deployment(world: worlds.World, target: Target, snapshot: Any) -> None:
     LEVER.rollback(target, snapshot)
-    gauge = f'{queries.FORECAST}{{region="{REGION}"}}'
+    gauge = f'{gauges.FORECAST}{{region="{REGION}"}}'
     world.processes.wait_until(lambda: not target.clients.prometheus.query(gauge), "the forecast being gone", 30)
     assert not containers.processes_of(world.options.folder).running(f"{REGION}-{predictor.DEPLOYMENT}")
     assert not telemetry.answers(f"{address(world)}/live")

@@ -18,7 +18,7 @@ from include.clients.aws import Aws
 from include.clients.kubernetes import Cluster
 from include.clients.prometheus import Prometheus
 from include.levers.spot_capacity import SpotCapacity
-from include.levers.spot_capacity.plan import SpotSettings
+from include.levers.spot_capacity.settings import SpotSettings
 from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import Target
 from include.rollout.settings import build

@@ -46,7 +46,8 @@ def test_airflows_user_has_the_roles_of_the_levers_and_no_more(world: worlds.Wor
 
     limited = client.CoreV1Api(api_client(Path(world.state["regions"][REGION]["rollout_kubeconfig"])))
     assert limited.list_node().items
-    # It may list every kind, to see that a Namespace holds nothing of others (docs/permissions.md), and no more.
+    # It may list every kind, to see that a Namespace holds nothing of others, and no more:
+    # docs/reference/permissions.md.
     with pytest.raises(client.ApiException, match="Forbidden"):
         limited.read_namespaced_secret("any", "akidb")
     with pytest.raises(client.ApiException, match="Forbidden"):

@@ -5,29 +5,19 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Param, get_current_context, task
+from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.cost.commitments.settings import CommitmentsSettings
 from include.cost.tasks import COSTS_VARIABLE, prometheus_clients, window_end
 from include.estate import Estate, load_estate
-from include.wiring.connections import storage_at
+from include.wiring.connections import show_dry_run, storage_at
+from include.wiring.parameters import settings_of_run
 
 if TYPE_CHECKING:
     from include.cost.commitments.analysis import Unused
     from include.cost.table.machine_hours import Use
     from include.cost.table.store import CostTable
-
-
-def commitments_params() -> dict[str, Param]:
-    """Parameters of the trigger form."""
-    return {
-        "end": Param(
-            None,
-            type=["string", "null"],
-            format="date-time",
-            description="End of the 30 days; empty: the end of the schedule's week, or the last midnight (UTC)",
-        )
-    }
 
 
 @task(multiple_outputs=False)
@@ -42,8 +32,9 @@ def analyse_commitments() -> dict[str, Any]:
     from include.pages.document import to_html, to_markdown
     from include.prices import load_aws_book
 
-    estate, storage = load_estate(), storage_at(COSTS_VARIABLE)
-    end = window_end(get_current_context()).replace(hour=0, minute=0, second=0, microsecond=0)
+    settings, estate = settings_of_run(CommitmentsSettings), load_estate()
+    storage = storage_at(COSTS_VARIABLE, dry_run=settings.dry_run)
+    end = window_end(get_current_context(), settings.end).replace(hour=0, minute=0, second=0, microsecond=0)
     start, book = end - dt.timedelta(days=DAYS), load_aws_book(estate)
     try:
         use, source = read_use(CostTable(storage), estate, start, end)
@@ -57,7 +48,7 @@ def analyse_commitments() -> dict[str, Any]:
     storage.put(f"{key}.html", to_html(page).encode())
     storage.put(f"{key}.md", text.encode())
     storage.put(f"{key}.json", encode(record))
-    return {"key": f"{key}.json", "text": text}
+    return {"key": f"{key}.json", "text": text, "dry_run": show_dry_run(storage)}
 
 
 def read_use(table: CostTable, estate: Estate, start: dt.datetime, end: dt.datetime) -> tuple[Use, str]:

@@ -5,47 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import json
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Param, TriggerRule, get_current_context, task
+from airflow.sdk import TriggerRule, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.cost.guard.settings import GuardSettings
 from include.cost.tasks import COSTS_VARIABLE, prometheus_clients, window_end
-from include.estate import Estate, EstateError, load_estate
+from include.estate import Estate, load_estate
 from include.wiring.connections import connection, storage_at
+from include.wiring.parameters import settings_of_run
 
 if TYPE_CHECKING:
     from include.clients.kubernetes import Cluster
 
-MEASURE = "measure_spend"
-
-
-def guard_params(estate: Estate | None = None) -> dict[str, Param]:
-    """Parameters of the trigger form; none when the estate can't be read."""
-    try:
-        estate = estate or load_estate()
-    except EstateError:
-        return {}
-    return {
-        "allow_remedy": Param(
-            False, type="boolean", description="On a spike ask for an approval to cap the NodePool that drives it"
-        ),
-        "window_seconds": Param(
-            900, type="integer", minimum=5, maximum=86_400, description="How far back the spend rate looks, in seconds"
-        ),
-        "end": Param(
-            None,
-            type=["string", "null"],
-            format="date-time",
-            description="When the look is taken; empty: the end of the schedule's hour, or now",
-        ),
-        "regions": Param(
-            estate.ordered_regions(),
-            description="Regions to watch",
-            **estate.region_choice(),
-        ),
-    }
+log = logging.getLogger(__name__)
+MEASURE, PLAN = "measure_spend", "plan_remedy"
 
 
 def cluster_of(region: str, estate: Estate) -> Cluster:
@@ -68,10 +45,11 @@ def measure_spend() -> dict[str, Any]:
     from include.cost.table.store import CostTable
     from include.prices import load_aws_book
 
-    context, estate, storage = get_current_context(), load_estate(), storage_at(COSTS_VARIABLE)
-    end, regions = window_end(context), list(context["params"]["regions"])
+    settings, estate = settings_of_run(GuardSettings), load_estate()
+    storage = storage_at(COSTS_VARIABLE, dry_run=settings.dry_run)
+    end, regions = window_end(get_current_context(), settings.end), list(settings.regions)
     clients = GuardClients(prometheus_clients(regions, estate), functools.partial(cluster_of, estate=estate))
-    window = Window(end - dt.timedelta(seconds=int(context["params"]["window_seconds"])), end)
+    window = Window(end - dt.timedelta(seconds=settings.window_seconds), end)
     try:
         found = look(CostTable(storage), estate, load_aws_book(estate), window, regions, clients)
     except CostError as error:
@@ -84,9 +62,15 @@ def measure_spend() -> dict[str, Any]:
 
 @task.short_circuit(ignore_downstream_trigger_rules=False)
 def is_remedy_wanted(found: dict[str, Any]) -> bool:
-    """Whether there is a cap to ask for and the param allows it."""
+    """Whether there is a cap to ask for and the form allows it; a dry run asks for nothing."""
+    settings = settings_of_run(GuardSettings)
+    return settings.allow_remedy and not settings.dry_run and is_cap(found)
+
+
+def is_cap(found: Mapping[str, Any]) -> bool:
+    """Whether the remedy in a look's record is a cap."""
     way = found["remedy"]
-    return bool(get_current_context()["params"]["allow_remedy"] and way and way["kind"] == "cap")
+    return bool(way and way["kind"] == "cap")
 
 
 def change_of(found: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -95,18 +79,34 @@ def change_of(found: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return way["region"], {"pool": way["pool"], "new_cpu": way["new_cpu"], "old_cpu": way["old_cpu"]}
 
 
+def change_to_show(found: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """What a dry run shows the plan of; None in any other run, and where the remedy is no cap."""
+    return change_of(found) if settings_of_run(GuardSettings).dry_run and is_cap(found) else None
+
+
 @task(trigger_rule=TriggerRule.ALL_DONE, retries=0)
 def give_verdict() -> str:
-    """Show what the guard saw. A spike fails the run, capped or not; so does a spend that nobody knows."""
+    """Show what the guard saw. A spike fails the run, capped or not; so does a spend that nobody knows.
+
+    In a dry run a spike fails nothing: what would be done about it is shown.
+    """
     ti = get_current_context()["ti"]
     found, cap = ti.xcom_pull(task_ids=MEASURE), ti.xcom_pull(task_ids="apply_remedy")
     if not found:
         raise AirflowFailException(f"the spend was not measured: see task {MEASURE}")
-    if found["spend"]["history"]["verdict"] == "spike":
+    dry_run = settings_of_run(GuardSettings).dry_run
+    if found["spend"]["history"]["verdict"] == "spike" and not dry_run:
         raise AirflowFailException(f"{found['text']}\n{_what_was_done(cap)} Record: {found['key']}")
     if found["spend"]["unknown"]:
         raise AirflowFailException(f"{found['text']}\nNext: see cost_validation for what is missing. {found['key']}")
-    return str(found["text"])
+    return _rehearsed(found, ti.xcom_pull(task_ids=PLAN)) if dry_run else str(found["text"])
+
+
+def _rehearsed(found: Mapping[str, Any], plan: str | None) -> str:
+    capped = f" and, with allow_remedy, ask for an approval of this cap:\n{plan}" if plan else ""
+    text = f"{found['text']}\nDry run: nothing was written. It would keep the record {found['key']}{capped}"
+    log.info(text)
+    return text
 
 
 def _what_was_done(cap: dict[str, Any] | None) -> str:

@@ -7,9 +7,10 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, Param, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import Asset, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from include.cost.report.settings import ReportSettings
 from include.estate import Estate, load_estate
 from include.wiring.connections import (
     SettingMissingError,
@@ -17,8 +18,10 @@ from include.wiring.connections import (
     http_access,
     prometheus_of,
     s3_client,
+    show_dry_run,
     storage_at,
 )
+from include.wiring.parameters import settings_of_run
 
 if TYPE_CHECKING:
     from include.clients.opencost import OpenCost
@@ -27,45 +30,20 @@ if TYPE_CHECKING:
 
 COSTS_VARIABLE = "akidb_costs"
 FOCUS, REPORT = Asset("cost/focus"), Asset("cost/report")  # an event's extra holds the key, nothing else
-PARAMS = {
-    "day": Param(
-        None,
-        type=["string", "null"],
-        format="date",
-        description="Report this day (YYYY-MM-DD, UTC); empty: the day of the run's data interval",
-    ),
-    "as_of": Param(
-        None,
-        type=["string", "null"],
-        format="date-time",
-        description="Judge whether the bill has settled as of this time; empty: when its newest export was received",
-    ),
-}
 
 
 @task(multiple_outputs=False)
 def collect_day() -> dict[str, Any]:
     """Stage the day's missing or outdated partitions and count its requests; a source that is away is on record."""
-    from include.cost.sources.refresh import gather
-    from include.cost.sources.requests import count_day
-
-    estate, table, day, now = load_estate(), _table(), _day(), dt.datetime.now(dt.UTC)
-    with _final():
-        found = gather(table, day, estate, _clients(estate), get_current_context()["run_id"], now)
-        requests = count_day(table.storage, day, estate, lambda region: prometheus_of(region, estate), now)
-    away = {f"requests {name}": one.problem for name, one in requests.regions.items() if one.problem}
-    problems = found.problems | away
-    return {"staged": found.staged, "problems": problems, "set_aside": found.set_aside, "warnings": found.warnings}
+    settings = settings_of_run(ReportSettings)
+    # What a dry run keeps to itself would not reach the next task: write_report then does it all.
+    return {"staged": [], "problems": {}} if settings.dry_run else _collect(_table(), _day(settings))
 
 
 @task(multiple_outputs=False)
 def judge_quality(collected: dict[str, Any]) -> list[str]:
     """Let the partitions that pass their suite into the table; one that fails is kept aside and fails the run."""
-    from include.cost.sources.refresh import admit
-
-    with _final():
-        facts = admit(_table(), collected["staged"], load_estate())
-    return [f"{one.source}/{one.day}" for one in facts]
+    return _admit(_table(), collected)
 
 
 @task(multiple_outputs=False)
@@ -73,10 +51,14 @@ def write_report() -> list[dict[str, Any]]:
     """Report the day, and again the days before whose report is provisional and whose inputs have changed."""
     from include.cost.report.publish import due_again, report_day
 
-    estate, table, day = load_estate(), _table(), _day()
+    settings, estate = settings_of_run(ReportSettings), load_estate()
+    table, day = _table(dry_run=settings.dry_run), _day(settings)
+    if settings.dry_run:
+        _admit(table, _collect(table, day))
     with _final():
-        done = [report_day(table, day, estate, _as_of())]
+        done = [report_day(table, day, estate, settings.as_of)]
         done += [report_day(table, one, estate) for one in due_again(table, day, estate)]
+    show_dry_run(table.storage)
     return [
         {"day": str(one.day), "key": one.key, "status": one.status, "new": one.new, "changes": one.changes}
         for one in done
@@ -85,7 +67,9 @@ def write_report() -> list[dict[str, Any]]:
 
 @task(outlets=[FOCUS, REPORT], multiple_outputs=False)
 def publish(reports: list[dict[str, Any]]) -> str:
-    """Tell whoever waits for the table or the report; the events carry keys only."""
+    """Tell whoever waits for the table or the report; the events carry keys only. A dry run tells nobody."""
+    if settings_of_run(ReportSettings).dry_run:
+        raise AirflowSkipException(f"dry run: nobody is told of {reports[0]['key']}, which was not written")
     events, day = get_current_context()["outlet_events"], reports[0]["day"]
     events[FOCUS].extra = {"key": f"focus/day={day}"}
     events[REPORT].extra = {"key": reports[0]["key"]}
@@ -95,28 +79,40 @@ def publish(reports: list[dict[str, Any]]) -> str:
 # --- What the tasks share ---------------------------------------------------------------------------------------------
 
 
-def _table() -> CostTable:
+def _table(*, dry_run: bool = False) -> CostTable:
     from include.cost.table.store import CostTable
 
-    return CostTable(storage_at(COSTS_VARIABLE))
+    return CostTable(storage_at(COSTS_VARIABLE, dry_run=dry_run))
 
 
-def _day() -> dt.date:
-    context: Any = get_current_context()
-    given, interval = context["params"].get("day"), context.get("data_interval_start")
-    if given:
-        return dt.date.fromisoformat(str(given))
+def _collect(table: CostTable, day: dt.date) -> dict[str, Any]:
+    from include.cost.sources.refresh import gather
+    from include.cost.sources.requests import count_day
+
+    estate, now = load_estate(), dt.datetime.now(dt.UTC)
+    with _final():
+        found = gather(table, day, estate, _clients(estate), get_current_context()["run_id"], now)
+        requests = count_day(table.storage, day, estate, lambda region: prometheus_of(region, estate), now)
+    away = {f"requests {name}": one.problem for name, one in requests.regions.items() if one.problem}
+    problems = found.problems | away
+    return {"staged": found.staged, "problems": problems, "set_aside": found.set_aside, "warnings": found.warnings}
+
+
+def _admit(table: CostTable, collected: dict[str, Any]) -> list[str]:
+    from include.cost.sources.refresh import admit
+
+    with _final():
+        facts = admit(table, collected["staged"], load_estate())
+    return [f"{one.source}/{one.day}" for one in facts]
+
+
+def _day(settings: ReportSettings) -> dt.date:
+    interval = get_current_context().get("data_interval_start")
+    if settings.day:
+        return settings.day
     if interval is None:
         raise AirflowFailException("a run without a logical date has no day: trigger it with the param day")
     return dt.datetime.fromtimestamp(interval.timestamp(), dt.UTC).date()
-
-
-def _as_of() -> dt.datetime | None:
-    given = get_current_context()["params"].get("as_of")
-    if not given:
-        return None
-    at = dt.datetime.fromisoformat(str(given))
-    return at if at.tzinfo else at.replace(tzinfo=dt.UTC)
 
 
 @contextlib.contextmanager

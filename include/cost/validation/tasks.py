@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
-from airflow.sdk import Param, get_current_context, task
+from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.cost.tasks import COSTS_VARIABLE, prometheus_clients, window_end
-from include.estate import Estate, EstateError, load_estate
-from include.wiring.connections import connection, s3_client, storage_at
+from include.cost.validation.settings import ValidationSettings
+from include.estate import Estate, load_estate
+from include.wiring.connections import connection, s3_client, show_dry_run, storage_at
+from include.wiring.parameters import settings_of_run
 
 if TYPE_CHECKING:
     from include.clients.storage import Storage
@@ -22,35 +24,10 @@ if TYPE_CHECKING:
 REVALIDATE_DAYS = 45  # AWS invoices a month within a few days after its end
 
 
-def validation_params(estate: Estate | None = None) -> dict[str, Param]:
-    """Parameters of the trigger form; none when the estate can't be read."""
-    try:
-        estate = estate or load_estate()
-    except EstateError:
-        return {}
-    window = estate.windows.validation_window_seconds
-    return {
-        "validation_window_seconds": Param(
-            window, type="integer", minimum=5, maximum=31 * 86_400, description="Length of the window in seconds"
-        ),
-        "end": Param(
-            None,
-            type=["string", "null"],
-            format="date-time",
-            description="End of the window; empty: the end of the schedule's day, or now when triggered by hand",
-        ),
-        "regions": Param(
-            estate.ordered_regions(),
-            description="Regions whose nodes are counted and compared with their own baseline",
-            **estate.region_choice(),
-        ),
-    }
-
-
 @task(multiple_outputs=False)
 def plan_window() -> dict[str, str]:
     """Start and end of the window to validate, from the params or the schedule."""
-    window = _window(get_current_context())
+    window = _window()
     return {"start": window.start.isoformat(), "end": window.end.isoformat()}
 
 
@@ -68,10 +45,9 @@ def validate_costs(window: dict[str, str] | None = None) -> dict[str, Any]:
 
     XCom: key of the record, total, verdicts by component, text (Markdown). It is there also when the task fails.
     """
-    context = get_current_context()
-    summary = _fresh(_given(window) or _window(context), context)
+    summary = _fresh(_given(window) or _window())
     if summary["missing"]:
-        context["ti"].xcom_push(key="return_value", value=summary)
+        get_current_context()["ti"].xcom_push(key="return_value", value=summary)
         raise AirflowFailException(_missing_text(summary))
     return summary
 
@@ -79,7 +55,7 @@ def validate_costs(window: dict[str, str] | None = None) -> dict[str, Any]:
 @task(multiple_outputs=False)
 def record_validation(window: dict[str, str]) -> dict[str, Any]:
     """Validate the window and keep the record; the verdict is for ``give_verdict`` to show."""
-    return _fresh(_given(window), get_current_context())
+    return _fresh(_given(window))
 
 
 @task(multiple_outputs=False)
@@ -88,13 +64,14 @@ def revalidate_earlier(window: dict[str, str]) -> list[str]:
     from include.cost.table.days import Window
     from include.cost.validation.records import newest_of_all, open_windows
 
-    storage, estate = storage_at(COSTS_VARIABLE), load_estate()
+    storage, estate = _storage(), load_estate()
     records = newest_of_all(storage)
     keys = []
     for name in open_windows(records, dt.datetime.fromisoformat(window["end"]), REVALIDATE_DAYS):
         raw = records[name]
         earlier = Window(*(dt.datetime.fromisoformat(raw["window"][edge]) for edge in ("start", "end")))
         keys.append(run(earlier, raw["regions"], estate, storage)["key"])
+    show_dry_run(storage)
     return keys
 
 
@@ -103,24 +80,31 @@ def give_verdict(summary: dict[str, Any]) -> str:
     """Show the verdict. Dollars may honestly fail and leave the run green; a total that nobody knows fails it."""
     if summary["missing"]:
         raise AirflowFailException(_missing_text(summary))
-    return str(summary["text"])
+    return "\n".join(filter(None, (summary["text"], summary["dry_run"])))
 
 
 # --- What the tasks share ---------------------------------------------------------------------------------------------
 
 
-def _fresh(window: Window, context: Any) -> dict[str, Any]:
+def _storage() -> Storage:
+    """The storage of costs; a dry run's keeps what is written to itself."""
+    return storage_at(COSTS_VARIABLE, dry_run=settings_of_run(ValidationSettings).dry_run)
+
+
+def _fresh(window: Window) -> dict[str, Any]:
     """Bring the bill's missing days into the table, then validate the window."""
     from include.cost.table.columns import CostError
     from include.cost.table.store import CostTable
     from include.cost.validation.bill import bring_bill
 
-    estate, storage = load_estate(), storage_at(COSTS_VARIABLE)
+    estate, storage = load_estate(), _storage()
     try:
         problems = bring_bill(CostTable(storage), estate, window, _s3)
     except CostError as error:
         raise AirflowFailException(str(error)) from error
-    return run(window, _regions(context), estate, storage, problems)
+    regions = list(settings_of_run(ValidationSettings).regions)
+    summary = run(window, regions, estate, storage, problems)
+    return summary | {"dry_run": show_dry_run(storage)}
 
 
 def _s3(conn_id: str) -> Any:
@@ -181,16 +165,13 @@ def _summary(key: str, record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _missing_text(summary: Mapping[str, Any]) -> str:
     window = summary["window"]
+    kept = "Dry run: not kept" if summary["dry_run"] else "Kept"
     again = f'{{"end": "{window["end"]}", "validation_window_seconds": {window["seconds"]}}}'
     return (
         f"the total of {window['start']} to {window['end']} is unknown:\n{summary['missing']}\n"
-        f"Kept as {summary['key']}. Next: bring the data (cost_report ingests the bill), then "
+        f"{kept} as {summary['key']}. Next: bring the data (cost_report ingests the bill), then "
         f"`airflow dags trigger cost_validation --conf '{again}'`"
     )
-
-
-def _regions(context: Any) -> list[str]:
-    return list(context["params"].get("regions") or load_estate().ordered_regions())
 
 
 def _given(window: dict[str, str] | None) -> Any:
@@ -201,14 +182,13 @@ def _given(window: dict[str, str] | None) -> Any:
     return Window(dt.datetime.fromisoformat(window["start"]), dt.datetime.fromisoformat(window["end"]))
 
 
-def _window(context: Any) -> Window:
+def _window() -> Window:
     from include.cost.table.columns import CostError
     from include.cost.table.days import Window
 
-    params = context["params"]
-    seconds = int(params.get("validation_window_seconds") or load_estate().windows.validation_window_seconds)
-    end = window_end(context)
+    settings = settings_of_run(ValidationSettings)
+    end = window_end(get_current_context(), settings.end)
     try:
-        return Window(end - dt.timedelta(seconds=seconds), end)
+        return Window(end - dt.timedelta(seconds=settings.validation_window_seconds), end)
     except CostError as error:
         raise AirflowFailException(str(error)) from error

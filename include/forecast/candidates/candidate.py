@@ -20,10 +20,9 @@ from include.forecast.candidates.baselines import Median, Naive, Seasonal, WeekM
 from include.forecast.candidates.blend import Blend, Model
 from include.forecast.candidates.lstm import Lstm
 from include.forecast.candidates.trees import Trees
-from include.forecast.traffic.features import LOOKBACK_MINUTES, Past, Windows
+from include.forecast.traffic.features import HISTORY_DAYS, LOOKBACK_MINUTES, Past, Windows
 from include.forecast.traffic.series import Array, Series
 
-HISTORY_DAYS = 8
 FORMAT = 1
 
 

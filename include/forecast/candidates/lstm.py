@@ -31,7 +31,7 @@ VALIDATION_WINDOWS = 2000
 
 @dataclass(frozen=True)
 class LstmSettings:
-    """How the network is trained. ``schedule``: ``cosine`` falls every epoch, ``plateau`` halves after 3 in vain."""
+    """How the network is trained. ``schedule``: ``cosine`` falls every epoch, ``plateau`` halves after 3 idle ones."""
 
     profile: str = "fast"
     units: tuple[int, ...] = (128, 64, 32)

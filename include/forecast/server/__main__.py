@@ -18,13 +18,13 @@ from include.clients.access import Access
 from include.clients.prometheus import Prometheus
 from include.clients.storage import StorageError
 from include.estate import Estate, EstateError, load_estate
+from include.forecast.pod_storage import pod_storage
 from include.forecast.registry import Registry
-from include.forecast.replicas import MAX_SPREAD, Rule, rule_of
-from include.forecast.retrain import pod_storage
-from include.forecast.server.app import Region, Service, create_app
+from include.forecast.replicas import MAX_SPREAD, ReplicaRule, replica_rule_of
+from include.forecast.server.app import ServedRegion, Service, create_app
 from include.forecast.server.champions import Champions
-from include.forecast.server.compile_models import prepare_apart
-from include.forecast.server.forecaster import Live, LiveSettings, Timeline
+from include.forecast.server.compile_models import compile_apart
+from include.forecast.server.forecaster import Forecaster, ForecasterSettings, Timeline
 
 PROMETHEUS_TIMEOUT = 20.0
 GRACE_SECONDS = 10  # for requests that are on their way when the process is told to end
@@ -58,9 +58,9 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def rule_from(asked: argparse.Namespace, estate: Estate) -> Rule:
+def rule_from(asked: argparse.Namespace, estate: Estate) -> ReplicaRule:
     """The estate's rule with the bounds of the command line. Raises ServingError."""
-    rule = rule_of(estate)
+    rule = replica_rule_of(estate)
     minimum = rule.minimum if asked.min_replicas is None else asked.min_replicas
     maximum = rule.maximum if asked.max_replicas is None else asked.max_replicas
     try:
@@ -79,17 +79,17 @@ def service_from(asked: argparse.Namespace, estate: Estate, environment: Mapping
         timeline = Timeline(asked.minute_seconds, asked.begins, asked.begins_as)
     except ValueError as error:
         raise ServingError(f"--minute-seconds, --begins, --begins-as: {error}") from error
-    settings = LiveSettings(timeline, asked.settle, asked.max_age, asked.max_spread)
+    settings = ForecasterSettings(timeline, asked.settle, asked.max_age, asked.max_spread)
     storage = pod_storage(asked.registry)
     regions = {}
     for name in names:
-        champions = Champions(Registry(storage, name), prepare_apart)
+        champions = Champions(Registry(storage, name), compile_apart)
         live = None
         if asked.prometheus:
             access = Access(asked.prometheus, credentials(environment))
             client = Prometheus(asked.prometheus, PROMETHEUS_TIMEOUT, access=access)
-            live = Live(name, client, estate, champions, settings)
-        regions[name] = Region(champions, live)
+            live = Forecaster(name, client, estate, champions, settings)
+        regions[name] = ServedRegion(champions, live)
     interval = asked.minute_seconds / 4 if asked.interval is None else asked.interval
     return Service(
         regions,

@@ -17,10 +17,10 @@ from fastapi import FastAPI, Request, Response
 from pydantic_core import to_json
 
 from include.forecast.candidates.candidate import CandidateError
-from include.forecast.replicas import MAX_SPREAD, Rule, recommend, unsure
+from include.forecast.replicas import MAX_SPREAD, ReplicaRule, recommend, unsure
 from include.forecast.server import metrics
-from include.forecast.server.champions import Champions, Served
-from include.forecast.server.forecaster import Live
+from include.forecast.server.champions import Champions, ServedChampion
+from include.forecast.server.forecaster import Forecaster
 from include.forecast.server.request import Hour, RefusedError, last_minute, problem, read_hour
 
 FIRST_LOOK_SECONDS = 60.0  # a storage that hangs must not keep the history from being read
@@ -30,19 +30,19 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Region:
-    """What is served for one region; without ``live`` nothing is read from Prometheus."""
+class ServedRegion:
+    """What is served for one region; without ``forecaster`` nothing is read from Prometheus."""
 
     champions: Champions
-    live: Live | None = None
+    forecaster: Forecaster | None = None
 
 
 @dataclass(frozen=True)
 class Service:
     """Everything behind the routes. Intervals in seconds."""
 
-    regions: Mapping[str, Region]
-    rule: Rule
+    regions: Mapping[str, ServedRegion]
+    rule: ReplicaRule
     clock: Callable[[], float] = time.time
     poll_seconds: float = 10.0
     forecast_seconds: float = 15.0
@@ -60,14 +60,14 @@ class Service:
         if served is None:
             return 503, {"detail": f"{hour.region}: no champion: {region.champions.problem}: run forecast_retrain"}
         try:
-            return 200, self._answer(hour, served, region.live)
+            return 200, self._answer(hour, served, region.forecaster)
         except CandidateError as error:
             return 503, {"detail": f"{hour.region}: {error}"}
 
-    def _answer(self, hour: Hour, served: Served, live: Live | None) -> dict[str, Any]:
+    def _answer(self, hour: Hour, served: ServedChampion, live: Forecaster | None) -> dict[str, Any]:
         now = datetime.fromtimestamp(self.clock(), UTC)
         history = live.history if live else None
-        arrays = served.quick.predict(np.array(hour.values), last_minute(hour, now), history)
+        arrays = served.fast.predict(np.array(hour.values), last_minute(hour, now), history)
         p50, p90 = arrays[0].tolist(), arrays[1].tolist()
         doubt = unsure(p50, p90, self.max_spread)
         advice = recommend(p50, self.rule, hour.current_replicas, doubt)
@@ -91,8 +91,8 @@ class Service:
         ready = all(region.champions.served for region in self.regions.values())
         return 200 if ready else 503, {"status": "ok" if ready else "no champion", "regions": regions}
 
-    def _health_of(self, region: Region) -> dict[str, Any]:
-        now, served, live = self.clock(), region.champions.served, region.live
+    def _health_of(self, region: ServedRegion) -> dict[str, Any]:
+        now, served, live = self.clock(), region.champions.served, region.forecaster
         answer: dict[str, Any] = {"version": None, "problem": region.champions.problem}
         if served:
             answer |= {
@@ -114,7 +114,9 @@ class Service:
 
     def metrics(self) -> str:
         """The text of ``/metrics``."""
-        forecasts = {name: region.live.current() if region.live else None for name, region in self.regions.items()}
+        forecasts = {
+            name: region.forecaster.current() if region.forecaster else None for name, region in self.regions.items()
+        }
         champions = {name: region.champions.served for name, region in self.regions.items()}
         return metrics.exposition(forecasts, champions, self.requests)
 
@@ -122,14 +124,14 @@ class Service:
         """What runs beside the requests, with its interval: each in a thread of its own."""
         polls = [(region.champions.refresh, self.poll_seconds) for region in self.regions.values()]
         ticks = [
-            (functools.partial(first_look, region.champions, region.live), self.forecast_seconds)
+            (functools.partial(first_look, region.champions, region.forecaster), self.forecast_seconds)
             for region in self.regions.values()
-            if region.live
+            if region.forecaster
         ]
         return polls + ticks
 
 
-def first_look(champions: Champions, live: Live) -> None:
+def first_look(champions: Champions, live: Forecaster) -> None:
     """A forecast, once the champion has been looked for: the very first would come without one, and the next late."""
     champions.looked.wait(FIRST_LOOK_SECONDS)
     live.tick()

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.forecast.candidates.candidate import CandidateError
-from include.forecast.registry import CorruptError, Manifest, NoChampionError, Pointer, Registry
-from include.forecast.server.fast_candidate import Quick, load_quick
+from include.forecast.registry import ChampionPointer, CorruptError, Manifest, NoChampionError, Registry
+from include.forecast.server.fast_candidate import FastCandidate, load_fast
 
 RETRY_SECONDS = 300.0  # a version is immutable: one that was refused is looked at again only this often
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedChampion:
     """A champion in memory. ``loaded_at`` is in Unix seconds."""
 
-    quick: Quick
+    fast: FastCandidate
     manifest: Manifest
     loaded_at: float
 
@@ -36,19 +36,19 @@ class Champions:
     """Follows the champion of one region. ``refresh`` runs in one thread; ``served`` may be read in any."""
 
     def __init__(
-        self, registry: Registry, prepare: Callable[[Path], None], clock: Callable[[], float] = time.time
+        self, registry: Registry, compile_version: Callable[[Path], None], clock: Callable[[], float] = time.time
     ) -> None:
         self.region = registry.region
-        self.served: Served | None = None
+        self.served: ServedChampion | None = None
         self.problem = "the registry was not read yet"
         self.looked = threading.Event()  # set once the registry has been looked at
         self._registry = registry
-        self._prepare = prepare
+        self._compile = compile_version
         self._clock = clock
         self._refused: dict[str, tuple[float, str]] = {}
 
     def refresh(self) -> None:
-        """Serve the pointer's champion; where that is of no use, what is served stays and ``problem`` says why."""
+        """Serve the pointer's champion; where that is unusable, what is served stays and ``problem`` says why."""
         try:
             problem = self._follow(self._registry.pointer())
         except Exception as error:  # noqa: BLE001 - whatever storage raises: what is served goes on being served
@@ -58,7 +58,7 @@ class Champions:
         self.problem = problem
         self.looked.set()
 
-    def _follow(self, pointer: Pointer) -> str:
+    def _follow(self, pointer: ChampionPointer) -> str:
         served = self.served
         if not pointer.version:
             reason = pointer.problem or f"models/{self.region}/champion.json does not exist"
@@ -74,7 +74,7 @@ class Champions:
         return f"{reason}; {served.version} goes on being served" if served else self._fall_back(reason)
 
     def _fall_back(self, reason: str) -> str:
-        """Serve the newest former champion that is of use."""
+        """Serve the newest former champion that can be served."""
         for version in self._registry.champions():
             if not self._try(version):
                 return f"{reason}; {version} is served, the last good champion"
@@ -88,13 +88,13 @@ class Champions:
         try:
             with tempfile.TemporaryDirectory(prefix="akidb-serve-") as folder:
                 manifest = self._registry.fetch(version, Path(folder))
-                self._prepare(Path(folder))
-                quick = load_quick(Path(folder))
+                self._compile(Path(folder))
+                fast = load_fast(Path(folder))
         except (CandidateError, CorruptError, NoChampionError) as error:
             self._refused[version] = (self._clock(), str(error))
             return str(error)
         self._refused.pop(version, None)
         # One assignment: a request has the old champion or the new one.
-        self.served = Served(quick, manifest, self._clock())
+        self.served = ServedChampion(fast, manifest, self._clock())
         log.info("%s: %s (%s) is served", self.region, version, manifest.model)
         return ""

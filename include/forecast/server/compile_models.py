@@ -29,8 +29,8 @@ TIMEOUT_SECONDS = 180.0
 ROOT = Path(__file__).parents[3]
 
 
-def prepare_apart(folder: Path) -> None:
-    """Run ``prepare`` in a process of its own. Raises CandidateError when the version is of no use."""
+def compile_apart(folder: Path) -> None:
+    """Run ``compile_version`` in a process of its own. Raises CandidateError when the version is unusable."""
     command = [sys.executable, "-m", "include.forecast.server.compile_models", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     try:
@@ -44,7 +44,7 @@ def prepare_apart(folder: Path) -> None:
         raise CandidateError(said[-1])
 
 
-def prepare(folder: Path) -> None:
+def compile_version(folder: Path) -> None:
     """Write what the server needs beside the candidate in ``folder``. Raises CandidateError."""
     candidate = Candidate.load(folder)
     if candidate.step != 1:
@@ -179,10 +179,10 @@ def _missing_goes_left(node: dict[str, Any]) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``prepare`` for the folder that is named; 1 with the reason on stderr when the version is of no use."""
+    """``compile_version`` for the folder that is named; 1 with the reason on stderr when the version is unusable."""
     (folder,) = sys.argv[1:] if arguments is None else arguments
     try:
-        prepare(Path(folder))
+        compile_version(Path(folder))
     except CandidateError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 1

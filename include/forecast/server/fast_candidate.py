@@ -2,7 +2,7 @@
 
 Training code works on thousands of windows at once; on a single one nearly all of its time is overhead. Here the eight
 days before a request are summed once a minute instead of once a request, levels are computed once, and trees are run
-by ONNX Runtime, from what ``prepare`` made. That both ways agree is checked for every version before it serves.
+by ONNX Runtime, from what ``compile_version`` made. That both ways agree is checked for every version before it serves.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import numpy as np
 from include.forecast.candidates.candidate import CandidateError, joined, load_model, slot_of, with_p90
 from include.forecast.candidates.lstm import onnx_session
 from include.forecast.server.fast_models import (
-    Forecast,
     Minute,
     OnnxTrees,
-    Plan,
+    PerMinute,
+    PerRequest,
     Recent,
     blend,
     lstm,
@@ -47,17 +47,17 @@ class Prepared:
 
     history: Series | None
     read: Callable[[Array], Recent]
-    forecast: Forecast
+    forecast: PerRequest
 
 
 @dataclass
-class Quick:
+class FastCandidate:
     """A candidate that answers single requests. Its ``predict`` may be called by several threads.
 
     ``tail`` and the settings are those of Candidate.
     """
 
-    plan: Plan
+    per_minute: PerMinute
     name: str
     floor: float
     country: str | None
@@ -91,7 +91,7 @@ class Quick:
             # Whatever the hour holds, it has no gap: ones stand for it.
             series = joined(self.tail, np.ones(self.lookback), end, history)
             minute = Minute(series, self.lookback, self.floor, self.country)
-            forecast = self.plan(minute)
+            forecast = self.per_minute(minute)
             found = Prepared(history, minute.reader(), forecast)
             others = [one for one in self._prepared.items() if one[0] != slot]
             # One assignment: another thread sees the minutes of before or those of now.
@@ -99,16 +99,16 @@ class Quick:
         return found
 
 
-def load_quick(folder: Path) -> Quick:
-    """The version in ``folder``, which ``prepare`` has been through. Raises CandidateError when it is of no use."""
+def load_fast(folder: Path) -> FastCandidate:
+    """The version in ``folder``, which ``compile_version`` has been through. Raises CandidateError."""
     try:
         about = json.loads((folder / "candidate.json").read_text(encoding="utf-8"))
         values = np.load(folder / "tail.npy", allow_pickle=False)
         tail = Series(about["tail"]["name"], datetime.fromisoformat(about["tail"]["start"]), about["step"], values)
-        plan = plan_of(about["model"], folder)
+        per_minute = per_minute_of(about["model"], folder)
         above = np.array(about["p90_above"])
-        quick = Quick(plan, about["name"], about["floor"], about["country"], above, tail)
-        agreed = agrees(quick, json.loads((folder / PROBES).read_text(encoding="utf-8")))
+        fast = FastCandidate(per_minute, about["name"], about["floor"], about["country"], above, tail)
+        agreed = agrees(fast, json.loads((folder / PROBES).read_text(encoding="utf-8")))
     except CandidateError:
         raise
     # Each library has its own errors for a damaged file; all mean the same here.
@@ -116,19 +116,19 @@ def load_quick(folder: Path) -> Quick:
         raise CandidateError(f"it can't be served ({type(error).__name__}: {error}): train again") from error
     if not agreed:
         raise CandidateError("served, it does not give what it gave in training: train again")
-    return quick
+    return fast
 
 
-def plan_of(record: dict[str, Any], folder: Path) -> Plan:
+def per_minute_of(record: dict[str, Any], folder: Path) -> PerMinute:
     """How a model of ``save_model`` answers single requests, without LightGBM. ``record`` is what it gave."""
     kind = record["kind"]
     if kind == "Blend":
-        return functools.partial(blend, [(part["weight"], plan_of(part, folder)) for part in record["parts"]])
+        return functools.partial(blend, [(part["weight"], per_minute_of(part, folder)) for part in record["parts"]])
     if kind == "Trees":
         # The base level is a part of each file's name.
         bases = tuple(int(path.name.split("_")[2]) for path in sorted(folder.glob("lightgbm_*_last.txt")))
         return OnnxTrees(bases, onnx_session((folder / TREES).read_bytes()))
-    plans: dict[str, Callable[[Any, Minute], Forecast]] = {
+    plans: dict[str, Callable[[Any, Minute], PerRequest]] = {
         "Lstm": lstm,
         "Naive": naive,
         "Seasonal": seasonal,
@@ -138,10 +138,10 @@ def plan_of(record: dict[str, Any], folder: Path) -> Plan:
     return functools.partial(plans[kind], load_model(record, folder))
 
 
-def agrees(quick: Quick, probes: list[dict[str, Any]]) -> bool:
+def agrees(fast: FastCandidate, probes: list[dict[str, Any]]) -> bool:
     """Are the forecasts of ``probes`` what the candidate's own code gave?"""
     for probe in probes:
-        found = quick.predict(np.array(probe["window"]), datetime.fromisoformat(probe["end"]))
+        found = fast.predict(np.array(probe["window"]), datetime.fromisoformat(probe["end"]))
         wanted = (np.array(probe["p50"]), np.array(probe["p90"]))
         if not all(np.allclose(*pair, rtol=TOLERANCE, atol=1e-9) for pair in zip(found, wanted, strict=True)):
             return False

@@ -43,8 +43,8 @@ class Recent:
     scale: float
 
 
-Forecast = Callable[[Recent], Array]  # [horizon] values
-Plan = Callable[["Minute"], Forecast]
+PerRequest = Callable[[Recent], Array]  # what is left of a model for each request of a minute: [horizon] values
+PerMinute = Callable[["Minute"], PerRequest]  # what a model computes once a minute
 
 
 class Minute:
@@ -109,7 +109,7 @@ def or_level(forecast: Array, recent: Recent) -> Array:
     return np.where(np.isfinite(forecast), forecast, recent.scale)
 
 
-def naive(model: Naive, minute: Minute) -> Forecast:
+def naive(model: Naive, minute: Minute) -> PerRequest:
     """Now, yesterday or last week."""
     horizon = minute.horizon
     if model.period == 0 and not model.scaled:
@@ -123,13 +123,13 @@ def naive(model: Naive, minute: Minute) -> Forecast:
     return scaled(shape, model.period, model.minutes, minute)
 
 
-def seasonal(model: Seasonal, minute: Minute) -> Forecast:
+def seasonal(model: Seasonal, minute: Minute) -> PerRequest:
     """The smoothed shape of yesterday or last week."""
     shape = same_time(minute.windows, model.period, model.around)[0]
     return scaled(shape, model.period, model.minutes, minute)
 
 
-def scaled(shape: Array, period: int, minutes: int, minute: Minute) -> Forecast:
+def scaled(shape: Array, period: int, minutes: int, minute: Minute) -> PerRequest:
     """A shape of a ``period`` ago, as many times as high as the level is now."""
     place, then, floor = minute.level(minutes), minute.level_then(minutes, period), minute.floor
 
@@ -144,7 +144,7 @@ def within_limits(ratio: Any) -> Any:
     return np.minimum(np.maximum(ratio, RATIO_LIMITS[0]), RATIO_LIMITS[1])
 
 
-def week_median(model: WeekMedian, minute: Minute) -> Forecast:
+def week_median(model: WeekMedian, minute: Minute) -> PerRequest:
     """The median of the last seven days' shapes."""
     periods = range(DAY, WEEK + 1, DAY)
     shapes = np.stack([same_time(minute.windows, period, model.around)[0] for period in periods])
@@ -158,19 +158,19 @@ def week_median(model: WeekMedian, minute: Minute) -> Forecast:
     return forecast
 
 
-def median(model: Median, minute: Minute) -> Forecast:
+def median(model: Median, minute: Minute) -> PerRequest:
     """Always the same."""
     values = np.full(minute.horizon, model.value)
     return lambda _: values
 
 
-def blend(parts: Sequence[tuple[float, Plan]], minute: Minute) -> Forecast:
+def blend(parts: Sequence[tuple[float, PerMinute]], minute: Minute) -> PerRequest:
     """The weighted mean of parts."""
     forecasts = [(weight, plan(minute)) for weight, plan in parts]
     return lambda recent: sum((weight * forecast(recent) for weight, forecast in forecasts), np.zeros(minute.horizon))
 
 
-def lstm(model: Lstm, minute: Minute) -> Forecast:
+def lstm(model: Lstm, minute: Minute) -> PerRequest:
     """The network: of its inputs only the values change with the request."""
     inputs, session, trust = model.inputs(minute.windows), model.session, model.trust
     base = naive(model.base, minute) if isinstance(model.base, Naive) else seasonal(model.base, minute)
@@ -192,7 +192,7 @@ class OnnxTrees:
     bases: tuple[int, ...]
     session: Any
 
-    def __call__(self, minute: Minute) -> Forecast:
+    def __call__(self, minute: Minute) -> PerRequest:
         """The plan of a minute."""
         features = tree_features_of(minute)
         bases = [minute.level(base) for base in self.bases]
@@ -205,7 +205,7 @@ class OnnxTrees:
         return forecast
 
 
-def tree_features_of(minute: Minute) -> Forecast:
+def tree_features_of(minute: Minute) -> PerRequest:
     """The features of every step, [horizon, columns]: what is known of the minute times numbers of the hour.
 
     Each column is a number of the hour / scale / a level of then, times a shape; what the hour leaves alone is

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from include.clients.prometheus import PrometheusError
-from include.forecast.candidates.candidate import HISTORY_DAYS, CandidateError
+from include.forecast.candidates.candidate import CandidateError
+from include.forecast.gauges import FRESH_SECONDS
 from include.forecast.replicas import MAX_SPREAD, unsure
 from include.forecast.server.champions import Champions
 from include.forecast.traffic.export import SETTLE_SECONDS, observed
-from include.forecast.traffic.features import SHORT_GAP_MINUTES
+from include.forecast.traffic.features import HISTORY_DAYS, SHORT_GAP_MINUTES
 from include.forecast.traffic.series import Array, Series, fill_short_gaps
-from include.forecast.watch import FRESH_SECONDS
 
 if TYPE_CHECKING:
     from include.clients.prometheus import Prometheus
@@ -60,7 +60,7 @@ class Timeline:
 
 
 @dataclass(frozen=True)
-class LiveSettings:
+class ForecasterSettings:
     """When a minute is read and how long a forecast counts, in seconds; None: as befits the length of a minute.
 
     ``settle`` passes before a minute is read: scrapes come late. ``max_age`` is counted from the end of the last
@@ -95,7 +95,7 @@ class Forecast:
     doubt: str
 
 
-class Live:
+class Forecaster:
     """One region. ``tick`` runs in one thread; ``current`` may be asked in any."""
 
     def __init__(
@@ -104,7 +104,7 @@ class Live:
         prometheus: Prometheus,
         estate: Estate,
         champions: Champions,
-        settings: LiveSettings | None = None,
+        settings: ForecasterSettings | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.region = region
@@ -113,7 +113,7 @@ class Live:
         self._prometheus = prometheus
         self._estate = estate
         self._champions = champions
-        self._settings = settings or LiveSettings()
+        self._settings = settings or ForecasterSettings()
         self._clock = clock
         self._forecast: Forecast | None = None
         self._minutes: dict[int, float] = {}  # by number of the minute on the model's clock
@@ -232,7 +232,7 @@ class Live:
             return f"{missing} of the last {HOUR} minutes were not observed (gaps of {SHORT_GAP_MINUTES} are bridged)"
         self.history = history_of(self._minutes, self.region, last)
         try:
-            p50, p90 = served.quick.predict(window, datetime.fromtimestamp(last * MINUTE, UTC), self.history)
+            p50, p90 = served.fast.predict(window, datetime.fromtimestamp(last * MINUTE, UTC), self.history)
         except CandidateError as error:
             self._forecast = None
             return str(error)

@@ -6,13 +6,10 @@ import bisect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from include.forecast.server.champions import Served
+from include.forecast.gauges import CONFIDENT, DURATION, FORECAST, GENERATED, MEDIAN, MODEL_INFO, REQUESTS, UPPER
+from include.forecast.server.champions import ServedChampion
 from include.forecast.server.forecaster import Forecast
-from include.forecast.watch import FORECAST, GENERATED, MODEL_INFO
 
-CONFIDENT = "akidb_forecast_confident"
-REQUESTS = "akidb_forecast_requests_total"
-DURATION = "akidb_forecast_request_duration_seconds"
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 HEADS = {
@@ -71,13 +68,13 @@ def labels(**values: str) -> str:
 
 
 def exposition(
-    forecasts: Mapping[str, Forecast | None], champions: Mapping[str, Served | None], requests: Requests
+    forecasts: Mapping[str, Forecast | None], champions: Mapping[str, ServedChampion | None], requests: Requests
 ) -> str:
     """The text of ``/metrics``: a region without a fresh forecast has no gauge at all."""
     fresh = {region: forecast for region, forecast in sorted(forecasts.items()) if forecast}
     lines = [*head(FORECAST)]
     for region, forecast in fresh.items():
-        for quantile, values in (("0.5", forecast.p50), ("0.9", forecast.p90)):
+        for quantile, values in ((MEDIAN, forecast.p50), (UPPER, forecast.p90)):
             for minute, value in enumerate(values, 1):
                 lines.append(f"{FORECAST}{labels(region=region, horizon=str(minute), quantile=quantile)} {value!r}")
     lines += head(GENERATED)

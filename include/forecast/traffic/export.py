@@ -105,7 +105,7 @@ def trusted(values: Mapping[int, float], lost: Iterable[int], start: int, end: i
     }
 
 
-class State(enum.StrEnum):
+class DayState(enum.StrEnum):
     """What became of a day."""
 
     WRITTEN = "written"
@@ -119,12 +119,12 @@ class State(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DayOutcome:
     """What became of one day; ``key`` is where it lies, ``reasons`` say why it was refused, kept or is absent."""
 
     region: str
     day: dt.date
-    state: State
+    state: DayState
     key: str = ""
     reasons: tuple[str, ...] = ()
     fresh: bool = True  # False: the same batch was refused before
@@ -151,7 +151,7 @@ class Exporter:
     judge: Judge
     now: float
 
-    def export(self, days: Sequence[dt.date], force: bool = False) -> list[Outcome]:
+    def export(self, days: Sequence[dt.date], force: bool = False) -> list[DayOutcome]:
         """Bring ``days`` into the table, oldest first. Killed half way, it goes on where it stopped.
 
         Raises PrometheusError when the server can't be asked, TrafficError when a metric has no series at all.
@@ -160,23 +160,23 @@ class Exporter:
         for batch in batches([day for day in sorted(set(days)) if day not in outcomes]):
             outcomes |= {outcome.day: outcome for outcome in self._export(batch, force)}
         result = [outcomes[day] for day in sorted(set(days))]
-        if result and all(outcome.state == State.ABSENT for outcome in result):
+        if result and all(outcome.state == DayState.ABSENT for outcome in result):
             self._explain_absence(result[0].day, result[-1].day)
         return result
 
-    def _known(self, day: dt.date) -> Outcome | None:
+    def _known(self, day: dt.date) -> DayOutcome | None:
         if day_start(day) >= observable_until(self.now):
-            return Outcome(self.region, day, State.FUTURE, reasons=("the day has not begun",))
+            return DayOutcome(self.region, day, DayState.FUTURE, reasons=("the day has not begun",))
         facts = self.table.facts(self.region, day)
         if facts and facts.whole and facts.expression == self._expression:
-            return Outcome(self.region, day, State.SKIPPED, key_of(self.region, day))
+            return DayOutcome(self.region, day, DayState.SKIPPED, key_of(self.region, day))
         return None
 
     @property
     def _expression(self) -> str:
         return expression_hash(self.estate, self.region)
 
-    def _export(self, batch: Sequence[dt.date], force: bool) -> Iterator[Outcome]:
+    def _export(self, batch: Sequence[dt.date], force: bool) -> Iterator[DayOutcome]:
         start, end = day_start(batch[0]), day_start(batch[-1] + DAY)
         values = observed(self.prometheus, self.estate, self.region, start, end, self.now)
         days = days_between(values, self.region, batch[0], len(batch), observable_until(self.now))
@@ -184,25 +184,25 @@ class Exporter:
         for day in days:
             yield self._place(day, tuple(refused.get(day.day, ())), force)
 
-    def _place(self, day: Day, reasons: tuple[str, ...], force: bool) -> Outcome:
+    def _place(self, day: Day, reasons: tuple[str, ...], force: bool) -> DayOutcome:
         stored = None if force else self.table.facts(self.region, day.day)
         key = key_of(self.region, day.day)
         if stored and stored.expression == self._expression:
             if stored.content == day.content:
-                return Outcome(self.region, day.day, State.UNCHANGED, key)
+                return DayOutcome(self.region, day.day, DayState.UNCHANGED, key)
             if stored.observed > day.observed:
                 why = f"{stored.observed} minutes are stored, Prometheus has {day.observed} today"
-                return Outcome(self.region, day.day, State.KEPT, key, (why,))
+                return DayOutcome(self.region, day.day, DayState.KEPT, key, (why,))
         if not day.observed:
-            return Outcome(self.region, day.day, State.ABSENT, reasons=("no minute was observed",))
+            return DayOutcome(self.region, day.day, DayState.ABSENT, reasons=("no minute was observed",))
         if reasons and self._begins(day):
             why = f"the metrics begin within this day ({day.observed} minutes)"
-            return Outcome(self.region, day.day, State.BEGINS, reasons=(why,))
+            return DayOutcome(self.region, day.day, DayState.BEGINS, reasons=(why,))
         if reasons:
             key, fresh = self.table.set_aside(day, self._expression, reasons)
-            return Outcome(self.region, day.day, State.REFUSED, key, reasons, fresh)
+            return DayOutcome(self.region, day.day, DayState.REFUSED, key, reasons, fresh)
         self.table.put(day, self._expression)
-        return Outcome(self.region, day.day, State.WRITTEN, key)
+        return DayOutcome(self.region, day.day, DayState.WRITTEN, key)
 
     def _begins(self, day: Day) -> bool:
         """Whether nothing was there the day before and nothing is missing since the first value."""
@@ -245,13 +245,13 @@ def days_to_export(last: dt.date, count: int) -> list[dt.date]:
     return [last - dt.timedelta(days=number) for number in reversed(range(count))]
 
 
-def failures(outcomes: Sequence[Outcome], own: dt.date) -> list[Outcome]:
+def failures(outcomes: Sequence[DayOutcome], own: dt.date) -> list[DayOutcome]:
     """The outcomes that make an export fail: its own day is not there, or a day was refused for the first time."""
-    stored = {State.WRITTEN, State.UNCHANGED, State.SKIPPED, State.KEPT}
+    stored = {DayState.WRITTEN, DayState.UNCHANGED, DayState.SKIPPED, DayState.KEPT}
     return [
         outcome
         for outcome in outcomes
-        if (outcome.day == own and outcome.state not in stored) or (outcome.state == State.REFUSED and outcome.fresh)
+        if (outcome.day == own and outcome.state not in stored) or (outcome.state == DayState.REFUSED and outcome.fresh)
     ]
 
 

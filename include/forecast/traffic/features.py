@@ -17,6 +17,7 @@ from include.forecast.traffic.series import MINUTES_PER_DAY, Array, Series, fill
 Indices = NDArray[np.int64]
 LOOKBACK_MINUTES = 60
 HORIZON_MINUTES = 15
+HISTORY_DAYS = 8  # what the weekly shapes need, and a day
 DAY = MINUTES_PER_DAY
 WEEK = 7 * DAY
 SHORT_GAP_MINUTES = 5

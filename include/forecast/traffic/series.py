@@ -64,7 +64,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Limits:
+class QualityLimits:
     """What a series must have before a model is trained on it."""
 
     min_days: float = 4.0
@@ -75,7 +75,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DataQuality:
     """``refused`` is the reason why nothing is trained, or None; ``metric`` is what the candidates are judged by."""
 
     refused: str | None
@@ -151,9 +151,9 @@ def common_step(name: str, seconds: NDArray[np.int64]) -> int:
     return int(step)
 
 
-def judge(series: Series, parts: tuple[slice, ...] = (), limits: Limits | None = None) -> Verdict:
+def judge(series: Series, parts: tuple[slice, ...] = (), limits: QualityLimits | None = None) -> DataQuality:
     """May models be trained on ``series``, whose ``parts`` (train, validation, test) must each be thick enough?"""
-    limits = limits or Limits()
+    limits = limits or QualityLimits()
     observed = np.isfinite(series.values)
     values = series.values[observed]
     missing = 1.0 - float(observed.mean()) if len(series) else 1.0
@@ -161,10 +161,10 @@ def judge(series: Series, parts: tuple[slice, ...] = (), limits: Limits | None =
     thin = [1.0 - float(observed[part].mean()) for part in parts if len(observed[part])]
     metric = "mae" if zeros > limits.max_zero_share else "wape"
     refused = refusal(series.days, missing, max(thin, default=0.0), len(np.unique(values)), limits)
-    return Verdict(refused, metric, round(series.days, 2), round(missing, 4), round(zeros, 4))
+    return DataQuality(refused, metric, round(series.days, 2), round(missing, 4), round(zeros, 4))
 
 
-def refusal(days: float, missing: float, thinnest: float, distinct: int, limits: Limits) -> str | None:
+def refusal(days: float, missing: float, thinnest: float, distinct: int, limits: QualityLimits) -> str | None:
     """The reason to train nothing on such data, or None."""
     if days < limits.min_days:
         return f"too short: {days:.1f} days, at least {limits.min_days:g} are needed"

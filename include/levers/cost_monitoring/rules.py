@@ -19,11 +19,13 @@ import yaml
 
 from include.cost.targets import goal_of
 from include.estate import Estate
+from include.levers.manifests import filled
 from include.prices import DAYS_PER_MONTH, AwsBook, PlanBook, load_aws_book
 
 LIVE_COMPONENT = "central_dc"
 CONTRACTS = "contracts"
 HOURS = 24
+ALERTS = "cost_monitoring/alerts.yaml"
 Rule = dict[str, Any]
 
 
@@ -116,33 +118,9 @@ def _interruptions(estate: Estate, region: str) -> list[Rule]:
 
 
 def _alerts_of_region(estate: Estate, region: str, cost: str) -> list[Rule]:
-    mine = f'{{region="{region}"}}'
     limit = estate.targets.interruption_rate
-    return [
-        _alert(
-            "AkidbRegionSpendAboveTarget",
-            f"akidb:cost_usd_day:region{mine} > on (region) group_left () "
-            f"max by (region) (akidb:cost_usd_day:region_target{mine})",
-            "1h",
-            f"the nodes of {region} cost {{{{ $value | printf `%.2f` }}}} USD a day, above their share of the target",
-            "see which pool or type grew (dashboard, spot split), or whether the day's rollout is unfinished",
-        ),
-        _alert(
-            "AkidbCostSeriesMissing",
-            f"absent({cost})",
-            "10m",
-            f"Prometheus has no node price of {region}: its cost is unknown, not zero",
-            "see that OpenCost runs in its namespace and is scraped with the label region",
-        ),
-        _alert(
-            "AkidbInterruptionRateHigh",
-            f"akidb:interruption_rate:24h{mine} > {limit:g}",
-            "5m",
-            f"{region}: {{{{ $value | humanizePercentage }}}} of the spot nodes had an interruption notice in 24 h, "
-            f"drills included; the limit is {limit:.0%}",
-            "widen the instance types, or return to the plan with fewer spot domains (rollback)",
-        ),
-    ]
+    values = {"region": region, "cost": cost, "interruption_rate": f"{limit:g}", "interruption_limit": f"{limit:.0%}"}
+    return [_alert(raw) for raw in filled(ALERTS, values, "region")]
 
 
 def of_estate(estate: Estate, scrape: Scrape) -> list[Rule]:
@@ -178,56 +156,27 @@ def of_estate(estate: Estate, scrape: Scrape) -> list[Rule]:
 
 def _alerts_of_estate(estate: Estate, plan: PlanBook) -> list[Rule]:
     plan_day, alert_day = plan.total(14) / DAYS_PER_MONTH, estate.cost.daily_alert_usd
-    spends = "the estate spends {{ $value | printf `%.2f` }} USD a day"
-    remedy = "read the cost report of the day: it names what moved"
-    return [
-        _alert(
-            "AkidbDailySpendAboveTarget",
-            "akidb:cost_usd_day:total > on () "
-            f'max(akidb:cost_usd_month:target{{book="components"}}) / {DAYS_PER_MONTH}',
-            "1h",
-            f"{spends}, above the sum of the components' targets, each in its own book",
-            remedy,
-        ),
-        _alert(
-            "AkidbDailySpendAbovePlanTarget",
-            f"akidb:cost_usd_day:total > {number(plan_day)}",
-            "1h",
-            f"{spends}, above the plan's {plan_day:.2f} ({plan.total(14)} / {DAYS_PER_MONTH}); the plan's prices are "
-            "lower than list prices",
-            remedy,
-            "info",
-        ),
-        _alert(
-            "AkidbDailySpendAbovePlanAlert",
-            f"akidb:cost_usd_day:total > {number(alert_day)}",
-            "1h",
-            f"{spends}, above the plan's own alert of {alert_day} ({alert_day * DAYS_PER_MONTH:.0f} a month)",
-            remedy,
-            "info",
-        ),
-        _alert(
-            "AkidbCostTotalUnknown",
-            "absent(akidb:cost_usd_day:total)",
-            "30m",
-            "the estate's cost is unknown: a region or a component has no figure",
-            "see AkidbCostSeriesMissing; this Prometheus must see every region",
-        ),
-    ]
+    values = {
+        "days": str(DAYS_PER_MONTH),
+        "plan_day": number(plan_day),
+        "plan_day_cents": f"{plan_day:.2f}",
+        "plan_month": str(plan.total(14)),
+        "alert_day": number(alert_day),
+        "alert_usd": str(alert_day),
+        "alert_month": f"{alert_day * DAYS_PER_MONTH:.0f}",
+    }
+    return [_alert(raw) for raw in filled(ALERTS, values, "estate")]
 
 
 def _record(name: str, expression: str, labels: Mapping[str, str]) -> Rule:
     return {"record": name, "expr": expression} | ({"labels": dict(labels)} if labels else {})
 
 
-def _alert(name: str, expression: str, wait: str, summary: str, remedy: str, severity: str = "warning") -> Rule:
-    return {
-        "alert": name,
-        "expr": expression,
-        "for": wait,
-        "labels": {"severity": severity, "team": "platform"},
-        "annotations": {"summary": summary, "remedy": remedy},
-    }
+def _alert(raw: Mapping[str, str]) -> Rule:
+    labels = {"severity": raw.get("severity", "warning"), "team": "platform"}
+    annotations = {"summary": raw["summary"], "remedy": raw["remedy"]}
+    kept = {key: raw[key] for key in ("alert", "expr", "for")}
+    return {**kept, "labels": labels, "annotations": annotations}
 
 
 def groups(estate: Estate, region: str, scrape: Scrape) -> list[dict[str, Any]]:

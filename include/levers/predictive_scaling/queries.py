@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from include.estate import Estate
+from include.forecast.gauges import CONFIDENT, FORECAST, GENERATED, LONGEST_LEAD, MEDIAN
 
-FORECAST = "akidb_forecast_qps"
-GENERATED = "akidb_forecast_generated_timestamp_seconds"
-CONFIDENT = "akidb_forecast_confident"
-MEDIAN = "0.5"
-LONGEST_LEAD = 15  # minutes, as far as the forecast goes
 # The pods of a Deployment: its name, the hash of its template, and an ending.
 POD_NAME = "{}-[a-z0-9]+-[a-z0-9]+"
 

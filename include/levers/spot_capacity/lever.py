@@ -6,12 +6,19 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from include.levers.common import node_facts
-from include.levers.spot_capacity import apply, observe, plan, preflight, restore
-from include.levers.spot_capacity.live import World, instance_types, read_live, read_snapshot, surroundings
-from include.prices import TooFewInstanceTypesError, load_aws_book
+from include.levers.node_costs import node_facts, node_price, total
+from include.levers.nodes.neighbours import surroundings
+from include.levers.nodes.packing import spot_choices
+from include.levers.probes import Window
+from include.levers.spot_capacity import apply, drill, gates, plan, preflight, restore
+from include.levers.spot_capacity.live import read_live, read_snapshot
+from include.levers.spot_capacity.settings import DRILL, OLD_NODE_GROUP, POOLS, STEPS, SpotSettings, World, step_domains
+from include.levers.spot_capacity.wanted import MANAGER, differences, wanted_state
+from include.levers.world import refusals
+from include.prices import TooFewInstanceTypesError, load_aws_book, usd_month
 from include.rollout.gates import Figure
-from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target
+from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target, Undo
+from include.rollout.place import PlaceKind
 
 
 class SpotCapacity:
@@ -21,9 +28,11 @@ class SpotCapacity:
     writes in the cluster has the field manager ``akidb-rollout``.
     """
 
-    name = plan.NAME
-    slots = (*plan.STEPS, plan.DRILL, plan.OLD_NODE_GROUP)
-    settings_type = plan.SpotSettings
+    name = "spot_capacity"
+    slots = (*STEPS, DRILL, OLD_NODE_GROUP)
+    settings_type = SpotSettings
+    acts_in = PlaceKind.REGION
+    needs = frozenset({"kubernetes", "prometheus", "aws"})
     # What moves the replicas goes before their capacity does, and the cap on a pool before the pool.
     undo_after: tuple[str, ...] = ("predictive_scaling", "cost_cap")
 
@@ -36,15 +45,31 @@ class SpotCapacity:
 
     def plan(self, target: Target) -> Plan:
         """See :class:`include.rollout.lever.Lever`."""
-        world = self._world(target)
-        book = load_aws_book(target.estate)
+        world, estate, region = self._world(target), target.estate, target.region
+        settings, book = world.settings, load_aws_book(target.estate)
         try:
-            choices = instance_types(world)
+            choices = spot_choices(world)
         except TooFewInstanceTypesError as error:
             raise Refused(str(error)) from error
-        live, nodes = read_live(world), node_facts(world)
-        around = surroundings(world)
-        return plan.build_plan(target.estate, target.region, world.settings, live, nodes, book, choices, around)
+        live, around, types = read_live(world), surroundings(world, POOLS), [choice.name for choice in choices]
+        last = step_domains(settings.steps_percent, settings.domains)[-1]
+        found = differences(live, wanted_state(estate, region, settings, last, types, live))
+        changes = any(not d.path.startswith("NodeGroup") for d in found)
+        before = total(node_price(book, region, node) for node in node_facts(world))
+        after = plan.predicted_usd_hour(estate, region, book, choices, last, settings.domains)
+        made = plan.stages(estate, region, settings, types, live, changes, around.zones)
+        return Plan(
+            lever=self.name,
+            place=region,
+            live=live,
+            differences=tuple(found),
+            stages=tuple(Stage(slot, title, _gates(world, slot), chosen) for slot, title, chosen in made),
+            usd_month_before=None if before is None else usd_month(before),
+            usd_month_after=None if after is None else usd_month(after),
+            price_book=f"{book.name} ({book.date})",
+            undo=Undo.NODE_WAVE,
+            notes=tuple(plan.notes(estate, region, settings, live, around, book)),
+        )
 
     def snapshot(self, target: Target) -> dict[str, Json]:
         """See :class:`include.rollout.lever.Lever`."""
@@ -52,26 +77,39 @@ class SpotCapacity:
 
     def apply(self, target: Target, stage: Stage) -> dict[str, Json]:
         """See :class:`include.rollout.lever.Lever`."""
-        return apply.apply_stage(self._world(target), stage)
+        world = self._world(target)
+        work = {DRILL: drill.run_drill, OLD_NODE_GROUP: apply.shrink_node_group}.get(stage.slot, apply.move_domains)
+        started = world.now()
+        with refusals(world):
+            figures = work(world, stage)
+        return {"started_at": started, "seconds": round(world.now() - started, 1), **figures}
 
     def observe(
         self, target: Target, stage: Stage, window_seconds: int, applied: Mapping[str, Json]
     ) -> dict[str, Figure | None]:
         """See :class:`include.rollout.lever.Lever`."""
-        figures = observe.observe_stage(self._world(target), stage, window_seconds, applied)
-        return {gate.name: figures[gate.name] for gate in stage.gates}
+        world = self._world(target)
+        window = Window.of(world, stage, window_seconds, applied)
+        measures = {probe.gate.name: probe.measure for probe in gates.probes(target.estate, stage.slot)}
+        return {gate.name: measures[gate.name](world, window) for gate in stage.gates}
 
     def evidence(self, target: Target) -> dict[str, Any]:
         """See :class:`include.rollout.lever.Lever`."""
-        return observe.evidence(self._world(target))
+        return gates.evidence(self._world(target))
 
     def rollback(self, target: Target, snapshot: Mapping[str, Json]) -> Restored:
         """See :class:`include.rollout.lever.Lever`."""
-        return restore.restore(self._world(target), snapshot)
+        world = self._world(target)
+        with refusals(world):
+            return restore.restore(world, snapshot)
 
     def verify_restored(self, target: Target, snapshot: Mapping[str, Json]) -> list[Difference]:
         """See :class:`include.rollout.lever.Lever`."""
         return restore.verify(self._world(target), snapshot)
 
     def _world(self, target: Target) -> World:
-        return World(target, self._now)
+        return World(target, self._now, MANAGER)
+
+
+def _gates(world: World, slot: str) -> tuple[Any, ...]:
+    return tuple(probe.gate for probe in gates.probes(world.estate, slot))

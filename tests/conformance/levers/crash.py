@@ -71,7 +71,8 @@ def watched(target: Target, until: int | None = None) -> tuple[Target, Writes]:
     """The target with its writes counted, and killed right after write number ``until`` if one is given."""
     writes = Writes(until)
     clients = SimpleNamespace(**{n: getattr(target.clients, n) for n in dir(target.clients) if not n.startswith("_")})
-    clients.kubernetes = _Watched(clients.kubernetes, writes, _writes_to_cluster)
+    if hasattr(clients, "kubernetes"):
+        clients.kubernetes = _Watched(clients.kubernetes, writes, _writes_to_cluster)
     if hasattr(clients, "aws"):
         clients.aws = _Watched(clients.aws, writes, _writes_to_cloud)
     return replace(target, clients=clients), writes

@@ -5,36 +5,57 @@ A new lever needs an entry in ``SCENES``: without one every property of it fails
 
 from __future__ import annotations
 
+import abc
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from include.clients.kubernetes import KINDS
 from include.estate import Estate
 from include.levers.cost_cap import CapSettings, CostCap
 from include.levers.spot_capacity import SpotCapacity
 from include.rollout.lever import Json, Lever, Target
 from include.rollout.settings import build
-from tests.unit.levers import scaling_world, spot_world, test_cost_monitoring
+from tests.unit.levers import dns_world, monitoring_world, scaling_world, spot_world
 
 Object = dict[str, Any]
 # What controllers make and remove by themselves, and what only tells how often something was written.
 MOVING_KINDS = {"Node", "NodeClaim", "Pod", "ReplicaSet", "HorizontalPodAutoscaler", "Lease", "Event"}
 # The diary of drills stays: the notices that it names must not count as AWS's in a later rollout.
 DIARY = "ConfigMap akidb akidb-interruption-drills"
+SOMEBODY = "team-search"
+THEIR_CHECK = {"Type": "TCP", "IPAddress": "203.0.113.99", "Port": 443, "RequestInterval": 10}
 COUNTERS = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
 
 
-@dataclass(frozen=True)
-class Scene:
-    """One lever in one region. ``objects`` and ``cloud`` are the live world, to be looked at and to be disturbed."""
+class Scene(abc.ABC):
+    """One lever in one place that can be looked at and disturbed."""
 
-    lever: Lever
-    target: Target
-    objects: dict[tuple[str, str, str], Object]
-    cloud: Any
-    cluster: Any
+    def __init__(self, lever: Lever, target: Target) -> None:
+        self.lever, self.target = lever, target
+
+    @abc.abstractmethod
+    def state(self) -> dict[str, Json]:
+        """Everything that a lever may change, by name, as the API server and the cloud have it."""
+
+    @abc.abstractmethod
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """Somebody else changes what the lever has written. For each: whether it is still as they left it."""
+
+    @abc.abstractmethod
+    def lose(self) -> str:
+        """Something that the lever has changed is deleted by somebody else; the part of a name that tells it."""
+
+    def unserve(self, before: Mapping[str, Json]) -> Callable[[str], bool] | None:
+        """The definitions of what the lever wrote go, with all objects of theirs; whether a name is none of them."""
+        del before
+        return None
+
+    def close(self) -> None:  # noqa: B027 - most scenes have begun nothing
+        """End what the scene has begun."""
 
     def apply_all(self, target: Target | None = None) -> None:
         """Every stage of the plan, in order."""
@@ -42,8 +63,29 @@ class Scene:
         for stage in self.lever.plan(target).stages:
             self.lever.apply(target, stage)
 
+    def with_settings(self, **chosen: Any) -> Target:
+        """The target with other settings."""
+        model = self.lever.settings_type
+        settings = build(model, self.target.settings.model_dump() | chosen, self.target.estate)
+        return replace(self.target, settings=settings)
+
+    def with_estate(self, change: Callable[[Object], Object]) -> Target:
+        """The target with another estate file."""
+        raw = change(self.target.estate.model_dump(mode="json"))
+        return replace(self.target, estate=Estate.model_validate(raw))
+
+
+class ClusterScene(Scene):
+    """A region: a cluster and what AWS has of it."""
+
+    def __init__(self, lever: Lever, target: Target) -> None:
+        super().__init__(lever, target)
+        self.cluster = target.clients.kubernetes
+        self.objects: dict[tuple[str, str, str], Object] = self.cluster.objects
+        self.cloud = self.cluster.cloud
+
     def state(self) -> dict[str, Json]:
-        """Everything that a lever may change, as the API server and the cloud have it."""
+        """Objects without what controllers move, the node group, queue and rules."""
         self.cluster.settle()  # a Node goes after its instance
         kept = {" ".join(key): _content(thing) for key, thing in self.objects.items() if key[0] not in MOVING_KINDS}
         kept.pop(DIARY, None)
@@ -56,16 +98,97 @@ class Scene:
             "rules": copy.deepcopy(self.cloud.rules),
         }
 
-    def with_settings(self, **chosen: Any) -> Target:
-        """The target with other settings."""
-        model = self.lever.settings_type
-        settings = build(model, self.target.settings.model_dump() | chosen, self.target.estate)
-        return replace(self.target, settings=settings)
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """One field of each object. What the lever made goes with it, or is reported: nothing is asked of that."""
+        touched: dict[str, Callable[[], bool]] = {}
+        for key, thing in list(self.objects.items()):
+            name = " ".join(key)
+            if key[0] not in ("Deployment", "NodePool", "ScaledObject", "ConfigMap") or name not in self.state():
+                continue
+            if before.get(name) == self.state()[name]:
+                continue
+            change = _changed_by_somebody(key[0], thing)
+            body = {"apiVersion": KINDS[key[0]].api_version, "kind": key[0], "metadata": {"name": key[2]}}
+            if key[1]:
+                body["metadata"]["namespace"] = key[1]
+            self.cluster.apply({**body, **change}, SOMEBODY, force=True)
+            touched[name] = partial(self._has, key, change) if name in before else lambda: True
+        return touched
 
-    def with_estate(self, change: Callable[[Object], Object]) -> Target:
-        """The target with another estate file."""
-        raw = change(self.target.estate.model_dump(mode="json"))
-        return replace(self.target, estate=Estate.model_validate(raw))
+    def _has(self, key: tuple[str, str, str], part: Object) -> bool:
+        return contains(self.objects[key], part)
+
+    def lose(self) -> str:
+        """A Deployment, with its pods."""
+        del self.objects["Deployment", self.target.estate.namespace, "akidb-grpc"]
+        for key in [key for key, thing in self.objects.items() if key[0] == "Pod" and _is_of(thing, "akidb-grpc")]:
+            del self.objects[key]
+        return "akidb-grpc"
+
+    def unserve(self, before: Mapping[str, Json]) -> Callable[[str], bool] | None:
+        """The CustomResourceDefinitions."""
+        changed = {name.split()[0] for name, body in self.state().items() if before.get(name) != body}
+        kinds = changed & {"NodePool", "EC2NodeClass", "ScaledObject", "PrometheusRule"}
+        for key in [key for key in self.objects if key[0] in kinds]:
+            del self.objects[key]
+        self.cluster.unserved |= {KINDS[kind].plural for kind in kinds}
+        return (lambda name: name.split()[0] not in kinds) if kinds else None
+
+
+def _changed_by_somebody(kind: str, thing: dict[str, Any]) -> dict[str, Any]:
+    """A field that the lever owns, with somebody else's value."""
+    if kind == "ConfigMap":
+        return {"data": {sorted(thing["data"])[0]: "theirs"}}
+    if kind == "NodePool":
+        return {"spec": {"limits": {"cpu": "64"}}}
+    if kind == "ScaledObject":
+        return {"spec": {"maxReplicaCount": 19}}
+    return {"spec": {"template": {"metadata": {"annotations": {"team": "search"}}}}}
+
+
+def contains(thing: Any, part: Any) -> bool:
+    """Whether every field of ``part`` is in ``thing``."""
+    if not isinstance(part, dict):
+        return bool(thing == part)
+    return all(key in thing and contains(thing[key], value) for key, value in part.items())
+
+
+def _is_of(pod: dict[str, Any], workload: str) -> bool:
+    return bool(pod["metadata"].get("labels", {}).get("app") == workload)
+
+
+class DnsScene(Scene):
+    """An account with a zone, record sets and their health checks."""
+
+    def __init__(self) -> None:
+        self.world = dns_world.World()
+        super().__init__(dns_world.LEVER, self.world.target)
+
+    def close(self) -> None:
+        self.world.close()
+
+    def state(self) -> dict[str, Json]:
+        """Record sets with the settings of their checks: ids are others after an undo that makes them anew."""
+        return self.world.state()
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """One record set's TTL, and another one's health check."""
+        del before
+        records = self.world.records()
+        slow, theirs = "api.akidb.example. us-east-1", "edge.akidb.example."
+        made = self.world.route53.create_health_check(CallerReference="theirs", HealthCheckConfig=THEIR_CHECK)
+        check = made["HealthCheck"]["Id"]
+        self.world.upsert({**records[slow], "TTL": 300})
+        self.world.upsert({**records[theirs], "HealthCheckId": check})
+        return {
+            slow: lambda: bool(self.world.records()[slow]["TTL"] == 300),
+            theirs: lambda: bool(self.world.records()[theirs]["HealthCheckId"] == check),
+        }
+
+    def lose(self) -> str:
+        """A record set."""
+        self.world.upsert(self.world.records()["edge.akidb.example."], "DELETE")
+        return "edge"
 
 
 def _content(thing: Mapping[str, Any]) -> Object:
@@ -82,35 +205,35 @@ def _without_empty(value: Json) -> Json:
     return {key: part for key, part in inner.items() if part not in ({}, [], None)}
 
 
-def _scene(lever: Lever, target: Target) -> Scene:
-    cluster = target.clients.kubernetes
-    return Scene(lever, target, cluster.objects, cluster.cloud, cluster)
-
-
 def spot(folder: Path) -> Scene:
     """Five on-demand nodes, thirty pods."""
-    return _scene(SpotCapacity(now=lambda: spot_world.NOW), spot_world.World().target)
+    return ClusterScene(SpotCapacity(now=lambda: spot_world.NOW), spot_world.World().target)
 
 
 def scaling(folder: Path) -> Scene:
     """Two workloads and a champion."""
-    return _scene(scaling_world.LEVER, scaling_world.World(folder).target)
+    return ClusterScene(scaling_world.LEVER, scaling_world.World(folder).target)
 
 
 def monitoring(folder: Path) -> Scene:
     """A cluster in which nothing of it is installed."""
-    return _scene(test_cost_monitoring.LEVER, test_cost_monitoring.World().target)
+    return ClusterScene(monitoring_world.LEVER, monitoring_world.World().target)
 
 
 def cap(folder: Path) -> Scene:
     """A pool that the spot lever made, with a limit of 200 vCPU."""
-    world = test_cost_monitoring.World()
+    world = monitoring_world.World()
     pool = {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "akidb-spot"}}
     requirements = [{"key": spot_world.SPREAD, "operator": "In", "values": []}]
     spec = {"limits": {"cpu": "200", "memory": "400Gi"}, "template": {"spec": {"requirements": requirements}}}
     world.cluster.apply({**pool, "spec": spec}, "akidb-rollout")
     settings = CapSettings(pool="akidb-spot", new_cpu="120", old_cpu="200")
-    return _scene(CostCap(now=lambda: spot_world.NOW), replace(world.target, settings=settings))
+    return ClusterScene(CostCap(now=lambda: spot_world.NOW), replace(world.target, settings=settings))
+
+
+def dns(folder: Path) -> Scene:
+    """Four checks at their dearest settings."""
+    return DnsScene()
 
 
 SCENES: dict[str, Callable[[Path], Scene]] = {
@@ -118,6 +241,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "predictive_scaling": scaling,
     "cost_monitoring": monitoring,
     "cost_cap": cap,
+    "dns_health_checks": dns,
 }
 # Settings of a run that resumes the one before; None where a lever has nothing to choose.
 OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
@@ -125,4 +249,5 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "predictive_scaling": {"use_forecast": False},
     "cost_monitoring": {"known_usd_day": {"s3": "4.00"}, "known_as_of": "2026-11-23"},
     "cost_cap": None,
+    "dns_health_checks": {"keep_string_matching": False},
 }

@@ -119,7 +119,7 @@ def test_s3_with_and_without_a_connection(location: str, connection: str | None)
     assert asked == [connection]
 
 
-@pytest.mark.parametrize("location", ["", "relative/path", "gs://bucket/a", "s3:///a"])
+@pytest.mark.parametrize("location", ["", "relative/path", "gs://bucket/a", "s3:///a", "file://host"])
 def test_other_places_are_refused(location: str) -> None:
     with pytest.raises(StorageError, match="give an absolute path"):
         open_storage(location, pytest.fail)

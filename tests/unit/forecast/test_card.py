@@ -11,7 +11,7 @@ import pytest
 
 from include.forecast.candidates.trees import TreeSettings
 from include.forecast.card import figure, model_card, operations_text
-from include.forecast.evaluation import Comparison, Operational
+from include.forecast.evaluation import Operational, WapeDifference
 from include.forecast.training import PartResult, Settings, look_at_test, train_candidates
 from include.pages.chart import line_chart, path, tick
 from tests.unit.forecast.traffic_series import daily
@@ -38,9 +38,9 @@ def test_a_chart_is_xml_and_a_gap_interrupts_its_line() -> None:
 @pytest.mark.parametrize(("lead", "words"), [(None, "no lead time"), (12.0, "median lead time 12 min")])
 def test_what_it_would_have_done_in_words(lead: float | None, words: str) -> None:
     found = Operational(4, 3, lead, 50, 10, 0.0123)
-    assert operations_text(PartResult(0.1, 1.0, 0.01, Comparison(0, 0), (), found)) == (
+    assert operations_text(PartResult(0.1, 1.0, 0.01, WapeDifference(0, 0), (), found)) == (
         f"3 of 4 rises of more than 20 % foreseen, {words}; 50 minutes asked for more capacity, "
-        "10 of them in vain, which adds 1.23% node time."
+        "10 of them without need, which adds 1.23% node time."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from include.forecast.choose import choose, promote
-from include.forecast.evaluation import Comparison
+from include.forecast.evaluation import WapeDifference
 
 
 def test_the_simplest_within_one_percent_is_chosen() -> None:
@@ -30,7 +30,7 @@ def test_nothing_to_choose_from() -> None:
 
 
 def test_better_than_all_by_more_than_noise_is_promoted() -> None:
-    found = promote("blend", {"now": Comparison(-0.05, 0.01), "champion": Comparison(-0.03, 0.01)})
+    found = promote("blend", {"now": WapeDifference(-0.05, 0.01), "champion": WapeDifference(-0.03, 0.01)})
     assert found.promoted
     assert found.reason == (
         "promoted: blend is better than all of now, champion; closest is champion "
@@ -39,10 +39,10 @@ def test_better_than_all_by_more_than_noise_is_promoted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("comparison", "word"), [(Comparison(-0.01, 0.01), "ties with"), (Comparison(0.04, 0.01), "is worse than")]
+    ("comparison", "word"), [(WapeDifference(-0.01, 0.01), "ties with"), (WapeDifference(0.04, 0.01), "is worse than")]
 )
-def test_a_tie_or_worse_is_not_promoted(comparison: Comparison, word: str) -> None:
-    found = promote("blend", {"now": Comparison(-0.05, 0.01), "last_week": comparison})
+def test_a_tie_or_worse_is_not_promoted(comparison: WapeDifference, word: str) -> None:
+    found = promote("blend", {"now": WapeDifference(-0.05, 0.01), "last_week": comparison})
     assert not found.promoted
     assert found.reason.startswith(f"not promoted: blend {word} last_week (WAPE difference")
 
@@ -52,6 +52,6 @@ def test_without_rivals_nothing_is_promoted() -> None:
 
 
 def test_a_naive_is_not_promoted_over_itself() -> None:
-    found = promote("now", {"now": Comparison(0.0, 0.0), "yesterday": Comparison(-0.5, 0.01)})
+    found = promote("now", {"now": WapeDifference(0.0, 0.0), "yesterday": WapeDifference(-0.5, 0.01)})
     assert not found.promoted
     assert found.reason == "not promoted: the chosen forecast is the naive now itself, which a model must beat"

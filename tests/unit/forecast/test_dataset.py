@@ -12,7 +12,7 @@ import pytest
 
 from include.forecast.traffic.series import (
     DatasetError,
-    Limits,
+    QualityLimits,
     fill_short_gaps,
     judge,
     load_series,
@@ -109,7 +109,7 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_refusals(days: float, missing: float, thinnest: float, distinct: int, reason: str | None) -> None:
-    found = refusal(days, missing, thinnest, distinct, Limits())
+    found = refusal(days, missing, thinnest, distinct, QualityLimits())
     assert (found or "").startswith(reason or "")
     assert (found is None) == (reason is None)
 
@@ -119,8 +119,8 @@ def test_many_zeros_are_judged_by_mae() -> None:
     values = series.values.copy()
     values[::4] = 0
     assert judge(series).metric == "wape"
-    verdict = judge(replace(series, values=values))
-    assert (verdict.metric, verdict.zero_share, verdict.refused) == ("mae", 0.25, None)
+    quality = judge(replace(series, values=values))
+    assert (quality.metric, quality.zero_share, quality.refused) == ("mae", 0.25, None)
 
 
 def test_an_outage_of_the_whole_test_part_is_refused() -> None:

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from include.forecast.evaluation import (
-    Comparison,
+    WapeDifference,
     block_sums,
     by_horizon,
-    compare,
     extra_capacity,
     horizon_metrics,
     lead_steps,
@@ -22,6 +21,7 @@ from include.forecast.evaluation import (
     smoothed_rise,
     trailing_max,
     wape,
+    wape_difference,
 )
 
 GAP = math.nan
@@ -62,20 +62,20 @@ def test_every_step_has_its_minutes() -> None:
 def test_a_steady_gain_is_more_than_noise_and_a_random_one_a_tie() -> None:
     truth = np.full(5000, 100.0)
     random = np.random.default_rng(0)
-    steady = compare(truth + 5, truth + 8, truth, 1)
+    steady = wape_difference(truth + 5, truth + 8, truth, 1)
     assert steady.difference == pytest.approx(-0.03)
     assert steady.better
     assert not steady.tie
-    noisy = compare(truth + random.normal(0, 9, 5000), truth + random.normal(0, 9, 5000), truth, 1)
+    noisy = wape_difference(truth + random.normal(0, 9, 5000), truth + random.normal(0, 9, 5000), truth, 1)
     assert noisy.tie
     assert not noisy.better
-    assert compare(truth, truth, truth * GAP, 1).tie
+    assert wape_difference(truth, truth, truth * GAP, 1).tie
 
 
 def test_worse_is_neither_tie_nor_better() -> None:
-    assert not Comparison(0.03, 0.01).better
-    assert not Comparison(0.03, 0.01).tie
-    assert Comparison(-0.02, 0.01).tie
+    assert not WapeDifference(0.03, 0.01).better
+    assert not WapeDifference(0.03, 0.01).tie
+    assert WapeDifference(-0.02, 0.01).tie
 
 
 def test_block_sums_keep_the_rest() -> None:

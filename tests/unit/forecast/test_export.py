@@ -16,9 +16,9 @@ from include.clients.storage import Folder
 from include.estate import load_estate
 from include.forecast.traffic.export import (
     DAYS_PER_REQUEST,
+    DayOutcome,
+    DayState,
     Exporter,
-    Outcome,
-    State,
     batches,
     days_to_export,
     expression_hash,
@@ -225,13 +225,13 @@ def test_days_are_written_and_then_skipped(tmp_path: Path) -> None:
     server = Server(lambda at: 100.0)
     days = days_to_export(MONDAY, 8)
     first = exporter(tmp_path, server).export(days)
-    assert [outcome.state for outcome in first] == [State.WRITTEN] * 8
+    assert [outcome.state for outcome in first] == [DayState.WRITTEN] * 8
     assert [(end - start) // 60 for start, end in server.asked] == [8640, 2880]
     assert first[-1].key == "region=us-east-1/day=2026-11-23.parquet"
     second = exporter(tmp_path, server).export(days)
-    assert [outcome.state for outcome in second] == [State.SKIPPED] * 8
+    assert [outcome.state for outcome in second] == [DayState.SKIPPED] * 8
     assert len(server.asked) == 2
-    assert [o.state for o in exporter(tmp_path, server).export([MONDAY], force=True)] == [State.WRITTEN]
+    assert [o.state for o in exporter(tmp_path, server).export([MONDAY], force=True)] == [DayState.WRITTEN]
 
 
 def test_a_killed_export_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -252,27 +252,27 @@ def test_a_killed_export_goes_on_where_it_stopped(tmp_path: Path) -> None:
         Exporter(server, ESTATE, REGION, table, lambda days: {}, NIGHT).export(days)
     assert table.days(REGION) == days[:3]
     outcomes = exporter(tmp_path, server).export(days)
-    assert [outcome.state for outcome in outcomes] == [State.SKIPPED] * 3 + [State.WRITTEN] * 5
+    assert [outcome.state for outcome in outcomes] == [DayState.SKIPPED] * 3 + [DayState.WRITTEN] * 5
     assert len(whole_facts(table, REGION, days)) == 8
 
 
 def test_a_day_with_a_gap_is_asked_again_and_its_gap_filled(tmp_path: Path) -> None:
-    assert exporter(tmp_path, Server(gap(600, 601))).export([MONDAY])[0].state == State.WRITTEN
+    assert exporter(tmp_path, Server(gap(600, 601))).export([MONDAY])[0].state == DayState.WRITTEN
     table = TrafficTable(Folder(tmp_path))
     facts = table.facts(REGION, MONDAY)
     assert facts
     assert (facts.observed, facts.longest_gap, facts.complete, facts.whole) == (1437, 3, True, False)
-    assert exporter(tmp_path, Server(gap(600, 601))).export([MONDAY])[0].state == State.UNCHANGED
-    assert exporter(tmp_path, Server(gap())).export([MONDAY])[0].state == State.WRITTEN
+    assert exporter(tmp_path, Server(gap(600, 601))).export([MONDAY])[0].state == DayState.UNCHANGED
+    assert exporter(tmp_path, Server(gap())).export([MONDAY])[0].state == DayState.WRITTEN
     assert table.facts(REGION, MONDAY).whole  # type: ignore[union-attr]
 
 
 def test_what_prometheus_has_forgotten_stays(tmp_path: Path) -> None:
     exporter(tmp_path, Server(gap(600))).export([MONDAY])
     outcome = exporter(tmp_path, Server(gap(*range(1000)))).export([MONDAY])[0]
-    assert (outcome.state, outcome.reasons) == (State.KEPT, ("1438 minutes are stored, Prometheus has 440 today",))
+    assert (outcome.state, outcome.reasons) == (DayState.KEPT, ("1438 minutes are stored, Prometheus has 440 today",))
     outcome = exporter(tmp_path, Server(lambda at: None)).export([MONDAY])[0]
-    assert outcome.state == State.KEPT
+    assert outcome.state == DayState.KEPT
     assert TrafficTable(Folder(tmp_path)).facts(REGION, MONDAY).observed == 1438  # type: ignore[union-attr]
 
 
@@ -280,7 +280,7 @@ def test_today_is_never_complete(tmp_path: Path) -> None:
     now = START + 3600.0
     server = Server(lambda at: 100.0)
     outcome = exporter(tmp_path, server, now).export([MONDAY, TUESDAY])
-    assert [o.state for o in outcome] == [State.WRITTEN, State.FUTURE]
+    assert [o.state for o in outcome] == [DayState.WRITTEN, DayState.FUTURE]
     facts = TrafficTable(Folder(tmp_path)).facts(REGION, MONDAY)
     assert facts
     assert (facts.complete, facts.until, facts.observed, facts.whole) == (False, 58, 58, False)
@@ -292,7 +292,7 @@ def test_a_refused_day_is_set_aside_once_and_nothing_takes_its_place(tmp_path: P
     refused = {MONDAY: ["expected that coverage is at least 0.9 and at most 1; seen 0.5"]}
     export = exporter(tmp_path, Server(gap(*range(0, 1440, 2))), refused=refused)
     first, second = export.export([MONDAY])[0], export.export([MONDAY])[0]
-    assert (first.state, first.fresh, second.fresh) == (State.REFUSED, True, False)
+    assert (first.state, first.fresh, second.fresh) == (DayState.REFUSED, True, False)
     table = TrafficTable(Folder(tmp_path))
     assert table.days(REGION) == []
     assert table.aside(REGION) == {first.key: list(refused[MONDAY])}
@@ -304,18 +304,18 @@ def test_the_day_in_which_the_metrics_begin_is_no_bad_batch(tmp_path: Path) -> N
     refused = {MONDAY: ["too little"]}
     server = Server(gap(*range(700)), exists=False)
     outcome = exporter(tmp_path, server, refused=refused).export([MONDAY])[0]
-    assert (outcome.state, outcome.reasons) == (State.BEGINS, ("the metrics begin within this day (740 minutes)",))
+    assert (outcome.state, outcome.reasons) == (DayState.BEGINS, ("the metrics begin within this day (740 minutes)",))
     later = Server(gap(*range(700), 900), exists=False)
-    assert exporter(tmp_path, later, refused=refused).export([MONDAY])[0].state == State.REFUSED
+    assert exporter(tmp_path, later, refused=refused).export([MONDAY])[0].state == DayState.REFUSED
     known = Server(gap(*range(700)), exists=True)
-    assert exporter(tmp_path, known, refused=refused).export([MONDAY])[0].state == State.REFUSED
+    assert exporter(tmp_path, known, refused=refused).export([MONDAY])[0].state == DayState.REFUSED
 
 
 def test_a_metric_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrafficError, match=r"us-east-1: Prometheus has no series akidb_http_requests_total\{"):
         exporter(tmp_path, Server(lambda at: None, exists=False)).export([MONDAY])
     absent = exporter(tmp_path, Server(lambda at: None)).export([MONDAY])
-    assert [outcome.state for outcome in absent] == [State.ABSENT]
+    assert [outcome.state for outcome in absent] == [DayState.ABSENT]
 
 
 def test_batches_break_at_holes_and_at_their_length() -> None:
@@ -325,18 +325,18 @@ def test_batches_break_at_holes_and_at_their_length() -> None:
 
 
 def test_an_export_fails_for_its_own_day_and_for_new_refusals() -> None:
-    def outcome(day: dt.date, state: State, fresh: bool = True) -> Outcome:
-        return Outcome(REGION, day, state, fresh=fresh)
+    def outcome(day: dt.date, state: DayState, fresh: bool = True) -> DayOutcome:
+        return DayOutcome(REGION, day, state, fresh=fresh)
 
     old = MONDAY - dt.timedelta(days=3)
-    assert failures([outcome(MONDAY, State.WRITTEN), outcome(old, State.ABSENT)], MONDAY) == []
-    assert failures([outcome(MONDAY, State.KEPT), outcome(old, State.REFUSED, fresh=False)], MONDAY) == []
-    assert len(failures([outcome(MONDAY, State.ABSENT), outcome(old, State.REFUSED)], MONDAY)) == 2
-    assert len(failures([outcome(MONDAY, State.REFUSED, fresh=False)], MONDAY)) == 1
+    assert failures([outcome(MONDAY, DayState.WRITTEN), outcome(old, DayState.ABSENT)], MONDAY) == []
+    assert failures([outcome(MONDAY, DayState.KEPT), outcome(old, DayState.REFUSED, fresh=False)], MONDAY) == []
+    assert len(failures([outcome(MONDAY, DayState.ABSENT), outcome(old, DayState.REFUSED)], MONDAY)) == 2
+    assert len(failures([outcome(MONDAY, DayState.REFUSED, fresh=False)], MONDAY)) == 1
 
 
 def test_an_outcome_reads_as_a_line() -> None:
-    outcome = Outcome(REGION, MONDAY, State.REFUSED, "aside/x", ("why",))
+    outcome = DayOutcome(REGION, MONDAY, DayState.REFUSED, "aside/x", ("why",))
     assert str(outcome) == "us-east-1 2026-11-23 refused: why (aside/x)"
     assert outcome.to_json() == {
         "region": REGION,

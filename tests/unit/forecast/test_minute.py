@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from include.forecast.candidates.trees import matrix
-from include.forecast.server.fast_candidate import KEPT_MINUTES, Quick
-from include.forecast.server.fast_models import SCALE, VARIATION, Forecast, Minute, tree_features_of
+from include.forecast.server.fast_candidate import KEPT_MINUTES, FastCandidate
+from include.forecast.server.fast_models import SCALE, VARIATION, Minute, PerRequest, tree_features_of
 from include.forecast.traffic.features import DAY, LAGS, LEVELS, RECENT_MINUTES, WEEK, Past, Windows, floor_of
 from include.forecast.traffic.series import Array
 from tests.unit.forecast.traffic_series import daily
@@ -71,37 +71,37 @@ def test_traffic_that_stopped_counts_as_the_floor() -> None:
     assert recent.numbers[VARIATION] == 0.0
 
 
-def counted() -> tuple[Quick, list[Minute]]:
+def counted() -> tuple[FastCandidate, list[Minute]]:
     """A model that forecasts the recent level, and the minutes that it was prepared for."""
     made: list[Minute] = []
 
-    def plan(minute: Minute) -> Forecast:
+    def plan(minute: Minute) -> PerRequest:
         made.append(minute)
         return lambda recent: np.full(15, recent.scale)
 
-    return Quick(plan, "flat", 1.0, None, np.zeros(15), SERIES), made
+    return FastCandidate(plan, "flat", 1.0, None, np.zeros(15), SERIES), made
 
 
 END = SERIES.at(len(SERIES) - 1)
 
 
 def test_a_minute_is_computed_for_its_first_request_alone() -> None:
-    quick, made = counted()
-    first, second = (quick.predict(np.full(LOOKBACK, value), END + timedelta(seconds=value))[0] for value in (7.0, 9.0))
+    fast, made = counted()
+    first, second = (fast.predict(np.full(LOOKBACK, value), END + timedelta(seconds=value))[0] for value in (7.0, 9.0))
     assert (first[0], second[14], len(made)) == (7.0, 9.0, 1)
-    quick.predict(HOUR, END + timedelta(minutes=1))
+    fast.predict(HOUR, END + timedelta(minutes=1))
     assert len(made) == 2
-    quick.predict(HOUR, END + timedelta(minutes=1), history=SERIES)
+    fast.predict(HOUR, END + timedelta(minutes=1), history=SERIES)
     assert len(made) == 3
-    quick.predict(HOUR, END)
+    fast.predict(HOUR, END)
     assert len(made) == 3
 
 
 def test_the_last_minutes_are_kept() -> None:
-    quick, made = counted()
+    fast, made = counted()
     for minute in [*range(KEPT_MINUTES + 1), *range(1, KEPT_MINUTES + 1)]:
-        quick.predict(HOUR, END + timedelta(minutes=minute))
+        fast.predict(HOUR, END + timedelta(minutes=minute))
     assert len(made) == KEPT_MINUTES + 1
     for _ in range(2):
-        quick.predict(HOUR, END)
+        fast.predict(HOUR, END)
     assert len(made) == KEPT_MINUTES + 2

@@ -12,10 +12,10 @@ import pytest
 from include.clients.storage import S3, Folder, Storage
 from include.forecast.registry import (
     Action,
+    ChampionPointer,
     CorruptError,
     Decision,
     NoChampionError,
-    Pointer,
     Registry,
     RegistryError,
 )
@@ -63,7 +63,9 @@ def add(registry: Registry, tmp_path: Path, text: str) -> str:
     )
 
 
-def promote(registry: Registry, version: str, expected: Pointer | None = None, reason: str = "better") -> Decision:
+def promote(
+    registry: Registry, version: str, expected: ChampionPointer | None = None, reason: str = "better"
+) -> Decision:
     expected = expected or registry.pointer()
     return registry.move(expected, Decision(Action.PROMOTED, version, expected.version, reason, AS_OF))
 
@@ -142,7 +144,7 @@ def test_a_folder_without_files_is_no_version(registry: Registry, tmp_path: Path
 
 
 def test_no_champion_says_what_to_run(registry: Registry, tmp_path: Path) -> None:
-    assert registry.pointer() == Pointer()
+    assert registry.pointer() == ChampionPointer()
     with pytest.raises(NoChampionError, match=r"us-east-1 has no champion .*champion.json does not exist.*retrain"):
         registry.load_champion(tmp_path)
 
@@ -261,7 +263,7 @@ def test_a_version_that_is_not_whole_is_never_promoted(registry: Registry) -> No
         promote(registry, "000009-0123456789ab")
     with pytest.raises(CorruptError, match="is no version"):
         promote(registry, "../other")
-    assert registry.pointer() == Pointer()
+    assert registry.pointer() == ChampionPointer()
 
 
 def test_a_decision_needs_the_time_of_its_data() -> None:
@@ -271,5 +273,5 @@ def test_a_decision_needs_the_time_of_its_data() -> None:
 
 def test_regions_do_not_mix(storage: Storage, tmp_path: Path) -> None:
     promote(Registry(storage, "us-east-1"), add(Registry(storage, "us-east-1"), tmp_path, "one"))
-    assert Registry(storage, "us-east-1b").pointer() == Pointer()
+    assert Registry(storage, "us-east-1b").pointer() == ChampionPointer()
     assert Registry(storage, "us-east-1b").versions() == []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from include.estate import load_estate
-from include.forecast.replicas import Recommendation, Rule, needed, recommend, rule_of, unsure
+from include.forecast.replicas import Recommendation, ReplicaRule, needed, recommend, replica_rule_of, unsure
 
-PLAN = Rule(replica_qps=350, target_utilisation=0.8, minimum=2, maximum=20)
+PLAN = ReplicaRule(replica_qps=350, target_utilisation=0.8, minimum=2, maximum=20)
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def test_replicas_are_the_need_rounded_up_within_the_bounds(qps: float, replicas
 
 
 def test_the_bounds_of_a_region_are_those_of_its_deployments_together() -> None:
-    assert rule_of(load_estate()) == Rule(350, 0.8, 4, 40, 1.2, 2.0)
+    assert replica_rule_of(load_estate()) == ReplicaRule(350, 0.8, 4, 40, 1.2, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,4 @@ def test_sure_is_judged_at_the_peak() -> None:
 )
 def test_an_impossible_rule_is_refused(values: tuple[float, float, int, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Rule(*values)
+        ReplicaRule(*values)

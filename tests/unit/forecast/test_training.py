@@ -20,7 +20,7 @@ from include.forecast.candidates.trees import Trees, TreeSettings
 from include.forecast.choose import SIMPLEST_FIRST
 from include.forecast.traffic.features import DAY, windows_of
 from include.forecast.traffic.series import Series
-from include.forecast.training import Candidates, Settings, look_at_test, parts_of, train_candidates
+from include.forecast.training import Settings, Trained, look_at_test, parts_of, train_candidates
 from tests.unit.forecast.traffic_series import daily
 
 TREES = TreeSettings(rounds=20, min_leaf=20, learning_rate=0.1)
@@ -28,7 +28,7 @@ QUICK = Settings(trees=TREES, lstm=LstmSettings(units=(4,), epochs=1, windows=20
 
 
 @pytest.fixture(scope="module")
-def trained() -> Candidates:
+def trained() -> Trained:
     return train_candidates(daily(), QUICK)
 
 
@@ -37,7 +37,7 @@ def request_at(series: Series, origin: int) -> tuple[np.ndarray, list]:
     return series.values[first : origin + 1], [series.at(index) for index in range(first, origin + 1)]
 
 
-def test_every_candidate_is_there_and_one_is_chosen(trained: Candidates) -> None:
+def test_every_candidate_is_there_and_one_is_chosen(trained: Trained) -> None:
     assert set(trained.candidates) == set(SIMPLEST_FIRST) == set(trained.scores)
     assert trained.scores["blend"] == 1.0
     assert trained.chosen.name == trained.choice.name
@@ -51,7 +51,7 @@ def test_training_is_deterministic() -> None:
     assert again.weights == first.weights
 
 
-def test_the_test_part_is_judged_and_a_seasonal_champion_promoted_over_now(trained: Candidates) -> None:
+def test_the_test_part_is_judged_and_a_seasonal_champion_promoted_over_now(trained: Trained) -> None:
     tested = look_at_test(trained)
     result = tested.results[trained.choice.name]
     assert result.wape < tested.results["now"].wape
@@ -78,7 +78,7 @@ def test_parts_do_not_overlap() -> None:
 
 def test_thin_data_is_refused_with_the_reason() -> None:
     refused = train_candidates(daily(days=3), QUICK)
-    assert refused.verdict.refused == "too short: 3.0 days, at least 4 are needed"
+    assert refused.quality.refused == "too short: 3.0 days, at least 4 are needed"
     assert refused.choice is None
     with pytest.raises(ValueError, match="too short"):
         _ = refused.chosen
@@ -90,7 +90,7 @@ def test_too_few_whole_hours_are_refused() -> None:
     values[::7] = np.nan
     values[1::7] = np.nan
     refused = train_candidates(replace(series, values=values), QUICK)
-    assert "hours without a gap" in str(refused.verdict.refused)
+    assert "hours without a gap" in str(refused.quality.refused)
 
 
 @pytest.mark.parametrize("trouble", ["outage", "shift", "zeros", "duplicated"])
@@ -109,15 +109,13 @@ def test_trouble_is_trained_on_or_refused(trouble: str) -> None:
     assert trained.choice is not None
     result = look_at_test(trained).results[trained.choice.name]
     assert np.isfinite(result.mae)
-    assert trained.verdict.metric == ("mae" if trouble == "zeros" else "wape")
+    assert trained.quality.metric == ("mae" if trouble == "zeros" else "wape")
 
 
 @pytest.mark.parametrize(
     "name", ["now_scaled", "yesterday", "seasonal_day", "week_median", "median", "lightgbm", "lstm", "blend"]
 )
-def test_a_saved_candidate_answers_one_request_as_it_did_in_bulk(
-    trained: Candidates, name: str, tmp_path: Path
-) -> None:
+def test_a_saved_candidate_answers_one_request_as_it_did_in_bulk(trained: Trained, name: str, tmp_path: Path) -> None:
     candidate = trained.candidates[name]
     candidate.save(tmp_path)
     loaded = Candidate.load(tmp_path)
@@ -132,14 +130,14 @@ def test_a_saved_candidate_answers_one_request_as_it_did_in_bulk(
     assert isinstance(loaded.model, type(candidate.model))
 
 
-def test_history_takes_the_place_of_what_was_saved(trained: Candidates) -> None:
+def test_history_takes_the_place_of_what_was_saved(trained: Trained) -> None:
     yesterday = replace(trained.candidates["now"], model=Naive(DAY, scaled=False))
     values, times = request_at(trained.series, len(trained.series) - 1)
     double = Series("live", trained.series.start, 5, trained.series.values * 2)
     np.testing.assert_allclose(yesterday.predict(values, times, double)[0], 2 * yesterday.predict(values, times)[0])
 
 
-def test_without_any_history_the_level_is_the_forecast(trained: Candidates) -> None:
+def test_without_any_history_the_level_is_the_forecast(trained: Trained) -> None:
     yesterday = replace(trained.candidates["now"], model=Naive(DAY, scaled=True, minutes=15))
     values, times = request_at(trained.series, len(trained.series) - 1)
     later = [time + timedelta(days=90) for time in times]
@@ -148,7 +146,7 @@ def test_without_any_history_the_level_is_the_forecast(trained: Candidates) -> N
         assert np.isfinite(candidate.predict(values, later)).all()
 
 
-def test_a_wrong_request_is_refused(trained: Candidates) -> None:
+def test_a_wrong_request_is_refused(trained: Trained) -> None:
     values, times = request_at(trained.series, 500)
     with pytest.raises(CandidateError, match="12 values and timestamps are needed"):
         trained.chosen.predict(values[1:], times[1:])
@@ -156,7 +154,7 @@ def test_a_wrong_request_is_refused(trained: Candidates) -> None:
         trained.chosen.predict(-values, times)
 
 
-def test_a_damaged_file_is_refused(trained: Candidates, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused(trained: Trained, tmp_path: Path) -> None:
     trained.candidates["lstm"].save(tmp_path)
     (tmp_path / "lstm.onnx").write_bytes(b"damaged")
     with pytest.raises(CandidateError, match="train again"):

@@ -17,14 +17,14 @@ from include.forecast.registry import Action, Decision, Registry
 from include.forecast.traffic.features import Windows
 from include.forecast.traffic.series import Array, Series
 from include.forecast.watch import (
-    Comparison,
-    Served,
+    Assessment,
+    ServedForecasts,
     Status,
     Watched,
     alternatives,
-    compare,
-    joined,
-    judged_windows,
+    assess,
+    forecasts_by_origin,
+    observed_windows,
     series_of,
     served,
     successor,
@@ -47,12 +47,12 @@ def daily(noise: float = 0.02) -> Series:
     return Series(REGION, datetime.fromtimestamp(START, UTC), 1, values)
 
 
-def forecasts(series: Series, factor: float, minutes: int = DAY) -> Served:
+def forecasts(series: Series, factor: float, minutes: int = DAY) -> ServedForecasts:
     """Forecasts of the last ``minutes`` that are ``factor`` times what came."""
     first = len(series) - 15 - minutes
     origins = range(first, first + minutes)
     own = {START + 60 * origin: float(series.values[origin + 15] * factor) for origin in origins}
-    return Served(own, len(own))
+    return ServedForecasts(own, len(own))
 
 
 def prom(values: Mapping[float, float], **labels: str) -> PromSeries:
@@ -65,28 +65,28 @@ def prom(values: Mapping[float, float], **labels: str) -> PromSeries:
 def test_a_forecast_belongs_to_the_minute_before_it_was_made() -> None:
     gauge = [prom({600.0: 5.0, 660.0: 6.0}, horizon="15", quantile="0.5")]
     times = [prom({600.0: 570.0, 660.0: 631.0})]
-    assert joined(gauge, times, [], "v") == {480: 5.0, 540: 6.0}
+    assert forecasts_by_origin(gauge, times, [], "v") == {480: 5.0, 540: 6.0}
 
 
 def test_old_forecasts_and_those_that_are_no_number_were_not_served() -> None:
     gauge = [prom({600.0: 5.0, 660.0: math.nan, 720.0: 7.0, 780.0: 8.0})]
     times = [prom({600.0: 419.0, 660.0: 640.0, 720.0: 730.0})]
-    assert joined(gauge, times, [], "v") == {}
-    assert joined(gauge, [prom({600.0: 420.0})], [], "v") == {360: 5.0}
+    assert forecasts_by_origin(gauge, times, [], "v") == {}
+    assert forecasts_by_origin(gauge, [prom({600.0: 420.0})], [], "v") == {360: 5.0}
 
 
 def test_only_forecasts_of_the_champion_count_where_the_predictor_names_its_model() -> None:
     gauge, times = [prom({600.0: 5.0, 660.0: 6.0})], [prom({600.0: 590.0, 660.0: 650.0})]
     models = [prom({600.0: 1.0}, version="old"), prom({660.0: 1.0}, version="new")]
-    assert joined(gauge, times, models, "new") == {540: 6.0}
-    assert joined(gauge, times, models, "other") == {}
+    assert forecasts_by_origin(gauge, times, models, "new") == {540: 6.0}
+    assert forecasts_by_origin(gauge, times, models, "other") == {}
 
 
 def test_two_predictors_are_told_apart() -> None:
     other = {"instance": "b"}
     gauge = [prom({600.0: 5.0}), prom({600.0: 9.0}, **other)]
     times = [prom({600.0: 100.0}), prom({600.0: 590.0}, **other)]
-    assert joined(gauge, times, [], "v") == {480: 9.0}
+    assert forecasts_by_origin(gauge, times, [], "v") == {480: 9.0}
 
 
 def test_the_region_horizon_and_median_are_asked_for() -> None:
@@ -97,7 +97,7 @@ def test_the_region_horizon_and_median_are_asked_for() -> None:
             self.asked.append(expression)
             return []
 
-    assert served(Server(), REGION, 0, 60, "v") == Served({}, 0)  # type: ignore[arg-type]
+    assert served(Server(), REGION, 0, 60, "v") == ServedForecasts({}, 0)  # type: ignore[arg-type]
     assert Server.asked == [
         'akidb_forecast_qps{region="us-east-1",horizon="15",quantile="0.5"}',
         'akidb_forecast_generated_timestamp_seconds{region="us-east-1"}',
@@ -111,11 +111,11 @@ def test_a_series_keeps_its_gaps() -> None:
     assert series.start == datetime.fromtimestamp(START, UTC)
 
 
-# --- The comparison ---------------------------------------------------------------------------------------------------
+# --- The assessment ---------------------------------------------------------------------------------------------------
 
 
 def test_a_good_champion_is_good() -> None:
-    found = compare(daily(), forecasts(daily(), 1.01))
+    found = assess(daily(), forecasts(daily(), 1.01))
     assert found.status == Status.GOOD
     assert found.minutes == DAY
     assert found.champion_wape == pytest.approx(0.01)
@@ -125,7 +125,7 @@ def test_a_good_champion_is_good() -> None:
 
 
 def test_a_bad_champion_has_decayed() -> None:
-    found = compare(daily(), forecasts(daily(), 1.3))
+    found = assess(daily(), forecasts(daily(), 1.3))
     assert found.status == Status.DECAYED
     assert found.champion_wape == pytest.approx(0.3)
     assert "worse by more than noise" in found.reason
@@ -134,35 +134,35 @@ def test_a_bad_champion_has_decayed() -> None:
 
 def test_a_champion_within_two_percent_of_the_best_naive_has_not_decayed() -> None:
     series = daily()
-    first = compare(series, forecasts(series, 1.0))
+    first = assess(series, forecasts(series, 1.0))
     assert first.best_naive_wape
-    assert compare(series, forecasts(series, 1 + first.best_naive_wape * 1.01)).status == Status.GOOD
-    assert compare(series, forecasts(series, 1 + first.best_naive_wape * 1.5)).status == Status.DECAYED
+    assert assess(series, forecasts(series, 1 + first.best_naive_wape * 1.01)).status == Status.GOOD
+    assert assess(series, forecasts(series, 1 + first.best_naive_wape * 1.5)).status == Status.DECAYED
 
 
 @pytest.mark.parametrize("minutes", [0, 719])
 def test_too_few_forecasts_are_unknown(minutes: int) -> None:
-    found = compare(daily(), forecasts(daily(), 5.0, minutes))
+    found = assess(daily(), forecasts(daily(), 5.0, minutes))
     assert found.status == Status.UNKNOWN
     assert found.reason.startswith(f"{minutes} minutes of the last 24 h have a forecast and what came, 720 are needed")
 
 
 def test_a_new_champion_is_not_judged_and_no_alert() -> None:
-    live = Served(forecasts(daily(), 5.0, 300).own, 1440)
-    found = compare(daily(), live)
+    live = ServedForecasts(forecasts(daily(), 5.0, 300).own, 1440)
+    found = assess(daily(), live)
     assert (found.status, found.minutes) == (Status.YOUNG, 300)
     assert found.reason == "300 minutes served since it became champion, 720 are needed to judge it"
     assert Watched(REGION, "v1", found).alert == ""
     # A predictor that died is no young champion.
-    assert compare(daily(), Served(live.own, 300)).status == Status.UNKNOWN
+    assert assess(daily(), ServedForecasts(live.own, 300)).status == Status.UNKNOWN
 
 
 def test_a_lost_day_of_observations_is_unknown_not_zero() -> None:
     series = daily()
     series.values[-DAY:] = np.nan
-    assert compare(series, forecasts(daily(), 1.0)).status == Status.UNKNOWN
+    assert assess(series, forecasts(daily(), 1.0)).status == Status.UNKNOWN
     assert (
-        compare(Series(REGION, series.start, 1, np.full(9 * DAY, np.nan)), Served({START: 1.0}, 1)).status
+        assess(Series(REGION, series.start, 1, np.full(9 * DAY, np.nan)), ServedForecasts({START: 1.0}, 1)).status
         == Status.UNKNOWN
     )
 
@@ -170,7 +170,7 @@ def test_a_lost_day_of_observations_is_unknown_not_zero() -> None:
 def test_a_day_without_traffic_has_no_wape() -> None:
     series = Series(REGION, datetime.fromtimestamp(START, UTC), 1, np.zeros(9 * DAY))
     live = dict.fromkeys(range(START + 8 * DAY * 60, START + (9 * DAY - 15) * 60, 60), 0.0)
-    found = compare(series, Served(live, len(live)))
+    found = assess(series, ServedForecasts(live, len(live)))
     assert (found.status, found.champion_wape) == (Status.GOOD, None)
     assert "WAPE unknown" in found.reason
 
@@ -210,7 +210,7 @@ def watch(registry: Registry, factor: float) -> Watched:
 def test_a_good_champion_stays_and_nothing_is_recorded(registry: Registry, tmp_path: Path) -> None:
     promote(registry, add(registry, tmp_path, 1.0))
     found = watch(registry, 1.0)
-    assert (found.comparison.status, found.decision, found.alert) == (Status.GOOD, None, "")
+    assert (found.assessment.status, found.decision, found.alert) == (Status.GOOD, None, "")
     assert len(registry.history()) == 1
     assert found.to_json()["status"] == "good"
 
@@ -277,7 +277,7 @@ def test_unknown_is_an_alert_and_moves_nothing(registry: Registry, tmp_path: Pat
     champion = add(registry, tmp_path, 1.0)
     promote(registry, champion)
     series = daily()
-    found = watch_region(registry, Served({}, 0), series, champion, replay)
+    found = watch_region(registry, ServedForecasts({}, 0), series, champion, replay)
     assert found.decision is None
     assert found.alert.startswith("us-east-1: unknown: 0 minutes of the last 24 h")
     assert found.alert.endswith(f"{champion} stays champion")
@@ -303,9 +303,9 @@ def test_windows_without_an_observed_target_are_not_judged() -> None:
     series = daily()
     series.values[-1] = np.nan
     origins = [START + 60 * (9 * DAY - 16), START + 60 * (9 * DAY - 17)]
-    assert len(judged_windows(series, origins)) == 1
+    assert len(observed_windows(series, origins)) == 1
 
 
 def test_an_alert_names_region_and_reason() -> None:
-    found = Watched(REGION, "v1", Comparison(Status.UNKNOWN, "why"))
+    found = Watched(REGION, "v1", Assessment(Status.UNKNOWN, "why"))
     assert found.alert == "us-east-1: unknown: why; v1 stays champion"

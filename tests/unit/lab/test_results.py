@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import publish
 from lab import world as worlds
-from lab.rehearsal import week
+from lab.rehearsal import settings as rehearsals
 from lab.surge.__main__ import options
 from tools import setup
 
@@ -21,16 +21,16 @@ LAB = REPOSITORY / ".lab"
 def test_every_writer_writes_to_the_labs_folder_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LAB_DIR", "SURGE", "TRACE"):
         monkeypatch.delenv(name, raising=False)
-    of_rehearsal = week.settings_from({}, on_terminal=False)
-    assert week.results_file(of_rehearsal) == LAB / "results" / "rehearsal_3_regions.json"
+    of_rehearsal = rehearsals.settings_from({}, on_terminal=False)
+    assert rehearsals.results_file(of_rehearsal) == LAB / "results" / "rehearsal_3_regions.json"
     assert options([]).json == LAB / "results" / "surge.json"
     assert setup.RESULT == LAB / "results" / "setup.json"
 
 
 def test_a_fault_and_the_number_of_regions_have_files_of_their_own(tmp_path: Path) -> None:
     asked = {"LAB_DIR": str(tmp_path), "REGIONS": "ap-northeast-1,us-east-1", "FAULT": "gate"}
-    settings = week.settings_from(asked, on_terminal=False)
-    assert week.results_file(settings) == tmp_path / "results" / "rehearsal_2_regions_gate.json"
+    settings = rehearsals.settings_from(asked, on_terminal=False)
+    assert rehearsals.results_file(settings) == tmp_path / "results" / "rehearsal_2_regions_gate.json"
 
 
 def test_a_surge_in_another_folder_writes_there(tmp_path: Path) -> None:
@@ -46,7 +46,8 @@ def test_the_labs_folder_is_ignored_by_git() -> None:
 def test_nothing_of_the_lab_names_the_tracked_folder_but_the_set_up_for_make_bench() -> None:
     named = {
         path.relative_to(REPOSITORY).as_posix(): line.strip()
-        for path in (REPOSITORY / "lab").rglob("*.py")
+        for folder in ("lab", "tools")
+        for path in (REPOSITORY / folder).rglob("*.py")
         for line in path.read_text().splitlines()
         if re.search(r'"benchmarks"|benchmarks/results', line)
     }

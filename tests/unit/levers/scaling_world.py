@@ -13,13 +13,14 @@ from include.clients.storage import Folder
 from include.estate import Estate, load_estate
 from include.forecast.registry import Action, Decision, Registry
 from include.levers.predictive_scaling import PredictiveScaling
-from include.levers.predictive_scaling.plan import DEPLOYMENT_NAME, PredictiveSettings
-from include.rollout.lever import Target
+from include.levers.predictive_scaling.wanted import DEPLOYMENT_NAME, PredictiveSettings
+from include.rollout.gates import judge_all
+from include.rollout.lever import Check, Stage, Target
 from include.rollout.settings import build
 from tests.unit.levers import spot_world
 from tests.unit.levers.fake_cluster import Writes
+from tests.unit.levers.monitoring_world import Cluster
 from tests.unit.levers.spot_world import NOW, Object, condition
-from tests.unit.levers.test_cost_monitoring import Cluster
 
 REGION = "us-east-1"
 AS_OF = "2027-01-15T00:00:00Z"
@@ -166,3 +167,28 @@ class World:
     def triggers(self, workload: str) -> list[str]:
         """The names of a workload's triggers."""
         return [t["name"] for t in self.cluster.objects["ScaledObject", "akidb", workload]["spec"]["triggers"]]
+
+
+# What tests ask of it ---------------------------------------------------------------------------------------------
+
+
+def settings_of(estate: Estate, **chosen: Any) -> PredictiveSettings:
+    return build(PredictiveSettings, chosen, estate)
+
+
+def failed(checks: list[Check]) -> dict[str, str]:
+    return {check.name: f"{check.reason} -> {check.remedy}" for check in checks if not check.passed}
+
+
+def stage_of(world: World, slot: str, target: Target | None = None) -> Stage:
+    return next(stage for stage in LEVER.plan(target or world.target).stages if stage.slot == slot)
+
+
+def judged(world: World, slot: str) -> dict[str, tuple[str, str]]:
+    stage = stage_of(world, slot)
+    figures = LEVER.observe(world.target, stage, 60, {"started_at": NOW - 60})
+    return {result.gate.name: (result.outcome.value, result.reason) for result in judge_all(stage.gates, figures)}
+
+
+def outcomes(world: World, slot: str) -> dict[str, str]:
+    return {name: outcome for name, (outcome, _) in judged(world, slot).items()}

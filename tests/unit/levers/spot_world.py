@@ -18,7 +18,8 @@ from include.clients.aws import AwsRefusedError
 from include.clients.kubernetes import KINDS, ConflictError, Kind
 from include.clients.prometheus import Series
 from include.estate import Estate, load_estate
-from include.levers.spot_capacity.plan import SPREAD, SpotSettings
+from include.levers.node_costs import SPREAD
+from include.levers.spot_capacity.settings import SpotSettings
 from include.rollout.lever import Target
 from tests.unit.levers import fake_cluster
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from include.levers import nodes
-from include.levers.nodes import Crowd, Room
+from include.levers.nodes.requests import pod_requests, shown
+from include.levers.nodes.rooms import Crowd, Room, crowd_of, place, room_of, takes_pods
+from include.levers.nodes.scheduling import exclusive_keys, tolerates
 from tests.unit.levers import spot_world
 from tests.unit.levers.spot_world import Object, container
 
@@ -36,12 +37,12 @@ def init(cpu: str, always: bool = False) -> Object:
     ],
 )
 def test_a_pod_requests_what_the_scheduler_counts(spec: Object, cpu: str, memory: int) -> None:
-    assert nodes.pod_requests(spec) == {"cpu": Decimal(cpu), "memory": memory * GIB}
+    assert pod_requests(spec) == {"cpu": Decimal(cpu), "memory": memory * GIB}
 
 
 def test_a_pod_without_requests_requests_nothing() -> None:
-    assert nodes.pod_requests({"containers": [{"name": "a"}]}) == {}
-    assert nodes.shown({}) == "cpu none, memory none"
+    assert pod_requests({"containers": [{"name": "a"}]}) == {}
+    assert shown({}) == "cpu none, memory none"
 
 
 @pytest.mark.parametrize(
@@ -58,16 +59,16 @@ def test_a_pod_without_requests_requests_nothing() -> None:
 )
 def test_a_taint_is_tolerated_as_kubernetes_says(toleration: Object, tolerated: bool) -> None:
     taint = {"key": "team", "value": "search", "effect": "NoSchedule"}
-    assert nodes.tolerates({"tolerations": [toleration]}, [taint]) is tolerated
-    assert nodes.tolerates({}, [taint]) is False
-    assert nodes.tolerates({}, [{**taint, "effect": "PreferNoSchedule"}]) is True
+    assert tolerates({"tolerations": [toleration]}, [taint]) is tolerated
+    assert tolerates({}, [taint]) is False
+    assert tolerates({}, [{**taint, "effect": "PreferNoSchedule"}]) is True
 
 
 def test_a_room_is_what_other_pods_leave() -> None:
     node = spot_world.group_node("i-1")
     node["status"]["allocatable"] = {"cpu": "7910m", "memory": "14Gi", "pods": "3"}
     daemon = {"spec": {"nodeName": "i-1", "containers": [container("910m", "2Gi")]}}
-    room = nodes.room_of(node, [daemon])
+    room = room_of(node, [daemon])
     assert room.free == {"cpu": Decimal(7), "memory": 12 * GIB, "pods": Decimal(2)}
     requests = {"cpu": Decimal(1), "memory": 2 * GIB}
     for _ in range(2):
@@ -93,7 +94,7 @@ def test_a_node_that_is_cordoned_away_or_ending_takes_no_pods(
     node["spec"] |= spec
     node["metadata"] |= metadata
     node["status"]["conditions"] = [spot_world.condition("Ready", status)]
-    assert nodes.takes_pods(node) is takes
+    assert takes_pods(node) is takes
 
 
 def rooms(*zones: str, pods: int = 6) -> list[Room]:
@@ -127,21 +128,21 @@ def test_pods_are_placed_within_their_hard_constraints(
     crowds: list[Crowd], where: list[Room], placed: dict[str, int]
 ) -> None:
     before = [dict(room.free) for room in where]
-    assert nodes.place(crowds, where) == placed
+    assert place(crowds, where) == placed
     assert [room.free for room in where] == before
 
 
 def test_a_node_without_the_label_or_with_a_taint_takes_none() -> None:
     bare = [Room("i-1", {}, (), {"cpu": Decimal(6)})]
-    assert nodes.place([crowd("a", 1, zone=1)], bare) == {"a": 0}
+    assert place([crowd("a", 1, zone=1)], bare) == {"a": 0}
     tainted = [Room("i-1", {}, [{"key": "x", "effect": "NoSchedule"}], {"cpu": Decimal(6)})]
-    assert nodes.place([crowd("a", 1)], tainted) == {"a": 0}
+    assert place([crowd("a", 1)], tainted) == {"a": 0}
 
 
 def test_a_port_of_the_host_is_taken_once_a_node() -> None:
     spec = {"containers": [{"ports": [{"containerPort": 80}, {"containerPort": 9, "hostPort": 9}]}]}
-    assert nodes.exclusive_keys(spec, {}) == [HOST]
-    assert nodes.exclusive_keys({"containers": [{"ports": [{"containerPort": 80}]}]}, {}) == []
+    assert exclusive_keys(spec, {}) == [HOST]
+    assert exclusive_keys({"containers": [{"ports": [{"containerPort": 80}]}]}, {}) == []
 
 
 def test_a_crowd_takes_its_constraints_from_the_template() -> None:
@@ -158,5 +159,5 @@ def test_a_crowd_takes_its_constraints_from_the_template() -> None:
         "metadata": {"labels": {"app": "a"}},
         "spec": {"topologySpreadConstraints": constraints, "affinity": affinity},
     }
-    made = nodes.crowd_of("a", 3, {}, template, ignored="own")
+    made = crowd_of("a", 3, {}, template, ignored="own")
     assert (made.skews, made.exclusive) == ({ZONE: 1}, [HOST])

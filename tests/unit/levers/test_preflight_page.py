@@ -1,4 +1,4 @@
-"""docs/preflight.md lists exactly the checks that are made."""
+"""docs/reference/preflight.md lists exactly the checks that are made."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from include.levers import lever
-from tests.unit.levers import scaling_world, spot_world, test_cost_monitoring
+from tests.unit.levers import monitoring_world, scaling_world, spot_world
 
-PAGE = Path(__file__).parents[3] / "docs" / "preflight.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "preflight.md"
 # Checks that are made for each of several things, by what the page calls them.
 SERIES = ("definition", "metric")
 
@@ -22,7 +22,7 @@ def target_of(name: str, folder: Path) -> Any:
         return spot_world.World().target
     if name == "predictive_scaling":
         return scaling_world.World(folder).target
-    return test_cost_monitoring.World().target
+    return monitoring_world.World().target
 
 
 def listed(name: str) -> list[str]:

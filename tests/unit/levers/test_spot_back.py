@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from include.clients.kubernetes import ForbiddenError, Kind
-from include.levers.nodes import Crowd, Room, crowd_of, pod_requests
+from include.levers.fields import handed_back
+from include.levers.nodes.group import SIZE
+from include.levers.nodes.group_size import Need, group_need
+from include.levers.nodes.requests import pod_requests
+from include.levers.nodes.rooms import Crowd, Room, crowd_of
 from include.levers.spot_capacity import SpotCapacity
-from include.levers.spot_capacity.capacity import Need, group_need
-from include.levers.spot_capacity.plan import POOLS, SIZE, TAINT
-from include.levers.spot_capacity.way_back import handed_back
+from include.levers.spot_capacity.settings import POOLS, TAINT
+from include.levers.workloads.placing import TOLERATIONS
 from include.rollout.lever import Difference, NotConverged, Restored
 from tests.unit.levers import spot_world
 from tests.unit.levers.fake_cluster import Crashed, crash_at
@@ -78,7 +81,7 @@ def test_pools_stay_while_a_changed_constraint_needs_them_and_the_rest_is_restor
     world, snapshot = rolled_out()
     pod_spec(world)["topologySpreadConstraints"][0]["maxSkew"] = 2
     restored = assert_all_back(world, snapshot)
-    assert pools(world) == list(POOLS)
+    assert pools(world) == list(POOLS.names)
     assert not is_spread(deployment(world, "akidb-rest"))
     assert is_spread(deployment(world))
     assert world.aws.scaling["desiredSize"] == 5
@@ -139,7 +142,7 @@ def test_pools_stay_for_every_template_of_the_cluster_that_needs_them(kind: str,
     world, snapshot = rolled_out(slots=1)
     world.cluster.put(workload(kind, spec))
     restored = assert_all_back(world, snapshot)
-    assert pools(world) == list(POOLS)
+    assert pools(world) == list(POOLS.names)
     told = f"new node pools stay, and what feeds them: needed by {kind} platform/other ({reason})"
     assert told in restored.steps
 
@@ -186,7 +189,7 @@ def test_templates_that_nobody_may_read_could_need_the_pools() -> None:
 
     world.cluster.list = list_some  # type: ignore[method-assign]
     restored = LEVER.rollback(world.target, snapshot)
-    assert pools(world) == list(POOLS)
+    assert pools(world) == list(POOLS.names)
     assert "cronjobs that can't be looked at (cluster fake forbids list on cronjobs)" in "".join(restored.steps)
 
 
@@ -406,7 +409,7 @@ def test_what_the_scheduler_says_of_pods_without_a_node_is_in_the_message() -> N
             LEVER.rollback(world.target, snapshot)
     finally:
         spot_world.PODS_PER_NODE = before
-    assert pools(world) == list(POOLS)  # nothing is taken away while pods wait
+    assert pools(world) == list(POOLS.names)  # nothing is taken away while pods wait
 
 
 # Crashes ---------------------------------------------------------------------------------------------------------
@@ -509,19 +512,19 @@ def test_what_an_earlier_run_has_promoted_stays_when_a_later_one_is_undone() -> 
 
 
 def test_ownership_goes_to_its_owners_and_leaves_nothing_of_ours() -> None:
-    fields = {"f:spec": {"f:template": {"f:spec": {"f:tolerations": {}}}}}
-    helm = {"manager": "helm", "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
-    ours = {"manager": "akidb-rollout", "operation": "Apply", "fieldsV1": copy.deepcopy(fields)}
-    status = {"manager": "akidb-rollout", "operation": "Update", "fieldsV1": {"f:status": {}}}
+    fields, apps = {"f:spec": {"f:template": {"f:spec": {"f:tolerations": {}}}}}, {"apiVersion": "apps/v1"}
+    helm = {"manager": "helm", "operation": "Apply", **apps, "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    ours = {"manager": "akidb-rollout", "operation": "Apply", **apps, "fieldsV1": copy.deepcopy(fields)}
+    status = {"manager": "akidb-rollout", "operation": "Update", **apps, "fieldsV1": {"f:status": {}}}
     owners = [["helm", "Apply"], ["kubectl-edit", "Update"]]
-    handed = handed_back([helm, ours, status], owners)
+    handed = handed_back([helm, ours, status], "akidb-rollout", {TOLERATIONS: owners})
     edit = {"manager": "kubectl-edit", "operation": "Update", "apiVersion": "apps/v1", "fieldsType": "FieldsV1"}
     assert handed == [
         helm | {"fieldsV1": {"f:spec": {"f:replicas": {}, **fields["f:spec"]}}},
         status,
         edit | {"fieldsV1": fields},
     ]
-    assert handed_back(handed, owners) == handed
+    assert handed_back(handed, "akidb-rollout", {TOLERATIONS: owners}) == handed
 
 
 def test_a_rollback_asks_for_the_lock_before_each_step() -> None:

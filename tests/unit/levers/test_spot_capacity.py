@@ -15,34 +15,25 @@ from pydantic import ValidationError
 from include.clients.kubernetes import ConflictError
 from include.clients.prometheus import Series
 from include.estate import load_estate
-from include.levers.common import NodeFact
+from include.levers.manifests import FOLDER
+from include.levers.node_costs import SPREAD, NodeFact, total
+from include.levers.nodes.evidence import misplaced, pods_by_zone
+from include.levers.nodes.packing import cheapest_hosting
+from include.levers.nodes.shrink import choose_surplus
+from include.levers.pods import pending_seconds, pods_of_deployments, unix, waiting
 from include.levers.spot_capacity import SpotCapacity
-from include.levers.spot_capacity.placement import (
-    choose_surplus,
-    misplaced,
-    own_pods,
-    pending_seconds,
-    pods_by_zone,
-    unix,
-    waiting,
-)
-from include.levers.spot_capacity.plan import (
-    MANIFESTS,
+from include.levers.spot_capacity.plan import predicted_usd_hour
+from include.levers.spot_capacity.settings import (
     ON_DEMAND_POOL,
     SPOT_POOL,
-    SPREAD,
     TAINT,
     SpotSettings,
     balanced,
-    differences,
-    domain_cost,
-    node_class,
-    node_pools,
     pool_of,
-    predicted_usd_hour,
+    pools_by_domain,
     step_domains,
-    total,
 )
+from include.levers.spot_capacity.wanted import differences, node_class, node_pools
 from include.prices import choose_instance_types, load_aws_book
 from include.rollout.gates import Figure, Outcome, judge_all
 from include.rollout.lever import Check, Difference, NotConverged, Plan, Refused, Stage, Undo
@@ -191,10 +182,10 @@ def test_a_domain_is_hosted_on_its_cheapest_type(world: World) -> None:
     choices = choose_instance_types(load_aws_book(world.estate), "us-east-1", world.estate.spot)
     few = [choice for choice in choices if choice.name in ("c6g.2xlarge", "m6g.xlarge")]
     # Eight pods: two c6g.2xlarge (6 pods each, 0.272) or three m6g.xlarge (3 pods each, 0.154).
-    assert domain_cost(world.estate, few, 8, spot=False) == Decimal("0.462")
-    assert domain_cost(world.estate, few, 6, spot=False) == Decimal("0.272")
-    assert domain_cost(world.estate, few, 0, spot=False) == 0
-    assert domain_cost(world.estate, [], 8, spot=True) is None
+    assert cheapest_hosting(world.estate, few, 8, spot=False) == Decimal("0.462")
+    assert cheapest_hosting(world.estate, few, 6, spot=False) == Decimal("0.272")
+    assert cheapest_hosting(world.estate, few, 0, spot=False) == 0
+    assert cheapest_hosting(world.estate, [], 8, spot=True) is None
 
 
 def test_predicted_cost_adds_the_floor(world: World) -> None:
@@ -860,7 +851,7 @@ def test_the_iam_policy_allows_exactly_what_the_lever_asks_for(world: World) -> 
     LEVER.apply(world.target, stage_of(world, "step_3"))
     LEVER.rollback(world.target, snapshot)
     asked = {f"{service}:{operation.title().replace('_', '')}" for service, operation in world.aws.asked}
-    policy = json.loads((MANIFESTS / "iam_policy.json").read_text())
+    policy = json.loads((FOLDER / "spot_capacity" / "iam_policy.json").read_text())
     allowed = [
         action
         for s in policy["Statement"]
@@ -886,15 +877,15 @@ def spread_as(name: str, *counts: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("counts", [(4, 3, 2, 2), (4, 4, 2, 2), (12, 0, 0, 0), (3, 3, 3, 2)])
 def test_what_a_scale_down_leaves_is_settled_however_uneven(counts: tuple[int, ...]) -> None:
     found = {"a": deployment("a", "akidb", sum(counts))}
-    assert misplaced(found, spread_as("a", *counts), facts(), 4, 3) == []
+    assert misplaced(found, spread_as("a", *counts), facts().values(), pools_by_domain(4, 3)) == []
 
 
 def test_a_pod_on_the_pool_of_another_domain_or_on_an_old_node_is_misplaced() -> None:
     found, nodes = {"a": deployment("a", "akidb", 4)}, facts()
-    assert misplaced(found, spread_as("a", 1, 1, 1, 1), nodes, 4, 2) == [
+    assert misplaced(found, spread_as("a", 1, 1, 1, 1), nodes.values(), pools_by_domain(4, 2)) == [
         "1 pods of a are not on the pool of their domain"
     ]
-    assert misplaced(found, spread_as("a", 1, 1, 1, 1), nodes, 3, 3) == [
+    assert misplaced(found, spread_as("a", 1, 1, 1, 1), nodes.values(), pools_by_domain(3, 3)) == [
         "1 pods of a are not on the pool of their domain"
     ]
     elsewhere = [
@@ -902,7 +893,9 @@ def test_a_pod_on_the_pool_of_another_domain_or_on_an_old_node_is_misplaced() ->
         made_pod("a-x", "a", "akidb", "i-1"),
         made_pod("a-y", "a", "akidb", ""),
     ]
-    assert misplaced(found, elsewhere, nodes, 4, 3) == ["2 pods of a are not on the pool of their domain"]
+    assert misplaced(found, elsewhere, nodes.values(), pools_by_domain(4, 3)) == [
+        "2 pods of a are not on the pool of their domain"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -919,7 +912,7 @@ def test_a_pod_on_the_pool_of_another_domain_or_on_an_old_node_is_misplaced() ->
 def test_pods_that_are_over_or_not_the_workloads_own_hold_no_step_up(world: World, change: dict[str, Any]) -> None:
     pod = {**made_pod("left-over", "akidb-rest", "akidb", "i-1"), **change}
     world.cluster.objects["Pod", "akidb", "left-over"] = pod
-    assert own_pods([pod], ["akidb-rest"]) == []
+    assert pods_of_deployments([pod], ["akidb-rest"]) == []
     assert LEVER.apply(world.target, stage_of(world, "step_1"))["spot_share_pods"] == pytest.approx(8 / 30)
 
 

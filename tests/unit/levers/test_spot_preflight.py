@@ -10,9 +10,10 @@ import pytest
 
 from include.clients.kubernetes import ForbiddenError, Kind
 from include.levers import checks
+from include.levers.nodes.karpenter import queue_of
 from include.levers.spot_capacity import SpotCapacity
-from include.levers.spot_capacity.karpenter import queue_of
 from include.rollout.lever import Check
+from include.rollout.place import Place
 from tests.unit.levers import spot_world
 from tests.unit.levers.spot_world import NOW, REGION, Object, World, made_pod, owner
 
@@ -547,7 +548,7 @@ def elsewhere(world: World) -> None:
     """The region under a name that the price book doesn't know."""
     region = world.estate.regions[REGION]
     estate = world.estate.model_copy(update={"canary_region": "eu-west-1", "regions": {"eu-west-1": region}})
-    world.target = replace(world.target, region="eu-west-1", estate=estate)
+    world.target = replace(world.target, place=Place.named("eu-west-1"), estate=estate)
 
 
 def types_check(world: World) -> Check:

@@ -142,7 +142,7 @@ def test_a_deployment_that_is_not_at_rest_says_how_far_it_is(status: Object, tol
     ],
 )
 def test_a_strategy_that_ends_every_pod_at_once_is_refused(replicas: int, strategy: Object, told: str) -> None:
-    found = only(workloads.strategy_findings(deployment(replicas, strategy=strategy)))
+    found = only(workloads.strategy_findings(deployment(replicas, strategy=strategy), "the spread constraint"))
     assert found.reason.startswith(f"Deployment akidb-rest {told}")
     assert found.remedy == "set its strategy to RollingUpdate with maxUnavailable 25%"
 

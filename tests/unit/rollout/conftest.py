@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from include.clients.storage import Folder
 from include.estate import load_estate
-from include.rollout.ledger import FolderStore, Ledger
+from include.rollout.ledger import Ledger
 from include.rollout.steps import Run
 from tests.dags.toy import Toy, World, clients_of
 from tests.unit.rollout.toy_runs import AP, EU, US, Clock
@@ -32,5 +33,5 @@ def run(world: World, tmp_path: Path, clock: Clock) -> Run:
     estate = load_estate()
     params = {"regions": [AP, US], "dry_run": False, "size": 3, "soak_seconds": 60, "gate_wait_seconds": 30}
     make = clients_of(world)
-    return Run(Toy(), estate, params, "toy_rollout", "manual__1", Ledger(FolderStore(tmp_path / "ledger"), clock),
+    return Run(Toy(), estate, params, "toy_rollout", "manual__1", Ledger(Folder(tmp_path / "ledger"), clock),
                lambda region: make(region, estate), lambda _: None, clock=clock)  # fmt: skip

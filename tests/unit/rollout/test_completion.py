@@ -15,7 +15,7 @@ from include.completion import report as completion
 from include.completion.report import History, Inputs, Score, build, outcome_of, reasons_of, worst
 from include.completion.store import keep, read_inputs
 from include.estate import load_estate
-from include.rollout.ledger import Chain, FolderStore, Ledger, Step
+from include.rollout.ledger import Chain, Ledger, Step
 
 US, AP = "us-east-1", "ap-northeast-1"
 SPOT, COST = "spot_capacity", "cost_monitoring"
@@ -26,7 +26,7 @@ class Book:
 
     def __init__(self, folder: Path) -> None:
         self.now = dt.datetime(2026, 11, 23, 9, 0, tzinfo=dt.UTC)
-        self.ledger = Ledger(FolderStore(folder), self._tick)
+        self.ledger = Ledger(Folder(folder), self._tick)
 
     def _tick(self) -> dt.datetime:
         self.now += dt.timedelta(minutes=1)

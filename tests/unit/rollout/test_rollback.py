@@ -16,9 +16,23 @@ from include.rollout import rollback, steps
 from include.rollout.ledger import Chain, Record, Step
 from include.rollout.lever import Difference, Refused, Restored, Target
 from include.rollout.lock import Lock, LockHeld, holder_of
+from include.rollout.place import Place
 from include.rollout.steps import NotWanted, OnRecord, Run
 from tests.dags.toy import Toy, World
-from tests.unit.rollout.toy_runs import AP, EU, US, Clock, First, Second, promoted, roll_back, roll_out, start, undoing
+from tests.unit.rollout.toy_runs import (
+    AP,
+    EU,
+    US,
+    Clock,
+    First,
+    Second,
+    Without,
+    promoted,
+    roll_back,
+    roll_out,
+    start,
+    undoing,
+)
 
 HERE = "tests.unit.rollout.toy_runs"
 ANSWER = {"approved": True, "user": "platform-lead"}
@@ -117,7 +131,7 @@ def test_levers_are_undone_as_they_declare_and_not_by_time(run: Run, world: Worl
     promoted(replace(run, lever=Second()), "manual__2", 3, regions=[AP])
     undo = undoing(run)
     rollback.find_changes(undo)
-    assert [(u.region, u.lever) for u in rollback.found(undo)] == [(AP, "first"), (AP, "second")]
+    assert [(u.place, u.lever) for u in rollback.found(undo)] == [(AP, "first"), (AP, "second")]
     order = levers.undo_order()
     assert sorted(order) == sorted(levers.LEVERS)
     for name in order:
@@ -196,7 +210,7 @@ def test_an_undo_that_could_not_begin_says_why(run: Run, world: World) -> None:
     promoted(run, "manual__1", 2, regions=[AP])
     undo = undoing(run)
     rollback.take_locks(undo, ANSWER | {"hash": rollback.find_changes(undo)["hash"]})
-    Lock(run.clients(AP).leases, AP, "day1_spot/other").take_over()
+    Lock(run.clients(Place.named(AP)).leases, AP, "day1_spot/other").take_over()
     with pytest.raises(OnRecord):
         rollback.undo_changes(undo, AP)
     verdict = rollback.conclude(undo, ANSWER, ["undo_changes"])
@@ -272,10 +286,10 @@ def test_nothing_older_is_undone_when_the_newer_run_fails_but_other_levers_and_r
 def test_an_unreachable_region_does_not_keep_the_others(run: Run, world: World) -> None:
     promoted(run, "manual__1", 2)
 
-    def clients(region: str) -> Any:
-        if region == AP:
+    def clients(place: Place) -> Any:
+        if place.name == AP:
             raise ConnectionError("no route to host")
-        return run.clients(region)
+        return run.clients(place)
 
     undo = undoing(replace(run, clients=clients))
     text = rollback.find_changes(undo)["text"]
@@ -291,13 +305,13 @@ def test_a_lock_that_could_not_be_taken_is_taken_by_the_undo(run: Run, world: Wo
     promoted(run, "manual__1", 2, regions=[AP])
     away = [True]
 
-    def clients(region: str) -> Any:
-        if region == EU and away:
+    def clients(place: Place) -> Any:
+        if place.name == EU and away:
             raise ConnectionError("no route to host")
-        if region == AP and away:
+        if place.name == AP and away:
             away.clear()
             raise ConnectionError("no route to host")
-        return run.clients(region)
+        return run.clients(place)
 
     undo = undoing(replace(run, clients=clients), emergency=True, reason="errors", regions=[AP])
     rollback.find_changes(undoing(run, emergency=True, reason="errors", regions=[AP]))
@@ -370,7 +384,7 @@ def test_an_emergency_undoes_also_what_a_rollout_wrote_since(run: Run, world: Wo
     rollback.find_changes(undo)
     promoted(run, "manual__2", 3)
     rollback.take_locks(undo, None)
-    for region in rollback.list_regions(undo):
+    for region in rollback.list_places(undo):
         rollback.undo_changes(undo, region)
         rollback.verify_restored(undo, region)
     rollback.release_locks(undo)
@@ -424,7 +438,7 @@ def test_a_rollout_whose_lock_was_taken_for_another_lever_undoes_itself(run: Run
     steps.undo_changes(running, AP, snapshot)
     steps.verify_restored(running, AP, snapshot)
     assert standing(run) == []
-    steps.unlock_regions(running, [AP])
+    steps.unlock_places(running, [AP])
     assert holder_of(world.read()["leases"][AP]) == ""
 
 
@@ -488,10 +502,10 @@ def test_what_is_out_of_reach_is_accepted_by_an_approval_alone(run: Run) -> None
 def test_a_region_whose_connections_are_gone_is_out_of_reach(run: Run, world: World) -> None:
     promoted(run, "manual__1", 2)
 
-    def clients(region: str) -> Any:
-        if region == US:
-            raise Refused("Airflow connection 'kubernetes_us_east_1' does not exist: create it")
-        return run.clients(region)
+    def clients(place: Place) -> Any:
+        if place.name == US:
+            return Without("leases", "Airflow connection 'kubernetes_us_east_1' does not exist: create it")
+        return run.clients(place)
 
     verdict = roll_back(undoing(replace(without(run, US), clients=clients)))
     assert not verdict.green
@@ -709,4 +723,4 @@ def test_nothing_is_called_restored_that_was_rejected(run: Run) -> None:
     rollback.find_changes(undo)
     verdict = rollback.conclude(undo, {"approved": False, "user": "platform-lead"}, [])
     assert (verdict.name, verdict.green) == ("rejected", False)
-    assert Lock(run.clients(AP).leases, AP, undo.holder).release() is False
+    assert Lock(run.clients(Place.named(AP)).leases, AP, undo.holder).release() is False

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from include.estate import load_estate
 from include.rollout.lever import Refused
-from include.rollout.settings import RolloutSettings, build, build_on_record, form_fields
+from include.rollout.place import PlaceKind
+from include.rollout.settings import RegionRolloutSettings, build, build_on_record, form_fields
 from tests.dags.toy import ToySettings
 
 ESTATE = load_estate()
@@ -76,14 +77,14 @@ def test_a_wrong_value_is_named(values: dict[str, Any], message: str) -> None:
 )
 def test_regions_that_can_not_be_rolled_out_together(regions: list[str], message: str) -> None:
     with pytest.raises(Refused, match=message):
-        build(RolloutSettings, {"regions": regions}, ESTATE).check_against(ESTATE)
+        build(RegionRolloutSettings, {"regions": regions}, ESTATE).check_against(ESTATE)
 
 
 @pytest.mark.parametrize("regions", [[EU], [AP, EU], [US, EU, AP]])
 def test_regions_that_can(regions: list[str]) -> None:
-    settings = build(RolloutSettings, {"regions": regions}, ESTATE)
+    settings = build(RegionRolloutSettings, {"regions": regions}, ESTATE)
     settings.check_against(ESTATE)
-    assert settings.ordered(ESTATE) == [region for region in (AP, US, EU) if region in regions]
+    assert settings.places(PlaceKind.REGION, ESTATE) == [region for region in (AP, US, EU) if region in regions]
     assert (settings.dry_run, settings.soak_seconds) == (True, 1800)
 
 

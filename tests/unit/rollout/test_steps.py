@@ -14,9 +14,10 @@ from include.rollout import decisions, steps
 from include.rollout.gates import Comparison, Figure
 from include.rollout.lever import Difference, Lever, Plan, Refused, Restored, Stage, Target
 from include.rollout.lock import Lock, LockHeld
+from include.rollout.place import Place
 from include.rollout.steps import NotWanted, OnRecord, Run
 from tests.dags.toy import Toy, World
-from tests.unit.rollout.toy_runs import AP, APPROVED, EU, US, Clock, roll_out, start
+from tests.unit.rollout.toy_runs import AP, APPROVED, EU, US, Clock, OnCluster, Without, roll_out, start
 
 
 def recorded(run: Run, region: str) -> list[str]:
@@ -52,16 +53,16 @@ def test_an_approval_that_comes_in_a_freeze_is_refused(run: Run, clock: Clock) -
 def test_preflight_names_a_missing_connection_and_still_checks_the_other_region(run: Run, world: World) -> None:
     world.change(lambda w: w["faults"].update(preflight=[US]))
 
-    def clients(region: str) -> Any:
-        if region == AP:
-            raise Refused("Airflow connection 'kubernetes_ap_northeast_1' does not exist: create it")
-        return run.clients(region)
+    def clients(place: Place) -> Any:
+        if place.name == AP:
+            return Without("kubernetes", "Airflow connection 'kubernetes_ap_northeast_1' does not exist: create it")
+        return run.clients(place)
 
     with pytest.raises(Refused) as caught:
-        steps.check_preflight(replace(run, clients=clients))
+        steps.check_preflight(replace(run, lever=OnCluster(), clients=clients))
     assert str(caught.value).splitlines() == [
         "preflight refused, 2 check(s) failed and nothing was changed:",
-        f"{AP}: connections: Airflow connection 'kubernetes_ap_northeast_1' does not exist: create it",
+        f"{AP}: kubernetes connection: Airflow connection 'kubernetes_ap_northeast_1' does not exist: create it",
         f"{US}: toy: the region is broken -> mend the region",
     ]
 
@@ -77,9 +78,9 @@ def test_preflight_shows_a_lever_that_raises_as_a_failed_check(run: Run) -> None
 
 def test_locks_are_taken_for_all_regions_or_none(run: Run) -> None:
     steps.make_plan(run)
-    Lock(run.clients(US).leases, US, "other/run").take_over()
+    Lock(run.clients(Place.named(US)).leases, US, "other/run").take_over()
     with pytest.raises(LockHeld, match="other/run holds the lock"):
-        steps.lock_regions(run, run.regions, APPROVED, take_over=False)
+        steps.lock_places(run, run.places, APPROVED, take_over=False)
     with pytest.raises(LockHeld, match="released"):
         run.lock(AP).assert_held()
 
@@ -87,13 +88,13 @@ def test_locks_are_taken_for_all_regions_or_none(run: Run) -> None:
 def test_unlocking_goes_on_after_a_region_that_fails(run: Run) -> None:
     start(run)
 
-    def clients(region: str) -> Any:
-        if region == AP:
+    def clients(place: Place) -> Any:
+        if place.name == AP:
             raise ConnectionError("gone")
-        return run.clients(region)
+        return run.clients(place)
 
     with pytest.raises(RuntimeError, match=f"locks not released .*{AP}: gone"):
-        steps.unlock_regions(replace(run, clients=clients), run.regions)
+        steps.unlock_places(replace(run, clients=clients), run.places)
     with pytest.raises(LockHeld, match="released"):
         run.lock(US).assert_held()
     run.lock(AP).assert_held()
@@ -140,7 +141,7 @@ def test_a_run_whose_lock_was_taken_over_writes_nothing_more(run: Run, world: Wo
     start(run)
     steps.take_snapshot(run, AP)
     roll_out(run, AP, clock, "step_1")
-    Lock(run.clients(AP).leases, AP, "rollback/manual__2").take_over()
+    Lock(run.clients(Place.named(AP)).leases, AP, "rollback/manual__2").take_over()
     with pytest.raises(LockHeld, match="rollback/manual__2 has taken the lock over"):
         steps.apply_stage(run, AP, "step_2")
     snapshot = steps.own_snapshot(run, AP)
@@ -155,7 +156,7 @@ def test_an_undo_takes_a_lock_back_that_a_rollback_of_another_lever_has_released
     start(run)
     steps.take_snapshot(run, AP)
     roll_out(run, AP, clock, "step_1")
-    other = Lock(run.clients(AP).leases, AP, "rollback/manual__2")
+    other = Lock(run.clients(Place.named(AP)).leases, AP, "rollback/manual__2")
     other.take_over()
     other.release()
     with pytest.raises(LockHeld, match="the lock was released"):
@@ -292,7 +293,7 @@ def test_an_unknown_gate_for_the_services_safety_is_undone(run: Run, world: Worl
     start(run)
     steps.take_snapshot(run, AP)
     without_data(world, f"{AP} step_1")
-    with pytest.raises(OnRecord, match="unknown: health: no data; the touched regions are rolled back"):
+    with pytest.raises(OnRecord, match="unknown: health: no data; what was touched is rolled back"):
         judge_after_the_wait(run, AP, "step_1", clock)
     without_data(world)
     with pytest.raises(OnRecord, match="unknown: health: no data; that is final for this run"):
@@ -322,7 +323,7 @@ def test_any_other_unknown_gate_is_left_to_people(run: Run, world: World, clock:
     other = replace(run, run_id="manual__2", run_ended=lambda _: True)
     steps.make_plan(other)
     with pytest.raises(LockHeld, match="its gates are unknown: judge them again or undo it"):
-        steps.lock_regions(other, run.regions, APPROVED, take_over=False)
+        steps.lock_places(other, run.places, APPROVED, take_over=False)
     assert run.lock(US).acquire(run.run_ended) is None  # free: nothing was written there
     run.lock(US).release()
 
@@ -503,7 +504,7 @@ def test_what_is_no_approval_of_the_plan_lets_nothing_be_written(
 ) -> None:
     steps.make_plan(run)
     with pytest.raises(Refused, match=problem):
-        steps.lock_regions(run, run.regions, answer, take_over=False)
+        steps.lock_places(run, run.places, answer, take_over=False)
     assert world.read()["leases"] == {}
     with pytest.raises(Refused, match="but no plan was approved"):
         steps.confirm_unchanged(run)
@@ -512,12 +513,12 @@ def test_what_is_no_approval_of_the_plan_lets_nothing_be_written(
 def test_an_approval_of_the_plan_before_is_refused(run: Run, world: World) -> None:
     """make_plan was cleared alone: the plan on record is not the one that somebody read."""
     shown = steps.make_plan(run)["hash"]
-    steps.lock_regions(run, run.regions, APPROVED | {"hash": shown}, take_over=False)
+    steps.lock_places(run, run.places, APPROVED | {"hash": shown}, take_over=False)
     world.change(lambda w: w["regions"][AP].update(size=2))
     now = steps.make_plan(run)["hash"]
     for answer in (APPROVED, APPROVED | {"hash": shown}):
         with pytest.raises(Refused, match=f"but the plan on record is {now}; clear await_approval"):
-            steps.lock_regions(run, run.regions, answer, take_over=False)
+            steps.lock_places(run, run.places, answer, take_over=False)
     with pytest.raises(Refused, match=f"plan {now} is on record, but {shown} was approved; trigger a new run"):
         steps.confirm_unchanged(run)
 
@@ -526,8 +527,8 @@ def test_only_the_rollback_knows_emergencies(run: Run) -> None:
     steps.make_plan(run)
     run = replace(run, params={**run.params, "emergency": True})
     with pytest.raises(Refused, match="no approver's answer"):
-        steps.lock_regions(run, run.regions, None, take_over=False)
-    steps.lock_regions(run, run.regions, None, take_over=True)
+        steps.lock_places(run, run.places, None, take_over=False)
+    steps.lock_places(run, run.places, None, take_over=True)
 
 
 def test_gates_and_how_they_are_judged_are_part_of_what_is_approved(run: Run) -> None:
@@ -553,7 +554,7 @@ def undo_by_another(run: Run, region: str) -> None:
     other.lock(region).take_over()
     steps.undo_changes(other, region, snapshot)
     steps.verify_restored(other, region, snapshot)
-    steps.unlock_regions(other, [region])
+    steps.unlock_places(other, [region])
 
 
 def test_a_run_whose_change_was_undone_goes_no_further_anywhere(run: Run, world: World, clock: Clock) -> None:
@@ -572,7 +573,7 @@ def test_a_run_whose_change_was_undone_goes_no_further_anywhere(run: Run, world:
     with pytest.raises(LockHeld, match="rollback/undo has undone its change"):
         steps.promote(run)
     with pytest.raises(Refused, match=f"{undone}; trigger a new run"):
-        steps.lock_regions(run, run.regions, APPROVED, take_over=False)
+        steps.lock_places(run, run.places, APPROVED, take_over=False)
     decision = steps.decide(run)
     assert (decision["promote"], decision["touched"]) == (False, [US])
     steps.undo_changes(run, US, steps.own_snapshot(run, US))
@@ -632,9 +633,9 @@ def test_a_run_that_was_rolled_back_in_one_region_goes_on_in_none(run: Run, worl
 def test_nothing_to_do_and_a_lock_that_is_gone_is_said_in_the_verdict(run: Run) -> None:
     run = replace(run, params={**run.params, "size": 1})
     start(run)
-    for region in run.regions:
+    for region in run.places:
         steps.take_snapshot(run, region)
-    Lock(run.clients(US).leases, US, "rollback/undo").take_over()
+    Lock(run.clients(Place.named(US)).leases, US, "rollback/undo").take_over()
     assert steps.decide(run)["promote"] is False
     verdict = steps.conclude(run, APPROVED, [])
     assert verdict.name == "refused"
@@ -767,7 +768,7 @@ def test_a_report_that_fails_does_not_stop_a_promotion(run: Run, clock: Clock) -
 def test_a_plan_of_an_unchanged_world_promotes_without_a_write(run: Run, world: World) -> None:
     run = replace(run, params={**run.params, "size": 1})
     start(run)
-    for region in run.regions:
+    for region in run.places:
         steps.take_snapshot(run, region)
         with pytest.raises(NotWanted):
             steps.apply_stage(run, region, "step_1")
@@ -776,7 +777,7 @@ def test_a_plan_of_an_unchanged_world_promotes_without_a_write(run: Run, world: 
 
 
 def test_no_selected_region_is_no_promotion(run: Run) -> None:
-    facts = decisions.Facts(run.chain(), dry_run=False, selected=[], touched=[], by_region={"estate": []})
+    facts = decisions.Facts(run.chain(), dry_run=False, selected=[], touched=[], by_place={"estate": []})
     verdict = decisions.verdict(facts)
     assert (verdict.name, verdict.green) == ("refused", False)
 

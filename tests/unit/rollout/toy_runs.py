@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from include import levers
 from include.rollout import decisions, rollback, steps
-from include.rollout.lever import Restored, Target
+from include.rollout.lever import Refused, Restored, Target
+from include.rollout.rollback import RollbackRun
 from include.rollout.steps import Run
 from tests.dags.toy import Toy
 
@@ -35,7 +38,7 @@ def start(run: Run) -> None:
     """Everything before the first write."""
     steps.check_preflight(run)
     steps.make_plan(run)
-    steps.lock_regions(run, run.regions, APPROVED, take_over=False)
+    steps.lock_places(run, run.places, APPROVED, take_over=False)
     steps.confirm_unchanged(run)
 
 
@@ -50,12 +53,31 @@ def promoted(run: Run, run_id: str, size: int, **more: Any) -> Run:
     """A run that has grown every selected region to ``size`` in one step, is promoted and has ended."""
     rollout = replace(run, run_id=run_id, params={**run.params, "size": size, **more})
     start(rollout)
-    for region in rollout.regions:
+    for region in rollout.places:
         steps.take_snapshot(rollout, region)
         steps.apply_stage(rollout, region, "step_1")
         rollout.record(region, "promoted", {})
-    steps.unlock_regions(rollout, rollout.regions)
+    steps.unlock_places(rollout, rollout.places)
     return rollout
+
+
+class OnCluster(Toy):
+    """A lever that asks for a cluster."""
+
+    needs = frozenset({"kubernetes"})
+
+
+class Without:
+    """Clients of a place of which one can't be made; ``kubernetes`` takes the lock with it."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.missing = {name, "leases"} if name == "kubernetes" else {name}
+        self.reason = reason
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.missing:
+            raise Refused(self.reason)
+        return None
 
 
 class First(Toy):
@@ -75,11 +97,13 @@ class Second(First):
     undo_after = ("first",)
 
 
-def undoing(base: Run, run_id: str = "undo", /, **more: Any) -> Run:
+def undoing(base: Run, run_id: str = "undo", /, **more: Any) -> RollbackRun:
     """A run of the rollback DAG: everything, everywhere, approved, unless ``more`` says otherwise."""
     params = {"lever": "everything", "regions": [], "run": "", "dry_run": False, "emergency": False, "reason": ""}
     params |= {"accept": False} | more
-    return replace(base, lever=Named(str(params["lever"])), dag_id="rollback", run_id=run_id, params=params)  # type: ignore[arg-type]
+    fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
+    fields |= {"lever": Named(str(params["lever"])), "dag_id": "rollback", "run_id": run_id, "params": params}
+    return RollbackRun(**fields | {"levers": levers})
 
 
 class Named:
@@ -89,13 +113,13 @@ class Named:
         self.name = name
 
 
-def roll_back(undo: Run) -> decisions.Verdict:
+def roll_back(undo: RollbackRun) -> decisions.Verdict:
     """All steps of the rollback DAG. A region that fails is left to the verdict."""
     plan = rollback.find_changes(undo)
     answer = {"approved": True, "user": "platform-lead", "hash": plan["hash"]}
     rollback.take_locks(undo, answer)
     failed = []
-    for region in rollback.list_regions(undo):
+    for region in rollback.list_places(undo):
         for step in (rollback.undo_changes, rollback.verify_restored):
             try:
                 step(undo, region)

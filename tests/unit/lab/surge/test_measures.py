@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from include.levers.predictive_scaling.waste import Bounds, Waste
+from include.forecast.waste import Bounds, Waste
 from lab.surge.measures import (
     Counters,
     Cover,

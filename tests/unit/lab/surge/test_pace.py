@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from include.estate import load_estate
-from include.levers.predictive_scaling.plan import PredictiveSettings
+from include.levers.predictive_scaling.wanted import PredictiveSettings
 from include.rollout.settings import build
 from lab.surge.pace import Pace, Wait, pace_of, seconds_of, waits
 

@@ -1,0 +1,53 @@
+"""Typed description of the estate: regions, clusters, workloads, targets, windows and governance.
+
+``include/estate.yaml`` is the one file that is read at DAG parse. Everything else that a task needs comes from
+connections, variables and the DAG's parameters. Unknown keys, wrong types and impossible combinations raise
+:class:`EstateError` with the field, the value and the remedy.
+"""
+
+from __future__ import annotations
+
+from include.estate.capacity import PredictiveScaling, Predictor, Spot
+from include.estate.cost import Component, ComponentRule, Contract, Cost, EdgeDevices, Export
+from include.estate.fields import Age, Cpu, EstateError, Hour, Matchers, Memory, Seconds, Share
+from include.estate.file import ESTATE_FILE, load_estate
+from include.estate.governance import ChangeWindow, Governance, Windows
+from include.estate.regions import Connections, EstateConnections, NodeGroup, Region
+from include.estate.service import Metrics, Resources, Targets, Traffic, Use, Workload
+from include.estate.whole import Estate
+
+__all__ = [
+    "ESTATE_FILE",
+    "Age",
+    "ChangeWindow",
+    "Component",
+    "ComponentRule",
+    "Connections",
+    "Contract",
+    "Cost",
+    "Cpu",
+    "EdgeDevices",
+    "Estate",
+    "EstateConnections",
+    "EstateError",
+    "Export",
+    "Governance",
+    "Hour",
+    "Matchers",
+    "Memory",
+    "Metrics",
+    "NodeGroup",
+    "PredictiveScaling",
+    "Predictor",
+    "Region",
+    "Resources",
+    "Seconds",
+    "Share",
+    "Spot",
+    "Targets",
+    "Traffic",
+    "Use",
+    "Windows",
+    "Workload",
+    "load_estate",
+]

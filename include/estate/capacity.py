@@ -1,0 +1,74 @@
+"""What the levers may build: spot nodes, and the scaling of the workloads."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from include.estate.fields import Age, Cpu, Memory, Part, Seconds, Share
+from include.estate.service import Resources
+
+
+class Spot(Part):
+    """What the spot lever may build: pool, limits, share."""
+
+    ami_family: str
+    ami_alias: str
+    architecture: str
+    categories: tuple[str, ...]
+    sizes: tuple[str, ...]
+    min_instance_types: Annotated[int, Field(ge=1)]
+    max_interruption_band: Annotated[int, Field(ge=0, le=4)]
+    domains: Annotated[int, Field(ge=2, le=20)]
+    steps_percent: Annotated[tuple[Annotated[int, Field(gt=0, lt=100)], ...], Field(min_length=1, max_length=3)]
+    cpu_limit: Cpu
+    memory_limit: Memory
+    expire_after: Annotated[Age, Field(description="when nodes go, whatever the budgets say; Never: when they drift")]
+    consolidate_after: str
+    volume_gib: Annotated[int, Field(ge=20)]
+    tags: dict[str, str]
+
+    @model_validator(mode="after")
+    def _rising(self) -> Spot:
+        if list(self.steps_percent) != sorted(set(self.steps_percent)):
+            raise ValueError(f"steps_percent must rise, not {list(self.steps_percent)}")
+        return self
+
+
+class Predictor(Part):
+    """The Deployment that serves the forecast."""
+
+    image: Annotated[str, Field(min_length=1)]
+    replicas: Annotated[int, Field(ge=1)]
+    port: Annotated[int, Field(gt=0, lt=65536)]
+    requests: Resources
+    limits: Resources
+
+
+class PredictiveScaling(Part):
+    """How the workloads scale with requests, and what a forecast may add; replicas are those of one Deployment."""
+
+    min_replicas: Annotated[int, Field(ge=1)]
+    max_replicas: Annotated[int, Field(ge=1)]
+    requests: Annotated[
+        dict[str, Literal["http", "grpc"]], Field(min_length=1, description="the request counter of each workload")
+    ]
+    polling_seconds: Seconds
+    rate_window_seconds: Seconds
+    scale_down_seconds: Annotated[int, Field(ge=0, le=3600)]
+    fallback_failures: Annotated[int, Field(ge=1)]
+    lead_minutes: Annotated[int, Field(ge=1, le=15)]
+    freshness_seconds: Seconds
+    act_above: Annotated[float, Field(ge=1, description="a smaller rise is left to the reactive trigger")]
+    cap: Annotated[float, Field(gt=1, le=2, description="against the capacity of the ready replicas")]
+    predictor: Predictor
+    min_accuracy: Share
+    max_naive_ratio: Annotated[float, Field(ge=1)]
+    max_false_share: Share
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PredictiveScaling:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"needs min_replicas <= max_replicas, not {self.min_replicas} and {self.max_replicas}")
+        return self

@@ -1,0 +1,46 @@
+"""The estate's file."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from include.estate.fields import EstateError
+from include.estate.problems import explain
+from include.estate.whole import Estate
+
+ESTATE_FILE = Path(__file__).parents[1] / "estate.yaml"
+
+
+def load_estate(path: Path | None = None) -> Estate:
+    """Read and validate the estate: ``path``, else ``$AKIDB_ESTATE``, else ``include/estate.yaml``.
+
+    Raises EstateError with one line per wrong field.
+    """
+    path = path or Path(os.environ.get("AKIDB_ESTATE") or ESTATE_FILE)
+    try:
+        return _estate_of(path.read_text(encoding="utf-8"), path)
+    except OSError as error:
+        raise EstateError(
+            f"{path.name} can't be read ({error.strerror}): set AKIDB_ESTATE to the estate's file"
+        ) from error
+
+
+# A parse asks for the estate several times, and nobody changes what is frozen.
+@lru_cache(maxsize=4)
+def _estate_of(text: str, path: Path) -> Estate:
+    try:
+        # CSafeLoader is several times faster, and this file is read at every parse.
+        raw = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise EstateError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise EstateError(f"{path.name} must be a mapping of settings, not {type(raw).__name__}")
+    try:
+        return Estate.model_validate(raw)
+    except ValidationError as error:
+        raise EstateError(explain(path, error)) from error

@@ -1,0 +1,44 @@
+"""The ledger: append-only JSON records of what every run did, from which reports, the UI page and rollbacks work.
+
+One chain per run and place: ``<lever>/<place>/<dag_id>--<run key>/000001.json`` and so on. A record is created only
+if its number is free (a hard link locally, If-None-Match on S3), and carries the SHA-256 of the record before it, so
+that a lost, added or edited record breaks the chain. Beside each record stands its mark (marks.py), from whose name one
+LIST tells what stands. What concerns a run as a whole (preflight, approval, verdict) stands in a chain whose place is
+``estate``; its verdict carries the heads of the place chains.
+"""
+
+from include.rollout.ledger.records import (
+    FIRST_LINK,
+    WHOLE_RUN,
+    Chain,
+    LedgerError,
+    Record,
+    digest,
+    is_complete_restoration,
+    last,
+    run_key,
+    verify_chain,
+)
+from include.rollout.ledger.secrets import SecretRefusedError, refuse_secrets, without_secrets
+from include.rollout.ledger.survey import Ledger, OpenRun, Survey
+from include.rollout.marks import Step
+
+__all__ = [
+    "FIRST_LINK",
+    "WHOLE_RUN",
+    "Chain",
+    "Ledger",
+    "LedgerError",
+    "OpenRun",
+    "Record",
+    "SecretRefusedError",
+    "Step",
+    "Survey",
+    "digest",
+    "is_complete_restoration",
+    "last",
+    "refuse_secrets",
+    "run_key",
+    "verify_chain",
+    "without_secrets",
+]

@@ -1,0 +1,84 @@
+"""Writing: a record at the end of its chain, created only if its number is free."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from include.rollout.ledger.listing import Listing
+from include.rollout.ledger.reading import Reader
+from include.rollout.ledger.records import (
+    FIRST_LINK,
+    Chain,
+    LedgerError,
+    Record,
+    digest,
+    last,
+    record_key,
+    verify_chain,
+)
+from include.rollout.ledger.secrets import refuse_secrets
+from include.rollout.marks import Step, closes
+
+Json = Any
+_ATTEMPTS = 20  # appends that may lose the race for a number before the ledger gives up
+
+
+class Writer(Reader):
+    """Appends to chains of a store."""
+
+    def append(
+        self, chain: Chain, step: str, figures: Mapping[str, Json] | None = None, links: Mapping[str, str] | None = None
+    ) -> Record:
+        """Add a record at the end of the chain. Raises SecretRefusedError, LedgerError, or ValueError for no JSON."""
+        return self._append(chain, step, figures or {}, links or {}, once=False)
+
+    def append_once(
+        self, chain: Chain, step: str, figures: Mapping[str, Json] | None = None, links: Mapping[str, str] | None = None
+    ) -> Record:
+        """Add the chain's only record of ``step``, or return the one that is there already."""
+        return self._append(chain, step, figures or {}, links or {}, once=True)
+
+    def _append(
+        self, chain: Chain, step: str, figures: Mapping[str, Json], links: Mapping[str, str], *, once: bool
+    ) -> Record:
+        refuse_secrets(figures, "figures")
+        refuse_secrets(links, "links")
+        for _ in range(_ATTEMPTS):
+            contents = self._contents(chain)
+            records = verify_chain(chain, contents)
+            if once and (existing := last(records, step)):
+                return existing
+            record = Record(
+                **asdict(chain),
+                sequence=len(records) + 1,
+                previous=digest(contents[-1]) if contents else FIRST_LINK,
+                step=step,
+                time=self._clock().astimezone(dt.UTC).isoformat(),
+                figures={**figures, **self._positions(chain, step, figures, links)},
+                links=links,
+            )
+            try:
+                self._store.create(record_key(chain.path, record.sequence), record.encode())
+            except FileExistsError:
+                continue
+            self._mark(record)
+            return record
+        raise LedgerError(
+            f"{chain.path} is being written by others ({_ATTEMPTS} appends lost the race): run the task again"
+        )
+
+    def _positions(
+        self, chain: Chain, step: str, figures: Mapping[str, Json], links: Mapping[str, str]
+    ) -> dict[str, int]:
+        """Where a record stands among those of other chains. The place's lock lets one run at a time ask for it."""
+        found = {}
+        if step == Step.SNAPSHOT:
+            marks = self._marked(f"{chain.lever}/{chain.place}").chains.values()
+            found["order"] = 1 + max((mark.order for of_chain in marks for mark in of_chain), default=0)
+        other = links.get("origin" if step == Step.SNAPSHOT else "restores", chain.path)
+        if other != chain.path and (step == Step.SNAPSHOT or closes(step, figures)):
+            found["upto"] = len(Listing(self._keys(other)).numbers(other))
+        return found

@@ -1,0 +1,357 @@
+"""A rehearsal from boot to report: each day triggered, followed and reported, then everything undone and proved."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import platform
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from include.clients.storage import Folder
+from include.estate import Estate
+from include.levers import LEVERS
+from include.prices import AwsBook, load_aws_book
+from include.rollout.ledger import WHOLE_RUN, Ledger, OpenRun
+from lab import world as worlds
+from lab.machine import speed as speeds
+from lab.machine.processes import Processes
+from lab.machine.speed import Speed
+from lab.rehearsal import airflow as airflows
+from lab.rehearsal import report as texts
+from lab.rehearsal import undo
+from lab.rehearsal.airflow_api import Client
+from lab.rehearsal.airflow_settings import connect
+from lab.rehearsal.beside import Beside, needed
+from lab.rehearsal.evidence import P95_SECONDS, EvidenceError, Figures, Reader, first_figures, readers
+from lab.rehearsal.faults import Faults
+from lab.rehearsal.folders import costs_folder, ledger_folder
+from lab.rehearsal.run import RehearsalError, Run, verdict_of
+from lab.rehearsal.settings import Settings, results_file
+from lab.rehearsal.week import WEEK, Day, run_conf, run_id_of, without_champion
+
+PROMOTED = "promoted"
+PARSE_SECONDS = 90
+FIRST_SAMPLES_SECONDS = 45  # two scrapes of a service that has just opened
+RESTORE_SECONDS = 90  # nodes that a rollback has emptied may still be leaving
+UNDONE = ("rolled back", "nothing to undo")  # green verdicts of the rollback DAG
+FOLDERS = (ledger_folder, costs_folder, worlds.traffic_folder, worlds.models_folder)
+
+
+def await_dags(airflow: airflows.Airflow, client: Client, dags: set[str]) -> None:
+    """Wait until the DAGs are parsed. Raises RehearsalError with the import errors."""
+
+    def parsed() -> bool:
+        errors = client.import_errors()
+        if errors:
+            shown = "\n".join(f"{e['filename']}:\n{e['stack_trace']}" for e in errors)
+            raise RehearsalError(f"DAG files do not load:\n{shown}\nFix them; `make test` finds the same")
+        return dags <= client.dag_ids()
+
+    airflow.processes.wait_until(parsed, f"{', '.join(sorted(dags))} being parsed", PARSE_SECONDS)
+
+
+@dataclass
+class Rehearsal:
+    """One rehearsal from boot to report. ``speed`` is the slowest that was measured so far."""
+
+    settings: Settings
+    estate: Estate
+    speed: Speed
+    begun: float = field(default_factory=time.monotonic)
+    seconds: dict[str, float] = field(default_factory=dict)
+    airflow: airflows.Airflow | None = None
+    world: worlds.World | None = None
+    beside: Beside = field(default_factory=Beside)
+    drills: dict[str, texts.Drill] = field(default_factory=dict)
+    days: dict[str, Any] = field(default_factory=dict)
+    steps: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+
+    def run(self) -> int:
+        """Everything; returns the exit status."""
+        try:
+            good = self._rehearse()
+            if self.settings.keep:
+                print("Ctrl-C ends it and takes everything down.", flush=True)
+                self._keep()
+            return 0 if good else 1
+        finally:
+            self._take_down()
+
+    def _rehearse(self) -> bool:
+        """Whether every day was promoted, and nothing remained where everything was undone."""
+        self._boot()
+        assert self.world is not None
+        assert self.airflow is not None
+        import boto3
+
+        client = self._connect()
+        self.beside.start(self.airflow, self.settings.days, self.settings.regions)
+        lab = readers(self.estate, self.world.state, load_aws_book(self.estate), boto3.client, self.speed.stretch)
+        before = first_figures(lab, P95_SECONDS, FIRST_SAMPLES_SECONDS * self.speed.stretch)
+        start = {region: reader.specs() for region, reader in lab.items()}
+        verdict = ""
+        for number in self.settings.days:
+            verdict = self._one_day(client, number, lab, before)
+            if verdict != PROMOTED:
+                break
+        good = verdict == PROMOTED
+        if self.settings.undo:
+            good = self._undo_everything(client, lab, start) and good
+        print(f"UI {self.airflow.url}   login {airflows.ADMIN} / {self.airflow.passwords[airflows.ADMIN]}", flush=True)
+        return good
+
+    def _one_day(self, client: Client, number: int, lab: Mapping[str, Reader], before: Mapping[str, Figures]) -> str:
+        """Roll out one day and report it; returns its verdict."""
+        assert self.airflow is not None
+        specs = {region: reader.specs() for region, reader in lab.items()}
+        self.seconds |= self.beside.wait_for(self.airflow, number)
+        refused = without_champion(self.settings.folder, self.settings.regions) if number == 2 else {}
+        for region, reason in refused.items():
+            print(f"{region} has no champion, so that day 2 goes without the forecast: {reason}", flush=True)
+        self._measure_speed()
+        run = self._trigger_day(client, WEEK[number], {"use_forecast": False} if refused else {})
+        started = time.monotonic()
+        state = run.follow()
+        self.seconds[f"day {number}"] = round(time.monotonic() - started, 1)
+        verdict, message = verdict_of(run.records(WHOLE_RUN), state, [PROMOTED])
+        changes = self._changes(specs, lab, wait=verdict != PROMOTED)
+        since = time.monotonic() - started
+        after = {region: reader.figures(since) for region, reader in lab.items()}
+        costs = self._costs(run) if number == 5 else None
+        self._report(run, number, verdict, changes, before, after, costs)
+        print(f"\n{message}  ({self.seconds[f'day {number}']:.0f} s)", flush=True)
+        return verdict
+
+    def _boot(self) -> None:
+        stretch = self.speed.stretch
+        options = worlds.Options(folder=self.settings.folder, trace=self.settings.trace, stretch=stretch)
+        if (self.settings.folder / "state.json").exists():
+            raise RehearsalError(f"a lab is already up in {self.settings.folder.name}: run `make lab-down` first")
+        for old in FOLDERS:  # of a lab that is gone
+            shutil.rmtree(old(self.settings.folder), ignore_errors=True)
+        print(f"booting {', '.join(self.settings.regions)} and Airflow", flush=True)
+        self.airflow, self.world = airflows.start_beside(
+            self.settings.folder,
+            self.estate.governance.approvers,
+            lambda: worlds.up(self.settings.regions, options),
+            stretch,
+        )
+        self.seconds["boot"] = round(time.monotonic() - self.begun, 1)
+        print(f"ready after {self.seconds['boot']:.0f} s; Airflow was after {self.airflow.seconds['healthy']:.0f} s")
+
+    def _connect(self) -> Client:
+        """Load the settings and wait for the DAGs of the chosen days."""
+        assert self.world is not None
+        assert self.airflow is not None
+        connect(self.airflow, self.world.state, self.settings.folder)
+        client = self.airflow.client()
+        dags = {WEEK[number].dag for number in self.settings.days} | ({undo.DAG} if self.settings.undo else set())
+        await_dags(self.airflow, client, dags | set(needed(self.settings.days)))
+        return client
+
+    def _measure_speed(self) -> None:
+        """Once more, since neighbours come and go; a machine that was slow once may be so again."""
+        assert self.airflow is not None
+        now = speeds.measure()
+        if now > self.speed:
+            self.speed = now
+            self.airflow.stretch = now.stretch
+            for processes in self._processes():
+                processes.stretch = now.stretch
+            print(f"with all that runs now, {now}", flush=True)
+
+    def _processes(self) -> tuple[Processes, Processes]:
+        assert self.world is not None
+        assert self.airflow is not None
+        return self.world.processes, self.airflow.processes
+
+    def _trigger_day(self, client: Client, day: Day, more: Mapping[str, Any]) -> Run:
+        assert self.world is not None
+        conf = run_conf(day, self.settings.regions, str(self.world.state["prometheus"]), self.speed.stretch)
+        faults = Faults(
+            self.settings.fault,
+            self.estate.canary_region,
+            self.settings.regions,
+            self.settings.folder,
+            Path(self.world.state["emulator_folder"]),
+        )
+        return self._trigger(client, day.dag, [day.lever], {**conf, **more}, faults)
+
+    def _trigger(
+        self, client: Client, dag: str, levers: Sequence[str], conf: Mapping[str, Any], faults: Faults | None = None
+    ) -> Run:
+        assert self.airflow is not None
+        client.unpause(dag)
+        run_id = run_id_of(dt.datetime.now(dt.UTC))
+        client.trigger(dag, run_id, conf)
+        print(f"\ntriggered {dag}: {self.airflow.url}/dags/{dag}/runs/{run_id}", flush=True)
+        approvers = self.estate.governance.approvers
+
+        def check_alive() -> None:
+            for processes in self._processes():
+                processes.check()
+
+        return Run(
+            dag=dag,
+            run_id=run_id,
+            levers=levers,
+            regions=self.settings.regions,
+            airflow=self.airflow,
+            client=client,
+            approver=self.airflow.client(approvers[0]) if approvers else client,
+            ledger=self._ledger(),
+            begun=self.begun,
+            check_alive=check_alive,
+            faults=faults,
+            stretch=self.speed.stretch,
+        )
+
+    def _ledger(self) -> Ledger:
+        return Ledger(Folder(ledger_folder(self.settings.folder)))
+
+    def _standing(self) -> dict[undo.Place, list[OpenRun]]:
+        """The changes that stand by lever and region, in the ledger's words."""
+        ledger = self._ledger()
+        places = [(lever, region) for lever in LEVERS for region in self.settings.regions]
+        found = {place: ledger.standing(*place) for place in places}
+        return {place: runs for place, runs in found.items() if runs}
+
+    def _undo_everything(self, client: Client, lab: Mapping[str, Reader], start: Mapping[str, Any]) -> bool:
+        """Undo all that stands through the rollback DAG, and prove it; returns whether nothing remains."""
+        self._measure_speed()
+        stood = self._standing()
+        run = self._trigger(client, undo.DAG, [undo.EVERYTHING, *LEVERS], undo.conf(self.settings.regions))
+        triggered = time.monotonic()
+        state = run.follow()
+        seconds = time.monotonic() - (run.answered_at or triggered)
+        verdict, message = verdict_of(run.records(WHOLE_RUN), state, UNDONE)
+        records = {(lever, region): run.records(region, lever) for lever in LEVERS for region in self.settings.regions}
+        try:
+            evidence = self._changes(start, lab, wait=True)
+        except EvidenceError as error:
+            evidence = [undo.Remains(error.region, undo.NOT_KNOWN, str(error))]
+        unfinished = "" if verdict in UNDONE else message
+        found = undo.judge(seconds, stood, records, self._standing(), evidence, unfinished)
+        self.seconds["undo"] = round(seconds, 1)
+        self.steps["undo"] = {" ".join(place): texts.step_seconds(of) for place, of in records.items() if of}
+        self.report |= {"undo": found.to_json()}
+        self._write_report()
+        print(f"\n{message}\n\n{found}", flush=True)
+        return found.restored
+
+    def _costs(self, run: Run) -> dict[str, Any] | None:
+        """The validation's record and where the completion report lies; None when the run did not get there."""
+        folder = costs_folder(self.settings.folder)
+        validated = run.value("validate_costs")
+        if validated is None:
+            return None
+        written = run.value("write_completion_report", "report") or {}
+        record = json.loads((folder / validated["key"]).read_text(encoding="utf-8"))
+        return {"validation": record, "completion": str(folder / written["key"]) if written else None}
+
+    def _changes(self, specs: Mapping[str, Any], lab: Mapping[str, Reader], wait: bool) -> list[undo.Remains]:
+        """How the live world differs from ``specs``, read earlier; empty when everything is as it was."""
+        pause = threading.Event()
+        limit = time.monotonic() + (RESTORE_SECONDS * self.speed.stretch if wait else 0)
+        while True:
+            found = undo.of_evidence(specs, {region: reader.specs() for region, reader in lab.items()})
+            if not found or time.monotonic() >= limit:
+                return found
+            pause.wait(2)
+
+    def _report(
+        self,
+        run: Run,
+        number: int,
+        verdict: str,
+        changes: Sequence[undo.Remains],
+        before: Mapping[str, Figures],
+        after: Mapping[str, Figures],
+        costs: Mapping[str, Any] | None,
+    ) -> None:
+        total = time.monotonic() - self.begun
+        if number == 1 or not self.drills:
+            self.drills = {region: texts.drill_of(run.records(region)) for region in after}
+        regions = {region: texts.region_report(before[region], after[region], self.drills[region]) for region in after}
+        self.days[str(number)] = texts.day_report(verdict, self.seconds[f"day {number}"], costs)
+        scaling = {region: texts.scaling_of(run.records(region)) for region in after}
+        if number == 2:
+            self.days[str(number)]["scaling"] = {region: asdict(found) for region, found in scaling.items()}
+        self.report = texts.full_report(verdict, not changes, total, regions, self.days)
+        self.steps[str(number)] = {region: texts.step_seconds(run.records(region)) for region in after}
+        self._write_report()
+        if number == 5:
+            print(f"\n{texts.costs_text(costs)}", flush=True)
+        else:
+            if number == 2:
+                print("\n" + texts.scaling_table(scaling), flush=True)
+            print("\n" + texts.table(before, after, self.drills), flush=True)
+            print(
+                f"demand_scale {self.estate.demand_scale():.1f}; {prices_line(load_aws_book(self.estate))}", flush=True
+            )
+        if verdict != PROMOTED:
+            print("live state equals the start" if not changes else "live state differs from the start:", flush=True)
+            print("\n".join(f"  {change}" for change in changes[:40]))
+
+    def _write_report(self) -> None:
+        """The report, and the measurements around it."""
+        text = json.dumps(self.report, indent=2) + "\n"
+        (self.settings.folder / "report.json").write_text(text, encoding="utf-8")
+        file = results_file(self.settings)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(self._measured(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    def _measured(self) -> dict[str, Any]:
+        assert self.world is not None
+        assert self.airflow is not None
+        asked = {"REGIONS": self.settings.regions, "DAYS": map(str, self.settings.days), "FAULT": [self.settings.fault]}
+        return {
+            "command": "make rehearsal " + " ".join(f"{name}={','.join(values)}" for name, values in asked.items()),
+            "cpus": os.cpu_count(),
+            "machine": platform.machine(),
+            "speed": {"share_of_reference": round(self.speed.share, 2), "stretch": round(self.speed.stretch, 2)},
+            "seconds": {**self.seconds, "airflow_healthy": self.airflow.seconds["healthy"]},
+            "boot": self.world.seconds,
+            "memory_mib": {
+                "lab": round(sum(self.world.processes.memory_bytes().values()) / 2**20),
+                "airflow": self.airflow.memory_mib(),
+            },
+            "steps": self.steps,
+            "report": self.report,
+        }
+
+    def _keep(self) -> None:
+        assert self.world is not None
+        assert self.airflow is not None
+        pause = threading.Event()
+        try:
+            while True:
+                self.world.processes.check()
+                self.airflow.processes.check()
+                pause.wait(5)
+        except KeyboardInterrupt:
+            print()
+
+    def _take_down(self) -> None:
+        # A second Ctrl-C must not leave half a lab behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self.beside.stop()
+        if self.airflow is not None:
+            self.airflow.stop()
+        if self.world is not None:
+            self.world.down()
+
+
+def prices_line(book: AwsBook) -> str:
+    """Which prices the dollars came from, with the assumptions in them."""
+    return "; ".join([f"prices: book {book.name} of {book.date}", *book.assumptions])

@@ -1,0 +1,94 @@
+"""What the environment asks of a rehearsal, checked before anything boots."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from include.estate import ESTATE_FILE, Estate, load_estate
+from lab import world as worlds
+from lab.rehearsal.run import RehearsalError
+from lab.rehearsal.week import WEEK
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment asks for."""
+
+    folder: Path
+    regions: tuple[str, ...] = ()
+    days: tuple[int, ...] = tuple(WEEK)
+    fault: str = ""
+    undo: bool = True
+    keep: bool = False
+    trace: Path | None = None
+
+
+def settings_from(environment: Mapping[str, str], on_terminal: bool) -> Settings:
+    """Read and check REGIONS, DAYS, FAULT, UNDO, KEEP, TRACE and LAB_DIR. Raises RehearsalError for a wrong one."""
+    estate = load_estate()
+    names = tuple(environment.get("REGIONS", "").replace(",", " ").split())
+    chosen = tuple(worlds.chosen_regions(estate, names))
+    fault, undo, keep, trace = (environment.get(name, "") for name in ("FAULT", "UNDO", "KEEP", "TRACE"))
+    if fault not in {"", "gate", "ice"}:
+        raise RehearsalError(f"FAULT={fault} is not known: use gate or ice, or leave it out")
+    if undo not in {"", "0", "1"}:
+        raise RehearsalError(f"UNDO={undo} is not known: 1 undoes everything at the end, 0 leaves the changes standing")
+    if keep not in {"", "0", "1"}:
+        raise RehearsalError(f"KEEP={keep} is not known: 1 keeps the UI up until Ctrl-C, 0 does not")
+    if len(chosen) > 1 and estate.canary_region not in chosen:
+        raise RehearsalError(f"REGIONS={','.join(names)} leaves out the canary: add {estate.canary_region}")
+    if fault == "gate" and len(chosen) < 2:
+        raise RehearsalError(f"FAULT=gate fails a gate after the canary: add a region to REGIONS={','.join(names)}")
+    if trace and not Path(trace).is_file():
+        raise RehearsalError(f"TRACE={trace} does not exist: name a CSV file of traffic")
+    return Settings(
+        folder=Path(environment.get("LAB_DIR") or worlds.DEFAULT_FOLDER).resolve(),
+        regions=chosen,
+        days=_days(environment.get("DAYS", ""), fault),
+        fault=fault,
+        undo=undo == "1" or (undo == "" and not fault),
+        keep=keep == "1" or (keep == "" and on_terminal),
+        trace=Path(trace).resolve() if trace else None,
+    )
+
+
+def _days(text: str, fault: str) -> tuple[int, ...]:
+    """The days to rehearse, in the week's order; a fault is one of day 1."""
+    known = {str(number): number for number in WEEK}
+    asked = text.replace(",", " ").split()
+    if unknown := [word for word in asked if word not in known]:
+        raise RehearsalError(f"DAYS={text} has no day {', '.join(unknown)}: use {', '.join(known)}")
+    if fault:
+        if asked and "1" not in asked:
+            raise RehearsalError(f"FAULT={fault} is a fault of day 1: add it to DAYS={text}")
+        return (1,)
+    return tuple(number for word, number in known.items() if word in asked or not asked)
+
+
+def open_window(estate: Estate, folder: Path, now: dt.datetime) -> Path | None:
+    """A copy of the estate that allows a change now, or None when it does anyway.
+
+    A rehearsal changes nothing real, so it must run on a freeze day too; every other rule of the estate stays.
+    """
+    if estate.governance.refusal(now) is None:
+        return None
+    source = Path(os.environ.get("AKIDB_ESTATE") or ESTATE_FILE)
+    raw = yaml.safe_load(source.read_text(encoding="utf-8"))
+    raw["governance"]["freeze_days"] = []
+    raw["governance"]["change_window"] = {"weekdays": list(range(7)), "from_hour": 0, "to_hour": 24}
+    copy = folder / "estate.yaml"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    return copy
+
+
+def results_file(settings: Settings) -> Path:
+    """Where the measurements go: a file for each number of regions and fault, so that none replaces another's."""
+    fault = f"_{settings.fault}" if settings.fault else ""
+    return worlds.results_folder(settings.folder) / f"rehearsal_{len(settings.regions)}_regions{fault}.json"
