@@ -13,7 +13,7 @@ import pytest
 from include.clients.storage import Folder
 from include.cost.report import tasks
 from include.cost.report.revisions import key_of, pointer
-from include.cost.sources.refresh import Clients
+from include.cost.sources.refresh import SourceClients
 from include.cost.table.store import CostTable
 from tests.dags.conftest import quick_polls
 from tests.dags.cost_fakes import returned
@@ -39,9 +39,9 @@ def sources(monkeypatch: pytest.MonkeyPatch) -> S3:
     s3 = S3()
     s3.write("2026-11", export_of([DAY]), dt.datetime(2026, 11, 19, 6, tzinfo=dt.UTC))
 
-    def clients(estate: Any) -> Clients:
+    def clients(estate: Any) -> SourceClients:
         allocators = {"opencost": {name: Allocator() for name in estate.regions}}
-        return Clients(lambda _: s3, lambda _: Power(DAY), lambda: allocators)  # type: ignore[arg-type,return-value]
+        return SourceClients(lambda _: s3, lambda _: Power(DAY), lambda: allocators)  # type: ignore[arg-type,return-value]
 
     monkeypatch.setattr(tasks, "_clients", clients)
     return s3
