@@ -32,7 +32,7 @@ def test_no_imports_go_in_a_circle(figures: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "lever",
     [
-        pytest.param("spot_capacity", marks=being_built),
+        "spot_capacity",
         "predictive_scaling",
         "cost_monitoring",
     ],
