@@ -53,7 +53,6 @@ def test_no_function_has_more_than_forty_lines(figures: dict[str, Any]) -> None:
     assert figures["functions"]["over_40"] == 0
 
 
-@being_built
 def test_no_module_has_more_than_400_lines(figures: dict[str, Any]) -> None:
     assert figures["modules_over_400"] == []
 
