@@ -112,10 +112,15 @@ class Folder:
 
     def keys(self, prefix: str = "") -> list[str]:
         """See :class:`Storage`."""
-        folder = self.root / prefix.rpartition("/")[0]
-        found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".new-"))
-        names = (path.relative_to(self.root).as_posix() for path in found)
-        return sorted(name for name in names if name.startswith(prefix) and not name.startswith(".locks/"))
+        top = str(self.root)
+        # os.walk knows from the folder itself what is a file; Path.rglob would ask the system for each.
+        found = (
+            f"{folder[len(top) + 1 :]}/{name}".removeprefix("/")
+            for folder, _, names in os.walk(self.root / prefix.rpartition("/")[0])
+            for name in names
+            if not name.startswith(".new-")
+        )
+        return sorted(name for name in found if name.startswith(prefix) and not name.startswith(".locks/"))
 
     @contextlib.contextmanager
     def local(self, key: str) -> Iterator[Path]:
@@ -137,7 +142,8 @@ class Folder:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if data:  # nothing of an empty object can be lost
+                os.fsync(file.fileno())
         return temporary
 
     @contextlib.contextmanager

@@ -71,12 +71,13 @@ def _any_day(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a run left: its state and id, each task's state, and the verdict that it pushed."""
+    """What a run left: its state and id, each task's state, the verdict that it pushed, and how long it took."""
 
     state: str
     run_id: str
     tasks: dict[str, str]
     verdict: dict[str, Any]
+    seconds: float
 
     def ran(self, suffix: str) -> list[str]:
         """Tasks that succeeded and whose id ends so, in the order of their ids."""
@@ -209,7 +210,8 @@ def _finished(run: Any) -> Finished:
         query = XComModel.get_many(run_id=run.run_id, dag_ids=run.dag_id, task_ids="verdict", key="verdict")
         found = session.execute(query).scalars().first()
         verdict = XComModel.deserialize_value(found) if found else {}
-    return Finished(str(run.state), run.run_id, tasks, verdict)
+    seconds = (run.end_date - run.start_date).total_seconds()
+    return Finished(str(run.state), run.run_id, tasks, verdict, seconds)
 
 
 def _answer(
