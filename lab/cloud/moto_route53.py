@@ -16,73 +16,66 @@ _FIELDS = ("ttl", "records", "weight", "region", "health_check_id", "alias_targe
 
 def as_aws() -> None:
     """Repair moto's Route 53 in this process; a second call changes nothing."""
-    from moto.route53.models import Route53Backend
+    from moto.route53.models import HealthCheck, Route53Backend
     from moto.route53.responses import Route53
 
     if getattr(Route53Backend, "as_aws", False):
         return
     Route53Backend.as_aws = True  # type: ignore[attr-defined]
-    _repair(Route53Backend, "create_health_check", _create)
-    _repair(Route53, "update_health_check", _update)
-    _repair(Route53, "get_health_check_status", _status)
-    _repair(Route53Backend, "delete_health_check", lambda _, backend, check: _delete(backend, check))
-    _repair(Route53Backend, "change_resource_record_sets", lambda _, *batch: _change(*batch))
+    create = _creating(HealthCheck, Route53Backend.create_health_check)
+    Route53Backend.create_health_check = create  # type: ignore[method-assign]
+    Route53.update_health_check = _updating(Route53.update_health_check)  # type: ignore[method-assign]
+    Route53Backend.delete_health_check = _delete  # type: ignore[method-assign]
+    status = _with_status(Route53.get_health_check_status)
+    Route53.get_health_check_status = status  # type: ignore[method-assign]
+    Route53Backend.change_resource_record_sets = _change  # type: ignore[method-assign]
 
 
-def _repair(kind: Any, name: str, repaired: Callable[..., Any]) -> None:
-    """Put ``repaired`` in a method's place; it gets moto's own first."""
-    original = getattr(kind, name)
+def _creating(kind: Any, made: Callable[..., Any]) -> Callable[..., Any]:
+    def create(self: Any, caller_reference: str, health_check_args: dict[str, Any]) -> Any:
+        same = [check for check in self.health_checks.values() if check.caller_reference == caller_reference]
+        wanted = _new(kind, "", caller_reference, health_check_args)
+        if same and _content(same[0]) == _content(wanted):
+            return same[0]
+        if same or caller_reference in self.__dict__.setdefault("references_of_deleted", set()):
+            raise _refusal(
+                "HealthCheckAlreadyExists", f"A health check with caller reference {caller_reference} exists"
+            )
+        return made(self, caller_reference, health_check_args)
 
-    def method(*arguments: Any, **named: Any) -> Any:
-        return repaired(original, *arguments, **named)
-
-    setattr(kind, name, method)
-
-
-def _create(made: Callable[..., Any], backend: Any, caller_reference: str, health_check_args: Any) -> Any:
-    from moto.route53.models import HealthCheck
-
-    same = [check for check in backend.health_checks.values() if check.caller_reference == caller_reference]
-    if same and _content(same[0]) == _content(_new(HealthCheck, "", caller_reference, health_check_args)):
-        return same[0]
-    if same or caller_reference in _deleted(backend):
-        raise _refusal("HealthCheckAlreadyExists", f"A health check with caller reference {caller_reference} exists")
-    return made(backend, caller_reference, health_check_args)
+    return create
 
 
-def _update(updated: Callable[..., Any], response: Any) -> Any:
-    check = response.backend.get_health_check(_parameter(response, "HealthCheckId"))
-    version = _parameter(response, "HealthCheckVersion")
-    if version is not None and int(version) != check.health_check_version:
-        said = f"version {version} is not the health check's version {check.health_check_version}"
-        raise _refusal("HealthCheckVersionMismatch", said)
-    answer = updated(response)
-    check.health_check_version += 1
-    return answer
+def _updating(updated: Callable[..., Any]) -> Callable[..., Any]:
+    def update(self: Any) -> Any:
+        check = self.backend.get_health_check(self._get_param("HealthCheckId"))
+        version = self._get_param("HealthCheckVersion")
+        if version is not None and int(version) != check.health_check_version:
+            said = f"version {version} is not the health check's version {check.health_check_version}"
+            raise _refusal("HealthCheckVersionMismatch", said)
+        answer = updated(self)
+        check.health_check_version += 1
+        return answer
+
+    return update
 
 
-def _status(answered: Callable[..., Any], response: Any) -> Any:
-    check = response.backend.get_health_check(_parameter(response, "HealthCheckId"))
-    answer = answered(response)
-    if {check.fqdn, check.ip_address} & UNHEALTHY:
-        report = answer.result["HealthCheckObservations"][0]["StatusReport"]
-        report["Status"] = "Failure: the health checker could not connect"
-    return answer
+def _delete(self: Any, health_check_id: str) -> None:
+    check = self.get_health_check(health_check_id)
+    self.__dict__.setdefault("references_of_deleted", set()).add(check.caller_reference)
+    del self.health_checks[health_check_id]
 
 
-def _parameter(response: Any, name: str) -> Any:
-    return response._get_param(name)  # noqa: SLF001 - moto's own way to a parameter
+def _with_status(answered: Callable[..., Any]) -> Callable[..., Any]:
+    def status(self: Any) -> Any:
+        check = self.backend.get_health_check(self._get_param("HealthCheckId"))
+        answer: Any = answered(self)
+        if {check.fqdn, check.ip_address} & UNHEALTHY:
+            report = answer.result["HealthCheckObservations"][0]["StatusReport"]
+            report["Status"] = "Failure: the health checker could not connect"
+        return answer
 
-
-def _delete(backend: Any, health_check_id: str) -> None:
-    _deleted(backend).add(backend.get_health_check(health_check_id).caller_reference)
-    del backend.health_checks[health_check_id]
-
-
-def _deleted(backend: Any) -> set[str]:
-    """The caller references of deleted checks."""
-    found: set[str] = backend.__dict__.setdefault("references_of_deleted", set())
-    return found
+    return status
 
 
 def _change(self: Any, zoneid: str, change_list: Sequence[Mapping[str, Any]]) -> None:

@@ -25,7 +25,6 @@ def test_no_import_points_upward(figures: dict[str, Any]) -> None:
     assert figures["arrows_up"] == 0
 
 
-@being_built
 def test_no_imports_go_in_a_circle(figures: dict[str, Any]) -> None:
     assert figures["circles"] == 0
 
