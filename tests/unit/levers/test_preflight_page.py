@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from include.levers import lever
-from tests.unit.levers import monitoring_world, scaling_world, spot_world
+from tests.unit.levers import dns_world, monitoring_world, scaling_world, spot_world
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "preflight.md"
 # Checks that are made for each of several things, by what the page calls them.
-SERIES = ("definition", "metric")
+SERIES = ("definition", "metric", "health check")
 
 
-def target_of(name: str, folder: Path) -> Any:
+def target_of(name: str, folder: Path, account: dns_world.World) -> Any:
     """A healthy world, in which every check is made."""
+    if name == "dns_health_checks":
+        return account.target
     if name == "spot_capacity":
         return spot_world.World().target
     if name == "predictive_scaling":
@@ -31,13 +34,20 @@ def listed(name: str) -> list[str]:
 
 
 def called(check: str) -> str:
-    first = check.split(" ", 1)[0]
-    return first if first in SERIES else check
+    return next((name for name in SERIES if check.startswith(f"{name} ")), check)
 
 
-@pytest.mark.parametrize("name", ["spot_capacity", "predictive_scaling", "cost_monitoring"])
-def test_the_page_lists_every_check_and_no_other(name: str, tmp_path: Path) -> None:
-    made = [called(check.name) for check in lever(name).preflight(target_of(name, tmp_path))]
+@pytest.fixture
+def account() -> Iterator[dns_world.World]:
+    """Route 53 in memory."""
+    made = dns_world.World()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("name", ["spot_capacity", "predictive_scaling", "cost_monitoring", "dns_health_checks"])
+def test_the_page_lists_every_check_and_no_other(name: str, tmp_path: Path, account: dns_world.World) -> None:
+    made = [called(check.name) for check in lever(name).preflight(target_of(name, tmp_path, account))]
     assert listed(name) == list(dict.fromkeys(made))
 
 
