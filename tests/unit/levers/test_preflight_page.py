@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,19 @@ from tests.unit.levers import dns_world, monitoring_world, scaling_world, spot_w
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "preflight.md"
 # Checks that are made for each of several things, by what the page calls them.
-SERIES = ("definition", "metric", "health check")
+SERIES = {"definition": "definition", "metric": "metric", "health check ": "health check of each"}
 
 
-def target_of(name: str, folder: Path, account: dns_world.World) -> Any:
+def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:
     """A healthy world, in which every check is made."""
-    if name == "dns_health_checks":
-        return account.target
     if name == "spot_capacity":
         return spot_world.World().target
     if name == "predictive_scaling":
         return scaling_world.World(folder).target
+    if name == "dns_health_checks":
+        world = dns_world.World()
+        request.addfinalizer(world.close)
+        return world.target
     return monitoring_world.World().target
 
 
@@ -34,20 +35,12 @@ def listed(name: str) -> list[str]:
 
 
 def called(check: str) -> str:
-    return next((name for name in SERIES if check.startswith(f"{name} ")), check)
-
-
-@pytest.fixture
-def account() -> Iterator[dns_world.World]:
-    """Route 53 in memory."""
-    made = dns_world.World()
-    yield made
-    made.close()
+    return next((name for first, name in SERIES.items() if check.startswith(first)), check)
 
 
 @pytest.mark.parametrize("name", ["spot_capacity", "predictive_scaling", "cost_monitoring", "dns_health_checks"])
-def test_the_page_lists_every_check_and_no_other(name: str, tmp_path: Path, account: dns_world.World) -> None:
-    made = [called(check.name) for check in lever(name).preflight(target_of(name, tmp_path, account))]
+def test_the_page_lists_every_check_and_no_other(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    made = [called(check.name) for check in lever(name).preflight(target_of(name, tmp_path, request))]
     assert listed(name) == list(dict.fromkeys(made))
 
 
