@@ -16,7 +16,7 @@ from include.clients.storage import Folder
 from include.cost.guard import tasks
 from include.rollout.ledger import Ledger
 from include.rollout.lock import LEASE, Lock, holder_of
-from include.wiring import once
+from include.wiring import once, rollback
 from include.wiring import tasks as wiring_tasks
 from include.wiring.clients import ClusterLeases
 from tests.dags.cost_fakes import Fakes
@@ -44,7 +44,8 @@ def use(monkeypatch: pytest.MonkeyPatch, prometheus: FakePrometheus) -> Region:
     monkeypatch.setattr(tasks, "prometheus_clients", fakes.prometheus_clients)
     monkeypatch.setattr(tasks, "cluster_of", fakes.cluster_of)
     clients = SimpleNamespace(kubernetes=region.cluster, leases=ClusterLeases(region.cluster, "akidb"))
-    monkeypatch.setattr(once, "clients_for", lambda region, estate: clients)
+    for wiring in (once, rollback):
+        monkeypatch.setattr(wiring, "clients_for", lambda place, estate: clients)
     return region
 
 
