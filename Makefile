@@ -21,7 +21,7 @@ CONFORMANCE ?=
 # .sha256 lies beside it; empty builds them.
 LAB_PROGRAMS ?=
 LAB_PROGRAMS_SHA256 ?=
-# 1 keeps Go's build cache and modules when all programs are built; they take 10 GB.
+# 1 keeps Go's build cache and modules when all programs are built; they take 8 GB.
 AKIDB_KEEP_GO_CACHE ?=
 export REGIONS DAYS FAULT UNDO KEEP TRACE
 export LAB_PROGRAMS LAB_PROGRAMS_SHA256 AKIDB_KEEP_GO_CACHE

@@ -27,7 +27,7 @@ from benchmarks.bench_lab_boot import machine
 from include.clients.storage import Folder
 from include.cost.report.publish import due_again, report_day
 from include.cost.sources.contracts import contracts_partition
-from include.cost.sources.refresh import Clients, admit, end_of, gather
+from include.cost.sources.refresh import SourceClients, admit, end_of, gather
 from include.cost.sources.requests import count_day
 from include.cost.table.partition import billing_period, day_start, write_partition
 from include.cost.table.store import CostTable, Facts
@@ -120,7 +120,7 @@ def away(_: str) -> Any:
 def compute(table: CostTable, estate: Estate, day: dt.date) -> None:
     """What the tasks of one run do."""
     now = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
-    found = gather(table, day, estate, Clients(away, away, dict), f"bench-{day}", now)
+    found = gather(table, day, estate, SourceClients(away, away, dict), f"bench-{day}", now)
     admit(table, found.staged, estate)
     count_day(table.storage, day, estate, away, now)
     report_day(table, day, estate)

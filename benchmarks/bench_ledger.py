@@ -21,11 +21,12 @@ from pydantic import BaseModel
 
 from benchmarks.bench_lab_boot import machine
 from include import levers
+from include.clients.storage import Storage
 from include.estate import load_estate
 from include.rollout import rollback
 from include.rollout.ledger import FIRST_LINK, Chain, Ledger, Record, Step, digest
-from include.rollout.lever import Difference, Target
-from include.rollout.steps import Run
+from include.rollout.lever import Difference, Levers, Target
+from include.rollout.rollback import RollbackRun
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = 300
@@ -70,7 +71,7 @@ class CountingStore:
 
     def keys(self, prefix: str) -> list[str]:
         """List, a request a page."""
-        found = sorted(key for key in self.objects if not prefix or key.startswith(f"{prefix}/"))
+        found = sorted(key for key in self.objects if key.startswith(prefix))
         for _ in range(0, max(len(found), 1), PAGE):
             self._request("list")
         return found
@@ -106,7 +107,7 @@ def write(store: CountingStore, chain: Chain, steps: Iterator[tuple[str, dict[st
     """A chain's records and marks, as the ledger writes them."""
     previous = FIRST_LINK
     for number, (step, figures, links) in enumerate(steps, start=1):
-        record = Record(chain.lever, chain.region, chain.dag_id, chain.run_id, number, previous, step,
+        record = Record(chain.lever, chain.place, chain.dag_id, chain.run_id, number, previous, step,
                         "2026-11-24T10:00:00+00:00", figures, links)  # fmt: skip
         data = record.encode()
         store.objects[f"{chain.path}/{number:06}.json"] = data
@@ -131,11 +132,11 @@ def measure(standing: int) -> dict[str, Any]:
     store = CountingStore()
     fill(store, names, regions, standing)
     records = sum(key.endswith(".json") for key in store.objects)
-    ledger = Ledger(store)
+    ledger = Ledger(cast("Storage", store))
     params = {"lever": "everything", "regions": [], "run": "", "dry_run": True, "emergency": False, "reason": ""}
     clients = SimpleNamespace(leases=None)
-    run = Run(cast("Any", SimpleNamespace(name="everything")), estate, params, "rollback", "bench", ledger,
-              lambda _: clients, lambda _: None)  # fmt: skip
+    run = RollbackRun(cast("Any", SimpleNamespace(name="everything")), estate, params, "rollback", "bench", ledger,
+                      lambda _: clients, lambda _: None, levers=cast("Levers", levers))  # fmt: skip
     last_run = Chain(names[0], "estate", f"{names[0]}_rollout", f"r{RUNS}")
     touched = measured(store, lambda: ledger.touched(last_run, regions))
     plan = measured(store, lambda: rollback.find_changes(run))

@@ -11,7 +11,8 @@ what a commitment sized by the use before spot would strand, and compares list p
 Weekly, and by hand for any 30 days.
 
 ## How to re-run
-Trigger it with the same `end`: equal inputs give an equal record, in the place of the old one.
+Trigger it with the same `end`: equal inputs give an equal record, in the place of the old one. `dry_run` shows the page
+and keeps nothing.
 
 ## How to undo
 Nothing to undo: it buys nothing, it only reads and writes its page under `commitments/`.

@@ -15,7 +15,8 @@ since, and is never below what runs or what the current replicas need.
 Hourly, and by hand.
 
 ## How to re-run
-Trigger it. A look at the same time replaces its record; a cap that is there already is left as it is.
+Trigger it. A look at the same time replaces its record; a cap that is there already is left as it is. `dry_run` shows
+the look, the cap and its plan without asking for an approval, and keeps nothing; a spike then leaves the run green.
 
 ## How to undo
 Trigger `rollback` for the lever `cost_cap`: the limit is set back and belongs to its former owner again. A limit that

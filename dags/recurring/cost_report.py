@@ -18,7 +18,8 @@ that are provisional and whose inputs have changed.
 
 ## How to re-run
 Clear the run, or backfill its day again with `--reprocess-behavior completed`. Equal inputs give the same report, byte
-for byte, and then no new revision. What was deleted comes back.
+for byte, and then no new revision. What was deleted comes back. `dry_run` collects and computes all the same, says what
+it would write, and neither writes nor announces anything.
 
 ## How to undo
 Nothing outside its storage is changed. Every revision is kept; to go back, correct the input and run the day again.

@@ -16,7 +16,8 @@ Daily, for the day before (UTC), and by hand for any window, also one that ends 
 
 ## How to re-run
 Trigger it with the same `end` and `validation_window_seconds`, or clear the run. Equal inputs give an equal record,
-which is kept once; other inputs add a record to the window's chain.
+which is kept once; other inputs add a record to the window's chain. `dry_run` shows the verdicts and keeps nothing; an
+unknown total fails the run all the same.
 
 ## How to undo
 Nothing to undo: it only reads, and adds records under `validations/` of the storage that `akidb_costs` names.

@@ -13,7 +13,8 @@ the others from training. A region whose data and code were judged before is ski
 
 ## How to re-run
 Clear the failed task, or trigger it: `regions`, `last` and `days` choose what is trained on, `force` trains although
-nothing is new. With `AKIDB_TRAIN_IN_POD=<image>` in the environment of Airflow, training runs in a pod
+nothing is new. `dry_run` trains and judges, says what it would promote, and keeps neither versions nor decision.
+With `AKIDB_TRAIN_IN_POD=<image>` in the environment of Airflow, training runs in a pod
 (docs/how-to/forecast_operations.md).
 
 ## How to undo

@@ -10,7 +10,8 @@ somebody looks, and nothing is demoted.
 Hourly, at five minutes past. A region without a champion is skipped.
 
 ## How to re-run
-Clear the task: it looks at the last 24 hours from now on.
+Clear the task: it looks at the last 24 hours from now on. `dry_run` says whom it would demote, and demotes nobody; what
+is unknown fails the run all the same.
 
 ## How to undo
 The next forecast_retrain promotes a model again when it is better; docs/how-to/forecast_operations.md says how to set a

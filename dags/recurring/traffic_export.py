@@ -14,6 +14,7 @@ Clear the task, or run it for the past:
 `airflow backfill create --dag-id traffic_export --from-date 2026-11-01 --to-date 2026-11-30`. Days that are stored
 whole are skipped; a run that was killed goes on where it stopped. `force` reads them again. What
 Prometheus has forgotten meanwhile is not replaced by less, except by `force`. `regions` reads some regions only.
+`dry_run` reads and judges, says which days it would write, and writes none.
 
 ## How to undo
 Delete the day's file; the next run writes it again as long as Prometheus keeps the samples.

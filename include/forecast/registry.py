@@ -338,8 +338,8 @@ class Registry:
             except CorruptError as error:
                 problems.append(str(error))
                 continue
-            said = "; ".join(problems)
-            return Champion(manifest, place, f"{said}: {version} is used, the last good champion" if said else "")
+            why = "; ".join(problems)
+            return Champion(manifest, place, f"{why}: {version} is used, the last good champion" if why else "")
         raise NoChampionError(
             f"{self.region} has no champion that can be used ({'; '.join(problems)}): run forecast_retrain"
         )

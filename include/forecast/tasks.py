@@ -174,11 +174,12 @@ def export_traffic(region: str) -> list[dict[str, object]]:
     with explained():
         storage = storage_at(TRAFFIC_VARIABLE, dry_run=settings.dry_run)
         outcomes = exporter_of(region, storage).export(days_to_export(last, settings.days), settings.force)
-    log.info("\n".join(map(str, outcomes)))
+    log.info("%s%s", "dry run: " if settings.dry_run else "", "\n".join(map(str, outcomes)))
     show_dry_run(storage)
     written = [outcome.key for outcome in outcomes if outcome.state == DayState.WRITTEN]
     if problems := failures(outcomes, last):
-        raise AirflowFailException("; ".join(map(str, problems)) + ". What passed is stored; see docs: traffic_export")
+        stored = "Dry run: nothing is stored" if settings.dry_run else "What passed is stored"
+        raise AirflowFailException(f"{'; '.join(map(str, problems))}. {stored}; see docs: traffic_export")
     if written and not settings.dry_run:
         _announce(TRAFFIC_ALIAS, traffic_asset(region), written[-1])
     return [outcome.to_json() for outcome in outcomes]

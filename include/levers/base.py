@@ -17,7 +17,7 @@ from typing import Any, Generic
 from include.levers import checks
 from include.levers.namespaces import held_by_others
 from include.levers.owned import Item, Own, Report, Thing, await_gone, by_key, identity, listed, read
-from include.levers.probes import Probe, Window
+from include.levers.probes import Probe, measured
 from include.levers.world import Object, Settings, World, name_of, refusals
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Restored, Stage, Target, Undo, kept
@@ -192,12 +192,9 @@ class ManifestLever(abc.ABC, Generic[Settings]):
     def observe(
         self, target: Target, stage: Stage, window_seconds: int, applied: Mapping[str, Json]
     ) -> dict[str, Figure | None]:
-        """See :class:`include.rollout.lever.Lever`. A gate of another release has no measure here: it is unknown."""
+        """See :class:`include.rollout.lever.Lever`."""
         world = self.world(target)
-        window = Window.of(world, stage, window_seconds, applied)
-        measures = {probe.gate.name: probe.measure for probe in self.probes(world, stage.slot)}
-        names = [gate.name for gate in stage.gates]
-        return {name: measures[name](world, window) if name in measures else None for name in names}
+        return measured(world, self.probes(world, stage.slot), stage, window_seconds, applied)
 
     def evidence(self, target: Target) -> dict[str, Json]:
         """See :class:`include.rollout.lever.Lever`."""

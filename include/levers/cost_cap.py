@@ -18,8 +18,8 @@ from include.clients.kubernetes import NODE_POOL, NotServedError
 from include.cost.guard.cap import Object, limit_owners, read_situation
 from include.cost.guard.decisions import MANAGER, Situation, floor_of
 from include.levers import checks
-from include.levers.common import World, refusals
-from include.levers.objects import hand_back
+from include.levers.owned import hand_back
+from include.levers.world import World, refusals
 from include.quantities import cores
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target, Undo, kept

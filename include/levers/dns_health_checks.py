@@ -23,6 +23,7 @@ from include.levers.replaced import Outdated, Replaced
 from include.levers.route53 import CHECKS, checks_used, health_checks, reachable, replaced_by, settings_of, zone_checks
 from include.rollout.gates import Comparison, Figure, Gate
 from include.rollout.lever import Check, Json, Undo
+from include.rollout.place import PlaceKind
 from include.rollout.settings import LONGEST_CONVERGENCE
 
 SWITCHED, OLD_DELETED = SLOTS = ("switched", "old_deleted")
@@ -100,7 +101,7 @@ class DnsHealthChecks(ManifestLever[DnsSettings]):
     """The health checks that the zone's record sets use. ``target.clients`` needs ``aws`` (Aws)."""
 
     name, slots, settings_type = "dns_health_checks", SLOTS, DnsSettings
-    acts_in, needs, undo_class = "estate", frozenset({"aws"}), Undo.MINUTES
+    acts_in, needs, undo_class = PlaceKind.ESTATE, frozenset({"aws"}), Undo.MINUTES
     first_check = ("Route 53 reachable", reachable)
 
     def facts(self, world: World) -> dict[str, Json]:

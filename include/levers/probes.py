@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,15 @@ class Probe:
 
     gate: Gate
     measure: Measure
+
+
+def measured(
+    world: World, probes: Sequence[Probe], stage: Stage, seconds: float, applied: Mapping[str, Json]
+) -> dict[str, Figure | None]:
+    """The figure of each gate of a stage. A gate of another release has no measure here: it is unknown."""
+    window, measures = Window.of(world, stage, seconds, applied), {probe.gate.name: probe.measure for probe in probes}
+    names = [gate.name for gate in stage.gates]
+    return {name: measures[name](world, window) if name in measures else None for name in names}
 
 
 def at_once(gate: Gate, measure: Callable[[Any], Figure | None]) -> Probe:

@@ -6,13 +6,12 @@ A measure looks at so many seconds up to now, and says how much of them has samp
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from include.clients.prometheus import Prometheus
 from include.estate import Estate
-from include.levers.common import World
+from include.levers.world import World
 from include.rollout.gates import Comparison, Figure, Gate, p95_within
 
 # HTTP 5xx, and the gRPC codes that are the server's fault, by name or by number.
@@ -68,15 +67,6 @@ def availability_gate(estate: Estate) -> ServiceGate:
 
 
 # How much of the time is known -----------------------------------------------------------------------------------
-
-
-def spans(world: World, window: float, applied: Mapping[str, Any]) -> tuple[float, float]:
-    """Seconds to look back: at most ``window``, and the whole stage from its first write on.
-
-    What was before the first write is not the stage's doing, and would thin out what is.
-    """
-    stage = max(1.0, world.now() - float(applied["started_at"])) if "started_at" in applied else window
-    return min(window, stage), stage
 
 
 def slot_seconds(seconds: float) -> float:

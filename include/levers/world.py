@@ -173,9 +173,3 @@ def standing(world: World, names: Iterable[str]) -> dict[str, Object]:
     """Those of the Deployments of the estate's namespace that exist, by name."""
     read = {name: world.cluster.get(DEPLOYMENT, name, world.estate.namespace) for name in names}
     return {name: deployment for name, deployment in read.items() if deployment is not None}
-
-
-def workload_pods(world: World) -> list[Object]:
-    """AkiDB's pods, those that are ending included."""
-    names = ",".join(world.estate.workloads)
-    return world.cluster.list(POD, world.estate.namespace, labels=f"app in ({names})")

@@ -21,6 +21,7 @@ class Tag(enum.StrEnum):
     SPOT = "spot"
     COST = "cost"
     FORECAST = "forecast"
+    EDGE = "edge"
 
 
 def log_failure(context: Mapping[str, Any]) -> None:

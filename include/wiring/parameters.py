@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include.estate import EstateError, load_estate
 from include.forms import FormError, Model, build, check_names
+from include.rollout.lever import Refused
 
 
 def settings_of_run(model: type[Model]) -> Model:
@@ -23,18 +24,16 @@ def settings_of_run(model: type[Model]) -> Model:
 
 
 def refuse_unknown_names(context: Mapping[str, Any]) -> None:
-    """Fail the first task of a run for good when the run was given a parameter that its form doesn't have.
+    """Raise Refused in a run's first task when the run was given a parameter that its form doesn't have.
 
-    So does the last one, which says how the run ended. Those between are left alone: a run that has begun under an
-    older form must still be able to undo.
+    The tasks after it are left alone: a run that has begun under an older form must still be able to undo.
     """
-    task = context["task"]
-    if task.upstream_task_ids and task.downstream_task_ids:
+    if context["task"].upstream_task_ids:
         return
     try:
         check_names(_entered(context), list(context["dag"].params))
     except FormError as error:
-        raise AirflowFailException(str(error)) from error
+        raise Refused(str(error)) from error
 
 
 def _entered(context: Mapping[str, Any]) -> list[str]:

@@ -59,7 +59,6 @@ class Engine:
     def run(self) -> Run:
         """The run that the current task belongs to."""
         context = get_current_context()
-        refuse_unknown_names(context)
         ti = context["ti"]
         # The trigger form sends null for a text that was left empty.
         params = {name: "" if value is None else value for name, value in context["params"].items()}
@@ -161,6 +160,7 @@ def step_task(
     def body() -> Any:
         run = engine.run()
         with recorded(run, place, undoing=undoing):
+            refuse_unknown_names(get_current_context())
             return step(run, *arguments)
 
     return body()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 # Domain names and addresses whose checks fail: what a test or a fault puts here.
@@ -22,15 +22,19 @@ def as_aws() -> None:
     if getattr(Route53Backend, "as_aws", False):
         return
     Route53Backend.as_aws = True  # type: ignore[attr-defined]
-    made, updated, answered = (
-        Route53Backend.create_health_check,
-        Route53.update_health_check,
-        Route53.get_health_check_status,
-    )
+    create = _creating(HealthCheck, Route53Backend.create_health_check)
+    Route53Backend.create_health_check = create  # type: ignore[method-assign]
+    Route53.update_health_check = _updating(Route53.update_health_check)  # type: ignore[method-assign]
+    Route53Backend.delete_health_check = _delete  # type: ignore[method-assign]
+    status = _with_status(Route53.get_health_check_status)
+    Route53.get_health_check_status = status  # type: ignore[method-assign]
+    Route53Backend.change_resource_record_sets = _change  # type: ignore[method-assign]
 
+
+def _creating(kind: Any, made: Callable[..., Any]) -> Callable[..., Any]:
     def create(self: Any, caller_reference: str, health_check_args: dict[str, Any]) -> Any:
         same = [check for check in self.health_checks.values() if check.caller_reference == caller_reference]
-        wanted = _new(HealthCheck, "", caller_reference, health_check_args)
+        wanted = _new(kind, "", caller_reference, health_check_args)
         if same and _content(same[0]) == _content(wanted):
             return same[0]
         if same or caller_reference in self.__dict__.setdefault("references_of_deleted", set()):
@@ -39,6 +43,10 @@ def as_aws() -> None:
             )
         return made(self, caller_reference, health_check_args)
 
+    return create
+
+
+def _updating(updated: Callable[..., Any]) -> Callable[..., Any]:
     def update(self: Any) -> Any:
         check = self.backend.get_health_check(self._get_param("HealthCheckId"))
         version = self._get_param("HealthCheckVersion")
@@ -49,11 +57,16 @@ def as_aws() -> None:
         check.health_check_version += 1
         return answer
 
-    def delete(self: Any, health_check_id: str) -> None:
-        check = self.get_health_check(health_check_id)
-        self.__dict__.setdefault("references_of_deleted", set()).add(check.caller_reference)
-        del self.health_checks[health_check_id]
+    return update
 
+
+def _delete(self: Any, health_check_id: str) -> None:
+    check = self.get_health_check(health_check_id)
+    self.__dict__.setdefault("references_of_deleted", set()).add(check.caller_reference)
+    del self.health_checks[health_check_id]
+
+
+def _with_status(answered: Callable[..., Any]) -> Callable[..., Any]:
     def status(self: Any) -> Any:
         check = self.backend.get_health_check(self._get_param("HealthCheckId"))
         answer: Any = answered(self)
@@ -62,11 +75,7 @@ def as_aws() -> None:
             report["Status"] = "Failure: the health checker could not connect"
         return answer
 
-    Route53Backend.create_health_check = create  # type: ignore[method-assign]
-    Route53.update_health_check = update  # type: ignore[method-assign]
-    Route53Backend.delete_health_check = delete  # type: ignore[method-assign]
-    Route53.get_health_check_status = status  # type: ignore[method-assign]
-    Route53Backend.change_resource_record_sets = _change  # type: ignore[method-assign]
+    return status
 
 
 def _change(self: Any, zoneid: str, change_list: Sequence[Mapping[str, Any]]) -> None:

@@ -36,15 +36,15 @@ from lab.machine.programs import (
 )
 
 AT_ONCE = 2
-# What the builds of each group leave behind at their largest: Go's build cache, modules, and the programs.
+# What each group takes at its largest, rounded up: Go's build cache and modules, the link, and the programs.
 DISK_MIB = {
-    "kubernetes": 2000,
-    "etcd": 500,
-    "kwok": 700,
+    "kubernetes": 3600,
     "karpenter": 1300,
-    "prometheus": 1300,
-    "opencost": 900,
-    "keda": 1500,
+    "keda": 1300,
+    "prometheus": 1000,
+    "opencost": 700,
+    "kwok": 700,
+    "etcd": 400,
 }
 Say = Callable[[str], None]
 

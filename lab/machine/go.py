@@ -31,6 +31,11 @@ def folder() -> Path:
     return cache_root() / "go"
 
 
+def temporary() -> Path:
+    """Where Go links."""
+    return folder() / "tmp"
+
+
 def remove_folder() -> None:
     """Remove all of it, unless ``AKIDB_KEEP_GO_CACHE=1`` keeps it for the next change of a pin."""
     if os.environ.get(KEEP) != "1":
@@ -86,6 +91,7 @@ def environment(memory_mib: float) -> dict[str, str]:
         "CGO_ENABLED": "0",
         "GOCACHE": str(folder() / "build"),
         "GOMODCACHE": str(folder() / "modules"),
+        "GOTMPDIR": str(temporary()),  # a link needs a gigabyte: on the disk whose room was checked
         # By default a compiler collects its garbage whenever its heap has doubled: a fifth of the time of a build.
         "GOGC": "off",
         "GOMEMLIMIT": f"{heap_mib(memory_mib)}MiB",
@@ -101,6 +107,7 @@ class Commands:
 
     def __init__(self, memory_mib: float) -> None:
         self._environment = environment(memory_mib)
+        temporary().mkdir(parents=True, exist_ok=True)
         self._running: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self._stopped = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -23,7 +24,12 @@ from typing import Any
 import pytest
 import yaml
 
+from include import levers
+from include.clients.storage import Folder
 from include.estate import ESTATE_FILE
+from include.rollout.ledger import Ledger
+from tests.dags.toy import World
+from tests.dags.toy_dags import START
 
 POLL = 0.1  # seconds
 # Airflow reads these when it is first imported, so they are set before any test module is collected.
@@ -79,6 +85,11 @@ class Finished:
 
 @pytest.fixture(scope="session")
 def airflow_database() -> None:
+    make_database()
+
+
+def make_database() -> None:
+    """A migrated database with the bundle of the DAGs."""
     from airflow.api_fastapi.app import create_auth_manager
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.utils.db import initdb
@@ -89,12 +100,27 @@ def airflow_database() -> None:
 
 
 @pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv("AIRFLOW_VAR_AKIDB_LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.setitem(levers.LEVERS, "toy", "tests.dags.toy:Toy")
+    path = tmp_path / "world.json"
+    regions = {region: {"size": 1} for region in START}
+    path.write_text(json.dumps({"regions": regions, "faults": {}, "leases": {}, "events": []}))
+    return World(path)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(Folder(tmp_path / "ledger"))
+
+
+@pytest.fixture
 def run_dag(airflow_database: None) -> Callable[..., Finished]:
-    return _run_dag
+    return run_once
 
 
 # A DAG object keeps the params of its last run in this process: build a new one for every run.
-def _run_dag(
+def run_once(
     dag: Any,
     conf: dict[str, Any],
     answer: str | None = "Approve",

@@ -20,3 +20,14 @@ class Fakes:
 
     def cluster_of(self, region: str, estate: Any) -> Any:
         return self.cluster
+
+
+def returned(run: Any, dag_id: str, task_id: str) -> Any:
+    """What a task of a finished run returned."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        query = XComModel.get_many(run_id=run.run_id, dag_ids=dag_id, task_ids=task_id, key="return_value")
+        found = session.execute(query).scalars().first()
+        return XComModel.deserialize_value(found) if found else None

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from include.cost.commitments import tasks
-from tests.dags.cost_fakes import Fakes
+from tests.dags.cost_fakes import Fakes, returned
 from tests.unit.cost.validation_world import DAY, FakePrometheus, Table, at, estate_day
 
 LAST = dt.date(2026, 11, 22)
@@ -51,3 +51,19 @@ def test_too_little_data_is_refused(world: Table, run_dag: Runner) -> None:
     run = run_dag(new_dag(), {"end": at(LAST + DAY).isoformat()})
     assert run.state == "failed"
     assert world.storage.keys("commitments/") == []
+
+
+def test_a_dry_run_shows_the_page_and_keeps_nothing(world: Table, run_dag: Runner) -> None:
+    for n in range(30):
+        world.put(LAST - n * DAY, estate_day(LAST - n * DAY))
+    before = {key: world.storage.read(key) for key in world.storage.keys("")}
+    run = run_dag(new_dag(), {"end": at(LAST + DAY).isoformat(), "dry_run": True})
+    assert run.state == "success"
+    assert {key: world.storage.read(key) for key in world.storage.keys("")} == before
+    found = returned(run, "commitments", "analyse_commitments")
+    assert "| us-east-1 | c7g |" in found["text"]
+    # The last one is the cost table's own note of what it has looked through.
+    assert found["dry_run"] == (
+        "Dry run: nothing was written. It would write 4 object(s): commitments/2026-11-23.html, "
+        "commitments/2026-11-23.json, commitments/2026-11-23.md, lasting/source=aws/looked"
+    )

@@ -16,10 +16,10 @@ from include.clients.storage import Folder
 from include.cost.guard import tasks
 from include.rollout.ledger import Ledger
 from include.rollout.lock import LEASE, Lock, holder_of
-from include.wiring import once
+from include.wiring import once, rollback
 from include.wiring import tasks as wiring_tasks
 from include.wiring.clients import ClusterLeases
-from tests.dags.cost_fakes import Fakes
+from tests.dags.cost_fakes import Fakes, returned
 from tests.unit.cost.guard.test_guard import MONDAY, NOON, spike
 from tests.unit.cost.validation_world import DAY, FakePrometheus, Table, estate_day, live_nodes
 from tests.unit.levers.test_cost_cap import Region
@@ -44,7 +44,8 @@ def use(monkeypatch: pytest.MonkeyPatch, prometheus: FakePrometheus) -> Region:
     monkeypatch.setattr(tasks, "prometheus_clients", fakes.prometheus_clients)
     monkeypatch.setattr(tasks, "cluster_of", fakes.cluster_of)
     clients = SimpleNamespace(kubernetes=region.cluster, leases=ClusterLeases(region.cluster, "akidb"))
-    monkeypatch.setattr(once, "clients_for", lambda region, estate: clients)
+    for module in (once, rollback):
+        monkeypatch.setattr(module, "clients_for", lambda region, estate: clients)
     return region
 
 
@@ -78,6 +79,38 @@ def test_a_spike_fails_the_run_and_changes_nothing_without_leave(
     assert run.state == "failed"
     assert run.tasks["await_approval"] == "skipped"
     assert region.writes == []
+
+
+def test_a_dry_run_shows_the_cap_and_its_plan_without_an_approval_and_writes_nothing(
+    world: Table, run_dag: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    region = use(monkeypatch, spike())
+    before = {key: world.storage.read(key) for key in world.storage.keys("")}
+    run = run_dag(new_dag(), LOOK | {"allow_remedy": True, "dry_run": True})
+    assert (run.state, run.tasks["await_approval"], run.tasks["apply_remedy"]) == ("success", "skipped", "skipped")
+    assert region.writes == []
+    assert {key: world.storage.read(key) for key in world.storage.keys("")} == before
+    assert not (tmp_path / "ledger").exists()
+    assert ClusterLeases(region.cluster, "akidb").get(LEASE) is None
+    text = returned(run, "cost_guard", "give_verdict")
+    assert text.partition("Dry run: ")[2] == (
+        "nothing was written. It would keep the record guard/2026-11-16/20261116T120000Z.json and, with allow_remedy, "
+        "ask for an approval of this cap:\n"
+        "NodePool spot spec.limits.cpu: 200 -> 48\n"
+        "a cap makes nothing cheaper that runs: it keeps more from being bought"
+    )
+
+
+def test_a_dry_run_names_the_cap_that_stands_already(
+    world: Table, run_dag: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    region = use(monkeypatch, spike())
+    run_dag(new_dag(), LOOK | {"allow_remedy": True}, answer="Approve")
+    region.apply({"limits": {"cpu": "200", "memory": "400Gi"}, "weight": 10}, "somebody", force=True)
+    run = run_dag(new_dag(), LOOK | {"dry_run": True})
+    assert run.state == "success"
+    shown = returned(run, "cost_guard", "plan_remedy")
+    assert shown.startswith("it would be refused: us-east-1: a change of cost_cap by cost_guard/manual__")
 
 
 def test_an_approved_cap_takes_the_lock_leaves_its_records_and_is_undone_by_the_rollback_dag(

@@ -13,9 +13,10 @@ import pytest
 from include.clients.storage import Folder
 from include.cost.report import tasks
 from include.cost.report.revisions import key_of, pointer
-from include.cost.sources.refresh import Clients
+from include.cost.sources.refresh import SourceClients
 from include.cost.table.store import CostTable
 from tests.dags.conftest import quick_polls
+from tests.dags.cost_fakes import returned
 from tests.unit.cost.sources.test_refresh import S3, Allocator, Power, export_of
 
 ROOT = Path(__file__).parents[2]
@@ -38,9 +39,9 @@ def sources(monkeypatch: pytest.MonkeyPatch) -> S3:
     s3 = S3()
     s3.write("2026-11", export_of([DAY]), dt.datetime(2026, 11, 19, 6, tzinfo=dt.UTC))
 
-    def clients(estate: Any) -> Clients:
+    def clients(estate: Any) -> SourceClients:
         allocators = {"opencost": {name: Allocator() for name in estate.regions}}
-        return Clients(lambda _: s3, lambda _: Power(DAY), lambda: allocators)  # type: ignore[arg-type,return-value]
+        return SourceClients(lambda _: s3, lambda _: Power(DAY), lambda: allocators)  # type: ignore[arg-type,return-value]
 
     monkeypatch.setattr(tasks, "_clients", clients)
     return s3
@@ -96,6 +97,20 @@ def test_an_export_becomes_a_report_and_a_second_run_changes_nothing(storage: Fo
     before = {name: storage.read(name) for name in storage.keys("")}
     assert str(run(day=str(DAY)).state) == "success"
     assert {name: storage.read(name) for name in storage.keys("")} == before
+
+
+def test_a_dry_run_computes_the_report_and_writes_nothing(
+    storage: Folder, sources: S3, caplog: pytest.LogCaptureFixture
+) -> None:
+    finished = run(day=str(DAY), dry_run=True)
+    assert (str(finished.state), states(finished)["publish"]) == ("success", "skipped")
+    assert storage.keys("") == []
+    (written,) = returned(finished, "cost_report", "write_report")
+    assert (written["day"], written["status"], written["new"]) == (str(DAY), "provisional", True)
+    shown = caplog.text
+    assert "Dry run: nothing was written. It would write " in shown
+    assert f"reports/day={DAY}/current.json" in shown
+    assert "staged/" not in shown.partition("It would write ")[2].partition("\n")[0]
 
 
 def test_a_correction_on_the_next_bill_reaches_its_day_through_the_dag(storage: Folder, sources: S3) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from include.cost.validation import tasks
-from tests.dags.cost_fakes import Fakes
+from tests.dags.cost_fakes import Fakes, returned
 from tests.unit.cost.validation_world import DAY, FakePrometheus, Table, at, estate_day, live_nodes
 
 MONDAY = dt.date(2026, 11, 16)
@@ -79,6 +79,29 @@ def test_an_earlier_window_is_validated_again_when_its_bill_has_come(
     chain = [r for key, r in records(world).items() if key.startswith("validations/20261116T000000Z-86400s/all/")]
     assert [record["total"]["settling"] for record in chain] == ["provisional", "final"]
     assert [record["lines"][0]["source"].split(" ")[0] for record in chain] == ["node-hours", "bill"]
+
+
+def test_a_dry_run_shows_the_verdicts_and_keeps_no_record(
+    world: Table, run_dag: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.put(MONDAY, estate_day(MONDAY))
+    use(monkeypatch, live_nodes())
+    before = {key: world.storage.read(key) for key in world.storage.keys("")}
+    run = run_dag(new_dag(), {"end": END, "dry_run": True})
+    assert run.state == "success"
+    assert {key: world.storage.read(key) for key in world.storage.keys("")} == before
+    shown = returned(run, "cost_validation", "give_verdict")
+    assert "\nDry run: nothing was written. It would write " in shown
+    assert "validations/20261116T000000Z-86400s/all/001-" in shown.partition("It would write ")[2]
+
+
+def test_an_unknown_total_stays_red_in_a_dry_run(
+    world: Table, run_dag: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, FakePrometheus())
+    run = run_dag(new_dag(), {"end": END, "dry_run": True})
+    assert (run.state, run.tasks["give_verdict"]) == ("failed", "failed")
+    assert records(world) == {}
 
 
 def day_5(estate_regions: list[str]) -> Any:

@@ -14,7 +14,8 @@ from airflow.dag_processing.dagbag import DagBag
 from include import levers
 from include.levers.cost_monitoring.wanted import SLOTS
 from include.wiring.conventions import Tag
-from tests.dags.test_rollout_engine import AP, EU, QUICK, START, US, World, estate_of
+from tests.dags.toy import World
+from tests.dags.toy_dags import AP, EU, QUICK, START, US, estate_of
 
 FILE = Path(__file__).parents[2] / "dags" / "rollout" / "day5_cost_monitoring.py"
 Runner = Callable[..., Any]

@@ -12,8 +12,8 @@ import pytest
 from include import levers
 from include.clients.storage import Folder
 from include.rollout.ledger import Ledger
-from tests.dags.test_rollout_engine import rollback_dag
 from tests.dags.toy import WORLD_VARIABLE, World
+from tests.dags.toy_dags import rollback_dag
 
 Runner = Callable[..., Any]
 QUICK = {"soak_seconds": 1, "gate_window_seconds": 1, "gate_wait_seconds": 0, "dry_run": False, "size": 2}

@@ -109,6 +109,24 @@ def test_a_worse_model_is_kept_back_with_the_reason(world: Path, run_dag: Runner
     assert f"champion {first}" in kept.figures["wape15"]
 
 
+def files(world: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in world.rglob("*") if path.is_file() and ".locks" not in path.parts}
+
+
+def test_a_dry_run_trains_and_says_what_it_would_promote_and_leaves_the_registry_alone(
+    world: Path, run_dag: Runner, made: dict[str, FakeTrainer], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = files(world)
+    run = run_dag(load("forecast_retrain"), CONF | {"dry_run": True, "regions": [AP]})
+    assert run.state == "success"
+    assert run.ran("promote[0]") or run.ran(f"promote[{AP}]")
+    assert files(world) == before
+    shown = caplog.text
+    assert f"{AP}: dry run, nothing was written: 000001-" in shown
+    assert "would be promoted: promoted: " in shown
+    assert f"models/{AP}/champion.json" in shown
+
+
 def test_thin_data_and_a_broken_training_fail_their_region_only(
     places: Path,  # noqa: F811
     made: dict[str, FakeTrainer],
@@ -248,7 +266,7 @@ def test_the_pod_runs_the_training_step_as_its_own_service_account() -> None:
     container = next(c for c in pod["spec"]["containers"] if c["name"] == "base")
     assert container["image"] == "registry.example/akidb-train:1"
     assert container["command"] == ["python", "-m", "include.forecast.retrain"]
-    assert container["args"][::2] == ["--region", "--window", "--traffic", "--models", "--profile"]
+    assert container["args"][::2] == ["--region", "--window", "--traffic", "--models", "--profile", "--dry-run"]
     assert container["args"][5] == "{{ var.value.akidb_traffic }}"
     assert container["resources"]["requests"] == {"cpu": "2", "memory": "3Gi"}
     assert (pod["spec"]["service_account_name"], pod["metadata"]["namespace"]) == ("akidb-train", "airflow")
@@ -268,6 +286,22 @@ def test_the_step_in_the_pod_gives_what_the_task_would(world: Path, tmp_path: Pa
     trained = json.loads(result.read_text())
     assert trained == retrain.train(TrafficTable(Folder(world / "traffic")), registry(world, AP), window, FakeTrainer())
     assert registry(world, AP).manifest(trained["version"]).window["fingerprint"] == window.fingerprint
+
+
+def test_the_step_in_the_pod_decides_in_a_dry_run_and_keeps_nothing(world: Path, tmp_path: Path) -> None:
+    from include.forecast import retrain
+
+    before = files(world)
+    window = retrain.load_window(TrafficTable(Folder(world / "traffic")), AP)
+    result = tmp_path / "xcom" / "return.json"
+    result.parent.mkdir()
+    before = files(world)
+    places = {"--traffic": str(world / "traffic"), "--models": str(world / "models"), "--region": AP}  # noqa: F811
+    arguments = [part for pair in places.items() for part in pair] + ["--window", json.dumps(window.to_json())]
+    assert retrain.main([*arguments, "--dry-run", "true"], FakeTrainer(), result) == 0
+    assert json.loads(result.read_text())["decision"]["action"] == "promoted"
+    result.unlink()
+    assert files(world) == before
 
 
 def test_a_champion_can_be_set_by_hand(world: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,18 @@ def test_a_decayed_champion_is_demoted_and_the_run_says_so_in_red(
     assert len(good.history()) == len(unknown.history()) == 1
 
 
+def test_a_dry_run_says_whom_it_would_demote_and_demotes_nobody(
+    world: dict[str, Any], run_dag: Runner, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = champion(world, AP, tmp_path / "made", 1.01, 1.4)
+    before = bad.history()
+    world[AP] = served(1.4)
+    run = run_dag(load("forecast_watch"), {"dry_run": True})
+    assert run.state == "success"
+    assert (bad.history(), bad.pointer().version) == (before, before[-1].version)
+    assert "dry run, nothing was written: 000001-" in caplog.text
+
+
 def test_missing_forecasts_alert_and_demote_nobody(world: dict[str, Any], run_dag: Runner, tmp_path: Path) -> None:
     registry = champion(world, AP, tmp_path / "made", 1.0)
     run = run_dag(load("forecast_watch"), {})

@@ -137,6 +137,14 @@ class TestFile:
             assert "dry_run" in params, f"{path.name}: add a param dry_run with default True"
             assert params["dry_run"] is True, f"{path.name}: dry_run must be True by default"
 
+    def test_a_scheduled_dag_can_be_run_dry_and_acts_by_default(
+        self, by_file: dict[str, list[DAG]], path: Path
+    ) -> None:
+        params = the_dag(by_file, path).params
+        if not changes_the_world(path):
+            assert "dry_run" in params, f"{path.name}: let its settings inherit include.forms.Recurring"
+            assert params["dry_run"] is False, f"{path.name}: a schedule must act: dry_run must be False by default"
+
     def test_every_param_has_type_and_description(self, by_file: dict[str, list[DAG]], path: Path) -> None:
         params = the_dag(by_file, path).params
         for name in params:
@@ -182,6 +190,22 @@ def test_two_parses_serialise_alike(bag: DagBag) -> None:
         f"{different} differ between two parses: a clock, a random value or an unordered set is used at parse, "
         "so that every parse would make a new DAG version"
     )
+
+
+def test_a_parse_in_another_process_serialises_alike(bag: DagBag) -> None:
+    code = f"""
+import json
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+bag = DagBag(dag_folder={str(DAGS)!r})
+print(json.dumps({{name: DagSerialization.to_dict(dag) for name, dag in bag.dags.items()}}))
+"""
+    # Text hashes differently there, so that an unordered set shows.
+    result = run_python(code, PYTHONHASHSEED="7")
+    assert result.returncode == 0, result.stderr
+    first, second = serialised(bag), json.loads(result.stdout.splitlines()[-1])
+    different = [name for name in first if first[name] != second.get(name)]
+    assert not different, f"{different} differ in another process: sort what comes from a set"
 
 
 def run_python(code: str, **env: str) -> subprocess.CompletedProcess[str]:

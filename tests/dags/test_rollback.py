@@ -14,8 +14,8 @@ from include.estate import Estate, load_estate
 from include.rollout.ledger import Ledger
 from include.rollout.steps import Run
 from include.wiring.conventions import UNDO_RETRY_ARGS
-from tests.dags.test_rollout_engine import Runner, estate_of, holders, rollback_dag, set_fault
 from tests.dags.toy import Toy, World, clients_of
+from tests.dags.toy_dags import Runner, estate_of, holders, rollback_dag, set_fault
 from tests.unit.rollout.toy_runs import AP, EU, US, promoted
 
 START = {US: 1, EU: 1, AP: 1}

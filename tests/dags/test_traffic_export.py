@@ -34,6 +34,7 @@ def test_the_dag_is_one_task_a_region_and_can_be_backfilled() -> None:
     assert dag.timetable.expression == "15 0 * * *"
     assert dag.catchup is False
     assert {name: dag.params[name] for name in dag.params} == {
+        "dry_run": False,
         "regions": [AP, US, EU],
         "day": None,
         "days": 7,
@@ -88,6 +89,19 @@ def test_a_second_run_writes_nothing_and_announces_nothing(
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_a_dry_run_says_which_days_it_would_write_and_writes_and_announces_nothing(
+    places: Path,  # noqa: F811
+    prometheus: list[str],
+    run_dag: Runner,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = run_dag(load("traffic_export"), CONF | {"dry_run": True})
+    assert (run.state, events(run)) == ("success", {})
+    assert [path for path in places.rglob("*") if path.is_file()] == []
+    days = f"region={EU}/day=2026-11-22.parquet, region={EU}/day=2026-11-23.parquet"
+    assert f"Dry run: nothing was written. It would write 2 object(s): {days}" in caplog.text
+
+
 def test_without_the_variable_the_task_says_how_to_set_it(
     prometheus: list[str], run_dag: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,24 +116,26 @@ def test_without_the_variable_the_task_says_how_to_set_it(
 
 
 @pytest.mark.parametrize(
-    ("context", "day"),
+    ("context", "given", "day"),
     [
-        ({"params": {"day": "2026-11-01"}}, "2026-11-01"),
+        ({}, dt.date(2026, 11, 1), "2026-11-01"),
         (
             {
-                "params": {"day": None},
                 "data_interval_start": dt.datetime(2026, 11, 22, 0, 15, tzinfo=dt.UTC),
                 "data_interval_end": dt.datetime(2026, 11, 23, 0, 15, tzinfo=dt.UTC),
             },
+            None,
             "2026-11-22",
         ),
-        ({"params": {"day": None}, "logical_date": dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)}, "2026-11-23"),
+        ({"logical_date": dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)}, None, "2026-11-23"),
     ],
 )
-def test_scheduled_backfilled_and_manual_runs_find_their_day(context: dict[str, Any], day: str) -> None:
+def test_scheduled_backfilled_and_manual_runs_find_their_day(
+    context: dict[str, Any], given: dt.date | None, day: str
+) -> None:
     from include.forecast.tasks import own_day
 
-    assert own_day(context) == dt.date.fromisoformat(day)
+    assert own_day(context, given) == dt.date.fromisoformat(day)
 
 
 def events(run: Any) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,8 @@ from include.clients.storage import Folder
 from include.forecast.registry import Registry
 from include.levers.cost_cap import CapSettings
 from include.rollout.ledger import Chain, Ledger, Step
-from include.rollout.lever import Json, Lever, Target
+from include.rollout.lever import Json, Lever, Target, acts_in
+from include.rollout.place import ESTATE_WIDE, PlaceKind
 from include.rollout.settings import build
 from lab import world as worlds
 from lab.cluster.workloads import api_client
@@ -83,7 +84,8 @@ def targets(
             settings: Any = CapSettings(pool="of-another-team", new_cpu="120", old_cpu="200")
         else:
             settings = build(model, given, estate)
-        return Target(REGION, estate, "lab-test", settings, clients)
+        place = REGION if acts_in(levers.lever(name)) is PlaceKind.REGION else ESTATE_WIDE
+        return Target(place, estate, "lab-test", settings, clients)
 
     admin.apply(POOL, "team-other")
     admin.apply(tolerating([{"key": "team", "operator": "Exists"}]), "team-search")
@@ -132,7 +134,21 @@ def seen(admin: Cluster, aws: Callable[[str], Any]) -> dict[str, Json]:
     found["nodes"] = {"of the group": len(group), "of pools": len(nodes) - len(group)}
     found["queues"] = [url.rsplit("/", 1)[1] for url in aws("sqs").list_queues().get("QueueUrls", [])]
     found["rules"] = sorted(rule["Name"] for rule in aws("events").list_rules()["Rules"])
+    found["record sets"], found["health checks"] = dns(aws("route53"))
     return found
+
+
+def dns(route53: Any) -> tuple[list[str], list[str]]:
+    """Every record set with its check's settings in place of an id, which may be another one; and every check."""
+    checks = {c["Id"]: str(c["HealthCheckConfig"]) for c in route53.list_health_checks()["HealthChecks"]}
+    zones = [zone["Id"] for zone in route53.list_hosted_zones()["HostedZones"]]
+    found = [route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"] for zone in zones]
+    records = [
+        str({**record, "HealthCheckId": checks.get(record.get("HealthCheckId", ""))})
+        for some in found
+        for record in some
+    ]
+    return sorted(records), sorted(checks.values())
 
 
 def apply(lever: Lever, target: Target) -> None:

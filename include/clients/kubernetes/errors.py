@@ -67,7 +67,7 @@ class ExpiredError(KubernetesError):
 def explained(error: Any, cluster: str, method: str, path: str, kind: Kind | None) -> KubernetesError:
     """What an API server's refusal (an ``ApiException``) means for the request ``method`` ``path``."""
     status = _status(error.body)
-    said = status.get("message") or error.reason
+    reported = status.get("message") or error.reason
     where = f"cluster {cluster}, {method} {path}"
     if error.status == 401:
         return CredentialsError(
@@ -76,23 +76,23 @@ def explained(error: Any, cluster: str, method: str, path: str, kind: Kind | Non
         )
     if error.status == 403:
         return ForbiddenError(
-            f"cluster {cluster} forbids {_verb(method)} on {kind.plural if kind else path}: {said}. Grant it to "
+            f"cluster {cluster} forbids {_verb(method)} on {kind.plural if kind else path}: {reported}. Grant it to "
             "the user of the Kubernetes connection (include/manifests/*/rbac.yaml)"
         )
     if error.status == 404:
         return _absent(status, where, kind, cluster)
     if error.status == 409:
-        return _conflict(status, where, said)
+        return _conflict(status, where, reported)
     if error.status in (400, 422):
-        return InvalidError(f"{where}: rejected: {said}")
+        return InvalidError(f"{where}: rejected: {reported}")
     if error.status == 429 and path.endswith("/eviction"):
-        return BlockedError(f"{where}: {said}")
+        return BlockedError(f"{where}: {reported}")
     if error.status == 410:
-        return ExpiredError(f"{where}: {said}")
+        return ExpiredError(f"{where}: {reported}")
     # 500 of an eviction is two budgets on one pod; other 5xx and 429 pass with a server that recovers.
     if error.status == 429 or error.status > 500 or (error.status == 500 and not path.endswith("/eviction")):
-        return UnreachableError(f"{where}: the API server is not able to answer ({error.status} {said})")
-    return KubernetesError(f"{where}: {error.status} {said}")
+        return UnreachableError(f"{where}: the API server is not able to answer ({error.status} {reported})")
+    return KubernetesError(f"{where}: {error.status} {reported}")
 
 
 def _absent(status: Object, where: str, kind: Kind | None, cluster: str) -> KubernetesError:
@@ -111,7 +111,7 @@ def _status(body: Any) -> Object:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _conflict(status: Object, where: str, said: str) -> ConflictError:
+def _conflict(status: Object, where: str, reported: str) -> ConflictError:
     causes = status.get("details", {}).get("causes", [])
     owners = {
         cause["field"]: cause["message"].removeprefix("conflict with ").split('"')[1]
@@ -119,7 +119,7 @@ def _conflict(status: Object, where: str, said: str) -> ConflictError:
         if cause.get("reason") == "FieldManagerConflict" and '"' in cause.get("message", "")
     }
     if not owners:
-        return ConflictError(f"{where}: {said}", {})
+        return ConflictError(f"{where}: {reported}", {})
     fields = ", ".join(f"{field} belongs to {owner}" for field, owner in owners.items())
     return ConflictError(f"{where}: {fields}. Change it there, or have that manager give the field up", owners)
 

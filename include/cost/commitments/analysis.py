@@ -267,7 +267,7 @@ def _dollars(of: Sequence[Curve]) -> list[Decimal]:
 def _before_spot(use: Use, offers: Sequence[Offer]) -> list[str]:
     """What a commitment sized by the use before spot would strand now: spot hours don't use commitments."""
     after = {(curve.region, curve.family): curve for curve in curves(use)}
-    said = []
+    texts = []
     for curve in curves(use, (CapacityType.ON_DEMAND, CapacityType.SPOT)):
         for offer in (o for o in offers if o.scope != COMPUTE):
             unit = units_of(curve.smallest) or Decimal(1)
@@ -279,15 +279,15 @@ def _before_spot(use: Use, offers: Sequence[Offer]) -> list[str]:
             idle = stranded(left, quantity)
             if idle:
                 share = idle / (quantity * len(left)) * 100
-                said.append(
+                texts.append(
                     f"{curve.region} {curve.family}, {offer.name}: {quantity / unit:f} x {curve.smallest} by the use "
                     f"with spot would stand idle {share:.1f} % of the time"
                 )
-    return said
+    return texts
 
 
 def compare_clouds(clouds: Sequence[CloudPrice], estate: Estate, book: AwsBook) -> list[CloudGap]:
-    """Each region's node type at list price against other clouds' machines on demand; a region without any is said."""
+    """Each region's node type at list price against other clouds' machines on demand; a region without any is texts."""
     found = []
     for name, region in estate.regions.items():
         ours = region.node_group.instance_type

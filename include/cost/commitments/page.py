@@ -11,7 +11,7 @@ from include.pages.document import Block, Document, Paragraph, Section, bullets
 from include.pages.table import Table
 from include.pages.texts import UNKNOWN, percent, usd, words
 
-Row = tuple[str, ...]
+Cells = tuple[str, ...]
 
 
 def document(record: Mapping[str, Any]) -> Document:
@@ -49,7 +49,7 @@ def _name(row: Mapping[str, Any]) -> str:
     return f"{where} {words(' '.join(row['offer'].split()[:2]))}"
 
 
-def _advice_row(row: Mapping[str, Any]) -> Row:
+def _advice_row(row: Mapping[str, Any]) -> Cells:
     buy = (
         f"{Decimal(row['quantity']):.2f} {row['unit']}"
         if row["family"] == "all"
@@ -78,7 +78,7 @@ def _clouds(record: Mapping[str, Any]) -> Table:
     return Table(headers, tuple(map(_cloud_row, record["clouds"])))
 
 
-def _cloud_row(row: Mapping[str, Any]) -> Row:
+def _cloud_row(row: Mapping[str, Any]) -> Cells:
     theirs = UNKNOWN if row["theirs_usd_hour"] is None else f"{Decimal(row['theirs_usd_hour']):.4f}"
     ours = f"{Decimal(row['ours_usd_hour']):.4f}"
     rest = percent(row["difference"]), row["date"], row["status"]

@@ -23,9 +23,9 @@ def read_situation(cluster: Cluster, region: str, pool: str, namespace: str) -> 
     if live is None:
         return Situation(region, pool, False, None, _capacity(nodes), Decimal(0), _largest(nodes))
     limit = live.get("spec", {}).get("limits", {}).get("cpu")
-    said = live.get("status", {}).get("resources", {}).get("cpu")
+    reported = live.get("status", {}).get("resources", {}).get("cpu")
     # Karpenter's own count also holds nodes that are on their way; the larger of the two is never too little.
-    used = max(cores(said or 0), _capacity(nodes))
+    used = max(cores(reported or 0), _capacity(nodes))
     waiting = waiting_cpu(cluster.list(DEPLOYMENT, namespace), cluster.list(POD, namespace), nodes)
     owners = {"entries": limit_owners(live)}
     limit_cpu = None if limit is None else cores(limit)

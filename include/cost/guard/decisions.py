@@ -117,11 +117,11 @@ class SpendDriver:
     @property
     def text(self) -> str:
         """One sentence."""
-        said = (
+        text = (
             f"{self.region}: {self.owner or 'nodes without owner'} {self.instance_type} ({self.capacity}) costs "
             f"{self.usd_hour_more:.4f} USD/h more, {self.nodes_more:.1f} nodes more"
         )
-        return said + (f"; {self.deployment} has {self.replicas_more} replicas more" if self.deployment else "")
+        return text + (f"; {self.deployment} has {self.replicas_more} replicas more" if self.deployment else "")
 
 
 def groups_of(fleets: Iterable[Fleet], hours: Decimal, book: AwsBook) -> list[Group]:

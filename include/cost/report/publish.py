@@ -11,7 +11,7 @@ from typing import Any
 from include.cost.report.compute import compute_report
 from include.cost.report.files import files_of, table_of
 from include.cost.report.result import Report
-from include.cost.report.revisions import Pointer, Published, pointer, publish
+from include.cost.report.revisions import Published, ReportPointer, pointer, publish
 from include.cost.sources.refresh import trailing
 from include.cost.sources.requests import kept
 from include.cost.table.bill import ALLOCATIONS, BILLS
@@ -29,7 +29,7 @@ def report_day(table: CostTable, day: dt.date, estate: Estate, as_of: dt.datetim
     Raises CostError when the inputs disagree or the report fails its own quality suite; the old report stands then.
     """
 
-    def make(_: Pointer) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
+    def make(_: ReportPointer) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
         inputs = fingerprint(table, day, estate)
         report = compute_report(table, day, estate, kept(table.storage, day), as_of)
         demand_quality(report, estate)

@@ -26,7 +26,7 @@ ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
-class Pointer:
+class ReportPointer:
     """Which revision of a day counts. ``etag`` is None where there is no pointer yet."""
 
     day: dt.date
@@ -55,15 +55,15 @@ def folder(day: dt.date) -> str:
     return f"reports/day={day}"
 
 
-def pointer(storage: Storage, day: dt.date) -> Pointer:
+def pointer(storage: Storage, day: dt.date) -> ReportPointer:
     """The day's pointer. Raises CostError when it can't be read."""
     key = f"{folder(day)}/current.json"
     try:
         data, etag = storage.read_with_etag(key)
     except FileNotFoundError:
-        return Pointer(day)
+        return ReportPointer(day)
     try:
-        return Pointer(day, tuple(json.loads(data)["revisions"]), etag)
+        return ReportPointer(day, tuple(json.loads(data)["revisions"]), etag)
     except (ValueError, KeyError, TypeError) as error:
         raise CostError(f"{key} can't be read ({error}): delete it and report the day again") from error
 
@@ -82,7 +82,7 @@ def content_of(files: Mapping[str, bytes]) -> str:
 
 
 def publish(
-    storage: Storage, day: dt.date, make: Callable[[Pointer], tuple[Mapping[str, bytes], Mapping[str, Any]]]
+    storage: Storage, day: dt.date, make: Callable[[ReportPointer], tuple[Mapping[str, bytes], Mapping[str, Any]]]
 ) -> Published:
     """Publish what ``make`` returns: the files, and ``status`` and ``as_of`` for the pointer.
 
@@ -97,7 +97,9 @@ def publish(
     raise CostError(f"{folder(day)} is changed by other runs all the time: run this day again when they have ended")
 
 
-def _publish(storage: Storage, before: Pointer, files: Mapping[str, bytes], about: Mapping[str, Any]) -> Published:
+def _publish(
+    storage: Storage, before: ReportPointer, files: Mapping[str, bytes], about: Mapping[str, Any]
+) -> Published:
     content, old = content_of(files), before.current
     if old is not None and (old["content"] == content or _has_same_figures(storage, before, files)):
         _restore(storage, key_of(before.day, old), files)
@@ -113,13 +115,13 @@ def _publish(storage: Storage, before: Pointer, files: Mapping[str, bytes], abou
     return Published(before.day, key, revision["status"], True, len(changes))
 
 
-def _has_same_figures(storage: Storage, before: Pointer, files: Mapping[str, bytes]) -> bool:
+def _has_same_figures(storage: Storage, before: ReportPointer, files: Mapping[str, bytes]) -> bool:
     """Whether the revision that counts says the same: a page that is drawn differently is no other report."""
     facts = _facts_of(storage, before)
     return facts is not None and facts == json.loads(files[FACTS_FILE])
 
 
-def _facts_of(storage: Storage, before: Pointer) -> dict[str, Any] | None:
+def _facts_of(storage: Storage, before: ReportPointer) -> dict[str, Any] | None:
     if before.current is None:
         return None
     try:
@@ -137,7 +139,7 @@ def _restore(storage: Storage, key: str, files: Mapping[str, bytes]) -> None:
             storage.put(f"{key}/{name}", files[name])
 
 
-def _move(storage: Storage, before: Pointer, data: bytes) -> None:
+def _move(storage: Storage, before: ReportPointer, data: bytes) -> None:
     key = f"{folder(before.day)}/current.json"
     if before.etag is None:
         storage.create(key, data)
@@ -145,7 +147,7 @@ def _move(storage: Storage, before: Pointer, data: bytes) -> None:
         storage.replace(key, data, before.etag)
 
 
-def _changes(storage: Storage, before: Pointer, files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+def _changes(storage: Storage, before: ReportPointer, files: Mapping[str, bytes]) -> list[dict[str, Any]]:
     facts = _facts_of(storage, before)
     if facts is None:
         return []

@@ -25,7 +25,7 @@ from include.wiring.parameters import settings_of_run
 
 if TYPE_CHECKING:
     from include.clients.opencost import OpenCost
-    from include.cost.sources.refresh import Clients
+    from include.cost.sources.refresh import SourceClients
     from include.cost.table.store import CostTable
 
 COSTS_VARIABLE = "akidb_costs"
@@ -126,10 +126,10 @@ def _final() -> Iterator[None]:
         raise AirflowFailException(str(error)) from error
 
 
-def _clients(estate: Estate) -> Clients:
-    from include.cost.sources.refresh import Clients
+def _clients(estate: Estate) -> SourceClients:
+    from include.cost.sources.refresh import SourceClients
 
-    return Clients(s3_client, lambda region: prometheus_of(region, estate), lambda: _allocators(estate))
+    return SourceClients(s3_client, lambda region: prometheus_of(region, estate), lambda: _allocators(estate))
 
 
 def _allocators(estate: Estate) -> dict[str, dict[str, OpenCost]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from include.cost.sources.bill import collect_bill
 from include.cost.sources.exports import Collected, Relation, SourceFile, collect
-from include.cost.sources.exports.run import SOURCE
+from include.cost.sources.exports.batch import SOURCE
 from include.cost.table.store import CostTable
 from include.estate import Estate
 

@@ -35,7 +35,7 @@ TOGETHER_ROWS = 200_000  # judged as one table, in memory
 
 
 @dataclass(frozen=True)
-class Clients:
+class SourceClients:
     """How the sources are reached. Each may raise RuntimeError, which is then the source's problem.
 
     ``s3`` gives a boto3 client by connection id; ``prometheus`` a region's; ``allocators`` flavour -> region -> client
@@ -62,7 +62,9 @@ def trailing(day: dt.date, settle_hours: int) -> list[dt.date]:
     return [day - dt.timedelta(days=back) for back in range(math.ceil(settle_hours / 24) + 1, 0, -1)]
 
 
-def gather(table: CostTable, day: dt.date, estate: Estate, clients: Clients, run: str, now: dt.datetime) -> Gathered:
+def gather(
+    table: CostTable, day: dt.date, estate: Estate, clients: SourceClients, run: str, now: dt.datetime
+) -> Gathered:
     """Stage what is missing or out of date for the report of ``day`` and of the days that trail it.
 
     ``now`` only leaves out days that have not ended. Raises CostError when the bill's rows match two components.
@@ -85,7 +87,7 @@ def end_of(day: dt.date) -> dt.datetime:
 
 
 class _Gathering:
-    def __init__(self, table: CostTable, estate: Estate, clients: Clients, prefix: str) -> None:
+    def __init__(self, table: CostTable, estate: Estate, clients: SourceClients, prefix: str) -> None:
         self.table, self.estate, self.clients, self.prefix = table, estate, clients, prefix
         self.found = Gathered()
 

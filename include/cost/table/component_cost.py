@@ -305,10 +305,10 @@ def _beside_nodes(found: Reading, inputs: CostInputs) -> Reading:
     everything = judges_all(CENTRAL_DC, inputs.estate)
     if day is None or reading is None or not reading.known:
         reason = reading.reason if reading else "the bill has no complete day"
-        said = f"volumes, control plane and balancers are unknown: {reason}"
+        note = f"volumes, control plane and balancers are unknown: {reason}"
         if everything:  # a part of what the target is about would read as all of it
-            return replace(found, usd=None, reason=said)
-        return replace(found, beside_usd=None, notes=(*found.notes, said))
+            return replace(found, usd=None, reason=note)
+        return replace(found, beside_usd=None, notes=(*found.notes, note))
     rest = _machines_and_rest(inputs.bill.of(CENTRAL_DC, day), inputs, day)[1]
     notes = (*found.notes, f"volumes, control plane and balancers from the {reading.source}")
     if everything and found.usd is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from include.cost.table import machine_hours
 from include.cost.table.bill import read_allocations, read_bill
 from include.cost.table.days import Window, days_before
-from include.cost.table.live import Live, power_of
+from include.cost.table.live import LiveCosts, power_of
 from include.cost.table.reading import CostInputs
 from include.cost.table.store import CostTable, Facts
 from include.estate import Estate
@@ -49,7 +49,7 @@ def read_cost_inputs(
     )
 
 
-def read_live(of_region: Mapping[str, Prometheus | Exception], window: Window, estate: Estate) -> Live:
+def read_live(of_region: Mapping[str, Prometheus | Exception], window: Window, estate: Estate) -> LiveCosts:
     """Nodes and power of the window from the Prometheus of each region; an Exception stands for one that is away."""
     from include.clients.prometheus import PrometheusError
 
@@ -63,7 +63,7 @@ def read_live(of_region: Mapping[str, Prometheus | Exception], window: Window, e
             power = power or _read_power(prometheus, window, estate)
         except PrometheusError as error:
             problems[region] = str(error)
-    return Live(tuple(fleets), power, problems)
+    return LiveCosts(tuple(fleets), power, problems)
 
 
 def _read_power(prometheus: Prometheus, window: Window, estate: Estate) -> tuple[Decimal, Decimal] | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveCosts:
     """What Prometheus says of a window. ``power``: dollars of power and coverage, None where there is no series."""
 
     fleets: tuple[machine_hours.Fleet, ...] = ()

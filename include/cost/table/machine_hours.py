@@ -144,9 +144,9 @@ def fleet_of(
 
 def _capacity(flag: float | None, labels: Mapping[str, str]) -> CapacityType | None:
     # The label comes from who launched the node; OpenCost only guesses where its provider is no cloud.
-    said = next((labels[name] for name in CAPACITY if labels.get(name)), "").lower().replace("-", "_")
-    if said in {CapacityType.SPOT, CapacityType.ON_DEMAND}:
-        return CapacityType(said)
+    label = next((labels[name] for name in CAPACITY if labels.get(name)), "").lower().replace("-", "_")
+    if label in {CapacityType.SPOT, CapacityType.ON_DEMAND}:
+        return CapacityType(label)
     if flag is None or math.isnan(flag):
         return None
     return CapacityType.SPOT if flag else CapacityType.ON_DEMAND

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from include.cost.table.bill import Bill, Charge
 from include.cost.table.days import Window, scaled
-from include.cost.table.live import Live
+from include.cost.table.live import LiveCosts
 from include.cost.table.settling import PROVISIONAL
 from include.cost.table.store import Facts
 from include.estate import Estate
@@ -20,7 +20,7 @@ MIN_COVERAGE = Decimal("0.95")  # share of the window with data, below which a f
 NANO = Decimal("1e-9")
 
 
-class Status(enum.StrEnum):
+class Certainty(enum.StrEnum):
     """How certain a cost is. Provisional: the bill may still change, or a few hours of the window have no data."""
 
     KNOWN = "known"
@@ -67,11 +67,11 @@ class Reading:
         return self.usd is not None and self.coverage >= MIN_COVERAGE
 
     @property
-    def status(self) -> Status:
+    def status(self) -> Certainty:
         """How certain the figure is."""
         if not self.known or self.beside_usd is None:
-            return Status.UNKNOWN
-        return Status.PROVISIONAL if self.settling == PROVISIONAL or self.coverage < 1 else Status.KNOWN
+            return Certainty.UNKNOWN
+        return Certainty.PROVISIONAL if self.settling == PROVISIONAL or self.coverage < 1 else Certainty.KNOWN
 
     @property
     def whole(self) -> Decimal | None:
@@ -102,7 +102,7 @@ class CostInputs:
     regions: tuple[str, ...]
     bill: Bill
     history: Callable[[str, dt.date], Sequence[Facts]]
-    live: Live = field(default_factory=Live)
+    live: LiveCosts = field(default_factory=LiveCosts)
     problems: Mapping[str, str] = field(default_factory=dict)  # why a source could not be brought up to date
     allocations: tuple[Charge, ...] = ()
     table_only: bool = False  # what the table doesn't have is unknown: a contract's price isn't taken from the estate

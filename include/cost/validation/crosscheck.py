@@ -57,11 +57,11 @@ class Gap:
         parts = [f"hours {_money(self.hours_usd)}", f"prices {_money(self.price_usd)}"]
         parts += [f"{what} {_money(usd)}" for what, usd in self.outside.items()]
         parts.append(f"unexplained {_money(self.unexplained_usd)}")
-        said = f"{self.left} {_money(self.left_usd)} against {self.right} {_money(self.right_usd)}: "
-        said += f"gap {_money(self.usd)}{share} = {', '.join(parts)}"
+        described = f"{self.left} {_money(self.left_usd)} against {self.right} {_money(self.right_usd)}: "
+        described += f"gap {_money(self.usd)}{share} = {', '.join(parts)}"
         if self.details:
-            said += f". {'; '.join(self.details)}"
-        return ("FINDING: " if self.finding else "") + said
+            described += f". {'; '.join(self.details)}"
+        return ("FINDING: " if self.finding else "") + described
 
     def to_json(self) -> dict[str, Any]:
         """For the record, dollars as text."""
@@ -88,9 +88,9 @@ def compare(left: Measure, right: Measure, agree_within: Decimal) -> Gap:
     details: list[str] = []
     if left.by_key is not None and right.by_key is not None:
         for key in sorted(set(left.by_key) | set(right.by_key)):
-            of_hours, of_price, said = _split(key, left, right)
+            of_hours, of_price, described = _split(key, left, right)
             hours, price = hours + of_hours, price + of_price
-            details += said
+            details += described
     outside = dict(left.outside)
     for what, usd in right.outside.items():
         outside[what] = outside.get(what, Decimal(0)) - usd
@@ -118,17 +118,19 @@ def _split(key: Key, left: Measure, right: Measure) -> tuple[Decimal, Decimal, l
     name = " ".join(key)
     if not hours_left or not hours_right:
         side = right.name if not hours_right else left.name
-        said = [f"{name}: {hours_left or hours_right:.2f} h are missing in {side}"] if usd_left != usd_right else []
-        return usd_left - usd_right, Decimal(0), said
+        described = (
+            [f"{name}: {hours_left or hours_right:.2f} h are missing in {side}"] if usd_left != usd_right else []
+        )
+        return usd_left - usd_right, Decimal(0), described
     price_left, price_right = usd_left / hours_left, usd_right / hours_right
     of_hours = (hours_left - hours_right) * price_right
     of_price = usd_left - usd_right - of_hours
-    said = []
+    described = []
     if abs(of_hours) >= CENT:
-        said.append(f"{name}: {hours_left:.2f} h against {hours_right:.2f} h")
+        described.append(f"{name}: {hours_left:.2f} h against {hours_right:.2f} h")
     if abs(of_price) >= CENT:
-        said.append(f"{name}: {price_left:.4f} against {price_right:.4f} USD an hour")
-    return of_hours, of_price, said
+        described.append(f"{name}: {price_left:.4f} against {price_right:.4f} USD an hour")
+    return of_hours, of_price, described
 
 
 def _money(usd: Decimal) -> str:

@@ -60,7 +60,10 @@ def record_validation(window: dict[str, str]) -> dict[str, Any]:
 
 @task(multiple_outputs=False)
 def revalidate_earlier(window: dict[str, str]) -> list[str]:
-    """Validate earlier windows again that are not final yet; keys of the records that stand for them now."""
+    """Validate earlier windows again that are not final yet; keys of the records that stand for them now.
+
+    A dry run does it with the bill that is stored: what ``record_validation`` has read it kept to itself.
+    """
     from include.cost.table.days import Window
     from include.cost.validation.records import newest_of_all, open_windows
 

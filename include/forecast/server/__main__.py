@@ -58,45 +58,45 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def rule_from(asked: argparse.Namespace, estate: Estate) -> ReplicaRule:
+def rule_from(chosen: argparse.Namespace, estate: Estate) -> ReplicaRule:
     """The estate's rule with the bounds of the command line. Raises ServingError."""
     rule = replica_rule_of(estate)
-    minimum = rule.minimum if asked.min_replicas is None else asked.min_replicas
-    maximum = rule.maximum if asked.max_replicas is None else asked.max_replicas
+    minimum = rule.minimum if chosen.min_replicas is None else chosen.min_replicas
+    maximum = rule.maximum if chosen.max_replicas is None else chosen.max_replicas
     try:
         return replace(rule, minimum=minimum, maximum=maximum)
     except ValueError as error:
         raise ServingError(f"--min-replicas, --max-replicas: {error}") from error
 
 
-def service_from(asked: argparse.Namespace, estate: Estate, environment: Mapping[str, str]) -> Service:
+def service_from(chosen: argparse.Namespace, estate: Estate, environment: Mapping[str, str]) -> Service:
     """Everything that is served, from the command line. Raises ServingError, StorageError."""
-    names = list(dict.fromkeys(name.strip() for name in asked.regions.split(",") if name.strip()))
+    names = list(dict.fromkeys(name.strip() for name in chosen.regions.split(",") if name.strip()))
     unknown = [name for name in names if name not in estate.regions]
     if unknown or not names:
-        raise ServingError(f"--regions {asked.regions!r}: use regions of the estate: {', '.join(estate.regions)}")
+        raise ServingError(f"--regions {chosen.regions!r}: use regions of the estate: {', '.join(estate.regions)}")
     try:
-        timeline = Timeline(asked.minute_seconds, asked.begins, asked.begins_as)
+        timeline = Timeline(chosen.minute_seconds, chosen.begins, chosen.begins_as)
     except ValueError as error:
         raise ServingError(f"--minute-seconds, --begins, --begins-as: {error}") from error
-    settings = ForecasterSettings(timeline, asked.settle, asked.max_age, asked.max_spread)
-    storage = pod_storage(asked.registry)
+    settings = ForecasterSettings(timeline, chosen.settle, chosen.max_age, chosen.max_spread)
+    storage = pod_storage(chosen.registry)
     regions = {}
     for name in names:
         champions = Champions(Registry(storage, name), compile_apart)
         live = None
-        if asked.prometheus:
-            access = Access(asked.prometheus, credentials(environment))
-            client = Prometheus(asked.prometheus, PROMETHEUS_TIMEOUT, access=access)
+        if chosen.prometheus:
+            access = Access(chosen.prometheus, credentials(environment))
+            client = Prometheus(chosen.prometheus, PROMETHEUS_TIMEOUT, access=access)
             live = Forecaster(name, client, estate, champions, settings)
         regions[name] = ServedRegion(champions, live)
-    interval = asked.minute_seconds / 4 if asked.interval is None else asked.interval
+    interval = chosen.minute_seconds / 4 if chosen.interval is None else chosen.interval
     return Service(
         regions,
-        rule_from(asked, estate),
-        poll_seconds=asked.poll,
+        rule_from(chosen, estate),
+        poll_seconds=chosen.poll,
         forecast_seconds=interval,
-        max_spread=asked.max_spread,
+        max_spread=chosen.max_spread,
     )
 
 
@@ -110,10 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM; requests that are on their way are answered."""
     import uvicorn
 
-    asked = options(arguments)
+    chosen = options(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        service = service_from(asked, load_estate(), os.environ)
+        service = service_from(chosen, load_estate(), os.environ)
     except (ServingError, StorageError, EstateError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -122,8 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.freeze()
     uvicorn.run(
         create_app(service),
-        host=asked.host,
-        port=asked.port,
+        host=chosen.host,
+        port=chosen.port,
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=GRACE_SECONDS,

@@ -82,9 +82,9 @@ class Champions:
 
     def _try(self, version: str) -> str:
         """Serve ``version``; why not, or an empty text."""
-        at, said = self._refused.get(version, (0.0, ""))
-        if said and self._clock() - at < RETRY_SECONDS:
-            return said
+        at, reported = self._refused.get(version, (0.0, ""))
+        if reported and self._clock() - at < RETRY_SECONDS:
+            return reported
         try:
             with tempfile.TemporaryDirectory(prefix="akidb-serve-") as folder:
                 manifest = self._registry.fetch(version, Path(folder))

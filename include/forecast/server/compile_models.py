@@ -40,8 +40,8 @@ def compile_apart(folder: Path) -> None:
     except subprocess.TimeoutExpired:
         raise CandidateError(f"it could not be prepared within {TIMEOUT_SECONDS:.0f} s: train again") from None
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise CandidateError(said[-1])
+        reported = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise CandidateError(reported[-1])
 
 
 def compile_version(folder: Path) -> None:
@@ -51,8 +51,8 @@ def compile_version(folder: Path) -> None:
         raise CandidateError(f"it forecasts every {candidate.step} minutes, the server every minute: train on 1 minute")
     for trees in trees_of(candidate.model):
         (folder / TREES).write_bytes(trees_as_onnx(trees))
-    asked = [_asked(candidate, window, end) for window, end in probes(candidate)]
-    (folder / PROBES).write_text(json.dumps(asked), encoding="utf-8")
+    answers = [_answer(candidate, window, end) for window, end in probes(candidate)]
+    (folder / PROBES).write_text(json.dumps(answers), encoding="utf-8")
 
 
 def trees_of(model: Model) -> list[Trees]:
@@ -73,7 +73,7 @@ def probes(candidate: Candidate) -> list[tuple[Array, datetime]]:
     return found
 
 
-def _asked(candidate: Candidate, window: Array, end: datetime) -> dict[str, Any]:
+def _answer(candidate: Candidate, window: Array, end: datetime) -> dict[str, Any]:
     seconds = [end.timestamp() + 60 * candidate.step * number for number in range(1 - len(window), 1)]
     p50, p90 = candidate.predict(window, [datetime.fromtimestamp(second, UTC) for second in seconds])
     if not np.isfinite([p50, p90]).all():

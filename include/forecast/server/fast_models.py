@@ -76,9 +76,9 @@ class Minute:
     def reader(self) -> Callable[[Array], Recent]:
         """What turns an hour into numbers, for the levels that were asked for until now."""
         past, border, floor = self.past, self._border, self.floor
-        asked = np.array(list(self._places), dtype=np.int64)
-        last = len(past.values) - 1 - asked[:, 1] // past.series.step
-        first = last - np.maximum(1, asked[:, 0] // past.series.step) + 1
+        requested = np.array(list(self._places), dtype=np.int64)
+        last = len(past.values) - 1 - requested[:, 1] // past.series.step
+        first = last - np.maximum(1, requested[:, 0] // past.series.step) + 1
         count = past.count(first, last)
         counts = np.where(count >= np.maximum(1.0, np.ceil(LEVEL_SHARE * (last - first + 1))), count, np.nan)
         # Of the sums before the hour only these are needed; the hour's follow them.

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from include.estate import Estate
 from include.levers.node_costs import NodeFact, node_facts, usd_hour
 from include.levers.pods import (
     is_ending,
@@ -16,9 +17,10 @@ from include.levers.pods import (
     stranded,
     workload_pods,
 )
+from include.levers.probes import Probe, over_stage
 from include.levers.world import Object, World, name_of
 from include.prices import load_aws_book
-from include.rollout.gates import Figure
+from include.rollout.gates import Comparison, Figure, Gate
 
 
 def pods_by_zone(pods: Iterable[Object], nodes: Iterable[NodeFact]) -> dict[str, int]:
@@ -89,6 +91,13 @@ def node_evidence(world: World) -> dict[str, Any]:
 
 
 # Figures of gates ------------------------------------------------------------------------------------------------
+
+
+def pending_probe(estate: Estate) -> Probe:
+    """No pod may wait for a node longer than the estate allows, in the whole stage."""
+    source = f"estate targets.pending_seconds {estate.targets.pending_seconds}"
+    gate = Gate("pods_pending_too_long", Comparison.AT_MOST, 0, "pods", 1, source, safety=True)
+    return over_stage(gate, lambda world, seconds: pending_figure(world, world.now() - seconds))
 
 
 def pending_figure(world: World, since: float) -> Figure:

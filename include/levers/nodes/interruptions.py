@@ -12,10 +12,12 @@ from typing import Any
 
 from include.clients.kubernetes import CONFIG_MAP, NODE
 from include.clients.prometheus import counter_increase
+from include.estate import Estate
 from include.levers.node_costs import node_facts
+from include.levers.probes import Probe, over_recent
 from include.levers.service import covered, share_covered
 from include.levers.world import Object, World
-from include.rollout.gates import Figure
+from include.rollout.gates import Comparison, Figure, Gate
 
 DAY = 86_400
 DRILLS = "akidb-interruption-drills"  # ConfigMap: drill id -> Unix seconds; kept when everything else is undone
@@ -50,6 +52,15 @@ def _unplanned(notices: int, drills: int) -> int:
 
 def _drill_note(drills: int) -> str:
     return f", {drills} drill notice{'s' if drills != 1 else ''} not counted" if drills else ""
+
+
+def interruption_probes(estate: Estate) -> tuple[Probe, Probe]:
+    """The gates of a lever whose nodes may be spot: no unplanned notice in the window, and a low rate over the day."""
+    most, source = estate.targets.unplanned_notices_per_soak, "estate targets.unplanned_notices_per_soak"
+    none = Gate("unplanned_notices", Comparison.AT_MOST, most, "notices", 1, source)
+    stop, source = estate.targets.interruption_stop_rate, "estate targets.interruption_stop_rate"
+    rare = Gate("interruption_rate_24h", Comparison.BELOW, stop, "ratio", 1, source)
+    return over_recent(none, notices_figure), over_recent(rare, rate_figure)
 
 
 # From Prometheus -------------------------------------------------------------------------------------------------

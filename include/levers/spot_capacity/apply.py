@@ -24,7 +24,6 @@ def move_domains(world: World, stage: Stage) -> dict[str, Any]:
     """Offer the stage's domains on spot and spread the pods over all of them."""
     started, wanted = world.now(), stage.settings
     queue, rules = live_feed(world)[1]
-    world.target.fence()
     things: list[Thing] = [queue, *rules.values()]
     for thing in things:
         thing.write(world)
@@ -69,7 +68,6 @@ def shrink_node_group(world: World, stage: Stage) -> dict[str, Any]:
 
 def wait_settled(world: World, stage: Stage, what: str) -> float:
     """Wait until every pod is ready on the pool of its domain and no NodeClaim is on its way in or out."""
-
     pools = pools_by_domain(stage.settings["domains"], stage.settings["spot_domains"])
 
     def missing() -> list[str]:

@@ -14,14 +14,7 @@ from typing import Any
 from include.clients.kubernetes import NODE, NODE_POOL
 from include.levers.events import queue_arn, queue_url
 from include.levers.node_costs import NodeFact, node_facts
-from include.levers.nodes.interruptions import (
-    REACTION_SECONDS,
-    last_drill,
-    notice,
-    reacts,
-    remember_drill,
-    takes_more,
-)
+from include.levers.nodes.interruptions import REACTION_SECONDS, last_drill, notice, reacts, remember_drill, takes_more
 from include.levers.nodes.pools import claims_of
 from include.levers.pods import is_ending, unix, unreplaced, workload_pods
 from include.levers.spot_capacity.apply import placement_figures, wait_settled

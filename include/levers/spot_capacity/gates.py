@@ -8,8 +8,8 @@ from include.clients.kubernetes import POD
 from include.estate import Estate
 from include.levers import service
 from include.levers.node_costs import node_facts
-from include.levers.nodes.evidence import lost_zones_figure, node_evidence, pending_figure, stranded_figure
-from include.levers.nodes.interruptions import notices_figure, rate_figure
+from include.levers.nodes.evidence import lost_zones_figure, node_evidence, pending_probe, stranded_figure
+from include.levers.nodes.interruptions import interruption_probes
 from include.levers.probes import Probe, Window, over_recent, over_stage
 from include.levers.spot_capacity.apply import fallback_nodes
 from include.levers.spot_capacity.plan import ZONES
@@ -23,38 +23,21 @@ def probes(estate: Estate, slot: str) -> list[Probe]:
     Latency and notices look at the window; errors, availability and waiting pods at the whole stage, so that what went
     wrong while it was applied counts too.
     """
-    targets, below, at_most = estate.targets, Comparison.BELOW, Comparison.AT_MOST
-    pending = f"estate targets.pending_seconds {targets.pending_seconds}"
-    notices, stop = "estate targets.unplanned_notices_per_soak", "estate targets.interruption_stop_rate"
+    at_most, served = Comparison.AT_MOST, (service.error_gate(estate), service.availability_gate(estate))
+    zones = Gate(ZONES, at_most, 0, "zones", 1, "the zones that the pods stood in when the plan was made")
     made = [
-        over_recent(
-            Gate("unplanned_notices", at_most, targets.unplanned_notices_per_soak, "notices", 1, notices),
-            notices_figure,
-        ),
-        over_recent(
-            Gate("interruption_rate_24h", below, targets.interruption_stop_rate, "ratio", 1, stop),
-            rate_figure,
-        ),
+        *interruption_probes(estate),
         *(over_recent(found.gate, found.measure) for found in service.latency_gates(estate)),
-        *(
-            over_stage(found.gate, found.measure)
-            for found in (service.error_gate(estate), service.availability_gate(estate))
-        ),
-        over_stage(
-            Gate("pods_pending_too_long", at_most, 0, "pods", 1, pending, safety=True),
-            lambda world, seconds: pending_figure(world, world.now() - seconds),
-        ),
-        Probe(
-            Gate(ZONES, at_most, 0, "zones", 1, "the zones that the pods stood in when the plan was made"),
-            lambda world, window: lost_zones_figure(world, window.stage.settings.get(ZONES)),
-        ),
+        *(over_stage(found.gate, found.measure) for found in served),
+        pending_probe(estate),
+        Probe(zones, lambda world, window: lost_zones_figure(world, window.stage.settings.get(ZONES))),
     ]
     if slot == OLD_NODE_GROUP:
         gate = Gate("evicted_pods_pending", at_most, 0, "pods", 0, "every pod that the drain evicts needs a node")
         made.append(Probe(gate, lambda world, window: stranded_figure(world.cluster.list(POD), window.applied)))
     if slot == DRILL:
-        source = "estate targets.cordon_seconds"
-        made.append(Probe(Gate("cordon_seconds", at_most, targets.cordon_seconds, "s", 1, source), _cordon))
+        limit, source = estate.targets.cordon_seconds, "estate targets.cordon_seconds"
+        made.append(Probe(Gate("cordon_seconds", at_most, limit, "s", 1, source), _cordon))
     return made
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from include.levers.node_costs import node_facts, node_price, total
+from include.levers.nodes import group
 from include.levers.nodes.neighbours import surroundings
 from include.levers.nodes.packing import spot_choices
-from include.levers.probes import Window
+from include.levers.probes import measured
 from include.levers.spot_capacity import apply, drill, gates, plan, preflight, restore
 from include.levers.spot_capacity.live import read_live, read_snapshot
 from include.levers.spot_capacity.settings import DRILL, OLD_NODE_GROUP, POOLS, STEPS, SpotSettings, World, step_domains
@@ -54,13 +55,13 @@ class SpotCapacity:
         live, around, types = read_live(world), surroundings(world, POOLS), [choice.name for choice in choices]
         last = step_domains(settings.steps_percent, settings.domains)[-1]
         found = differences(live, wanted_state(estate, region, settings, last, types, live))
-        changes = any(not d.path.startswith("NodeGroup") for d in found)
+        changes = any(not d.path.startswith(group.PATH) for d in found)
         before = total(node_price(book, region, node) for node in node_facts(world))
         after = plan.predicted_usd_hour(estate, region, book, choices, last, settings.domains)
         made = plan.stages(estate, region, settings, types, live, changes, around.zones)
         return Plan(
             lever=self.name,
-            place=region,
+            place=target.place.name,
             live=live,
             differences=tuple(found),
             stages=tuple(Stage(slot, title, _gates(world, slot), chosen) for slot, title, chosen in made),
@@ -88,10 +89,8 @@ class SpotCapacity:
         self, target: Target, stage: Stage, window_seconds: int, applied: Mapping[str, Json]
     ) -> dict[str, Figure | None]:
         """See :class:`include.rollout.lever.Lever`."""
-        world = self._world(target)
-        window = Window.of(world, stage, window_seconds, applied)
-        measures = {probe.gate.name: probe.measure for probe in gates.probes(target.estate, stage.slot)}
-        return {gate.name: measures[gate.name](world, window) for gate in stage.gates}
+        probes = gates.probes(target.estate, stage.slot)
+        return measured(self._world(target), probes, stage, window_seconds, applied)
 
     def evidence(self, target: Target) -> dict[str, Any]:
         """See :class:`include.rollout.lever.Lever`."""

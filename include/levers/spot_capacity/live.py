@@ -17,7 +17,7 @@ from include.levers.workloads.placing import PARTS, owners_of_tolerations
 from include.levers.world import Object, deployments, name_of
 
 # What the lever owns whole; what it wants of them depends on a run's settings.
-CLASS = Spec(EC2_NODE_CLASS, NODE_CLASS)
+CLASS_SPEC = Spec(EC2_NODE_CLASS, NODE_CLASS)
 pool_spec = partial(Spec, NODE_POOL)
 
 
@@ -33,7 +33,7 @@ def read_live(world: World, found: Mapping[str, Object] | None = None) -> Object
         "queue_arn": arn,
         "queue": queue.entry(world),
         "rules": {name: rule.entry(world) for name, rule in rules.items()},
-        "node_class": CLASS.entry(world),
+        "node_class": CLASS_SPEC.entry(world),
         "node_pools": {name: pool_spec(name).entry(world) for name in POOLS.names},
         **{part: {name: state[part] for name, state in placed.items()} for part in PARTS},
         "node_group": dict(group.describe(world)["scalingConfig"]),

@@ -19,7 +19,7 @@ from include.levers.nodes.specs import LEFT
 from include.levers.nodes.waves import cordon, cordons, uncordon
 from include.levers.owned import Thing
 from include.levers.pods import unready
-from include.levers.spot_capacity.live import CLASS, live_feed, pool_spec
+from include.levers.spot_capacity.live import CLASS_SPEC, live_feed, pool_spec
 from include.levers.spot_capacity.settings import POOLS, World
 from include.levers.spot_capacity.wanted import placing
 from include.levers.workloads.placing import Back, Placing, is_hard
@@ -155,7 +155,7 @@ def _incomplete(undo: Undo) -> list[str]:
 
 def _wait_end(undo: Undo) -> None:
     def missing() -> list[str]:
-        leaving = [] if undo.needed_by else CLASS.leaving(undo.world, undo.snapshot["node_class"])
+        leaving = [] if undo.needed_by else CLASS_SPEC.leaving(undo.world, undo.snapshot["node_class"])
         return [*_incomplete(undo), *undo.group.coming(undo.world), *leaving]
 
     undo.world.wait_for(missing, "getting all pods ready on what is left")
@@ -196,7 +196,7 @@ def _delete_pools(undo: Undo) -> str | None:
 
 
 def _restore_node_class(undo: Undo) -> str | None:
-    done = CLASS.restore(undo.world, undo.snapshot["node_class"], undo.others, undo.holds)
+    done = CLASS_SPEC.restore(undo.world, undo.snapshot["node_class"], undo.others, undo.holds)
     return "node class left as it is" if done == LEFT else None
 
 
@@ -213,7 +213,7 @@ def verify(world: World, snapshot: Mapping[str, Any]) -> list[Difference]:
     """What would still have to be set back, from live to snapshot: fields, nodes to go, nodes that are cordoned."""
     undo = Undo(world, snapshot)
     pools = {**dict.fromkeys(POOLS.names), **snapshot["node_pools"]}
-    specs = [(CLASS, snapshot["node_class"]), *((pool_spec(name), was) for name, was in pools.items())]
+    specs = [(CLASS_SPEC, snapshot["node_class"]), *((pool_spec(name), was) for name, was in pools.items())]
     return [
         *(left for thing, was in (*undo.feed(), *specs) for left in thing.unrestored(world, was)),
         *(left for name, live in undo.deployments().items() for left in undo.placing(name).unrestored(live, snapshot)),

@@ -1,4 +1,4 @@
-"""Objects in a folder and in S3 behave alike: whole, once, or replaced only when unchanged."""
+"""Objects in a folder, in S3 and in the overlay of a dry run behave alike: whole, once, replaced only if unchanged."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from include.clients.overlay import Overlay
 from include.clients.storage import S3, Folder, StaleError, Storage, StorageError, open_storage
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "s3", "overlay"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
     if request.param == "folder":
         yield Folder(tmp_path / "store")
+        return
+    if request.param == "overlay":
+        yield Overlay(Folder(tmp_path / "store"))
         return
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")

@@ -10,10 +10,11 @@ import boto3
 from moto import mock_aws
 
 from include.clients.aws import Aws
-from include.estate import Estate, load_estate
+from include.estate import load_estate
 from include.levers.dns_health_checks import DnsHealthChecks, DnsSettings
 from include.levers.world import World as LeverWorld
 from include.rollout.lever import Target
+from include.rollout.place import ESTATE_WIDE
 from lab.cloud import moto_route53
 from lab.cloud.dns import seed_dns
 
@@ -38,23 +39,29 @@ LEVER = DnsHealthChecks(CLOCK.now, CLOCK.sleep)
 
 
 class World:
-    """One account. ``close`` ends it: moto's state is the process's."""
+    """One account, with the records of every region or of one. ``close`` ends it: moto's state is the process's."""
 
-    def __init__(self, estate: Estate | None = None, **chosen: Any) -> None:
+    def __init__(self, region: str | None = None, **chosen: Any) -> None:
         moto_route53.as_aws()
         moto_route53.UNHEALTHY.clear()
         self.mock = mock_aws()
         self.mock.start()
-        self.estate = estate or load_estate()
+        self.estate = load_estate()
         key = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
         self.session = boto3.Session(**key)
         self.route53 = self.session.client("route53")
-        self.zone = seed_dns(self.route53, self.estate)
-        aws = Aws(lambda service, config: self.session.client(service, config=config))
+        self.zone = seed_dns(self.route53, self.estate.slice(region) if region else self.estate)
+        self.asked: set[str] = set()  # the operations that the lever has called
+        aws = Aws(self._client)
         self.fences: list[int] = []
         settings = DnsSettings(**chosen)
         clients = SimpleNamespace(aws=aws)
-        self.target = Target("estate", self.estate, "run", settings, clients, lambda: self.fences.append(1))
+        self.target = Target(ESTATE_WIDE, self.estate, "run", settings, clients, lambda: self.fences.append(1))
+
+    def _client(self, service: str, config: Any) -> Any:
+        client = self.session.client(service, config=config)
+        client.meta.events.register("before-call.*.*", lambda model, **_: self.asked.add(model.name) or None)
+        return client
 
     def close(self) -> None:
         self.mock.stop()
@@ -72,6 +79,11 @@ class World:
         """The record sets by name and set identifier."""
         found = self.route53.list_resource_record_sets(HostedZoneId=self.zone)["ResourceRecordSets"]
         return {f"{record['Name']} {record.get('SetIdentifier', '')}".strip(): record for record in found}
+
+    def used(self) -> dict[str, Object]:
+        """The settings of the check of each record set that has one."""
+        checks, records = self.checks(), self.records()
+        return {name: checks[r["HealthCheckId"]] for name, r in records.items() if r.get("HealthCheckId") in checks}
 
     def upsert(self, record: Object, action: str = "UPSERT") -> None:
         """Somebody else's change of a record set."""

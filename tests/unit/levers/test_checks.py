@@ -14,7 +14,7 @@ from include.cost.table.columns import CostError
 from include.estate import load_estate
 from include.forecast.registry import RegistryError
 from include.levers import checks
-from include.levers.common import World
+from include.levers.world import World
 from include.prices import PriceBookError
 from include.rollout.lever import Check, Target
 

@@ -20,6 +20,7 @@ from include.clients.storage import Folder
 from include.rollout import steps
 from include.rollout.ledger import Chain, Ledger, Step
 from include.rollout.lever import Difference, Json, Refused, Target, within
+from include.rollout.place import PlaceKind
 from include.rollout.steps import Run
 from tests.conformance.levers.crash import Killed, watched
 from tests.conformance.levers.scenes import OTHER_SETTINGS, SCENES, Scene
@@ -225,8 +226,9 @@ def test_a_definition_that_is_gone_does_not_stop_the_undo_of_the_rest(scene: Sce
 
 
 def test_a_snapshot_of_another_release_is_undone_or_refused_and_never_called_restored_when_it_is_not(
-    lever: str, scene: Scene, tmp_path: Path
+    scenes: Callable[[Path], Scene], tmp_path: Path
 ) -> None:
+    scene = scenes(tmp_path / "newer")
     snapshot = scene.lever.snapshot(scene.target)
     scene.apply_all()
     assert undo(scene, through_ledger({**snapshot, "of a newer release": {"a": 1}}, tmp_path)) == ()
@@ -270,11 +272,11 @@ def rolled_out(scene: Scene, folder: Path, name: str) -> Run:
     ledger = Ledger(Folder(folder / "ledger"))
     lever = levers.lever(name)
     run = Run(lever, scene.target.estate, {}, "dag", "run", ledger, lambda _: clients, lambda _: True)
-    region = scene.target.region
+    place = scene.target.place.name
     steps.put_snapshot(run, scene.target)
-    run.record(region, Step.TOUCH, {"slot": "any", "title": "any"})
+    run.record(place, Step.TOUCH, {"slot": "any", "title": "any"})
     scene.apply_all()
-    run.record(region, Step.PROMOTED, {"after": {}})
+    run.record(place, Step.PROMOTED, {"after": {}})
     return run
 
 
@@ -289,7 +291,8 @@ def test_it_is_undone_by_the_rollback_dag_under_its_former_name(
 
 
 def test_it_is_undone_by_the_rollback_dag_when_its_region_has_left_the_estate(scene: Scene, tmp_path: Path) -> None:
-    before, region = scene.state(), scene.target.region
+    before, place = scene.state(), scene.target.place
+    region = place.name if place.kind is PlaceKind.REGION else scene.target.estate.canary_region
 
     def smaller(raw: dict[str, Any]) -> dict[str, Any]:
         del raw["regions"][region]

@@ -12,7 +12,7 @@ import pytest
 
 from include.levers import lever
 from include.levers.dns_health_checks import DnsSettings, cheapest, features, noticed_after, usd_month
-from include.levers.manifests import filled
+from include.levers.manifests import FOLDER, filled
 from include.rollout.gates import judge_all
 from include.rollout.lever import NotConverged, Refused
 from lab.cloud import moto_route53
@@ -251,3 +251,17 @@ def test_a_lock_that_was_taken_over_stops_every_write(world: World) -> None:
     with pytest.raises(Refused, match="taken over"):
         LEVER.apply(replace(world.target, fence=fence), LEVER.plan(world.target).stages[0])
     assert world.state() == before
+
+
+# Rights ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_iam_policy_allows_exactly_what_the_lever_asks_for(world: World) -> None:
+    calculated(world)
+    snapshot = LEVER.snapshot(world.target)
+    LEVER.preflight(world.target)
+    world.apply_all()
+    LEVER.rollback(world.target, snapshot)
+    policy = json.loads((FOLDER / "dns_health_checks" / "iam_policy.json").read_text())
+    allowed = {a for s in policy["Statement"] for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
+    assert allowed == {f"route53:{name}" for name in world.asked}

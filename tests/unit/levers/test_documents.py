@@ -14,6 +14,7 @@ from include.estate import load_estate
 from include.levers.documents import Setting, edit
 from include.levers.world import World
 from include.rollout.lever import Difference, Refused, Target
+from include.rollout.place import ESTATE_WIDE
 
 Object = dict[str, Any]
 CLASS = {"PriceClass": "PriceClass_200", "Logging": {"Enabled": True}}
@@ -48,7 +49,7 @@ class Distributions:
 
 @pytest.fixture
 def world() -> World:
-    return World(Target("estate", load_estate(), "run", None, SimpleNamespace()), lambda: 0.0)
+    return World(Target(ESTATE_WIDE, load_estate(), "run", None, SimpleNamespace()), lambda: 0.0)
 
 
 def comment(document: Object) -> None:
@@ -90,7 +91,7 @@ def test_without_a_token_it_is_read_again_and_written_again_where_our_fields_wer
 def test_others_who_write_all_the_time_are_named_after_five_attempts(world: World) -> None:
     store = Distributions()
     store.in_between = [comment] * 5
-    message = "estate: Distribution E1 was changed by others 5 times in between: have them stop, then start again"
+    message = "estate-wide: Distribution E1 was changed by others 5 times in between: have them stop, then start again"
     with pytest.raises(Refused, match=message):
         Setting(store, "E1", CLASS).write(world)
     assert store.writes == 0

@@ -1,4 +1,4 @@
-"""Interruptions as figures: exact values, drills left out."""
+"""How many interruptions there were, and on how many nodes: drills are shown and never counted."""
 
 from __future__ import annotations
 

@@ -1,80 +1,40 @@
-"""The spot lever's way back where the world is not as the run has left it: others' changes, gone things, more pods."""
+"""The spot lever's way back where the world is not as the run has left it: others' changes, gone things."""
 
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Callable
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from include.clients.kubernetes import ForbiddenError, Kind
 from include.levers.fields import handed_back
-from include.levers.nodes.group import SIZE
-from include.levers.nodes.group_size import Need, group_need
-from include.levers.nodes.requests import pod_requests
-from include.levers.nodes.rooms import Crowd, Room, crowd_of
-from include.levers.spot_capacity import SpotCapacity
 from include.levers.spot_capacity.settings import POOLS, TAINT
 from include.levers.workloads.placing import TOLERATIONS
-from include.rollout.lever import Difference, NotConverged, Restored
+from include.rollout.lever import Difference
 from tests.unit.levers import spot_world
 from tests.unit.levers.fake_cluster import Crashed, crash_at
-from tests.unit.levers.spot_world import NOW, REGION, SPREAD, World, container, is_spread, made_pod, owner
+from tests.unit.levers.spot_rolled_out import (
+    LEVER,
+    ZONE,
+    Object,
+    assert_all_back,
+    deployment,
+    paths,
+    pod_spec,
+    pools,
+    rolled_out,
+)
+from tests.unit.levers.spot_world import REGION, SPREAD, World, is_spread, owner
 
-LEVER = SpotCapacity(now=lambda: NOW)
-Object = dict[str, Any]
-ZONE = "topology.kubernetes.io/zone"
 OURS = {"key": TAINT, "operator": "Exists", "effect": "NoSchedule"}
+
+
 HIS = {"key": "team", "operator": "Equal", "value": "search", "effect": "NoSchedule"}
 
 
-def rolled_out(prepare: Callable[[World], object] = lambda _: None, slots: int = 9) -> tuple[World, Object]:
-    """A world in which the rollout's first ``slots`` stages stand, and its snapshot as the ledger gives it back."""
-    world = World()
-    prepare(world)
-    snapshot = json.loads(json.dumps(LEVER.snapshot(world.target), sort_keys=True))
-    for stage in LEVER.plan(world.target).stages[:slots]:
-        LEVER.apply(world.target, stage)
-    return world, snapshot
-
-
-def deployment(world: World, name: str = "akidb-grpc") -> Object:
-    found: Object = world.cluster.objects["Deployment", "akidb", name]
-    return found
-
-
-def pod_spec(world: World, name: str = "akidb-grpc") -> Object:
-    spec: Object = deployment(world, name)["spec"]["template"]["spec"]
-    return spec
-
-
-def pods_without_node(world: World) -> list[str]:
-    nodes = {n for (k, _, n) in world.cluster.objects if k == "Node"}
-    pods = {n: o for (k, s, n), o in world.cluster.objects.items() if (k, s) == ("Pod", "akidb")}
-    return [name for name, pod in pods.items() if pod["spec"].get("nodeName") not in nodes]
-
-
-def pools(world: World) -> list[str]:
-    return [name for (kind, _, name) in world.cluster.objects if kind == "NodePool"]
-
-
-def paths(differences: Any) -> set[str]:
-    return {difference.path for difference in differences}
-
-
-def assert_all_back(world: World, snapshot: Object) -> Restored:
-    """Rolled back, and what the proof still finds is what was reported as others'."""
-    restored = LEVER.rollback(world.target, snapshot)
-    assert paths(LEVER.verify_restored(world.target, snapshot)) <= paths(restored.changed_by_others)
-    assert pods_without_node(world) == []
-    return restored
-
-
-# Who still needs the pools ---------------------------------------------------------------------------------------
+# Who still needs the pools -------------------------------------------------------------------------------------------
 
 
 def test_pools_stay_while_a_changed_constraint_needs_them_and_the_rest_is_restored() -> None:
@@ -124,7 +84,11 @@ def expression(key: str, operator: str, *values: str) -> Object:
 
 
 ON_LABEL, ON_POOL = expression(SPREAD, "Exists"), expression("karpenter.sh/nodepool", "In", "akidb-spot")
+
+
 ANYWHERE = expression("kubernetes.io/arch", "In", "arm64")
+
+
 CONSTRAINT = {"topologyKey": SPREAD, "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}
 
 
@@ -193,7 +157,7 @@ def test_templates_that_nobody_may_read_could_need_the_pools() -> None:
     assert "cronjobs that can't be looked at (cluster fake forbids list on cronjobs)" in "".join(restored.steps)
 
 
-# Gone, or of another release -------------------------------------------------------------------------------------
+# Gone, or of another release -----------------------------------------------------------------------------------------
 
 
 def test_a_workload_that_left_the_estate_is_restored_from_the_snapshot() -> None:
@@ -255,164 +219,7 @@ def test_a_rule_that_neither_snapshot_nor_release_knows_as_it_is_stays_and_is_re
     assert list(world.aws.rules) == [rule]
 
 
-# Capacity --------------------------------------------------------------------------------------------------------
-
-
-def test_a_max_size_that_its_owner_raised_is_reported_under_the_path_of_the_proof() -> None:
-    world, snapshot = rolled_out()
-    world.aws.scaling["maxSize"] = 12
-    restored = assert_all_back(world, snapshot)
-    assert restored.changed_by_others == (Difference("NodeGroup maxSize", 8, 12),)
-    assert [str(d) for d in LEVER.verify_restored(world.target, snapshot)] == ["NodeGroup maxSize: 12 -> 8"]
-
-
-def test_replicas_that_an_autoscaler_has_added_find_room_before_anything_moves() -> None:
-    world, snapshot = rolled_out()
-    for name in world.estate.workloads:
-        deployment(world, name)["spec"]["replicas"] = 20
-    world.writes.clear()
-    restored = assert_all_back(world, snapshot)
-    # Forty pods of 2 Gi, six to a node.
-    assert world.writes[0] == 'resize {"desiredSize": 7, "minSize": 5}'
-    assert restored.changed_by_others == (Difference(SIZE, 5, 7),)
-    world.writes.clear()
-    assert LEVER.rollback(world.target, snapshot).changed_by_others == (Difference(SIZE, 5, 7),)
-    assert world.writes == []
-
-
-def test_more_pods_than_the_group_may_ever_hold_stop_the_undo_before_its_first_write() -> None:
-    world, snapshot = rolled_out()
-    deployment(world)["spec"]["replicas"] = 60
-    world.writes.clear()
-    with pytest.raises(NotConverged, match="the pods need 13 nodes of akidb-on-demand, its maxSize is 8: raise it or"):
-        LEVER.rollback(world.target, snapshot)
-    assert world.writes == []
-
-
-def test_a_pod_that_no_node_of_the_group_holds_is_said_so() -> None:
-    world, snapshot = rolled_out()
-    pod_spec(world)["containers"] = [container(cpu="16")]
-    with pytest.raises(NotConverged, match="no number of nodes of akidb-on-demand would take every pod back"):
-        LEVER.rollback(world.target, snapshot)
-
-
-def test_larger_requests_of_today_count_and_not_those_of_the_estate() -> None:
-    world, snapshot = rolled_out()
-    for name in world.estate.workloads:
-        pod_spec(world, name)["containers"] = [container(memory="2700Mi")]  # five to a node
-    LEVER.rollback(world.target, snapshot)
-    assert world.aws.scaling["desiredSize"] == 6
-
-
-def booting(name: str, zone: str) -> Object:
-    node = spot_world.group_node(name)
-    node["metadata"]["labels"][ZONE] = zone
-    node["spec"]["taints"] = [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
-    node["status"] = {"conditions": [spot_world.condition("Ready", "False")]}
-    return node
-
-
-def standing(name: str, zone: str) -> Object:
-    node = spot_world.group_node(name)
-    node["metadata"]["labels"][ZONE] = zone
-    return node
-
-
-ROOM = Room("typical", {}, (), {"cpu": Decimal(8), "memory": Decimal(12 * 2**30)})
-
-
-def crowd(count: int, **spec: Any) -> Crowd:
-    template = {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [container()], **spec}}
-    return crowd_of("a", count, pod_requests(template["spec"]), template)
-
-
-def test_nodes_that_still_boot_are_on_their_way_and_hold_nothing_yet() -> None:
-    group = [standing("n1", "a"), booting("n2", "b"), booting("n3", "c")]
-    assert group_need(group, [], [crowd(18)], frozenset(), ROOM) == Need(ready=1, idle=0, more=2)
-    assert group_need(group[1:], [], [crowd(18)], frozenset(), ROOM) == Need(ready=0, idle=0, more=3)
-    assert group_need(group, [], [crowd(18)], frozenset({"n3"}), ROOM) == Need(ready=1, idle=1, more=2)
-    assert group_need([], [], [crowd(13)], frozenset(), ROOM) == Need(ready=0, idle=0, more=3)
-
-
-def test_pods_that_stand_on_a_node_take_their_room_and_daemons_that_of_new_ones_too() -> None:
-    group = [standing("n1", "a")]
-    big = {"containers": [container(memory="6Gi")], "nodeName": "n1"}
-    daemon = made_pod("agent", "agent", "logging", "n1")
-    daemon["metadata"]["ownerReferences"] = [owner("agent", "DaemonSet")]
-    daemon["spec"] |= {"containers": [container(memory="1Gi")]}
-    other = made_pod("other", "other", "data", "n1") | {"spec": big}
-    assert group_need(group, [other, daemon], [crowd(9)], frozenset(), ROOM) == Need(ready=1, idle=0, more=1)
-    over = other | {"status": {"phase": "Succeeded"}}
-    assert group_need(group, [over, daemon], [crowd(6)], frozenset(), ROOM) == Need(ready=1, idle=0, more=0)
-
-
-def test_a_hard_spread_over_zones_needs_room_in_the_smallest() -> None:
-    group = [standing(f"n{n}", zone) for n, zone in enumerate("aabbc")]
-    hard = {"topologyKey": ZONE, "whenUnsatisfiable": "DoNotSchedule", "maxSkew": 1}
-    crowds = [crowd(30, topologySpreadConstraints=[hard])]
-    assert group_need(group, [], crowds, frozenset(), ROOM) == Need(ready=5, idle=0, more=1)
-    assert group_need(group, [], [crowd(30)], frozenset(), ROOM) == Need(ready=5, idle=0, more=0)
-
-
-def test_pods_that_may_not_run_on_the_group_are_not_counted_for_it() -> None:
-    group = [standing("n1", "a")]
-    elsewhere = crowd(30, nodeSelector={"team": "search"})
-    assert group_need(group, [], [elsewhere], frozenset(), ROOM) == Need(ready=1, idle=0, more=0)
-
-
-def autoscaler_pod() -> Object:
-    pod = made_pod("cluster-autoscaler-1", "cluster-autoscaler", "kube-system", "i-1")
-    pod["spec"]["containers"] = [{"image": "registry.k8s.io/autoscaling/cluster-autoscaler:v1.36.0", "resources": {}}]
-    return pod
-
-
-def test_the_night_of_a_group_that_an_autoscaler_moves_is_not_set_back_at_noon() -> None:
-    world, snapshot = rolled_out(lambda world: world.cluster.put(autoscaler_pod()))
-    assert snapshot["moving"] == {SIZE: "cluster-autoscaler"}
-    snapshot["node_group"] |= {"minSize": 2, "desiredSize": 2}  # taken at night
-    restored = assert_all_back(world, snapshot)
-    assert world.aws.scaling["desiredSize"] == 5  # what thirty pods need
-    assert restored.changed_by_others == ()
-
-
-def test_a_group_that_its_autoscaler_has_grown_again_is_no_difference_to_the_plan() -> None:
-    world, _ = rolled_out(lambda world: world.cluster.put(autoscaler_pod()))
-    world.aws.scaling["desiredSize"] = 3
-    plan = LEVER.plan(world.target)
-    assert (plan.differences, plan.stages) == ((), ())
-
-
-def test_a_node_that_a_person_had_cordoned_is_not_waited_for_and_stays_so() -> None:
-    def cordon(world: World) -> None:
-        world.cluster.objects["Node", "", "i-3"]["spec"]["unschedulable"] = True
-        for name in world.estate.workloads:
-            world.cluster.objects["Deployment", "akidb", name]["spec"]["replicas"] = 12
-
-    world, snapshot = rolled_out(cordon, slots=1)
-    assert assert_all_back(world, snapshot).changed_by_others == ()
-    assert world.cluster.objects["Node", "", "i-3"]["spec"]["unschedulable"] is True
-    assert world.aws.scaling["desiredSize"] == 5
-    assert pools(world) == []
-
-
-def test_nodes_that_take_no_pods_are_made_up_for() -> None:
-    world, snapshot = rolled_out(slots=1)
-    world.cluster.objects["Node", "", "i-3"]["spec"]["unschedulable"] = True
-    assert assert_all_back(world, snapshot).changed_by_others == (Difference(SIZE, 5, 6),)
-
-
-def test_what_the_scheduler_says_of_pods_without_a_node_is_in_the_message() -> None:
-    world, snapshot = rolled_out(slots=1)
-    spot_world.PODS_PER_NODE, before = 5, spot_world.PODS_PER_NODE  # their own rules hold pods off
-    try:
-        with pytest.raises(NotConverged, match=r"5 pods wait for a node \(akidb-grpc-10 \.\.\.\): 0/5 nodes are avail"):
-            LEVER.rollback(world.target, snapshot)
-    finally:
-        spot_world.PODS_PER_NODE = before
-    assert pools(world) == list(POOLS.names)  # nothing is taken away while pods wait
-
-
-# Crashes ---------------------------------------------------------------------------------------------------------
+# Crashes -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("write", range(1, 22))
@@ -423,9 +230,6 @@ def test_a_rollback_that_ends_at_any_write_is_made_good_by_the_next(write: int) 
         LEVER.rollback(world.target, snapshot)
     assert assert_all_back(world, snapshot).changed_by_others == ()
     assert tolerations(world) == ([HIS], ["helm"])
-
-
-# What others have set in a Deployment ----------------------------------------------------------------------------
 
 
 def give_tolerations(world: World) -> None:
@@ -447,6 +251,9 @@ def tolerations(world: World) -> tuple[list[Object] | None, list[str]]:
         fields = entry["fieldsV1"].get("f:spec", {}).get("f:template", {}).get("f:spec", {})
         owners += [entry["manager"]] if "f:tolerations" in fields else []
     return pod_spec(world).get("tolerations"), owners
+
+
+# What others have set in a Deployment --------------------------------------------------------------------------------
 
 
 def test_tolerations_of_others_are_kept_beside_ours_and_handed_back() -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from include import levers
 from include.clients.storage import Folder
 from include.estate import load_estate
 from include.rollout.ledger import Ledger
 from include.rollout.steps import Run
 from tests.dags.toy import Toy, World, clients_of
+from tests.unit.rollout.ledger_world import Clock as LedgerClock
 from tests.unit.rollout.toy_runs import AP, EU, US, Clock
 
 
@@ -35,3 +37,21 @@ def run(world: World, tmp_path: Path, clock: Clock) -> Run:
     make = clients_of(world)
     return Run(Toy(), estate, params, "toy_rollout", "manual__1", Ledger(Folder(tmp_path / "ledger"), clock),
                lambda region: make(region, estate), lambda _: None, clock=clock)  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+@pytest.fixture
+def ledger(store: Folder) -> Ledger:
+    return Ledger(store, LedgerClock())
+
+
+@pytest.fixture
+def toy_levers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(levers.LEVERS, "toy", "tests.dags.toy:Toy")
+    # Declared the wrong way round: the order comes from undo_after.
+    monkeypatch.setitem(levers.LEVERS, "first", "tests.unit.rollout.toy_runs:First")
+    monkeypatch.setitem(levers.LEVERS, "second", "tests.unit.rollout.toy_runs:Second")

@@ -34,6 +34,11 @@ class Clock:
         self.now += dt.timedelta(seconds=seconds)
 
 
+def recorded(run: Run, region: str) -> list[str]:
+    """The steps that a run has on record in a region."""
+    return [record.step for record in run.records(region)]
+
+
 def start(run: Run) -> None:
     """Everything before the first write."""
     steps.check_preflight(run)

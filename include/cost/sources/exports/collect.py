@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from include.cost.sources.exports import cur, focus, normalise
+from include.cost.sources.exports.batch import Batch
 from include.cost.sources.exports.collected import Collected
 from include.cost.sources.exports.downloads import Relation
 from include.cost.sources.exports.held import Held
-from include.cost.sources.exports.run import Run
 from include.cost.sources.exports.source import Format, Source, SourceFile, guarded, open_source
 from include.cost.sources.exports.stage import Stage
 from include.cost.table.columns import CostError
@@ -52,11 +52,11 @@ def collect(
         _drop_halves(stage, sources, export_files, made)
         if not any(sources):
             return made
-        run = Run(connection, estate, sources, folder, made, Held.opened(connection, standing))
-        run.look_around(stage, days, stated, export_files)
+        batch = Batch(connection, estate, sources, folder, made, Held.opened(connection, standing))
+        batch.look_around(stage, days, stated, export_files)
         for chunk in stage.chunks():
-            run.handle(chunk, days)
-        run.add_empty(days)
+            batch.handle(chunk, days)
+        batch.add_empty(days)
     return made
 
 

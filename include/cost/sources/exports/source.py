@@ -110,8 +110,8 @@ def guarded(file: SourceFile, read: Any) -> Any:
     except duckdb.OutOfMemoryException:
         raise
     except (duckdb.Error, OSError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise CostError(f"{file.key} can't be read ({said}): fetch it again from the provider") from error
+        short = " ".join(str(error).split())[:300]
+        raise CostError(f"{file.key} can't be read ({short}): fetch it again from the provider") from error
 
 
 def _kind(file: SourceFile) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from include.clients.storage import Folder
-from include.cost.report.revisions import Pointer, content_of, differences, key_of, pointer, publish
+from include.cost.report.revisions import ReportPointer, content_of, differences, key_of, pointer, publish
 from include.cost.table.columns import CostError
 
 DAY = dt.date(2026, 11, 18)
@@ -121,7 +121,7 @@ def test_a_run_that_is_killed_leaves_the_old_report(tmp_path: Path, k: int) -> N
 def test_a_first_run_that_is_killed_leaves_no_report(tmp_path: Path, k: int) -> None:
     with pytest.raises(RuntimeError, match="killed"):
         put(Dies(tmp_path, k))
-    assert pointer(Folder(tmp_path), DAY) == Pointer(DAY)
+    assert pointer(Folder(tmp_path), DAY) == ReportPointer(DAY)
     assert put(Folder(tmp_path)).new is True
 
 
@@ -130,7 +130,7 @@ def test_a_run_that_was_overtaken_reads_its_inputs_again(tmp_path: Path) -> None
     put(storage)
     asked = []
 
-    def make(before: Pointer) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
+    def make(before: ReportPointer) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
         asked.append(len(before.revisions))
         if len(asked) == 1:
             put(storage, "2")  # another run, with newer inputs, while this one computes
@@ -146,7 +146,7 @@ def test_a_run_that_was_overtaken_reads_its_inputs_again(tmp_path: Path) -> None
 def test_a_day_that_others_change_all_the_time_is_given_up(tmp_path: Path) -> None:
     storage, count = Folder(tmp_path), iter(range(100))
 
-    def make(before: Pointer) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
+    def make(before: ReportPointer) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
         put(storage, f"other {next(count)}")
         return files("mine"), {"status": "provisional"}
 

@@ -16,7 +16,7 @@ from include.clients.opencost import Allocation, AllocationSet, OpenCostError
 from include.clients.prometheus import PrometheusError, Series
 from include.clients.storage import Folder
 from include.cost.report.compute import compute_report
-from include.cost.sources.refresh import Clients, Gathered, admit, end_of, gather, trailing
+from include.cost.sources.refresh import Gathered, SourceClients, admit, end_of, gather, trailing
 from include.cost.table.columns import CostError
 from include.cost.table.days import days_read
 from include.cost.table.partition import day_start
@@ -110,8 +110,8 @@ class Allocator:
 
 def clients(
     s3: S3 | None = None, power: Power | None = None, allocators: Mapping[str, Mapping[str, Any]] | None = None
-) -> Clients:
-    return Clients(lambda _: s3 or S3(), lambda _: power or Power(), lambda: allocators or {})  # type: ignore[arg-type,return-value]
+) -> SourceClients:
+    return SourceClients(lambda _: s3 or S3(), lambda _: power or Power(), lambda: allocators or {})  # type: ignore[arg-type,return-value]
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def names(found: Gathered, source: str) -> list[str]:
     return sorted(name.removesuffix(".parquet") for name in ends if name.startswith(source))
 
 
-def run(table: CostTable, made_by: Clients, now: dt.datetime = NOW) -> Gathered:
+def run(table: CostTable, made_by: SourceClients, now: dt.datetime = NOW) -> Gathered:
     return gather(table, DAY, ESTATE, made_by, "scheduled__2026-11-18T00:00:00+00:00", now)
 
 

@@ -17,7 +17,7 @@ from include.cost.table.bill import Bill, Charge
 from include.cost.table.component_cost import bill_reading, component_cost, contracts_of, sources_of
 from include.cost.table.days import Window, day_window
 from include.cost.table.inputs import read_cost_inputs
-from include.cost.table.reading import CostInputs, Lack, Reading, Status
+from include.cost.table.reading import Certainty, CostInputs, Lack, Reading
 from include.cost.table.store import Aside, Facts
 from include.cost.validation.readings import validate
 from include.estate import Estate, load_estate
@@ -114,29 +114,29 @@ def test_a_contract_belongs_to_the_component_whose_rule_takes_its_row(rule: dict
 # --- The amount, its coverage and its status --------------------------------------------------------------------------
 
 
-def told(reading: Reading) -> tuple[Decimal | None, Decimal, Status, Lack | None]:
+def summary_of(reading: Reading) -> tuple[Decimal | None, Decimal, Certainty, Lack | None]:
     return reading.usd, reading.coverage, reading.status, reading.lack
 
 
 @pytest.mark.parametrize(
     ("hours", "of", "expected"),
     [
-        (24, facts(), (D(24), D(1), Status.PROVISIONAL, None)),
-        (24, facts(invoiced=True), (D(24), D(1), Status.KNOWN, None)),
-        (23, facts(), (D(23), D(82_800) / 86_400, Status.PROVISIONAL, Lack.HOURS)),
-        (22, facts(), (D(22), D(79_200) / 86_400, Status.UNKNOWN, Lack.HOURS)),
-        (22, facts(invoiced=True), (D(22), D(1), Status.KNOWN, None)),  # nothing was used in the two hours
-        (24, facts(missing_hours=(3,)), (D(24), D(82_800) / 86_400, Status.PROVISIONAL, Lack.HOURS)),
-        (0, facts(), (None, D(0), Status.UNKNOWN, Lack.NO_ROW)),
-        (0, facts(rows=0), (None, D(0), Status.UNKNOWN, Lack.NO_DATA)),
-        (24, facts(aside=(Aside("s3", "EUR", 1, "EUR", D(9), ""),)), (None, D(1), Status.UNKNOWN, Lack.SET_ASIDE)),
-        (24, facts(aside=(Aside("route_53", "EUR", 1, "EUR", D(9), ""),)), (D(24), D(1), Status.PROVISIONAL, None)),
+        (24, facts(), (D(24), D(1), Certainty.PROVISIONAL, None)),
+        (24, facts(invoiced=True), (D(24), D(1), Certainty.KNOWN, None)),
+        (23, facts(), (D(23), D(82_800) / 86_400, Certainty.PROVISIONAL, Lack.HOURS)),
+        (22, facts(), (D(22), D(79_200) / 86_400, Certainty.UNKNOWN, Lack.HOURS)),
+        (22, facts(invoiced=True), (D(22), D(1), Certainty.KNOWN, None)),  # nothing was used in the two hours
+        (24, facts(missing_hours=(3,)), (D(24), D(82_800) / 86_400, Certainty.PROVISIONAL, Lack.HOURS)),
+        (0, facts(), (None, D(0), Certainty.UNKNOWN, Lack.NO_ROW)),
+        (0, facts(rows=0), (None, D(0), Certainty.UNKNOWN, Lack.NO_DATA)),
+        (24, facts(aside=(Aside("s3", "EUR", 1, "EUR", D(9), ""),)), (None, D(1), Certainty.UNKNOWN, Lack.SET_ASIDE)),
+        (24, facts(aside=(Aside("route_53", "EUR", 1, "EUR", D(9), ""),)), (D(24), D(1), Certainty.PROVISIONAL, None)),
     ],
 )
 def test_what_the_bill_says_of_a_component(
-    hours: int, of: Facts, expected: tuple[Decimal | None, Decimal, Status, Lack | None]
+    hours: int, of: Facts, expected: tuple[Decimal | None, Decimal, Certainty, Lack | None]
 ) -> None:
-    assert told(bill_reading("s3", inputs_of(charge("s3", range(hours), "1"), of), WINDOW)) == expected
+    assert summary_of(bill_reading("s3", inputs_of(charge("s3", range(hours), "1"), of), WINDOW)) == expected
 
 
 def test_an_hour_that_no_row_covers_is_named() -> None:
@@ -164,7 +164,7 @@ def test_a_contract_counts_as_the_table_has_it_and_else_at_its_price() -> None:
     assert component_cost("monitoring", inputs_of(of_table, facts("contracts"))).usd == D("1.20")
     assert component_cost("monitoring", inputs_of([])).usd == D(50) * 86_400 / (D("30.4") * 86_400)
     only_table = bill_reading("monitoring", inputs_of([], table_only=True), WINDOW)
-    assert told(only_table) == (None, D(0), Status.UNKNOWN, Lack.NO_DATA)
+    assert summary_of(only_table) == (None, D(0), Certainty.UNKNOWN, Lack.NO_DATA)
 
 
 def test_a_contract_that_has_not_begun_costs_nothing_and_is_known() -> None:
@@ -173,7 +173,7 @@ def test_a_contract_that_has_not_begun_costs_nothing_and_is_known() -> None:
     found = bill_reading(
         "cost_platform", inputs_of(of_table, facts("contracts"), estate=estate, table_only=True), WINDOW
     )
-    assert told(found) == (D(0), D(1), Status.KNOWN, None)
+    assert summary_of(found) == (D(0), D(1), Certainty.KNOWN, None)
 
 
 MACHINES = [

@@ -13,12 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from include.clients.aws import Aws
 from include.estate import load_estate
+from include.levers.dns_health_checks import DnsHealthChecks, DnsSettings
+from include.rollout.lever import Target
+from include.rollout.place import ESTATE_WIDE
 from lab.cloud.calls import Answer, Call
 from lab.cloud.emulator import AMI_OWNER, CallLog, images, read_call, wait_until_ready
 from lab.cloud.fleets import DryPools, Override, fleet_overrides, fleet_with_only
@@ -461,6 +466,23 @@ def test_what_moto_lacks_is_answered(cloud: Cloud) -> None:
     described = aws.eks.describe_cluster(name=cluster)["cluster"]
     assert described["version"] == "1.36"
     assert described["kubernetesNetworkConfig"]["serviceIpv4Cidr"] == "10.0.0.0/24"
+
+
+def test_the_estates_health_checks_are_replaced_and_brought_back(cloud: Cloud) -> None:
+    route53 = cloud.clients().route53
+    lever, settings = DnsHealthChecks(), DnsSettings()
+    aws = Aws(lambda service, config: route53)
+    target = Target(ESTATE_WIDE, load_estate(), "run", settings, SimpleNamespace(aws=aws))
+    snapshot = lever.snapshot(target)
+    assert len(snapshot["checks"]) == 4
+    for stage in lever.plan(target).stages:
+        lever.apply(target, stage)
+    assert lever.plan(target).differences == ()
+    assert {
+        check["HealthCheckConfig"]["RequestInterval"] for check in route53.list_health_checks()["HealthChecks"]
+    } == {30}
+    assert lever.rollback(target, snapshot).changed_by_others == ()
+    assert lever.verify_restored(target, snapshot) == []
 
 
 def test_the_call_log_names_requests_without_credentials(cloud: Cloud) -> None:

@@ -179,6 +179,7 @@ def test_a_compilers_heap_is_a_share_of_the_free_memory() -> None:
 
 
 def test_commands_end_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AKIDB_CACHE", str(tmp_path / "cache"))
     slow = tmp_path / "go"
     slow.write_text("#!/bin/sh\necho $$ > pid\nsleep 60 & wait\n")
     slow.chmod(0o755)

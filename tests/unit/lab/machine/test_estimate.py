@@ -34,5 +34,10 @@ def test_one_that_takes_longer_than_expected_is_not_over(running: float) -> None
     assert to_go(REFERENCE, taken, [running], at_once=2) == 8.0
 
 
+def test_what_was_compiled_before_tells_nothing_about_the_rest() -> None:
+    assert pace(REFERENCE, {"apiserver": 2.0}) == 0.25
+    assert to_go(REFERENCE, {"apiserver": 2.0}, [], at_once=2) == 25.0
+
+
 def test_nothing_left_takes_no_time() -> None:
     assert to_go(REFERENCE, REFERENCE, [], at_once=2) == 0.0

@@ -15,6 +15,9 @@ import (
 
 var errLeftOut = errors.New("secret stores of clouds and Vault are left out of the lab's KEDA")
 
+// DefaultVaultKubernetesAuthTokenFile is the default of a flag of the operator, KEDA's own value.
+const DefaultVaultKubernetesAuthTokenFile = "/var/run/secrets/keda-vault/token"
+
 // HashicorpVaultHandler refuses to be initialized.
 type HashicorpVaultHandler struct{}
 

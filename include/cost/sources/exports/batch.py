@@ -1,4 +1,4 @@
-"""One run over a batch of export files: its rows are checked, allocated and written chunk by chunk."""
+"""A batch of export files: its rows are checked, allocated and written chunk by chunk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SOURCE = "aws"
 _LENGTH = "ChargePeriodEnd - ChargePeriodStart"
 
 
-class Run:
+class Batch:
     """The state that the chunks of one call share."""
 
     def __init__(

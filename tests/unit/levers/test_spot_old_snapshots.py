@@ -1,0 +1,34 @@
+"""Snapshots of the spot lever that an earlier release wrote to the ledger (files as they lie there) are undone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.levers.spot_steps import LEVER, apply_all, stage_of
+from tests.unit.levers.spot_world import World
+
+SNAPSHOTS = Path(__file__).parent / "old_snapshots"
+
+
+def written(name: str) -> dict[str, Any]:
+    snapshot: dict[str, Any] = json.loads((SNAPSHOTS / f"{name}.json").read_text(encoding="utf-8"))
+    return snapshot
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"), [("spot_capacity_2026_11", ()), ("spot_capacity_2026_11_two_steps", ("step_1", "step_2"))]
+)
+def test_a_snapshot_of_the_release_before_the_house_is_undone_and_proved(name: str, steps: tuple[str, ...]) -> None:
+    world, snapshot = World(), written(name)
+    for slot in steps:
+        LEVER.apply(world.target, stage_of(world, slot))
+    assert LEVER.snapshot(world.target) == snapshot  # the release writes today what that one wrote
+    apply_all(world)
+    assert LEVER.verify_restored(world.target, snapshot) != []
+    assert LEVER.rollback(world.target, snapshot).changed_by_others == ()
+    assert LEVER.verify_restored(world.target, snapshot) == []
+    assert LEVER.snapshot(world.target) == snapshot
