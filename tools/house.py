@@ -107,9 +107,9 @@ def engine_overhead(path: Path = OVERHEAD) -> float | None:
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
     try:
-        return float(found["engine_overhead"])
+        return float(found["ratio"])
     except (KeyError, TypeError):
-        raise HouseError(f"engine_overhead: {path.name} has no such key; run `make bench` again") from None
+        raise HouseError(f"engine_overhead: {path.name} has no ratio; run `make bench` again") from None
 
 
 def details() -> Iterator[str]:
