@@ -45,6 +45,15 @@ class Workload(Part):
         return self
 
 
+class Dns(Part):
+    """Where the service's names are kept in Route 53."""
+
+    hosted_zone: Annotated[str, Field(min_length=1)] = "akidb.example"
+    aws_endpoints: Annotated[
+        tuple[str, ...], Field(description="patterns of domain names and addresses that lead to AWS: checks cost less")
+    ] = ("*.akidb.example",)
+
+
 class Metrics(Part):
     """Names of the Prometheus series, and of the labels that carry the status of a request.
 

@@ -15,7 +15,7 @@ from include.estate.fields import EstateError, Part
 from include.estate.governance import Governance, Windows
 from include.estate.problems import explain
 from include.estate.regions import EstateConnections, Region
-from include.estate.service import Metrics, Targets, Traffic, Workload
+from include.estate.service import Dns, Metrics, Targets, Traffic, Workload
 
 _REPAIRS = 5  # rounds in which a slice of another release is made to fit: a repair may uncover what is below it
 
@@ -27,6 +27,7 @@ class Estate(Part):
     namespace: str
     canary_region: str
     connections: EstateConnections = EstateConnections()
+    dns: Dns = Dns()
     regions: Annotated[dict[str, Region], Field(min_length=1)]
     workloads: Annotated[dict[str, Workload], Field(min_length=1)]
     disruption_budget_max_unavailable: str

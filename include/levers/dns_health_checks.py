@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from include.estate import Estate
 from include.levers import world as worlds
 from include.levers.base import Dollars, ManifestLever
 from include.levers.fields import Object
@@ -36,17 +37,20 @@ class DnsSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    hosted_zone: str = Field("akidb.example", min_length=1, description="Zone whose record sets' checks are changed")
+    hosted_zone: str = Field(min_length=1, description="Zone whose record sets' checks are changed")
     request_interval: Literal[10, 30] = Field(30, description="Seconds between two requests of one checker")
     measure_latency: bool = Field(False, description="Keep Route 53's latency graphs")
     keep_string_matching: bool = Field(True, description="Off: a status code is enough, no text is looked for")
     keep_https: bool = Field(True, description="Off: HTTPS checks become TCP checks of the same port")
-    aws_endpoints: tuple[str, ...] = Field(
-        ("*.akidb.example",), description="Patterns of domain names and addresses that lead to AWS: they cost less"
-    )
+    aws_endpoints: tuple[str, ...] = Field(description="Patterns of names and addresses that lead to AWS: cheaper")
     converge_timeout_seconds: int = Field(
         600, gt=0, le=LONGEST_CONVERGENCE, description="Longest wait for a new check to be healthy, in seconds"
     )
+
+    @classmethod
+    def estate_defaults(cls, estate: Estate) -> dict[str, Any]:
+        """Defaults of the fields that the estate decides."""
+        return estate.dns.model_dump()
 
 
 World = worlds.World[DnsSettings]

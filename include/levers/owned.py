@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -182,13 +182,13 @@ class Item:
         """See :class:`Thing`."""
         if was is not None and was.get("own") == Own.FIELDS:
             return _restore_fields(world, self.key, was, report)
-        return restore_object(world, world.manager, self.key, was, report, held)
+        return _restore_object(world, self.key, was, report, held)
 
     def unrestored(self, world: World, was: Json) -> Sequence[Difference]:
         """See :class:`Thing`."""
         if was is not None and was.get("own") == Own.FIELDS:
             return held_fields.unrestored(self.key, was, read_key(world, self.key), world.manager)
-        return _unrestored(world, world.manager, self.key, was)
+        return _unrestored(world, self.key, was)
 
 
 def await_namespace(world: World, name: str) -> None:
@@ -236,20 +236,6 @@ def by_key(snapshot: Sequence[Object] | Mapping[str, Object | None]) -> dict[str
     return {entry["key"]: entry["was"] for entry in snapshot}
 
 
-def with_own(
-    world: World, manager: str, objects: Mapping[str, Object | None], bodies: Iterable[Object]
-) -> dict[str, Object | None]:
-    """The objects of a snapshot, and with None those of ``bodies`` that ``manager`` has made and it does not name.
-
-    A run that resumes an unfinished one keeps its snapshot, in which a workload or operator that came since is missing.
-    """
-    since: dict[str, Object | None] = {}
-    for body in bodies:
-        if key_of(body) not in objects and (found := read(world, body)) and applied_by(manager, found):
-            since[key_of(body)] = None
-    return {**objects, **since}
-
-
 def _rank(key: str) -> tuple[int, str]:
     kind = split(key)[0]
     return (MADE_IN_ORDER.index(kind) if kind in MADE_IN_ORDER else len(MADE_IN_ORDER), key)
@@ -258,38 +244,28 @@ def _rank(key: str) -> tuple[int, str]:
 # Back to a snapshot ----------------------------------------------------------------------------------------------
 
 
-def restore_object(
-    world: World,
-    manager: str,
-    key: str,
-    was: Mapping[str, Any] | None,
-    report: Report,
-    held: Holds | None = None,
+def _restore_object(
+    world: World, key: str, was: Mapping[str, Any] | None, report: Report, held: Holds | None
 ) -> str | None:
-    """Undo what ``manager`` did to one object; returns ``deleted``, ``set back`` or None for nothing.
+    """Undo what the lever did to one object; returns ``deleted``, ``set back`` or None for nothing.
 
-    ``was`` is None for an object that did not exist, else has under ``ours`` what the manager had applied before.
-    What others made or changed goes into ``report``; ``held`` says what keeps an object from being deleted.
+    ``was`` is None for an object that did not exist, else has under ``ours`` what the lever had applied before.
     """
     if split(key)[0] not in KINDS:
         report.append(Difference(key, BEFORE, UNKNOWN_KIND))
         return None
     found = read_key(world, key)
-    mine = applied_by(manager, found) if found else None
+    mine = applied_by(world.manager, found) if found else None
     ours = was.get("ours") if was else None
     if was is None or (found is None and ours is None):
-        if found and mine:
-            return _delete(world, manager, key, found, report, held)
-        if found:
-            made = ", ".join(others(manager, found)) or "somebody else"
-            report.append(Difference(key, None, f"made by {made}"))
-        return None
-    if mine == ours:
-        return None
+        return _remove(world, key, found, mine is not None, report, held)
     # Without any field of ours the object stays as its other managers want it.
-    body = ours or identity(key)
+    return None if mine == ours else _apply_again(world, key, ours or identity(key), report)
+
+
+def _apply_again(world: World, key: str, body: Object, report: Report) -> str | None:
     try:
-        world.cluster.apply(body, manager)
+        world.cluster.apply(body, world.manager)
     except ConflictError as error:
         report.append(Difference(key, BEFORE, f"changed by {', '.join(error.owners.values())}"))
         return None
@@ -299,22 +275,22 @@ def restore_object(
     return "set back"
 
 
-def _delete(
-    world: World,
-    manager: str,
-    key: str,
-    found: Object,
-    report: Report,
-    held: Holds | None,
-) -> str | None:
+def _remove(world: World, key: str, found: Object | None, mine: bool, report: Report, held: Holds | None) -> str | None:
+    """Delete an object that was not there before, unless somebody else made it or keeps something in it."""
+    if found is None:
+        return None
+    theirs = others(world.manager, found)
+    if not mine:
+        report.append(Difference(key, None, f"made by {', '.join(theirs) or 'somebody else'}"))
+        return None
     if "deletionTimestamp" in found["metadata"]:
         return "deleted"
     if held and (holds := held(found)):
         report.append(Difference(key, None, f"holds {in_one_line(holds)}, so it stays"))
         return None
-    if found["kind"] != "Namespace" and (changed := others(manager, found)):
+    if found["kind"] != NAMESPACE.name and theirs:
         # It was not there before, so it goes all the same.
-        report.append(Difference(f"{key} content", None, f"changed by {', '.join(changed)}"))
+        report.append(Difference(f"{key} content", None, f"changed by {', '.join(theirs)}"))
     kind, space, name = split(key)
     world.cluster.delete(KINDS[kind], name, space)
     return "deleted"
@@ -330,18 +306,13 @@ def await_gone(world: World, keys: Sequence[str]) -> None:
         world.await_all(left, "deleting what was made")
 
 
-def unrestored(world: World, manager: str, was_by_key: Mapping[str, Any]) -> list[Difference]:
-    """What would still have to be set back, from live to snapshot."""
-    return [left for key, was in was_by_key.items() for left in _unrestored(world, manager, key, was)]
-
-
-def _unrestored(world: World, manager: str, key: str, was: Mapping[str, Any] | None) -> Sequence[Difference]:
+def _unrestored(world: World, key: str, was: Mapping[str, Any] | None) -> Sequence[Difference]:
     if split(key)[0] not in KINDS:
         return [Difference(key, "not known", UNKNOWN_KIND)]
     now = read_key(world, key)
     if was is None:
         return [] if now is None else [Difference(key, "exists", None)]
-    mine = applied_by(manager, now) if now else None
+    mine = applied_by(world.manager, now) if now else None
     return [] if mine == was.get("ours") else differences(mine or {}, was.get("ours") or {}, key)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from include.estate import Estate
 
-ZONE = "akidb.example."
 TTL = 60
 DEVICE_ADDRESS = "203.0.113.10"
 
@@ -16,16 +15,17 @@ def seed_dns(route53: Any, estate: Estate) -> str:
 
     The checks are as the plan found them: every 10 s, with latency graphs, and a text to look for.
     """
-    made = route53.create_hosted_zone(Name=ZONE, CallerReference=f"{estate.name}-zone")["HostedZone"]
+    zone_name = f"{estate.dns.hosted_zone}."
+    made = route53.create_hosted_zone(Name=zone_name, CallerReference=f"{estate.name}-zone")["HostedZone"]
     zone = str(made["Id"]).rpartition("/")[2]
     for number, region in enumerate(estate.regions):
-        host = f"rest.{region}.{ZONE.rstrip('.')}"
+        host = f"rest.{region}.{estate.dns.hosted_zone}"
         check = _check(route53, f"rest-{region}", Type="HTTPS_STR_MATCH", FullyQualifiedDomainName=host, Port=443)
         record = {"SetIdentifier": region, "Region": region, "HealthCheckId": check}
-        _record(route53, zone, f"api.{ZONE}", f"198.51.100.{number + 10}", **record)
+        _record(route53, zone, f"api.{zone_name}", f"198.51.100.{number + 10}", **record)
     device = _check(route53, "jetson", Type="HTTP_STR_MATCH", IPAddress=DEVICE_ADDRESS, Port=8080)
-    _record(route53, zone, f"edge.{ZONE}", DEVICE_ADDRESS, HealthCheckId=device)
-    _record(route53, zone, f"www.{ZONE}", "198.51.100.9")
+    _record(route53, zone, f"edge.{zone_name}", DEVICE_ADDRESS, HealthCheckId=device)
+    _record(route53, zone, f"www.{zone_name}", "198.51.100.9")
     return zone
 
 

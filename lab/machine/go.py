@@ -21,7 +21,7 @@ from lab.machine.programs import TOOLCHAIN, BuildError, cache_root
 KEEP = "AKIDB_KEEP_GO_CACHE"
 # What `-s -w` drops from the program anyway; the compiler needs not make it.
 COMPILE = ("-trimpath", "-gcflags=all=-dwarf=false")
-SMALLEST_HEAP_MIB, LARGEST_HEAP_MIB = 400, 2000
+SMALLEST_HEAP_MIB, LARGEST_HEAP_MIB = 1000, 2000  # below the smallest, links would collect garbage without end
 COMPILERS = 6  # that may run at once: two builds, each with a compiler on either core and a linker
 POLL_SECONDS = 1.0
 

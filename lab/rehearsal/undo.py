@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from include.pages.table import aligned
 from include.rollout.ledger import WHOLE_RUN, OpenRun, Record, Step, is_complete_restoration, last
 from include.rollout.lever import Difference, differences
 from lab.rehearsal.evidence import COST_NAMESPACES
-from lab.rehearsal.report import aligned, moment
+from lab.rehearsal.report import moment
 
 DAG = "rollback"
 EVERYTHING = "everything"

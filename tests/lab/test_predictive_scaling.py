@@ -166,7 +166,7 @@ def test_requests_decide_the_least_and_a_forecast_adds_until_it_is_lost(
     assert figures.forecast_age(lever_world).note == figures.DOWN
     assert not any(scaling_problems(lever_world).values())  # 0 is a value
     for name in target.estate.workloads:
-        query = forecast_query(target.estate, REGION, lever_world.chosen, name)
+        query = forecast_query(target.estate, REGION, lever_world.settings, name)
         assert target.clients.prometheus.value(query) == 0
     forecast(world, 5000)
 

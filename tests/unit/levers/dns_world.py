@@ -15,10 +15,16 @@ from include.levers.dns_health_checks import DnsHealthChecks, DnsSettings
 from include.levers.world import World as LeverWorld
 from include.rollout.lever import Target
 from include.rollout.place import ESTATE_WIDE
+from include.rollout.settings import build
 from lab.cloud import moto_route53
 from lab.cloud.dns import seed_dns
 
 Object = dict[str, Any]
+
+
+def chosen(**more: Any) -> DnsSettings:
+    """The settings of a run: the estate's, with ``more``."""
+    return build(DnsSettings, more, load_estate())
 
 
 class Clock:
@@ -41,7 +47,7 @@ LEVER = DnsHealthChecks(CLOCK.now, CLOCK.sleep)
 class World:
     """One account, with the records of every region or of one. ``close`` ends it: moto's state is the process's."""
 
-    def __init__(self, region: str | None = None, **chosen: Any) -> None:
+    def __init__(self, region: str | None = None, **given: Any) -> None:
         moto_route53.as_aws()
         moto_route53.UNHEALTHY.clear()
         self.mock = mock_aws()
@@ -54,7 +60,7 @@ class World:
         self.asked: set[str] = set()  # the operations that the lever has called
         aws = Aws(self._client)
         self.fences: list[int] = []
-        settings = DnsSettings(**chosen)
+        settings = build(DnsSettings, given, self.estate)
         clients = SimpleNamespace(aws=aws)
         self.target = Target(ESTATE_WIDE, self.estate, "run", settings, clients, lambda: self.fences.append(1))
 

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from include.estate import Estate, load_estate
 from include.levers import lever
 from include.levers.dns_health_checks import DnsSettings, cheapest, features, noticed_after, usd_month
 from include.levers.manifests import FOLDER, filled
 from include.rollout.gates import judge_all
 from include.rollout.lever import NotConverged, Refused
+from include.rollout.settings import build
 from lab.cloud import moto_route53
-from tests.unit.levers.dns_world import CLOCK, LEVER, World
+from tests.unit.levers.dns_world import CLOCK, LEVER, World, chosen
 
 FAST: dict[str, Any] = {
     "Type": "HTTPS_STR_MATCH",
@@ -59,32 +61,38 @@ def calculated(world: World) -> str:
 
 
 def test_the_cheapest_settings_keep_what_is_to_be_kept() -> None:
-    assert cheapest(FAST, DnsSettings()) == {**FAST, "RequestInterval": 30, "MeasureLatency": False}
-    plain = cheapest(FAST, DnsSettings(keep_string_matching=False))
+    assert cheapest(FAST, chosen()) == {**FAST, "RequestInterval": 30, "MeasureLatency": False}
+    plain = cheapest(FAST, chosen(keep_string_matching=False))
     assert (plain["Type"], "SearchString" in plain, plain["ResourcePath"]) == ("HTTPS", False, "/health")
-    tcp = cheapest(FAST, DnsSettings(keep_string_matching=False, keep_https=False))
+    tcp = cheapest(FAST, chosen(keep_string_matching=False, keep_https=False))
     assert tcp["Type"] == "TCP"
     assert not {"SearchString", "ResourcePath", "EnableSNI"} & set(tcp)
-    assert cheapest(FAST, DnsSettings(keep_https=False))["Type"] == "HTTPS_STR_MATCH"  # the text needs the page
+    assert cheapest(FAST, chosen(keep_https=False))["Type"] == "HTTPS_STR_MATCH"  # the text needs the page
     other = {"Type": "CALCULATED", "ChildHealthChecks": ["a"], "HealthThreshold": 1}
-    assert cheapest(other, DnsSettings()) == other
+    assert cheapest(other, chosen()) == other
 
 
 def test_features_are_counted_and_a_failure_is_noticed_after_interval_times_threshold() -> None:
-    assert (features(FAST), features(cheapest(FAST, DnsSettings()))) == (4, 2)
+    assert (features(FAST), features(cheapest(FAST, chosen()))) == (4, 2)
     assert features({"Type": "TCP", "RequestInterval": 30, "MeasureLatency": False}) == 0
-    assert (noticed_after(FAST), noticed_after(cheapest(FAST, DnsSettings()))) == (30, 90)
+    assert (noticed_after(FAST), noticed_after(cheapest(FAST, chosen()))) == (30, 90)
 
 
 def test_dollars_come_from_kind_of_endpoint_number_and_features() -> None:
-    prices, chosen = filled("dns_health_checks/prices.yaml", {}), DnsSettings()
+    prices, settings = filled("dns_health_checks/prices.yaml", {}), chosen()
     basic = {"Type": "TCP", "FullyQualifiedDomainName": "lb.eu-central-1.amazonaws.com", "RequestInterval": 30}
-    assert usd_month([basic] * 50, chosen, prices) == Decimal(0)
-    assert usd_month([basic] * 52, chosen, prices) == Decimal("1.00")
+    assert usd_month([basic] * 50, settings, prices) == Decimal(0)
+    assert usd_month([basic] * 52, settings, prices) == Decimal("1.00")
     other = {"Type": "TCP", "IPAddress": "203.0.113.10", "RequestInterval": 10}
-    assert usd_month([other], chosen, prices) == Decimal("2.75")
-    assert usd_month([other], DnsSettings(aws_endpoints=("203.0.113.*",)), prices) == Decimal("1.00")
-    assert usd_month([FAST], chosen, prices) == Decimal("4.00")
+    assert usd_month([other], settings, prices) == Decimal("2.75")
+    assert usd_month([other], chosen(aws_endpoints=("203.0.113.*",)), prices) == Decimal("1.00")
+    assert usd_month([FAST], settings, prices) == Decimal("4.00")
+
+
+def test_the_estate_decides_zone_and_endpoints() -> None:
+    raw = load_estate().model_dump(mode="json") | {"dns": {"hosted_zone": "search.example", "aws_endpoints": []}}
+    settings = build(DnsSettings, {"converge_timeout_seconds": 60}, Estate.model_validate(raw))
+    assert (settings.hosted_zone, settings.aws_endpoints, settings.request_interval) == ("search.example", (), 30)
 
 
 # Plan and preflight ---------------------------------------------------------------------------------------------------
@@ -117,7 +125,7 @@ def test_preflight_names_an_endpoint_that_is_ill_and_a_zone_without_checks(world
         "1 of 1 checkers fail: Failure: the health checker could not connect",
     )
     assert ill.remedy == "repair the endpoint first: a new check of it could not be verified"
-    settings = DnsSettings(hosted_zone="other.example")
+    settings = chosen(hosted_zone="other.example")
     (none,) = [c for c in LEVER.preflight(replace(world.target, settings=settings)) if not c.passed]
     assert (none.reason, none.remedy) == ("no record set of other.example uses one", "correct hosted_zone")
 
@@ -223,7 +231,7 @@ def test_two_runs_are_undone_newest_first_although_every_id_is_another_one(world
     start, first = world.state(), LEVER.snapshot(world.target)
     world.apply_all()
     between = world.state()
-    newer = replace(world.target, settings=DnsSettings(keep_string_matching=False), run_id="run 2")
+    newer = replace(world.target, settings=chosen(keep_string_matching=False), run_id="run 2")
     second = LEVER.snapshot(newer)
     world.apply_all(newer)
     LEVER.rollback(newer, second)

@@ -13,7 +13,7 @@ from tests.unit.levers import dns_world, monitoring_world, scaling_world, spot_w
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "preflight.md"
 # Checks that are made for each of several things, by what the page calls them.
-SERIES = {"definition": "definition", "metric": "metric", "health check ": "health check of each"}
+SERIES = {"definition": "definition", "metric": "metric", "health check ": "health check <id>"}
 
 
 def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:

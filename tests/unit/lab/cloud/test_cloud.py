@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 
 from include.clients.aws import Aws
 from include.estate import load_estate
-from include.levers.dns_health_checks import DnsHealthChecks, DnsSettings
+from include.levers.dns_health_checks import DnsHealthChecks
 from include.rollout.lever import Target
 from include.rollout.place import ESTATE_WIDE
 from lab.cloud.calls import Answer, Call
@@ -31,6 +31,7 @@ from lab.cloud.moto_patches import Repairs, scaling_problem
 from lab.cloud.notices import send_through_rules, send_to_queue, set_dry_pools, warning
 from lab.cloud.price_lists import listed, on_demand_list, spot_history
 from lab.cloud.seed import Clients, SeededRegion, seed
+from tests.unit.levers.dns_world import chosen
 
 REPOSITORY = Path(__file__).parents[4]
 REGION = "eu-central-1"
@@ -470,7 +471,7 @@ def test_what_moto_lacks_is_answered(cloud: Cloud) -> None:
 
 def test_the_estates_health_checks_are_replaced_and_brought_back(cloud: Cloud) -> None:
     route53 = cloud.clients().route53
-    lever, settings = DnsHealthChecks(), DnsSettings()
+    lever, settings = DnsHealthChecks(), chosen()
     aws = Aws(lambda service, config: route53)
     target = Target(ESTATE_WIDE, load_estate(), "run", settings, SimpleNamespace(aws=aws))
     snapshot = lever.snapshot(target)

@@ -172,9 +172,9 @@ def test_a_second_set_up_waits_for_the_first(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_compilers_heap_is_a_share_of_the_free_memory() -> None:
-    assert [go.heap_mib(mib) for mib in (1000, 6000, 22000)] == [400, 1000, 2000]
-    settings = go.environment(6000)
-    assert (settings["GOGC"], settings["GOMEMLIMIT"]) == ("off", "1000MiB")
+    assert [go.heap_mib(mib) for mib in (1000, 9000, 22000)] == [1000, 1500, 2000]
+    settings = go.environment(9000)
+    assert (settings["GOGC"], settings["GOMEMLIMIT"]) == ("off", "1500MiB")
     assert settings["GOMODCACHE"] == str(programs.cache_root() / "go" / "modules")
 
 
