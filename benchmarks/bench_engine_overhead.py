@@ -1,9 +1,8 @@
 """What the engine costs above Airflow: ``make bench`` runs it.
 
-A rollout of a lever that does nothing, in three places with one stage each, against the same graph of empty tasks:
-as many tasks in the same order, with the same approval and waits, both by ``dag.test()`` and in turn. Limit of the
-issue: 1.3 times as long. Most of what is above it is Airflow's own: it checks the form's parameters for each task, and
-``dag.test()`` serialises each operator anew. Writes benchmarks/results/engine_overhead.json.
+A rollout of a lever that does nothing, in three places with one stage each, against the same graph of empty tasks with
+the same form: as many tasks in the same order, with the same approval and waits, both by ``dag.test()`` and in turn.
+Limit of the issue: 1.3 times as long. Writes benchmarks/results/engine_overhead.json.
 """
 
 from __future__ import annotations
@@ -111,7 +110,11 @@ def empty_dag(like: Any, ran: set[str]) -> Any:
     """The tasks of ``like`` that ran, each empty but for its waits, in the same order."""
     from airflow.sdk import DAG
 
-    with DAG("empty_tasks", schedule=None) as dag:
+    from include.wiring.conventions import Tag
+    from include.wiring.dag import rollout_arguments
+
+    # The same form: Airflow checks the parameters of a run for each of its tasks, whatever the tasks do.
+    with DAG("empty_tasks", schedule=None, **rollout_arguments("idle", __doc__, [Tag.ROLLOUT])) as dag:
         made = {task.task_id: _empty(task.task_id.replace(".", "__")) for task in like.tasks if task.task_id in ran}
         for name, task in made.items():
             for below in like.get_task(name).downstream_task_ids & made.keys():
@@ -158,11 +161,11 @@ def measure(folder: Path) -> dict[str, Any]:
     airflow.make_database()
     _, run = timed(engine_dag(world), CONF)
     ran = {name for name, state in run.tasks.items() if state == "success"}
-    timed(empty_dag(engine_dag(world), ran), {})
+    timed(empty_dag(engine_dag(world), ran), CONF)
     engine, empty = [], []
     for _ in range(ROUNDS):
         engine.append(timed(engine_dag(world), CONF)[0])
-        empty.append(timed(empty_dag(engine_dag(world), ran), {})[0])
+        empty.append(timed(empty_dag(engine_dag(world), ran), CONF)[0])
     ratio = statistics.median(engine) / statistics.median(empty)
     return {
         "machine": machine(),
