@@ -16,7 +16,7 @@ from benchmarks.bench_lab_boot import machine
 from include.forecast.benchmark import run, traces
 from include.forecast.candidates.lstm import LstmSettings
 from include.forecast.traffic.series import load_series
-from include.forecast.training import Settings, train_candidates
+from include.forecast.training import TrainingSettings, train_candidates
 
 TRACES = Path(__file__).parents[2] / "shared" / "data" / "traffic"
 RESULTS = Path(__file__).parent / "results"
@@ -25,7 +25,7 @@ RESULTS = Path(__file__).parent / "results"
 def request_milliseconds(path: Path, count: int = 200) -> dict[str, dict[str, float]]:
     """P50 and P99 of one forecast by every candidate: one hour in, 15 minutes out, eight days of history."""
     short = LstmSettings(epochs=1, windows=500)
-    trained = train_candidates(load_series(path), Settings(lstm=short))
+    trained = train_candidates(load_series(path), TrainingSettings(lstm=short))
     series = trained.series
     found = {}
     for name, candidate in trained.candidates.items():
@@ -45,7 +45,7 @@ def measure() -> dict[str, object]:
     begun = time.monotonic()
     lines = []
     for path in traces(TRACES):
-        lines.append(run(path, Settings()))
+        lines.append(run(path, TrainingSettings()))
         print(json.dumps(lines[-1]), flush=True)
     seconds = time.monotonic() - begun
     shortest = min(traces(TRACES), key=lambda path: path.stat().st_size)

@@ -35,9 +35,9 @@ from include.forecast.candidates.blend import Blend
 from include.forecast.candidates.candidate import Candidate
 from include.forecast.candidates.lstm import Lstm
 from include.forecast.candidates.trees import Trees
-from include.forecast.registry import Action, Decision, Registry
+from include.forecast.registry import Action, ChampionDecision, Registry
 from include.forecast.traffic.features import DAY, WEEK, floor_of, windows_of
-from include.forecast.traffic.series import Series
+from include.forecast.traffic.series import TrafficSeries
 from lab.machine.processes import reserved_ports
 
 RESULTS = Path(__file__).parent / "results"
@@ -54,11 +54,12 @@ READY_SECONDS = 180
 # --- The champion -----------------------------------------------------------------------------------------------------
 
 
-def series(days: int = 12) -> Series:
+def series(days: int = 12) -> TrafficSeries:
     minutes = np.arange(days * DAY)
     noise = 1 + 0.05 * np.random.default_rng(7).normal(size=len(minutes))
     values = (3000 + 2000 * np.sin(2 * np.pi * minutes / DAY) + 400 * np.sin(2 * np.pi * minutes / 180)) * noise
-    return Series(REGION, datetime.fromtimestamp(time.time() // DAY * DAY, UTC) - timedelta(days=days), 1, values)
+    start = datetime.fromtimestamp(time.time() // DAY * DAY, UTC) - timedelta(days=days)
+    return TrafficSeries(REGION, start, 1, values)
 
 
 def network() -> Lstm:
@@ -69,7 +70,7 @@ def network() -> Lstm:
     return Lstm(base=Seasonal(DAY), onnx=export_lstm(build_lstm(60, 15, (128, 64, 32), 0)))
 
 
-def champion(data: Series) -> Candidate:
+def champion(data: TrafficSeries) -> Candidate:
     windows = windows_of(data, floor_of(data.values), "US")
     trees = Trees()
     trees.fit(windows, windows)
@@ -87,7 +88,7 @@ def keep(registry: Registry, candidate: Candidate) -> str:
 
 def crown(registry: Registry, version: str) -> None:
     pointer = registry.pointer()
-    registry.move(pointer, Decision(Action.PROMOTED, version, pointer.version, "benchmark", AS_OF))
+    registry.move(pointer, ChampionDecision(Action.PROMOTED, version, pointer.version, "benchmark", AS_OF))
 
 
 # --- The load ---------------------------------------------------------------------------------------------------------
@@ -97,7 +98,7 @@ def post(path: str, body: bytes) -> bytes:
     return f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def forecasts(data: Series, count: int) -> list[bytes]:
+def forecasts(data: TrafficSeries, count: int) -> list[bytes]:
     """Requests that differ: hours of the data, ending now."""
     starts = np.random.default_rng(1).integers(0, len(data) - 60, count)
     hours = (data.values[start : start + 60].tolist() for start in starts)

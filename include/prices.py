@@ -83,7 +83,7 @@ class PriceRow:
 
 
 @dataclass(frozen=True)
-class Choice:
+class InstanceChoice:
     """An instance type that the spot pool may use; prices in USD an hour, spot in the region's zone ``a``.
 
     ``interruption_band`` is None in a region that the price book doesn't know.
@@ -255,7 +255,7 @@ def _advised(raw: Mapping[str, str]) -> Iterator[tuple[str, SpotAdvice]]:
 
 def choose_instance_types(
     book: AwsBook, region: str, spot: Spot, quoted: Mapping[tuple[str, str], Decimal] | None = None
-) -> list[Choice]:
+) -> list[InstanceChoice]:
     """The instance types that the spot pool of ``region`` may use, cheapest spot per vCPU first (ties by name).
 
     ``quoted`` are EC2's own spot prices by type and zone, for a region whose prices the book doesn't know; how often
@@ -280,7 +280,7 @@ def choose_instance_types(
         elif band is not None and band > spot.max_interruption_band:
             removed["interruption band"] += 1
         else:
-            choices.append(Choice(instance, on_demand, price, band))
+            choices.append(InstanceChoice(instance, on_demand, price, band))
     if len(choices) < spot.min_instance_types:
         remedy = _widen(spot) if in_book else _no_prices(book, region)
         raise TooFewInstanceTypesError(_too_few(region, spot, len(choices), removed) + remedy, removed)

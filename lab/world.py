@@ -62,7 +62,7 @@ class Options:
 
 
 @dataclass
-class World:
+class LabWorld:
     """A running world. ``state`` is what ``state.json`` holds; ``seconds`` how long each part of the boot took."""
 
     estate: Estate
@@ -100,7 +100,7 @@ def chosen_regions(estate: Estate, names: Iterable[str]) -> list[str]:
     return [name for name in estate.ordered_regions() if name in wanted]
 
 
-def up(regions: Iterable[str] = (), options: Options | None = None, say: Callable[[str], None] = print) -> World:
+def up(regions: Iterable[str] = (), options: Options | None = None, say: Callable[[str], None] = print) -> LabWorld:
     """Boot the world and wait until the estate is ready. On any failure everything is taken down again."""
     options = options or Options()
     estate = load_estate()
@@ -146,14 +146,14 @@ class _Boot:
         self.seconds: dict[str, float] = {}
         self.started = time.monotonic()
 
-    def run(self) -> World:
+    def run(self) -> LabWorld:
         with ExitStack() as stack:
             self._choose_ports(stack)
             with ThreadPoolExecutor(max_workers=len(self.names) + 2) as pool:
                 self._boot_all(pool)
             self._wait_for_estate()
         self._note("estate ready")
-        return World(self.estate, self.options, self.processes, self.state, self.seconds, self.booting)
+        return LabWorld(self.estate, self.options, self.processes, self.state, self.seconds, self.booting)
 
     def _boot_all(self, pool: ThreadPoolExecutor) -> None:
         """Clouds and clusters side by side; the plant and Karpenter as soon as both stand."""
@@ -217,10 +217,10 @@ class _Boot:
 
     def _publish_bill(self) -> None:
         from lab.cloud.bill import publish
-        from lab.cloud.seed import Clients
+        from lab.cloud.seed import CloudClients
 
         for export in self.estate.cost.exports[:1]:  # the account has one bill; other exports would repeat it
-            publish(Clients(self.aws_endpoint, "us-east-1").s3, export, self.estate, dt.datetime.now(dt.UTC))
+            publish(CloudClients(self.aws_endpoint, "us-east-1").s3, export, self.estate, dt.datetime.now(dt.UTC))
         self._note("bill published")
 
     def _backfill(self) -> None:
@@ -306,7 +306,7 @@ class _Boot:
             "kubecost": {name: port["kubecost"] for name, port in self.behind_ports.items()},
             telemetry.PREDICTOR: {name: port["predictor"] for name, port in self.behind_ports.items()},
         }
-        targets = telemetry.Targets(self.plant_port, ports)
+        targets = telemetry.ScrapeTargets(self.plant_port, ports)
         return telemetry.configuration(targets, self.run_folder / "prometheus" / "rules", self.options.scrape_seconds)
 
     def _wait_for_estate(self) -> None:

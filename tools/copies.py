@@ -29,7 +29,7 @@ Windows = dict[tuple[str, ...], list[int]]
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class CopyPlace:
     """Lines ``first`` to ``last`` of a file, both counted from 1."""
 
     path: str
@@ -44,8 +44,8 @@ class Place:
 class Copy:
     """Two places in two levers with ``lines`` lines in a row of equal shape."""
 
-    one: Place
-    other: Place
+    one: CopyPlace
+    other: CopyPlace
     lines: int
 
     def __str__(self) -> str:
@@ -145,11 +145,11 @@ def _windows(lines: Sequence[Line], in_a_row: int) -> Windows:
     return found
 
 
-def _place(path: str, lines: Sequence[Line], start: int, length: int) -> Place:
-    return Place(path, lines[start][0], lines[start + length - 1][0])
+def _place(path: str, lines: Sequence[Line], start: int, length: int) -> CopyPlace:
+    return CopyPlace(path, lines[start][0], lines[start + length - 1][0])
 
 
-def _overlap(one: Place, other: Place) -> bool:
+def _overlap(one: CopyPlace, other: CopyPlace) -> bool:
     return one.first <= other.last and other.first <= one.last
 
 

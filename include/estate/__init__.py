@@ -7,7 +7,7 @@ connections, variables and the DAG's parameters. Unknown keys, wrong types and i
 
 from __future__ import annotations
 
-from include.estate.capacity import PredictiveScaling, Predictor, Spot
+from include.estate.capacity import PredictiveScalingOptions, Predictor, Spot
 from include.estate.cost import Component, ComponentRule, Contract, Cost, EdgeDevices, Export
 from include.estate.fields import Age, Cpu, EstateError, Hour, Matchers, Memory, Seconds, Share
 from include.estate.file import ESTATE_FILE, load_estate
@@ -38,7 +38,7 @@ __all__ = [
     "Memory",
     "Metrics",
     "NodeGroup",
-    "PredictiveScaling",
+    "PredictiveScalingOptions",
     "Predictor",
     "Region",
     "Resources",

@@ -46,7 +46,7 @@ class Predictor(Part):
     limits: Resources
 
 
-class PredictiveScaling(Part):
+class PredictiveScalingOptions(Part):
     """How the workloads scale with requests, and what a forecast may add; replicas are those of one Deployment."""
 
     min_replicas: Annotated[int, Field(ge=1)]
@@ -68,7 +68,7 @@ class PredictiveScaling(Part):
     max_false_share: Share
 
     @model_validator(mode="after")
-    def _ordered(self) -> PredictiveScaling:
+    def _ordered(self) -> PredictiveScalingOptions:
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"needs min_replicas <= max_replicas, not {self.min_replicas} and {self.max_replicas}")
         return self

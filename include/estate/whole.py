@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from include.estate.capacity import PredictiveScaling, Spot
+from include.estate.capacity import PredictiveScalingOptions, Spot
 from include.estate.cost import Cost
 from include.estate.fields import EstateError, Part
 from include.estate.governance import Governance, Windows
@@ -34,7 +34,7 @@ class Estate(Part):
     metrics: Metrics
     traffic: Traffic
     spot: Spot
-    predictive_scaling: PredictiveScaling
+    predictive_scaling: PredictiveScalingOptions
     targets: Targets
     windows: Windows
     governance: Governance

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from include.forecast.registry import Decision, Registry
+from include.forecast.registry import ChampionDecision, Registry
 
 if TYPE_CHECKING:
     from include.clients.prometheus import Prometheus
@@ -58,7 +58,7 @@ def live(prometheus: Prometheus, estate: Estate, region: str, version: str, now:
     return Accuracy(found.champion_wape, found.best_naive, found.best_naive_wape, found.minutes, source)
 
 
-def recorded(decisions: Iterable[Decision], version: str) -> Accuracy | None:
+def recorded(decisions: Iterable[ChampionDecision], version: str) -> Accuracy | None:
     """The newest figures of ``version`` among the registry's decisions (oldest first); None when it has none."""
     for decision in reversed(list(decisions)):
         figures = decision.figures
@@ -69,7 +69,7 @@ def recorded(decisions: Iterable[Decision], version: str) -> Accuracy | None:
     return None
 
 
-def _judged(decision: Decision, figures: Mapping[str, Any], version: str) -> tuple[float, str, float] | None:
+def _judged(decision: ChampionDecision, figures: Mapping[str, Any], version: str) -> tuple[float, str, float] | None:
     """From a night's training: the version is the candidate that was judged, or the champion beside it."""
     wapes = figures.get("wape15") or {}
     own = wapes.get("candidate") if decision.version == version else wapes.get(f"champion {version}")

@@ -16,7 +16,7 @@ from typing import Any
 
 from include.forecast.candidates.lstm import PROFILES, Lstm
 from include.forecast.traffic.series import DatasetError, load_series
-from include.forecast.training import Settings, Tested, Trained, look_at_test, train_candidates
+from include.forecast.training import Tested, Trained, TrainingSettings, look_at_test, train_candidates
 
 FIELDS = (
     "trace",
@@ -38,7 +38,7 @@ def traces(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def run(path: Path, settings: Settings, cards: Path | None = None) -> dict[str, Any]:
+def run(path: Path, settings: TrainingSettings, cards: Path | None = None) -> dict[str, Any]:
     """The result of one trace, its page written into ``cards``; a file that is no series is refused with the reason."""
     name = path.name.removesuffix(".gz").removesuffix(".csv").removesuffix(".parquet")
     begun = time.monotonic()
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cards", type=Path, help="folder for a page about each trace's model")
     parser.add_argument("--country", help="country of the public holidays, such as US")
     options = parser.parse_args(arguments)
-    settings = replace(Settings(), lstm=PROFILES.get(options.profile), country=options.country)
+    settings = replace(TrainingSettings(), lstm=PROFILES.get(options.profile), country=options.country)
     count = 0
     for path in traces(options.folder):
         print(json.dumps(run(path, settings, options.cards)), flush=True)

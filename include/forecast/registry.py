@@ -87,7 +87,7 @@ class Manifest:
 
 
 @dataclass(frozen=True)
-class Decision:
+class ChampionDecision:
     """One entry of the history. ``version`` is what it is about, ``previous`` the champion before it ('' for none)."""
 
     action: Action
@@ -107,7 +107,7 @@ class Decision:
         return {**vars(self), "action": str(self.action), "figures": dict(self.figures)}
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Decision:
+    def from_json(cls, raw: Mapping[str, Any]) -> ChampionDecision:
         """The decision that :meth:`to_json` wrote."""
         return cls(**{**raw, "action": Action(raw["action"])})
 
@@ -118,7 +118,7 @@ class ChampionPointer:
 
     version: str = ""
     serial: int = 0
-    decision: Decision | None = None
+    decision: ChampionDecision | None = None
     etag: str | None = None
     problem: str = ""  # why the stored pointer could not be used
 
@@ -242,7 +242,7 @@ class Registry:
         except FileNotFoundError:
             return ChampionPointer(serial=self._last_serial())
         try:
-            decision = Decision.from_json(json.loads(data))
+            decision = ChampionDecision.from_json(json.loads(data))
         except (ValueError, TypeError, KeyError) as error:
             problem = f"{self._pointer_key} can't be read ({type(error).__name__})"
             return ChampionPointer(serial=self._last_serial(), etag=etag, problem=problem)
@@ -252,7 +252,7 @@ class Registry:
     def _pointer_key(self) -> str:
         return f"{self._root}/champion.json"
 
-    def move(self, expected: ChampionPointer, decision: Decision) -> Decision:
+    def move(self, expected: ChampionPointer, decision: ChampionDecision) -> ChampionDecision:
         """Make ``decision.version`` champion if the pointer still is ``expected``; returns what was recorded.
 
         When somebody else changed it meanwhile, theirs stays and LOST is recorded. The version must be whole.
@@ -260,7 +260,7 @@ class Registry:
         if decision.action not in MOVES:
             raise ValueError(f"{decision.action} does not move the pointer: use record()")
         self.manifest(decision.version)
-        moved = Decision(**{**vars(decision), "serial": expected.serial + 1})
+        moved = ChampionDecision(**{**vars(decision), "serial": expected.serial + 1})
         if expected.decision:
             self._write_history(expected.decision)  # its writer may have been killed before
         data = json.dumps(moved.to_json(), sort_keys=True).encode()
@@ -275,32 +275,32 @@ class Registry:
                 return moved  # this very change, written by the try before this one
             why = f"{winner.version or 'another version'} became champion meanwhile, so it stays; {decision.reason}"
             lost = {**vars(decision), "action": Action.LOST, "previous": winner.version, "reason": why}
-            return self.record(Decision(**lost))
+            return self.record(ChampionDecision(**lost))
         self._write_history(moved)
         return moved
 
-    def record(self, decision: Decision) -> Decision:
+    def record(self, decision: ChampionDecision) -> ChampionDecision:
         """Add a decision that leaves the pointer alone to the history; the same one again adds nothing."""
         if decision.action in MOVES:
             raise ValueError(f"{decision.action} moves the pointer: use move()")
         pointer = self.pointer()
-        placed = Decision(**{**vars(decision), "serial": pointer.serial})
+        placed = ChampionDecision(**{**vars(decision), "serial": pointer.serial})
         for entry in (pointer.decision, placed):
             if entry:
                 self._write_history(entry)
         return placed
 
-    def history(self) -> list[Decision]:
+    def history(self) -> list[ChampionDecision]:
         """Every decision, oldest first."""
-        found: list[Decision] = []
+        found: list[ChampionDecision] = []
         for key in self._storage.keys(f"{self._root}/history/"):
             # One damaged record must not hide the others.
             with contextlib.suppress(ValueError, TypeError, KeyError):
-                found.append(Decision.from_json(json.loads(self._storage.read(key))))
+                found.append(ChampionDecision.from_json(json.loads(self._storage.read(key))))
         newest = self.pointer().decision
         return found if newest is None or newest in found else [*found, newest]
 
-    def _write_history(self, decision: Decision) -> None:
+    def _write_history(self, decision: ChampionDecision) -> None:
         body = json.dumps(decision.to_json(), sort_keys=True).encode()
         name = f"{decision.serial:06d}-0-{decision.action}"
         if decision.action not in MOVES:

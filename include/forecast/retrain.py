@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from include.clients.overlay import Overlay
 from include.forecast.pod_storage import pod_storage
-from include.forecast.registry import Action, ChampionPointer, Decision, NoChampionError, Registry
+from include.forecast.registry import Action, ChampionDecision, ChampionPointer, NoChampionError, Registry
 from include.forecast.traffic.table import TrafficTable
 from include.forecast.trainer import PROFILE, CandidateTrainer, RetrainError, Trainer, country_of
 
 if TYPE_CHECKING:
     from include.forecast.evaluation import WapeDifference
-    from include.forecast.traffic.series import Array, Series
+    from include.forecast.traffic.series import Array, TrafficSeries
 
 WINDOW_DAYS = 30
 SOURCES = (Path(__file__).parent, Path(__file__).parents[2] / "models")  # what decides a trained model's bytes
@@ -87,7 +87,7 @@ def load_window(
     return TrainingWindow(region, facts[0].day, newest, len(facts), hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
-def decided_before(registry: Registry, window: TrainingWindow) -> Decision | None:
+def decided_before(registry: Registry, window: TrainingWindow) -> ChampionDecision | None:
     """The decision that this data and this code led to already, or None."""
     ended = {Action.PROMOTED, Action.KEPT}
     for decision in reversed(registry.history()):
@@ -98,13 +98,13 @@ def decided_before(registry: Registry, window: TrainingWindow) -> Decision | Non
     return None
 
 
-def series_of(table: TrafficTable, window: TrainingWindow) -> Series:
+def series_of(table: TrafficTable, window: TrainingWindow) -> TrafficSeries:
     """The window's minutes as the models take them."""
-    from include.forecast.traffic.series import Series
+    from include.forecast.traffic.series import TrafficSeries
 
     values = table.series(window.region, window.first, window.last)
     start = dt.datetime.combine(window.first, dt.time(), dt.UTC)
-    return Series(window.region, start, 1, values.to_numpy())
+    return TrafficSeries(window.region, start, 1, values.to_numpy())
 
 
 def judge_data(table: TrafficTable, registry: Registry, window: TrainingWindow, today: dt.date) -> Json:
@@ -124,11 +124,11 @@ def judge_data(table: TrafficTable, registry: Registry, window: TrainingWindow, 
     return window.to_json() | {"gate": seen}
 
 
-def refuse(registry: Registry, window: TrainingWindow, reason: str, version: str = "") -> Decision:
+def refuse(registry: Registry, window: TrainingWindow, reason: str, version: str = "") -> ChampionDecision:
     """Put on record that nothing came of this night."""
     previous = registry.pointer().version
     figures = {"window": window.fingerprint, "code_version": code_version()}
-    return registry.record(Decision(Action.REFUSED, version, previous, reason, window.as_of, figures))
+    return registry.record(ChampionDecision(Action.REFUSED, version, previous, reason, window.as_of, figures))
 
 
 # --- Training, evaluation, promotion ----------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def evaluate(table: TrafficTable, registry: Registry, trained: Mapping[str, Any]
 
 
 def _forecasts(
-    registry: Registry, version: str, series: Series, trainer: Trainer, folder: Path
+    registry: Registry, version: str, series: TrafficSeries, trainer: Trainer, folder: Path
 ) -> tuple[dict[str, Array], str]:
     """What the candidate, every naive and the champion say to the test part, 15 minutes ahead."""
     from include.forecast.candidates.baselines import naive_models
@@ -206,7 +206,9 @@ def _forecasts(
     return forecasts, champion.problem
 
 
-def compared(forecasts: Mapping[str, Array], series: Series) -> tuple[dict[str, float], dict[str, WapeDifference]]:
+def compared(
+    forecasts: Mapping[str, Array], series: TrafficSeries
+) -> tuple[dict[str, float], dict[str, WapeDifference]]:
     """WAPE of each forecast of the test part, and the candidate against each of the others."""
     from include.forecast import evaluation
     from include.forecast.training import parts_of
@@ -222,7 +224,7 @@ def compared(forecasts: Mapping[str, Array], series: Series) -> tuple[dict[str, 
     return {name: value for name, value in wapes.items() if value is not None}, rivals
 
 
-def promote(registry: Registry, evaluated: Mapping[str, Any]) -> Decision:
+def promote(registry: Registry, evaluated: Mapping[str, Any]) -> ChampionDecision:
     """Move the pointer to the candidate, or put on record why not."""
     window = TrainingWindow.from_json(evaluated)
     place = evaluated["pointer"]
@@ -230,10 +232,11 @@ def promote(registry: Registry, evaluated: Mapping[str, Any]) -> Decision:
     version, reason, figures = str(evaluated["version"]), str(evaluated["reason"]), evaluated["figures"]
     if version == expected.version:
         why = f"the candidate is the champion already; {reason}"
-        return registry.record(Decision(Action.KEPT, version, version, why, window.as_of, figures))
+        return registry.record(ChampionDecision(Action.KEPT, version, version, why, window.as_of, figures))
     if not evaluated["promote"]:
-        return registry.record(Decision(Action.KEPT, version, expected.version, reason, window.as_of, figures))
-    return registry.move(expected, Decision(Action.PROMOTED, version, expected.version, reason, window.as_of, figures))
+        return registry.record(ChampionDecision(Action.KEPT, version, expected.version, reason, window.as_of, figures))
+    decision = ChampionDecision(Action.PROMOTED, version, expected.version, reason, window.as_of, figures)
+    return registry.move(expected, decision)
 
 
 def rehearse(table: TrafficTable, registry: Registry, window: TrainingWindow, trainer: Trainer) -> Json:

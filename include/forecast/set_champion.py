@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from include.forecast.pod_storage import pod_storage
-from include.forecast.registry import Action, Decision, Registry, RegistryError
+from include.forecast.registry import Action, ChampionDecision, Registry, RegistryError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pointer = registry.pointer()
         reason = f"by hand: {options.reason}"
         decision = registry.move(
-            pointer, Decision(Action.PROMOTED, options.version, pointer.version, reason, manifest.created)
+            pointer, ChampionDecision(Action.PROMOTED, options.version, pointer.version, reason, manifest.created)
         )
     except RegistryError as error:
         print(error, file=sys.stderr)

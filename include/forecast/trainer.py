@@ -19,9 +19,9 @@ from include.forecast.candidates.candidate import Candidate
 from include.forecast.candidates.lstm import PROFILES
 from include.forecast.candidates.trees import TreeSettings
 from include.forecast.card import model_card
-from include.forecast.traffic.features import Windows
-from include.forecast.traffic.series import Array, Series, window_hash
-from include.forecast.training import NAIVE_NAMES, Settings, Tested, Trained, look_at_test, train_candidates
+from include.forecast.traffic.features import TrainingWindows
+from include.forecast.traffic.series import Array, TrafficSeries, window_hash
+from include.forecast.training import NAIVE_NAMES, Tested, Trained, TrainingSettings, look_at_test, train_candidates
 
 log = logging.getLogger(__name__)
 PROFILE = "fast"  # of the network: fast, quick, seed, or none (no network)
@@ -44,10 +44,10 @@ class SavedCandidate:
 class Trainer(Protocol):
     """What the models offer to the training of a night and to the watch."""
 
-    def train(self, series: Series, folder: Path) -> Sequence[SavedCandidate]:
+    def train(self, series: TrafficSeries, folder: Path) -> Sequence[SavedCandidate]:
         """Train on ``series`` and write files below ``folder``: the chosen candidate first, then the best naive."""
 
-    def replay(self, folder: Path, windows: Windows) -> Array:
+    def replay(self, folder: Path, windows: TrainingWindows) -> Array:
         """What a version whose files lie in ``folder`` says to ``windows``: [n, horizon]."""
 
 
@@ -58,20 +58,20 @@ class CandidateTrainer:
     profile: str = PROFILE
     trees: TreeSettings = field(default_factory=TreeSettings)
 
-    def settings(self, series: Series) -> Settings:
+    def settings(self, series: TrafficSeries) -> TrainingSettings:
         """What is trained on ``series``, named after its region. Raises RetrainError for an unknown profile."""
         if self.profile not in {*PROFILES, NO_NETWORK}:
             raise RetrainError(f"profile {self.profile!r} is not known: use {', '.join([*PROFILES, NO_NETWORK])}")
         # A killed training goes on where it stopped when it is tried again on the same machine, data and profile.
         mark = hashlib.sha256(f"{self.profile} {window_hash(series)}".encode()).hexdigest()[:16]
-        return Settings(
+        return TrainingSettings(
             country=country_of(series.name),
             trees=self.trees,
             lstm=PROFILES.get(self.profile),
             checkpoint=Path(tempfile.gettempdir()) / f"akidb-train-{mark}",
         )
 
-    def train(self, series: Series, folder: Path) -> Sequence[SavedCandidate]:
+    def train(self, series: TrafficSeries, folder: Path) -> Sequence[SavedCandidate]:
         """The chosen candidate, then the best naive, in folders of their own. Raises RetrainError for a refusal."""
         trained = train_candidates(series, self.settings(series))
         if trained.choice is None:
@@ -83,7 +83,7 @@ class CandidateTrainer:
         (made[0].folder / "card.html").write_text(model_card(trained, tested), encoding="utf-8")
         return made
 
-    def replay(self, folder: Path, windows: Windows) -> Array:
+    def replay(self, folder: Path, windows: TrainingWindows) -> Array:
         """P50 of a saved candidate. Raises CandidateError when it can't be used."""
         return Candidate.load(folder).forecast(windows)[0]
 

@@ -36,8 +36,16 @@ from include.forecast.evaluation import (
     wape,
     wape_difference,
 )
-from include.forecast.traffic.features import DAY, HISTORY_DAYS, WEEK, Windows, floor_of, windows_of
-from include.forecast.traffic.series import LONGEST_SERIES_DAYS, Array, DataQuality, QualityLimits, Series, judge, split
+from include.forecast.traffic.features import DAY, HISTORY_DAYS, WEEK, TrainingWindows, floor_of, windows_of
+from include.forecast.traffic.series import (
+    LONGEST_SERIES_DAYS,
+    Array,
+    DataQuality,
+    QualityLimits,
+    TrafficSeries,
+    judge,
+    split,
+)
 
 FOLD_START = 0.55
 FOLD_WEIGHTS = (1.0, 3.0)
@@ -48,7 +56,7 @@ MIN_WINDOWS = 200
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """What is trained; ``lstm`` None leaves the network out. ``country`` is for public holidays (such as US)."""
 
     days: float = LONGEST_SERIES_DAYS
@@ -63,12 +71,12 @@ class Settings:
 class Parts:
     """The windows of each part of a series; ``fold`` and ``validation`` have weights."""
 
-    before_fold: Windows
-    fold: Windows
-    train: Windows
-    validation: Windows
-    until_test: Windows
-    test: Windows
+    before_fold: TrainingWindows
+    fold: TrainingWindows
+    train: TrainingWindows
+    validation: TrainingWindows
+    until_test: TrainingWindows
+    test: TrainingWindows
 
 
 @dataclass(frozen=True)
@@ -76,12 +84,12 @@ class Trained:
     """Everything trained on a series, what was chosen and why. Empty, with the reason, when the data was refused."""
 
     quality: DataQuality
-    series: Series
+    series: TrafficSeries
     candidates: Mapping[str, Candidate] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     choice: Choice | None = None
-    test: Windows | None = None
+    test: TrainingWindows | None = None
     seconds: float = 0.0
 
     @property
@@ -114,10 +122,10 @@ class Tested:
 
 
 def train_candidates(
-    series: Series, settings: Settings | None = None, clock: Callable[[], float] = time.monotonic
+    series: TrafficSeries, settings: TrainingSettings | None = None, clock: Callable[[], float] = time.monotonic
 ) -> Trained:
     """Train, blend and choose; data that can't be learned from gives a refusal instead."""
-    settings = settings or Settings()
+    settings = settings or TrainingSettings()
     begun = clock()
     series = series.last_days(settings.days)
     quality = judge(series, split(len(series)), settings.limits)
@@ -131,7 +139,7 @@ def train_candidates(
     return _train(series, quality, parts, settings, lambda: clock() - begun)
 
 
-def parts_of(series: Series, country: str | None) -> Parts:
+def parts_of(series: TrafficSeries, country: str | None) -> Parts:
     """The split in time. The floor is known from the training part alone."""
     train, validation, test = split(len(series))
     fold_start = int(len(series) * FOLD_START)
@@ -147,13 +155,13 @@ def parts_of(series: Series, country: str | None) -> Parts:
     )
 
 
-def weighted(windows: Windows, weight: float) -> Windows:
+def weighted(windows: TrainingWindows, weight: float) -> TrainingWindows:
     """Windows whose errors count as a share of their own traffic, times ``weight``."""
     total = float(np.nansum(windows.targets()[:, -1]))
     return replace(windows, weights=np.full(len(windows), weight / total if total else 0.0))
 
 
-def together(first: Windows, second: Windows) -> Windows:
+def together(first: TrainingWindows, second: TrainingWindows) -> TrainingWindows:
     """The windows of both, with their weights."""
     assert first.weights is not None
     assert second.weights is not None
@@ -165,7 +173,7 @@ def together(first: Windows, second: Windows) -> Windows:
 
 
 def _train(
-    series: Series, quality: DataQuality, parts: Parts, settings: Settings, elapsed: Callable[[], float]
+    series: TrafficSeries, quality: DataQuality, parts: Parts, settings: TrainingSettings, elapsed: Callable[[], float]
 ) -> Trained:
     rolling = together(parts.fold, parts.validation)
     models, past, recent = _train_simple_and_trees(parts, rolling, settings)
@@ -193,7 +201,7 @@ def _train(
 
 
 def _train_simple_and_trees(
-    parts: Parts, rolling: Windows, settings: Settings
+    parts: Parts, rolling: TrainingWindows, settings: TrainingSettings
 ) -> tuple[dict[str, Model], dict[str, Array], dict[str, Array]]:
     """Fitted models, their forecasts of the last step on the rolling windows, of all steps on the validation part."""
     simple: list[Model] = [*naive_models(), Seasonal(DAY), Seasonal(WEEK), WeekMedian()]
@@ -210,7 +218,7 @@ def _train_simple_and_trees(
     return models, past, recent
 
 
-def blend_weights(past: Mapping[str, Array], rolling: Windows) -> dict[str, float]:
+def blend_weights(past: Mapping[str, Array], rolling: TrainingWindows) -> dict[str, float]:
     """What each part of the blend weighs, from its forecasts of the rolling windows."""
     assert rolling.weights is not None
     columns = np.column_stack([past[name] for name in BLEND_PARTS]) * rolling.weights[:, None]
@@ -225,7 +233,7 @@ def blended(forecasts: Mapping[str, Array], weights: Mapping[str, float]) -> Arr
 
 
 def _with_lstm(
-    past: dict[str, Array], lstm: Array, weights: dict[str, float], rolling: Windows, known_from: int
+    past: dict[str, Array], lstm: Array, weights: dict[str, float], rolling: TrainingWindows, known_from: int
 ) -> dict[str, float]:
     """The network takes the share of the blend that served the newer window; before it has no forecasts."""
     past[Lstm.name] = np.concatenate([np.full(known_from, np.nan), lstm])
@@ -235,7 +243,7 @@ def _with_lstm(
     return mixed(weights, Lstm.name, share) if share else weights
 
 
-def candidate_scores(past: Mapping[str, Array], rolling: Windows) -> dict[str, float]:
+def candidate_scores(past: Mapping[str, Array], rolling: TrainingWindows) -> dict[str, float]:
     """Errors on the rolling windows relative to those of the blend."""
     truth = rolling.targets()[:, -1]
     errors = {name: np.abs(forecast - truth) * rolling.weights for name, forecast in past.items()}
@@ -260,7 +268,7 @@ def look_at_test(trained: Trained, champion: Candidate | None = None) -> Tested:
     return Tested(results, best, promote(chosen.name, compared))
 
 
-def _result(p50: Array, p90: Array, naive: Array, windows: Windows, truth: Array) -> PartResult:
+def _result(p50: Array, p90: Array, naive: Array, windows: TrainingWindows, truth: Array) -> PartResult:
     step = windows.past.series.step
     return PartResult(
         wape=wape(p50[:, -1], truth[:, -1]),

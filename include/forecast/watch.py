@@ -24,10 +24,10 @@ from include.forecast import evaluation
 from include.forecast.candidates.baselines import Median, naive_models
 from include.forecast.candidates.candidate import CandidateError
 from include.forecast.gauges import FORECAST, FRESH_SECONDS, GENERATED, LONGEST_LEAD, MEDIAN, MODEL_INFO
-from include.forecast.registry import Action, CorruptError, Decision, Registry
+from include.forecast.registry import Action, ChampionDecision, CorruptError, Registry
 from include.forecast.traffic.export import observable_until, observed
-from include.forecast.traffic.features import HISTORY_DAYS, Windows, floor_of, windows_of
-from include.forecast.traffic.series import Array, Series
+from include.forecast.traffic.features import HISTORY_DAYS, TrainingWindows, floor_of, windows_of
+from include.forecast.traffic.series import Array, TrafficSeries
 from include.forecast.traffic.table import STEP
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 HOURS = 24  # of forecasts that are looked at
 MOST_ALTERNATIVES = 3  # former champions that are tried
-Replay = Callable[[Path, Windows], Array]  # a version's files and windows -> [n, horizon]
+Replay = Callable[[Path, TrainingWindows], Array]  # a version's files and windows -> [n, horizon]
 
 
 class Status(enum.StrEnum):
@@ -112,7 +112,7 @@ def recent_forecasts(
     return served(prometheus, region, end - hours * 3600, end, version)
 
 
-def recent_traffic(prometheus: Prometheus, estate: Estate, region: str, now: float) -> Series:
+def recent_traffic(prometheus: Prometheus, estate: Estate, region: str, now: float) -> TrafficSeries:
     """What came in those hours, and before them what the weekly naives need."""
     end = observable_until(now)
     start = end - (HISTORY_DAYS + 1) * 86_400
@@ -147,16 +147,16 @@ def _who(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, value) for name, value in labels.items() if name in {"instance", "job", "pod"}))
 
 
-def series_of(values: Mapping[int, float], region: str, start: int, end: int) -> Series:
+def series_of(values: Mapping[int, float], region: str, start: int, end: int) -> TrafficSeries:
     """QPS by start of minute as a series from ``start`` up to ``end`` (Unix seconds); NaN where not observed."""
     grid = np.full((end - start) // STEP, np.nan)
     for minute, value in values.items():
         if start <= minute < end:
             grid[(minute - start) // STEP] = value
-    return Series(region, dt.datetime.fromtimestamp(start, dt.UTC), 1, grid)
+    return TrafficSeries(region, dt.datetime.fromtimestamp(start, dt.UTC), 1, grid)
 
 
-def observed_windows(series: Series, origins: Iterable[int]) -> Windows:
+def observed_windows(series: TrafficSeries, origins: Iterable[int]) -> TrainingWindows:
     """The windows of ``series`` that end at ``origins`` (Unix seconds) and whose target was observed."""
     start = int(series.start.timestamp())
     wanted = np.array(sorted((origin - start) // STEP for origin in origins), np.int64)
@@ -168,7 +168,7 @@ def observed_windows(series: Series, origins: Iterable[int]) -> Windows:
 # --- The assessment ---------------------------------------------------------------------------------------------------
 
 
-def assess(series: Series, live: ServedForecasts, limits: AssessmentLimits | None = None) -> Assessment:
+def assess(series: TrafficSeries, live: ServedForecasts, limits: AssessmentLimits | None = None) -> Assessment:
     """Judge the champion's forecasts against what came and what the naives would have said. Pure."""
     limits = limits or AssessmentLimits()
     windows = observed_windows(series, live.own)
@@ -187,7 +187,7 @@ def assess(series: Series, live: ServedForecasts, limits: AssessmentLimits | Non
     return assess_minutes(forecast, naive_forecasts(windows), windows.targets()[:, -1], limits)
 
 
-def naive_forecasts(windows: Windows) -> dict[str, Array]:
+def naive_forecasts(windows: TrainingWindows) -> dict[str, Array]:
     """What each naive says 15 minutes ahead; the level windows are the defaults, since nothing may be fitted here."""
     found = {}
     for model in naive_models():
@@ -251,7 +251,7 @@ def alternatives(registry: Registry, champion: str) -> list[str]:
     return list(dict.fromkeys([*former, *(version for version in newest.values() if version != champion)]))
 
 
-def replayed(registry: Registry, versions: Iterable[str], windows: Windows, replay: Replay) -> dict[str, float]:
+def replayed(registry: Registry, versions: Iterable[str], windows: TrainingWindows, replay: Replay) -> dict[str, float]:
     """The summed absolute error 15 minutes ahead of each version on ``windows``; unusable ones are left out."""
     truth = windows.targets()[:, -1]
     errors: dict[str, float] = {}
@@ -277,17 +277,18 @@ def demote(
     registry: Registry,
     champion: str,
     assessment: Assessment,
-    series: Series,
+    series: TrafficSeries,
     live: Mapping[int, float],
     replay: Replay,
     as_of: str,
-) -> Decision:
+) -> ChampionDecision:
     """Put the best alternative in the place of the decayed ``champion``; KEPT when none is better, LOST when somebody
     changed the champion since ``live`` was served."""
     pointer = registry.pointer()
     if pointer.version != champion:
         why = f"{pointer.version or 'no version'} is champion by now, so it stays; {assessment.reason}"
-        return registry.record(Decision(Action.LOST, champion, pointer.version, why, as_of, assessment.figures()))
+        lost = ChampionDecision(Action.LOST, champion, pointer.version, why, as_of, assessment.figures())
+        return registry.record(lost)
     windows = observed_windows(series, live)
     start = int(series.start.timestamp())
     truth = windows.targets()[:, -1]
@@ -302,10 +303,10 @@ def demote(
     chosen = successor(errors, float(own))
     if chosen is None:
         why = f"{assessment.reason}; nothing in the registry is better ({len(errors)} tried): run forecast_retrain"
-        return registry.record(Decision(Action.KEPT, champion, champion, why, as_of, figures))
+        return registry.record(ChampionDecision(Action.KEPT, champion, champion, why, as_of, figures))
     model = registry.manifest(chosen).model
     why = f"{assessment.reason}; {model} {chosen} takes its place"
-    return registry.move(pointer, Decision(Action.DEMOTED, chosen, champion, why, as_of, figures))
+    return registry.move(pointer, ChampionDecision(Action.DEMOTED, chosen, champion, why, as_of, figures))
 
 
 @dataclass(frozen=True)
@@ -315,7 +316,7 @@ class Watched:
     region: str
     champion: str
     assessment: Assessment
-    decision: Decision | None = None
+    decision: ChampionDecision | None = None
 
     @property
     def alert(self) -> str:
@@ -344,7 +345,7 @@ class Watched:
 def watch_region(
     registry: Registry,
     live: ServedForecasts,
-    series: Series,
+    series: TrafficSeries,
     champion: str,
     replay: Replay,
     limits: AssessmentLimits | None = None,

@@ -19,7 +19,7 @@ from include.levers.base import Dollars, ManifestLever
 from include.levers.fields import Object
 from include.levers.manifests import filled
 from include.levers.owned import Thing
-from include.levers.probes import Probe, Window
+from include.levers.probes import GateWindow, Probe
 from include.levers.replaced import Outdated, Replaced
 from include.levers.route53 import CHECKS, checks_used, health_checks, reachable, replaced_by, settings_of, zone_checks
 from include.rollout.gates import Comparison, Figure, Gate
@@ -184,14 +184,14 @@ class DnsHealthChecks(ManifestLever[DnsSettings]):
             yield Check(f"health check {name}", not ill, "; ".join(ill) or "healthy", remedy)
 
 
-def _unhealthy(world: World, window: Window) -> Figure | None:
+def _unhealthy(world: World, window: GateWindow) -> Figure | None:
     del window
     names = sorted(set(checks_used(world, world.settings.hosted_zone).values()) & set(health_checks(world)))
     ill = [f"{name}: {line}" for name in names for line in CHECKS.missing(world, name)]
     return Figure(len(ill), "checks", len(names), "GetHealthCheckStatus", "; ".join(ill)) if names else None
 
 
-def _without_check(world: World, window: Window) -> Figure | None:
+def _without_check(world: World, window: GateWindow) -> Figure | None:
     del window
     used, every = checks_used(world, world.settings.hosted_zone), health_checks(world)
     lost = [user for user, name in used.items() if name not in every]

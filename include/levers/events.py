@@ -154,7 +154,7 @@ class Queue:
 
 
 @dataclass(frozen=True)
-class Rule:
+class EventRule:
     """An EventBridge rule as :class:`include.levers.owned.Thing`; ``body`` has its pattern and its targets' ARNs.
 
     Without ``body`` it is a rule that this release does not write.

@@ -18,7 +18,7 @@ GONE = "gone"
 NOT_IN_SNAPSHOT = "not in the snapshot"
 
 
-class State(enum.StrEnum):
+class FieldState(enum.StrEnum):
     """What is known of a field from before."""
 
     SET = "set"
@@ -32,7 +32,7 @@ class Field:
     """One field as it was. ``owners`` are those of that time."""
 
     path: Path
-    state: State
+    state: FieldState
     was: Json
     owners: Sequence[Owner]
 
@@ -47,12 +47,12 @@ class Field:
 
     def to_give(self, live: Object, manager: str) -> bool:
         """Whether the lever owns it now and did not before."""
-        known = self.state is not State.UNKNOWN
+        known = self.state is not FieldState.UNKNOWN
         return known and self.held(live, manager) and [manager, "Apply"] not in [list(o) for o in self.owners]
 
     def differs(self, live: Object) -> bool:
         """Whether its value is known and another one now."""
-        return self.state in (State.SET, State.ABSENT) and at(live, self.path) != self.was
+        return self.state in (FieldState.SET, FieldState.ABSENT) and at(live, self.path) != self.was
 
 
 def entry(body: Object, live: Object | None, manager: str, moving: Sequence[str] = ()) -> dict[str, Json]:
@@ -64,16 +64,16 @@ def entry(body: Object, live: Object | None, manager: str, moving: Sequence[str]
 
 def _read(path: Path, live: Object | None, manager: str, moving: Sequence[str]) -> Field:
     if live is None:
-        return Field(path, State.UNKNOWN, None, ())
+        return Field(path, FieldState.UNKNOWN, None, ())
     value, owners = at(live, path), owners_of(live, path)
     if ".".join(path) in moving and owners and [manager, "Apply"] not in owners:
-        return Field(path, State.MOVING, None, owners)
-    return Field(path, State.ABSENT if value is None else State.SET, value, owners)
+        return Field(path, FieldState.MOVING, None, owners)
+    return Field(path, FieldState.ABSENT if value is None else FieldState.SET, value, owners)
 
 
 def fields_of(was: Mapping[str, Json]) -> list[Field]:
     """The fields of a snapshot's entry."""
-    return [Field(tuple(raw["path"]), State(raw["state"]), raw["was"], raw["owners"]) for raw in was["fields"]]
+    return [Field(tuple(raw["path"]), FieldState(raw["state"]), raw["was"], raw["owners"]) for raw in was["fields"]]
 
 
 def differences(key: str, body: Object, was: Mapping[str, Json]) -> list[Difference]:
@@ -81,7 +81,7 @@ def differences(key: str, body: Object, was: Mapping[str, Json]) -> list[Differe
     found = []
     for field in fields_of(was):
         wanted = at(body, field.path)
-        before = f"moved by {field.owners[0][0]}" if field.state is State.MOVING else field.was
+        before = f"moved by {field.owners[0][0]}" if field.state is FieldState.MOVING else field.was
         if before != wanted:
             found.append(Difference(f"{key} {field.name}", before, wanted))
     return found
@@ -104,18 +104,18 @@ def way_back(key: str, was: Mapping[str, Json], live: Object, manager: str) -> B
     if any(field.differs(live) for field in held):
         body = applied_by(manager, live) or {}
         for field in held:
-            if field.state is State.ABSENT:
+            if field.state is FieldState.ABSENT:
                 body = without(body, field.path)
-            elif field.state is State.SET:
+            elif field.state is FieldState.SET:
                 set_at(body, field.path, field.was)
-    give = {f.path: f.owners for f in held if f.state is not State.ABSENT and f.to_give(live, manager)}
+    give = {f.path: f.owners for f in held if f.state is not FieldState.ABSENT and f.to_give(live, manager)}
     return Back(body, give, tuple(_left(key, fields, live, manager)))
 
 
 def _left(key: str, fields: Sequence[Field], live: Object, manager: str) -> Iterator[Difference]:
     for field in fields:
         held, now = field.held(live, manager), at(live, field.path)
-        if field.state is State.UNKNOWN and held:
+        if field.state is FieldState.UNKNOWN and held:
             yield Difference(f"{key} {field.name}", NOT_IN_SNAPSHOT, now)
         elif not held and field.differs(live):
             yield Difference(f"{key} {field.name}", field.was, now)
@@ -130,7 +130,7 @@ def unrestored(key: str, was: Mapping[str, Any], live: Object | None, manager: s
         now, path = at(live, field.path), f"{key} {field.name}"
         if field.differs(live):
             found.append(Difference(path, now, field.was))
-        elif field.state is State.UNKNOWN and field.held(live, manager):
+        elif field.state is FieldState.UNKNOWN and field.held(live, manager):
             found.append(Difference(path, now, NOT_IN_SNAPSHOT))
         elif field.to_give(live, manager):
             found.append(Difference(f"{path} owner", manager, None))

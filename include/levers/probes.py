@@ -12,7 +12,7 @@ from include.rollout.lever import Json, Stage
 
 
 @dataclass(frozen=True)
-class Window:
+class GateWindow:
     """What a measure may look at: a stage, what ``apply`` returned for it, and seconds up to now.
 
     ``recent`` is at most the window that was asked for, ``whole`` the stage from its first write on: what was before
@@ -25,14 +25,14 @@ class Window:
     applied: Mapping[str, Json]
 
     @classmethod
-    def of(cls, world: World, stage: Stage, seconds: float, applied: Mapping[str, Json]) -> Window:
+    def of(cls, world: World, stage: Stage, seconds: float, applied: Mapping[str, Json]) -> GateWindow:
         """The window of ``seconds`` for a stage that ``apply`` began at ``started_at``."""
         whole = max(1.0, world.now() - float(applied["started_at"])) if "started_at" in applied else seconds
         return cls(stage, min(seconds, whole), whole, applied)
 
 
 # The world is this lever's own, so its settings are typed in the measure: Any here.
-Measure = Callable[[Any, Window], Figure | None]
+Measure = Callable[[Any, GateWindow], Figure | None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def measured(
     world: World, probes: Sequence[Probe], stage: Stage, seconds: float, applied: Mapping[str, Json]
 ) -> dict[str, Figure | None]:
     """The figure of each gate of a stage. A gate of another release has no measure here: it is unknown."""
-    window, measures = Window.of(world, stage, seconds, applied), {probe.gate.name: probe.measure for probe in probes}
+    window = GateWindow.of(world, stage, seconds, applied)
+    measures = {probe.gate.name: probe.measure for probe in probes}
     names = [gate.name for gate in stage.gates]
     return {name: measures[name](world, window) if name in measures else None for name in names}
 

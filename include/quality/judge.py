@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from include.quality.suites import Check, checks_of
+from include.quality.suites import Expectation, checks_of
 
 SHOWN, SHOWN_VALUES = 10, 3  # rows, and different values, of a failure that are named
 # Checks that compare numbers, where money is Decimal or text.
@@ -106,7 +106,7 @@ def _numbers(frame: Any, columns: set[str]) -> None:
                 frame[column] = frame[column].where(frame[column].isna(), known.map(float)).astype(float)
 
 
-def _validate(frame: Any, checks: Mapping[int, Check]) -> dict[int, Any]:
+def _validate(frame: Any, checks: Mapping[int, Expectation]) -> dict[int, Any]:
     import great_expectations as gx
     import great_expectations.expectations as expectations
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -126,13 +126,13 @@ def _validate(frame: Any, checks: Mapping[int, Check]) -> dict[int, Any]:
     return {config.meta["place"]: result for config, result in found if config and config.meta}
 
 
-def _only(check: Check) -> dict[str, Any]:
+def _only(check: Expectation) -> dict[str, Any]:
     from great_expectations.expectations.row_conditions import Column
 
     return {"row_condition": Column(check.only[0]).is_in(list(check.only[1]))} if check.only else {}
 
 
-def _entry(check: Check, result: Any, absent: Sequence[str], frame: Any) -> dict[str, Any]:
+def _entry(check: Expectation, result: Any, absent: Sequence[str], frame: Any) -> dict[str, Any]:
     entry = {"expectation": check.words, "type": check.kind, "passed": False, "observed": "", "rows": []}
     if result is None:
         missing = ", ".join(column for column in check.columns if column in absent)
@@ -143,7 +143,7 @@ def _entry(check: Check, result: Any, absent: Sequence[str], frame: Any) -> dict
     return entry if result.success else entry | _seen(check, result.result, frame)
 
 
-def _seen(check: Check, result: Mapping[str, Any], frame: Any) -> dict[str, Any]:
+def _seen(check: Expectation, result: Mapping[str, Any], frame: Any) -> dict[str, Any]:
     if check.kind == "ExpectTableColumnsToMatchSet":
         wanted, found = set(check.kwargs["column_set"]), set(frame.columns)
         parts = [f"absent: {', '.join(sorted(wanted - found))}"] if wanted - found else []

@@ -46,7 +46,7 @@ class SuiteError(ValueError):
 
 
 @dataclass(frozen=True)
-class Check:
+class Expectation:
     """One expectation: ``words`` for people, ``kind`` and ``kwargs`` for Great Expectations."""
 
     words: str
@@ -61,86 +61,86 @@ class Check:
         return (*named, *self.kwargs.get("column_list", ()), *(self.only[:1] if self.only else ()))
 
 
-def has_columns(columns: Sequence[str], exactly: bool = False) -> Check:
+def has_columns(columns: Sequence[str], exactly: bool = False) -> Expectation:
     """The table has these columns; ``exactly``: and no others."""
     words = f"the table has its {len(columns)} columns{' and no others' if exactly else ''}"
-    return Check(words, "ExpectTableColumnsToMatchSet", {"column_set": sorted(columns), "exact_match": exactly})
+    return Expectation(words, "ExpectTableColumnsToMatchSet", {"column_set": sorted(columns), "exact_match": exactly})
 
 
-def not_empty(column: str) -> Check:
+def not_empty(column: str) -> Expectation:
     """No value of the column is null."""
-    return Check(f"{column} is never empty", "ExpectColumnValuesToNotBeNull", {"column": column})
+    return Expectation(f"{column} is never empty", "ExpectColumnValuesToNotBeNull", {"column": column})
 
 
-def one_of(column: str, values: Sequence[str]) -> Check:
+def one_of(column: str, values: Sequence[str]) -> Expectation:
     """Each value of the column that isn't null is one of ``values``."""
     words = f"{column} is one of {', '.join(values)}"
-    return Check(words, "ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(values)})
+    return Expectation(words, "ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(values)})
 
 
-def between(column: str, low: float, high: float | None) -> Check:
+def between(column: str, low: float, high: float | None) -> Expectation:
     """Each number of the column is in this range, ends included."""
     words = f"{column} is at least {low:g}{'' if high is None else f' and at most {high:g}'}"
-    return Check(words, "ExpectColumnValuesToBeBetween", {"column": column, "min_value": low, "max_value": high})
+    return Expectation(words, "ExpectColumnValuesToBeBetween", {"column": column, "min_value": low, "max_value": high})
 
 
-def amount(column: str) -> Check:
+def amount(column: str) -> Expectation:
     """Each amount of the column is a finite number of dollars; negative ones are credits."""
     kwargs = {"column": column, "min_value": -LARGEST_USD, "max_value": LARGEST_USD}
     words = f"{column} is a finite amount between -{LARGEST_USD:g} and {LARGEST_USD:g} USD"
-    return Check(words, "ExpectColumnValuesToBeBetween", kwargs)
+    return Expectation(words, "ExpectColumnValuesToBeBetween", kwargs)
 
 
-def after(later: str, earlier: str) -> Check:
+def after(later: str, earlier: str) -> Expectation:
     """``later`` comes after ``earlier`` in each row."""
     kwargs = {"column_A": later, "column_B": earlier, "or_equal": False, "ignore_row_if": "either_value_is_missing"}
-    return Check(f"{later} is after {earlier}", "ExpectColumnPairValuesAToBeGreaterThanB", kwargs)
+    return Expectation(f"{later} is after {earlier}", "ExpectColumnPairValuesAToBeGreaterThanB", kwargs)
 
 
-def not_before(later: str, earlier: str) -> Check:
+def not_before(later: str, earlier: str) -> Expectation:
     """``later`` doesn't come before ``earlier`` in any row."""
     kwargs = {"column_A": later, "column_B": earlier, "or_equal": True, "ignore_row_if": "either_value_is_missing"}
-    return Check(f"{later} is not before {earlier}", "ExpectColumnPairValuesAToBeGreaterThanB", kwargs)
+    return Expectation(f"{later} is not before {earlier}", "ExpectColumnPairValuesAToBeGreaterThanB", kwargs)
 
 
-def unique(*columns: str) -> Check:
+def unique(*columns: str) -> Expectation:
     """No two rows are equal in these columns together."""
     words = f"no two rows have the same {' and '.join(columns)}"
     if len(columns) == 1:
-        return Check(words, "ExpectColumnValuesToBeUnique", {"column": columns[0]})
-    return Check(words, "ExpectCompoundColumnsToBeUnique", {"column_list": list(columns)})
+        return Expectation(words, "ExpectColumnValuesToBeUnique", {"column": columns[0]})
+    return Expectation(words, "ExpectCompoundColumnsToBeUnique", {"column_list": list(columns)})
 
 
-def every(values: Sequence[str], column: str) -> Check:
+def every(values: Sequence[str], column: str) -> Expectation:
     """Each of ``values`` stands in the column, and nothing else does."""
     kwargs = {"column": column, "value_set": sorted(values)}
-    return Check(f"{column} has all of {', '.join(values)}", "ExpectColumnDistinctValuesToEqualSet", kwargs)
+    return Expectation(f"{column} has all of {', '.join(values)}", "ExpectColumnDistinctValuesToEqualSet", kwargs)
 
 
-def where(check: Check, column: str, values: Sequence[str]) -> Check:
+def where(check: Expectation, column: str, values: Sequence[str]) -> Expectation:
     """The check, for the rows only whose ``column`` is one of ``values``."""
     words = f"where {column} is {' or '.join(values)}, {check.words}"
-    return Check(words, check.kind, check.kwargs, (column, tuple(values)))
+    return Expectation(words, check.kind, check.kwargs, (column, tuple(values)))
 
 
-def some_rows(least: int = 1) -> Check:
+def some_rows(least: int = 1) -> Expectation:
     """The table has at least so many rows."""
-    return Check(f"the table has at least {least} row(s)", "ExpectTableRowCountToBeBetween", {"min_value": least})
+    return Expectation(f"the table has at least {least} row(s)", "ExpectTableRowCountToBeBetween", {"min_value": least})
 
 
-def json_text(column: str) -> Check:
+def json_text(column: str) -> Expectation:
     """Each text of the column is JSON."""
-    return Check(f"{column} is JSON", "ExpectColumnValuesToBeJsonParseable", {"column": column})
+    return Expectation(f"{column} is JSON", "ExpectColumnValuesToBeJsonParseable", {"column": column})
 
 
-def inside_day(column: str, day: dt.date) -> Check:
+def inside_day(column: str, day: dt.date) -> Expectation:
     """Each time of the column is on ``day``, UTC."""
     start = dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC)
     kwargs = {"column": column, "min_value": start, "max_value": start + dt.timedelta(days=1), "strict_max": True}
-    return Check(f"{column} is on {day} (UTC)", "ExpectColumnValuesToBeBetween", kwargs)
+    return Expectation(f"{column} is on {day} (UTC)", "ExpectColumnValuesToBeBetween", kwargs)
 
 
-def focus(facts: Mapping[str, Any]) -> list[Check]:
+def focus(facts: Mapping[str, Any]) -> list[Expectation]:
     """The cost table. Facts: ``columns`` (the table's), ``currency``; ``day`` when it is one partition."""
     day = [inside_day("ChargePeriodStart", facts["day"])] if facts.get("day") else []
     return [
@@ -162,11 +162,11 @@ def focus(facts: Mapping[str, Any]) -> list[Check]:
     ]
 
 
-def allocation(facts: Mapping[str, Any]) -> list[Check]:
+def allocation(facts: Mapping[str, Any]) -> list[Expectation]:
     """The cost table's rows of an allocation. Facts: as for ``focus``, and ``regions`` of the estate."""
     return [
         *focus(facts),
-        Check("BilledCost is 0, since an allocation bills nobody", "ExpectColumnValuesToBeInSet",
+        Expectation("BilledCost is 0, since an allocation bills nobody", "ExpectColumnValuesToBeInSet",
               {"column": "BilledCost", "value_set": [0.0]}),
         *(not_empty(column) for column in ("EffectiveCost", "ResourceId", "RegionId")),
         one_of("RegionId", _need(facts, "regions")),
@@ -174,7 +174,7 @@ def allocation(facts: Mapping[str, Any]) -> list[Check]:
     ]  # fmt: skip
 
 
-def validation(facts: Mapping[str, Any]) -> list[Check]:
+def validation(facts: Mapping[str, Any]) -> list[Expectation]:
     """The lines of a validation, one a component. Facts: ``components`` of the estate, each of which has its line."""
     components = _need(facts, "components")
     dollars = ("usd_window", "usd_24h", "usd_month", "baseline_usd_month", "target_usd_month")
@@ -193,7 +193,7 @@ def validation(facts: Mapping[str, Any]) -> list[Check]:
     ]
 
 
-def hourly_use(facts: Mapping[str, Any]) -> list[Check]:
+def hourly_use(facts: Mapping[str, Any]) -> list[Expectation]:
     """Machine hours by clock hour, region, type and way of buying. Facts: ``regions`` of the estate."""
     key = ("hour", "region", "instance_type", "capacity")
     return [
@@ -207,7 +207,7 @@ def hourly_use(facts: Mapping[str, Any]) -> list[Check]:
     ]
 
 
-def requests(facts: Mapping[str, Any]) -> list[Check]:
+def requests(facts: Mapping[str, Any]) -> list[Expectation]:
     """Measured requests by day and region; an empty number is unknown. Facts: ``regions`` of the estate."""
     return [
         has_columns(["day", "region", "requests"]),
@@ -219,7 +219,7 @@ def requests(facts: Mapping[str, Any]) -> list[Check]:
     ]
 
 
-def cost_report(facts: Mapping[str, Any]) -> list[Check]:
+def cost_report(facts: Mapping[str, Any]) -> list[Expectation]:
     """The figures of a daily report. Facts: ``components`` of the estate, each of which has its figures."""
     known = where(not_empty("value"), "status", (*SETTLING, "given", "measured", "pass", "fail"))
     return [
@@ -234,7 +234,7 @@ def cost_report(facts: Mapping[str, Any]) -> list[Check]:
     ]
 
 
-SUITES: dict[str, Callable[[Mapping[str, Any]], list[Check]]] = {
+SUITES: dict[str, Callable[[Mapping[str, Any]], list[Expectation]]] = {
     "focus": focus,
     "allocation": allocation,
     "validation": validation,
@@ -244,7 +244,7 @@ SUITES: dict[str, Callable[[Mapping[str, Any]], list[Check]]] = {
 }
 
 
-def checks_of(suite: str, facts: Mapping[str, Any]) -> list[Check]:
+def checks_of(suite: str, facts: Mapping[str, Any]) -> list[Expectation]:
     """The checks of a suite for one table. Raises SuiteError naming the suite, or the fact that is missing."""
     if suite not in SUITES:
         raise SuiteError(f"suite {suite!r} is not known: use one of {', '.join(SUITES)}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from include.quality.judge import judge
-from include.quality.suites import SUITES, Check, between, has_columns, some_rows, unique
+from include.quality.suites import SUITES, Expectation, between, has_columns, some_rows, unique
 
 COLUMNS = ("day", "minutes", "coverage", "longest_gap", "age", "lowest", "highest")
 MINUTES = 1440
@@ -55,7 +55,7 @@ class DayLike(Protocol):
         """Minutes between the last value and the last minute that could be observed."""
 
 
-def traffic(facts: Mapping[str, Any]) -> list[Check]:
+def traffic(facts: Mapping[str, Any]) -> list[Expectation]:
     """Exported days, a row each. Facts: ``limits`` (coverage, longest_gap, age, most_qps)."""
     limits = facts.get("limits") or {}
     kept = Limits(**limits)

@@ -47,7 +47,7 @@ class LockHeld(Refused):
         self.holder = holder
 
 
-class State(enum.StrEnum):
+class LockState(enum.StrEnum):
     """Who holds a lease, seen from one run."""
 
     FREE = "free"
@@ -71,14 +71,14 @@ def is_kept(lease: Lease | None) -> bool:
     return KEPT in ((lease or {}).get("metadata", {}).get("annotations") or {})
 
 
-def classify(lease: Lease | None, ours: str, run_ended: Callable[[str], bool | None]) -> State:
+def classify(lease: Lease | None, ours: str, run_ended: Callable[[str], bool | None]) -> LockState:
     """Whose the lease is. ``run_ended`` answers None when it can't tell, and then the lease is not stale."""
     holder = holder_of(lease)
     if not holder:
-        return State.FREE
+        return LockState.FREE
     if holder == ours:
-        return State.OURS
-    return State.STALE if not is_kept(lease) and run_ended(holder) is True else State.HELD
+        return LockState.OURS
+    return LockState.STALE if not is_kept(lease) and run_ended(holder) is True else LockState.HELD
 
 
 def lease_body(lease: Lease | None, holder: str | None, now: dt.datetime, *, kept: bool = False) -> dict[str, Any]:
@@ -203,7 +203,7 @@ class Lock:
         raise LockHeld(f"{self._place}: the lease {LEASE} changes faster than it can be taken; try again", "")
 
     def _refuse_held(self, lease: Lease | None, run_ended: Callable[[str], bool | None]) -> None:
-        if classify(lease, self._holder, run_ended) is State.HELD:
+        if classify(lease, self._holder, run_ended) is LockState.HELD:
             holder = holder_of(lease)
             remedy = "wait for that run to end, or end it, and trigger again"
             if is_kept(lease):

@@ -42,7 +42,7 @@ OWN_COLUMNS = ("x_Operation", "x_ServiceCode")
 
 
 @dataclass(frozen=True)
-class Line:
+class BillLine:
     """What is billed every hour: ``quantity`` units at ``price`` USD, times traffic and noise where it is ``busy``."""
 
     service: str
@@ -62,7 +62,7 @@ class Line:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-def lines(estate: Estate, book: AwsBook) -> list[Line]:
+def lines(estate: Estate, book: AwsBook) -> list[BillLine]:
     """Everything that the account uses in an hour."""
     found = [line for name in estate.regions for line in _region_lines(estate, book, name)]
     return [*found, *_global_lines(), *_unrelated_lines()]
@@ -72,7 +72,7 @@ def _id(prefix: str, *parts: object) -> str:
     return prefix + hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:17]
 
 
-def _region_lines(estate: Estate, book: AwsBook, name: str) -> Iterator[Line]:
+def _region_lines(estate: Estate, book: AwsBook, name: str) -> Iterator[BillLine]:
     region = estate.region(name)
     group, prefix = region.node_group, METER_PREFIX.get(name, "")
     price = book.on_demand(name, group.instance_type)
@@ -80,7 +80,7 @@ def _region_lines(estate: Estate, book: AwsBook, name: str) -> Iterator[Line]:
         raise ValueError(f"regions.{name}.node_group.instance_type {group.instance_type!r} has no price in the book")
     factor = Decimal(str(region.on_demand_price_factor))
     tags = {"CostCenter": estate.name, "aws:eks:cluster-name": region.cluster}
-    yield Line(
+    yield BillLine(
         *(EKS, "AmazonEKS", "Compute", "Containers", f"{prefix}AmazonEKS-Hours:perCluster", "Hours"),
         *(Decimal("0.10"), Decimal(1)),
         resource=f"arn:aws:eks:{name}:{ACCOUNT}:cluster/{region.cluster}",
@@ -90,7 +90,7 @@ def _region_lines(estate: Estate, book: AwsBook, name: str) -> Iterator[Line]:
     )
     for number in range(group.size):
         where: dict[str, Any] = {"region": name, "zone": f"{name}{'abc'[number % 3]}", "tags": tags}
-        yield Line(
+        yield BillLine(
             *(EC2, "AmazonEC2", "Compute", "Virtual Machines", f"{prefix}BoxUsage:{group.instance_type}", "Hrs"),
             *(price, Decimal(1)),
             resource=_id("i-", name, number),
@@ -98,7 +98,7 @@ def _region_lines(estate: Estate, book: AwsBook, name: str) -> Iterator[Line]:
             details={"InstanceType": group.instance_type, "OperatingSystem": "Linux"},
             **where,
         )
-        yield Line(
+        yield BillLine(
             *(EC2, "AmazonEC2", "Storage", "Block Storage", f"{prefix}EBS:VolumeUsage.gp3", "GB-Mo"),
             *(Decimal("0.08") * factor, Decimal(estate.spot.volume_gib) / HOURS_PER_MONTH),
             resource=_id("vol-", name, number),
@@ -113,15 +113,15 @@ def _monthly(component: str, share: str, price: Decimal) -> tuple[Decimal, Decim
     return price, usd / HOURS_PER_MONTH / price
 
 
-def _global_lines() -> Iterator[Line]:
+def _global_lines() -> Iterator[BillLine]:
     """CloudFront, Lambda@Edge, S3 and Route 53; shares and unit prices are made up, their sums are the plan's."""
     edge: dict[str, Any] = {"busy": True, "resource": "E2AKIDBLAB0001", "kind": "Distribution"}
     cdn = ("Amazon CloudFront", "AmazonCloudFront", "Networking", "Content Delivery")
     for meter, share, price in (("US", "0.42", "0.085"), ("EU", "0.28", "0.085"), ("AP", "0.20", "0.120")):
-        yield Line(
+        yield BillLine(
             *(*cdn, f"{meter}-DataTransfer-Out-Bytes", "GB", *_monthly("cloudfront", share, Decimal(price))), **edge
         )
-    yield Line(
+    yield BillLine(
         *(*cdn, "US-Requests-Tier2-HTTPS", "Requests", *_monthly("cloudfront", "0.10", Decimal("0.000001"))), **edge
     )
     function = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:akidb-edge-inference"
@@ -131,26 +131,26 @@ def _global_lines() -> Iterator[Line]:
         ("Lambda-Edge-GB-Second", "Lambda-GB-Second", "0.80", "0.00005001"),
         ("Lambda-Edge-Request", "Requests", "0.20", "0.0000006"),
     ):
-        yield Line(*(*code, meter, unit, *_monthly("lambda_edge", share, Decimal(price))), **work)
+        yield BillLine(*(*code, meter, unit, *_monthly("lambda_edge", share, Decimal(price))), **work)
     bucket: dict[str, Any] = {"resource": "akidb-ml-models", "region": "us-east-1", "kind": "Bucket"}
     store = ("Amazon Simple Storage Service", "AmazonS3", "Storage", "Object Storage")
-    yield Line(*(*store, "TimedStorage-ByteHrs", "GB-Mo", *_monthly("s3", "0.92", Decimal("0.023"))), **bucket)
-    yield Line(
+    yield BillLine(*(*store, "TimedStorage-ByteHrs", "GB-Mo", *_monthly("s3", "0.92", Decimal("0.023"))), **bucket)
+    yield BillLine(
         *(*store, "Requests-Tier1", "Requests", *_monthly("s3", "0.08", Decimal("0.000005"))), busy=True, **bucket
     )
     zone: dict[str, Any] = {"resource": f"arn:aws:route53:::hostedzone/{_id('Z', 'akidb')[:14].upper()}"}
     names = ("Amazon Route 53", "AmazonRoute53", "Networking", "Network Connectivity")
-    yield Line(
+    yield BillLine(
         *(*names, "Health-Check-AWS", "HealthChecks", *_monthly("route_53", "0.60", Decimal("0.50"))),
         resource=f"arn:aws:route53:::healthcheck/{_id('', 'akidb')}",
         kind="HealthCheck",
     )
-    yield Line(
+    yield BillLine(
         *(*names, "DNS-Queries", "Queries", *_monthly("route_53", "0.40", Decimal("0.0000004"))), busy=True, **zone
     )
 
 
-def _unrelated_lines() -> Iterator[Line]:
+def _unrelated_lines() -> Iterator[BillLine]:
     """What no component of the estate asks for."""
     usd = {"AmazonCloudWatch": "18", "AWS Key Management Service": "4", "Amazon Simple Queue Service": "1"}
     rest = {
@@ -159,7 +159,7 @@ def _unrelated_lines() -> Iterator[Line]:
         "Amazon Simple Queue Service": ("AWSQueueService", "Integration", "Messaging", "Requests-Tier1"),
     }
     for service, (code, category, subcategory, meter) in rest.items():
-        yield Line(
+        yield BillLine(
             *(service, code, category, subcategory, meter, "Units"),
             *(Decimal("0.01"), Decimal(usd[service]) / HOURS_PER_MONTH / Decimal("0.01")),
             region="us-east-1",
@@ -173,7 +173,7 @@ def weights(estate: Estate, hours: Sequence[dt.datetime]) -> list[float]:
     return [hourly_level(estate.traffic, int(hour.timestamp()) // 3600) / mean for hour in hours]
 
 
-def noise(seed: int, line: Line, hour: dt.datetime) -> float:
+def noise(seed: int, line: BillLine, hour: dt.datetime) -> float:
     """A factor within NOISE of 1 that depends on seed, line and hour only."""
     text = f"{seed}/{line.meter}/{line.resource}/{hour.isoformat()}"
     digest = hashlib.blake2b(text.encode(), digest_size=4).digest()
@@ -239,7 +239,7 @@ Columns = dict[str, Any]  # a list for each hour, or one value for all of them
 
 
 def _batch(
-    line: Line, hours: Sequence[dt.datetime], busy: Sequence[float], seed: int, common: Mapping[str, Any]
+    line: BillLine, hours: Sequence[dt.datetime], busy: Sequence[float], seed: int, common: Mapping[str, Any]
 ) -> Columns:
     flat = float(line.quantity)
     quantities = (
@@ -277,7 +277,7 @@ def _batch(
     }
 
 
-def _sku(line: Line) -> Columns:
+def _sku(line: BillLine) -> Columns:
     sku = _id("", line.code, line.meter)[:16].upper()
     return {
         "ServiceCategory": line.category,

@@ -42,7 +42,7 @@ def lab_session() -> boto3.Session:
     return boto3.Session(aws_access_key_id=ANY_KEY, aws_secret_access_key=ANY_KEY, region_name="us-east-1")
 
 
-class Clients:
+class CloudClients:
     """Clients of one region of the emulator, made when first used: ``Clients(...).ec2``."""
 
     def __init__(self, endpoint: str, region: str, session: boto3.Session | None = None) -> None:
@@ -69,14 +69,16 @@ def seed(endpoint: str, estate: Estate, regions: Iterable[str]) -> dict[str, See
     Raises botocore's ClientError when something stands there already: a lab starts from an empty emulator.
     """
     session, order = lab_session(), list(estate.regions)
-    seed_dns(Clients(endpoint, estate.canary_region, session).route53, estate)
+    seed_dns(CloudClients(endpoint, estate.canary_region, session).route53, estate)
     return {
-        region: _seed_region(Clients(endpoint, region, session), estate, estate.region(region), order.index(region))
+        region: _seed_region(
+            CloudClients(endpoint, region, session), estate, estate.region(region), order.index(region)
+        )
         for region in regions
     }
 
 
-def _seed_region(aws: Clients, estate: Estate, region: Region, number: int) -> SeededRegion:
+def _seed_region(aws: CloudClients, estate: Estate, region: Region, number: int) -> SeededRegion:
     vpc, subnets, group = _network(aws, region, number)
     cluster_role = _role(aws, f"{region.cluster}-control-plane", "eks.amazonaws.com")
     node_role = _role(aws, region.node_role, "ec2.amazonaws.com")
@@ -99,7 +101,7 @@ def _tags(kind: str, region: Region) -> list[dict[str, Any]]:
     return [{"ResourceType": kind, "Tags": [{"Key": DISCOVERY_TAG, "Value": region.discovery_tag}]}]
 
 
-def _network(aws: Clients, region: Region, number: int) -> tuple[str, dict[str, str], str]:
+def _network(aws: CloudClients, region: Region, number: int) -> tuple[str, dict[str, str], str]:
     """VPC 10.<40 + number>.0.0/16 with a subnet in each of the first three zones that offer the node group's type."""
     prefix = f"10.{40 + number}"
     vpc = aws.ec2.create_vpc(CidrBlock=f"{prefix}.0.0/16", TagSpecifications=_tags("vpc", region))["Vpc"]["VpcId"]
@@ -131,7 +133,7 @@ def _network(aws: Clients, region: Region, number: int) -> tuple[str, dict[str, 
     return vpc, subnets, group["GroupId"]
 
 
-def _role(aws: Clients, name: str, service: str) -> str:
+def _role(aws: CloudClients, name: str, service: str) -> str:
     trust = {
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}],
@@ -139,7 +141,7 @@ def _role(aws: Clients, name: str, service: str) -> str:
     return str(aws.iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"])
 
 
-def _publish_images(aws: Clients) -> dict[str, str]:
+def _publish_images(aws: CloudClients) -> dict[str, str]:
     """Write the SSM parameters behind AMI aliases; returns the newest image of each architecture."""
     newest = {}
     for image in aws.ec2.describe_images(Owners=[AMI_OWNER])["Images"]:
@@ -155,7 +157,7 @@ def _publish_images(aws: Clients) -> dict[str, str]:
 
 
 def _node_group(
-    aws: Clients,
+    aws: CloudClients,
     region: Region,
     subnets: list[str],
     security_group: str,

@@ -64,7 +64,7 @@ class Behind:
     added: Callable[[], Sequence[str]] = tuple
 
 
-class Cluster(Protocol):
+class PodCluster(Protocol):
     """The Kubernetes calls that are made here. Both raise UnavailableError."""
 
     def deployed(self, namespace: str, deployment: str) -> tuple[str, ...] | None: ...
@@ -114,7 +114,7 @@ class RegionSupervisor:
     """The processes and rules of one region. ``clock`` in seconds."""
 
     region: str
-    cluster: Cluster
+    cluster: PodCluster
     entries: Sequence[Behind]
     processes: Processes
     mirror: RuleMirror
@@ -161,8 +161,8 @@ class RegionSupervisor:
             known.pop(name, None)
 
 
-class KubernetesCluster:
-    """:class:`Cluster` through the Kubernetes client."""
+class KubernetesPods:
+    """:class:`PodCluster` through the Kubernetes client."""
 
     def __init__(self, kubeconfig: str) -> None:
         from kubernetes import client, config
@@ -255,7 +255,7 @@ def main() -> None:
     threads = [threading.Thread(target=hold_ports, args=(state, stop), name="ports")]
     for region, where in state["regions"].items():
         supervisor = RegionSupervisor(
-            region, KubernetesCluster(where["kubeconfig"]), table(estate, state, region), processes, mirror
+            region, KubernetesPods(where["kubeconfig"]), table(estate, state, region), processes, mirror
         )
         threads.append(threading.Thread(target=_run_or_end, args=(supervisor, stop), name=region))
     for thread in threads:

@@ -39,12 +39,12 @@ MAX_PODS = {"medium": 8, "large": 29, "xlarge": 58, "2xlarge": 58, "4xlarge": 23
 log = logging.getLogger("instances")
 
 
-class UnavailableError(Exception):
+class SourceUnavailableError(Exception):
     """The API server or the emulator can't be reached, or refuses; the message says which and why."""
 
 
-class Cluster(Protocol):
-    """The Kubernetes calls that the bridge makes. All raise UnavailableError."""
+class NodeCluster(Protocol):
+    """The Kubernetes calls that the bridge makes. All raise SourceUnavailableError."""
 
     def nodes(self) -> list[Object]: ...
     def node_claims(self) -> list[Object]: ...
@@ -159,10 +159,10 @@ def tag(instance: Object, key: str) -> str | None:
 
 @dataclass
 class RegionBridge:
-    """The bridge of one region. ``instances`` lists EC2 instances as EC2 describes them; raises UnavailableError."""
+    """The bridge of one region. ``instances`` lists EC2 instances as EC2 describes them; raises SourceUnavailableError."""
 
     region: str
-    cluster: Cluster
+    cluster: NodeCluster
     instances: Callable[[], Iterable[Object]]
     resources: Callable[[str], Mapping[str, Object]]
     boot_seconds: float = BOOT_SECONDS
@@ -172,7 +172,7 @@ class RegionBridge:
     _emptying: set[str] = field(default_factory=set)
 
     def step(self) -> list[str]:
-        """Bring Nodes and instances into agreement once; returns what was done. Raises UnavailableError."""
+        """Bring Nodes and instances into agreement once; returns what was done. Raises SourceUnavailableError."""
         # Instances first: a Node is only made from an instance, so none can be newer than this list.
         alive = {str(i["InstanceId"]): i for i in self.instances() if i["State"]["Name"] in ALIVE}
         nodes = self.cluster.nodes()
@@ -233,8 +233,8 @@ def _kind(node: Object) -> str:
     return f"{owner} {labels.get('node.kubernetes.io/instance-type')} {capacity}"
 
 
-class KubernetesCluster:
-    """:class:`Cluster` on a real API server. Answers stay JSON: turning every poll into model objects costs a core."""
+class KubernetesNodes:
+    """:class:`NodeCluster` on a real API server. Answers stay JSON: making objects of every poll costs a core."""
 
     def __init__(self, kubeconfig: str) -> None:
         from kubernetes import client, config
@@ -255,9 +255,9 @@ class KubernetesCluster:
         except ApiException as error:
             if absent_ok and error.status == 404:
                 return {}
-            raise UnavailableError(f"the API server answered {error.status} {error.reason}") from error
+            raise SourceUnavailableError(f"the API server answered {error.status} {error.reason}") from error
         except (HTTPError, OSError, ValueError) as error:
-            raise UnavailableError(f"the API server can't be reached ({type(error).__name__})") from error
+            raise SourceUnavailableError(f"the API server can't be reached ({type(error).__name__})") from error
 
     def nodes(self) -> list[Object]:
         """All nodes."""
@@ -306,7 +306,7 @@ def instance_lister(endpoint: str, region: str) -> Callable[[], list[Object]]:
         try:
             answer = ec2.describe_instances(Filters=[{"Name": "instance-state-name", "Values": list(ALIVE)}])
         except (BotoCoreError, ClientError) as error:
-            raise UnavailableError(f"the emulator can't be asked ({type(error).__name__})") from error
+            raise SourceUnavailableError(f"the emulator can't be asked ({type(error).__name__})") from error
         return [instance for reservation in answer["Reservations"] for instance in reservation["Instances"]]
 
     return living
@@ -324,7 +324,7 @@ def run(bridge: RegionBridge, stop: threading.Event, poll_seconds: float = POLL_
             lost = False
             for line in done:
                 log.info("%s: %s", bridge.region, line)
-        except UnavailableError as error:
+        except SourceUnavailableError as error:
             if not lost:
                 log.warning("%s: lost: %s; trying again every %.0f s", bridge.region, error, poll_seconds)
             lost = True
@@ -353,7 +353,7 @@ def main() -> None:
     for region, where in state["regions"].items():
         bridge = RegionBridge(
             region,
-            KubernetesCluster(where["kubeconfig"]),
+            KubernetesNodes(where["kubeconfig"]),
             instance_lister(state["aws_endpoint"], region),
             lambda instance_type: group_resources(book, instance_type),
             arguments.boot_seconds,

@@ -86,7 +86,7 @@ def _json_answer(parts: urllib.parse.SplitResult, opencost: str, region: str) ->
 def server(port: int, opencost: str, region: str) -> ThreadingHTTPServer:
     """The HTTP server on loopback; port 0 takes a free one."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class KubecostHandler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             status, kind, text = respond(self.path, opencost, region)
             data = text.encode()
@@ -100,7 +100,7 @@ def server(port: int, opencost: str, region: str) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
             """A scrape every few seconds is not worth a line."""
 
-    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    return ThreadingHTTPServer(("127.0.0.1", port), KubecostHandler)
 
 
 def _metrics(opencost: str) -> str:

@@ -23,7 +23,7 @@ RETENTION = "60d"  # the default of 15 days would delete the backfilled history 
 
 
 @dataclass(frozen=True)
-class Targets:
+class ScrapeTargets:
     """Where Prometheus scrapes: the plant's port, and a port a region for each job of ``by_region``.
 
     Targets of OpenCost, Kubecost and the predictor are down until somebody installs them.
@@ -38,7 +38,7 @@ class Targets:
         return [{"targets": [f"{HOST}:{port}"], "labels": {"region": region}} for region, port in ports.items()]
 
 
-def configuration(targets: Targets, rules: Path, scrape_seconds: int = SCRAPE_SECONDS) -> str:
+def configuration(targets: ScrapeTargets, rules: Path, scrape_seconds: int = SCRAPE_SECONDS) -> str:
     """The server's configuration as YAML; ``rules`` is the folder of its rule files."""
     slow = f"{max(scrape_seconds, SLOW_SCRAPE_SECONDS)}s"
     return yaml.safe_dump(
@@ -56,7 +56,7 @@ def configuration(targets: Targets, rules: Path, scrape_seconds: int = SCRAPE_SE
     )
 
 
-def _jobs(targets: Targets, slow: str) -> list[dict[str, Any]]:
+def _jobs(targets: ScrapeTargets, slow: str) -> list[dict[str, Any]]:
     plant = f"{HOST}:{targets.plant}"
     service = {
         "job_name": "akidb",
@@ -87,7 +87,7 @@ def _drop(names: str) -> dict[str, Any]:
     return {"source_labels": ["__name__"], "regex": names, "action": "drop"}
 
 
-def _cost_job(job: str, targets: Targets, interval: str) -> dict[str, Any]:
+def _cost_job(job: str, targets: ScrapeTargets, interval: str) -> dict[str, Any]:
     return {
         "job_name": job,
         "honor_labels": True,  # OpenCost's own labels namespace, pod, node and instance are what its queries ask for

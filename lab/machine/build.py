@@ -85,7 +85,7 @@ def built_name(package: str) -> str:
 
 
 @dataclass
-class Progress:
+class BuildProgress:
     """What is built and what is under way, told in lines."""
 
     programs: Sequence[Program]
@@ -129,7 +129,7 @@ class Builder:
         self.jobs = jobs_of(programs)
         self.folders = folders
         self.commands = go.Commands(go.free_memory_mib())
-        self.progress = Progress(programs, say)
+        self.progress = BuildProgress(programs, say)
         self.seconds: dict[str, float] = {}
         self._copying = threading.Lock()
         self._copied: set[str] = set()

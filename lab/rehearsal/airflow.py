@@ -235,8 +235,8 @@ def take_down(folder: Path) -> None:
 
 
 def start_beside(
-    folder: Path, approvers: tuple[str, ...], boot: Callable[[], world.World], stretch: float = 1.0
-) -> tuple[Airflow, world.World]:
+    folder: Path, approvers: tuple[str, ...], boot: Callable[[], world.LabWorld], stretch: float = 1.0
+) -> tuple[Airflow, world.LabWorld]:
     """Start Airflow while ``boot`` boots the lab; on a failure of either both are taken down."""
     airflow = Airflow(folder, approvers, stretch)
     with ThreadPoolExecutor(max_workers=1) as pool:

@@ -30,12 +30,12 @@ from lab.rehearsal import undo
 from lab.rehearsal.airflow_api import Client
 from lab.rehearsal.airflow_settings import connect
 from lab.rehearsal.beside import Beside, needed
-from lab.rehearsal.evidence import P95_SECONDS, EvidenceError, Figures, Reader, first_figures, readers
+from lab.rehearsal.evidence import P95_SECONDS, EvidenceError, EvidenceFigures, EvidenceReader, first_figures, readers
 from lab.rehearsal.faults import Faults
 from lab.rehearsal.folders import costs_folder, ledger_folder
-from lab.rehearsal.run import RehearsalError, Run, verdict_of
-from lab.rehearsal.settings import Settings, results_file
-from lab.rehearsal.week import WEEK, Day, run_conf, run_id_of, without_champion
+from lab.rehearsal.run import RehearsalError, TriggeredRun, verdict_of
+from lab.rehearsal.settings import RehearsalSettings, results_file
+from lab.rehearsal.week import WEEK, RehearsedDay, run_conf, run_id_of, without_champion
 
 PROMOTED = "promoted"
 PARSE_SECONDS = 90
@@ -62,13 +62,13 @@ def await_dags(airflow: airflows.Airflow, client: Client, dags: set[str]) -> Non
 class Rehearsal:
     """One rehearsal from boot to report. ``speed`` is the slowest that was measured so far."""
 
-    settings: Settings
+    settings: RehearsalSettings
     estate: Estate
     speed: Speed
     begun: float = field(default_factory=time.monotonic)
     seconds: dict[str, float] = field(default_factory=dict)
     airflow: airflows.Airflow | None = None
-    world: worlds.World | None = None
+    world: worlds.LabWorld | None = None
     beside: Beside = field(default_factory=Beside)
     drills: dict[str, texts.Drill] = field(default_factory=dict)
     days: dict[str, Any] = field(default_factory=dict)
@@ -109,7 +109,9 @@ class Rehearsal:
         print(f"UI {self.airflow.url}   login {airflows.ADMIN} / {self.airflow.passwords[airflows.ADMIN]}", flush=True)
         return good
 
-    def _one_day(self, client: Client, number: int, lab: Mapping[str, Reader], before: Mapping[str, Figures]) -> str:
+    def _one_day(
+        self, client: Client, number: int, lab: Mapping[str, EvidenceReader], before: Mapping[str, EvidenceFigures]
+    ) -> str:
         """Roll out one day and report it; returns its verdict."""
         assert self.airflow is not None
         specs = {region: reader.specs() for region, reader in lab.items()}
@@ -174,7 +176,7 @@ class Rehearsal:
         assert self.airflow is not None
         return self.world.processes, self.airflow.processes
 
-    def _trigger_day(self, client: Client, day: Day, more: Mapping[str, Any]) -> Run:
+    def _trigger_day(self, client: Client, day: RehearsedDay, more: Mapping[str, Any]) -> TriggeredRun:
         assert self.world is not None
         conf = run_conf(day, self.settings.regions, str(self.world.state["prometheus"]), self.speed.stretch)
         faults = Faults(
@@ -188,7 +190,7 @@ class Rehearsal:
 
     def _trigger(
         self, client: Client, dag: str, levers: Sequence[str], conf: Mapping[str, Any], faults: Faults | None = None
-    ) -> Run:
+    ) -> TriggeredRun:
         assert self.airflow is not None
         client.unpause(dag)
         run_id = run_id_of(dt.datetime.now(dt.UTC))
@@ -200,7 +202,7 @@ class Rehearsal:
             for processes in self._processes():
                 processes.check()
 
-        return Run(
+        return TriggeredRun(
             dag=dag,
             run_id=run_id,
             levers=levers,
@@ -225,7 +227,7 @@ class Rehearsal:
         found = {place: ledger.standing(*place) for place in places}
         return {place: runs for place, runs in found.items() if runs}
 
-    def _undo_everything(self, client: Client, lab: Mapping[str, Reader], start: Mapping[str, Any]) -> bool:
+    def _undo_everything(self, client: Client, lab: Mapping[str, EvidenceReader], start: Mapping[str, Any]) -> bool:
         """Undo all that stands through the rollback DAG, and prove it; returns whether nothing remains."""
         self._measure_speed()
         stood = self._standing()
@@ -248,7 +250,7 @@ class Rehearsal:
         print(f"\n{message}\n\n{found}", flush=True)
         return found.restored
 
-    def _costs(self, run: Run) -> dict[str, Any] | None:
+    def _costs(self, run: TriggeredRun) -> dict[str, Any] | None:
         """The validation's record and where the completion report lies; None when the run did not get there."""
         folder = costs_folder(self.settings.folder)
         validated = run.value("validate_costs")
@@ -258,7 +260,7 @@ class Rehearsal:
         record = json.loads((folder / validated["key"]).read_text(encoding="utf-8"))
         return {"validation": record, "completion": str(folder / written["key"]) if written else None}
 
-    def _changes(self, specs: Mapping[str, Any], lab: Mapping[str, Reader], wait: bool) -> list[undo.Remains]:
+    def _changes(self, specs: Mapping[str, Any], lab: Mapping[str, EvidenceReader], wait: bool) -> list[undo.Remains]:
         """How the live world differs from ``specs``, read earlier; empty when everything is as it was."""
         pause = threading.Event()
         limit = time.monotonic() + (RESTORE_SECONDS * self.speed.stretch if wait else 0)
@@ -270,12 +272,12 @@ class Rehearsal:
 
     def _report(
         self,
-        run: Run,
+        run: TriggeredRun,
         number: int,
         verdict: str,
         changes: Sequence[undo.Remains],
-        before: Mapping[str, Figures],
-        after: Mapping[str, Figures],
+        before: Mapping[str, EvidenceFigures],
+        after: Mapping[str, EvidenceFigures],
         costs: Mapping[str, Any] | None,
     ) -> None:
         total = time.monotonic() - self.begun

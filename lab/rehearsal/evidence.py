@@ -64,7 +64,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Figures:
+class EvidenceFigures:
     """One region at one moment. ``pods`` are the running ones of the workloads; shares are 0..1.
 
     ``usd_hour`` is None when a price is not known. ``p95_ms`` is the slower of HTTP and gRPC over the last minute,
@@ -139,7 +139,7 @@ class EvidenceError(RuntimeError):
 
 
 @dataclass
-class Reader:
+class EvidenceReader:
     """Reads one region of the running lab, for up to ``patience`` seconds where nobody answers."""
 
     estate: Estate
@@ -152,7 +152,7 @@ class Reader:
     patience: float = PATIENCE_SECONDS
     longest_pause: float = LONGEST_PAUSE_SECONDS
 
-    def figures(self, since_seconds: float) -> Figures:
+    def figures(self, since_seconds: float) -> EvidenceFigures:
         """The region now; errors are counted over the last ``since_seconds``. Raises EvidenceError."""
         return self._patiently(partial(self._figures, since_seconds))
 
@@ -168,12 +168,12 @@ class Reader:
         except PROBLEMS as error:
             raise EvidenceError(self.region, self.patience, error) from error
 
-    def _figures(self, since_seconds: float) -> Figures:
+    def _figures(self, since_seconds: float) -> EvidenceFigures:
         nodes = [node_of(raw) for raw in self.cluster.list(k8s.NODE)]
         floor = self.estate.region(self.region).node_group.floor
         pods_on = self._running_pods()
         of_pods, of_vcpu = shares(nodes, pods_on, floor)
-        return Figures(
+        return EvidenceFigures(
             nodes=len(nodes),
             pods=len(pods_on),
             spot_share_pods=of_pods,
@@ -254,8 +254,8 @@ class Reader:
 
 
 def first_figures(
-    lab: Mapping[str, Reader], since_seconds: float, limit_seconds: float, pause_seconds: float = 2.0
-) -> dict[str, Figures]:
+    lab: Mapping[str, EvidenceReader], since_seconds: float, limit_seconds: float, pause_seconds: float = 2.0
+) -> dict[str, EvidenceFigures]:
     """Each region's figures once its latency has samples; a region that has none after ``limit_seconds`` is as it is.
 
     A service that has just opened has too few scrapes for a P95, and "before" would say unknown.
@@ -270,7 +270,7 @@ def first_figures(
 
 def readers(
     estate: Estate, state: Mapping[str, Any], book: AwsBook, client: Callable[..., Any], stretch: float = 1.0
-) -> dict[str, Reader]:
+) -> dict[str, EvidenceReader]:
     """A reader for each region of the lab; ``client`` makes boto3 clients, ``stretch`` multiplies the time-outs."""
     from lab.cluster.workloads import api_client
 
@@ -288,7 +288,7 @@ def readers(
         cluster = k8s.Cluster(api, region, patience=PATIENCE_SECONDS * stretch)
         served = partial(served_kinds, api)
         patience = PATIENCE_SECONDS * stretch
-        found[region] = Reader(estate, region, cluster, prometheus, book, eks, served, patience)
+        found[region] = EvidenceReader(estate, region, cluster, prometheus, book, eks, served, patience)
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from include.pages.table import aligned
 from include.rollout.ledger import Record, Step, last
-from lab.rehearsal.evidence import Figures
+from lab.rehearsal.evidence import EvidenceFigures
 
 DRILL = "interruption_drill"
 SHOWN = 8  # figures in one line; the ledger holds all of them
@@ -167,7 +167,7 @@ def _float(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def region_report(before: Figures, after: Figures, drill: Drill) -> dict[str, Any]:
+def region_report(before: EvidenceFigures, after: EvidenceFigures, drill: Drill) -> dict[str, Any]:
     """One region's part of report.json."""
     return {
         "nodes_before": before.nodes,
@@ -184,7 +184,9 @@ def region_report(before: Figures, after: Figures, drill: Drill) -> dict[str, An
     }
 
 
-def table(before: Mapping[str, Figures], after: Mapping[str, Figures], drills: Mapping[str, Drill]) -> str:
+def table(
+    before: Mapping[str, EvidenceFigures], after: Mapping[str, EvidenceFigures], drills: Mapping[str, Drill]
+) -> str:
     """The before/after table of all regions."""
     head = ("region", "nodes", "pods", "spot pods", "spot vCPU", "$/hour", "P95 ms", "errors", "cordon s", "replaced s")
     rows = [head]

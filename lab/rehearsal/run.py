@@ -58,7 +58,7 @@ def shown_reason(text: str) -> list[str]:
 
 
 @dataclass
-class Run:
+class TriggeredRun:
     """A triggered run. ``levers`` are those whose chains it writes, its own (the verdict's) first; moments are
     ``time.monotonic()``; ``stretch`` multiplies the limits.
     """

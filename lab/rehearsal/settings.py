@@ -17,7 +17,7 @@ from lab.rehearsal.week import WEEK
 
 
 @dataclass(frozen=True)
-class Settings:
+class RehearsalSettings:
     """What the environment asks for."""
 
     folder: Path
@@ -29,7 +29,7 @@ class Settings:
     trace: Path | None = None
 
 
-def settings_from(environment: Mapping[str, str], on_terminal: bool) -> Settings:
+def settings_from(environment: Mapping[str, str], on_terminal: bool) -> RehearsalSettings:
     """Read and check REGIONS, DAYS, FAULT, UNDO, KEEP, TRACE and LAB_DIR. Raises RehearsalError for a wrong one."""
     estate = load_estate()
     names = tuple(environment.get("REGIONS", "").replace(",", " ").split())
@@ -47,7 +47,7 @@ def settings_from(environment: Mapping[str, str], on_terminal: bool) -> Settings
         raise RehearsalError(f"FAULT=gate fails a gate after the canary: add a region to REGIONS={','.join(names)}")
     if trace and not Path(trace).is_file():
         raise RehearsalError(f"TRACE={trace} does not exist: name a CSV file of traffic")
-    return Settings(
+    return RehearsalSettings(
         folder=Path(environment.get("LAB_DIR") or worlds.DEFAULT_FOLDER).resolve(),
         regions=chosen,
         days=_days(environment.get("DAYS", ""), fault),
@@ -88,7 +88,7 @@ def open_window(estate: Estate, folder: Path, now: dt.datetime) -> Path | None:
     return copy
 
 
-def results_file(settings: Settings) -> Path:
+def results_file(settings: RehearsalSettings) -> Path:
     """Where the measurements go: a file for each number of regions and fault, so that none replaces another's."""
     fault = f"_{settings.fault}" if settings.fault else ""
     return worlds.results_folder(settings.folder) / f"rehearsal_{len(settings.regions)}_regions{fault}.json"

@@ -71,7 +71,7 @@ class LeverUndo:
 
 
 @dataclass(frozen=True)
-class Undo:
+class UndoResult:
     """The undo of everything. ``seconds`` from the approval to the verdict, or from the trigger if nobody was asked."""
 
     seconds: float
@@ -122,7 +122,7 @@ def judge(
     still: Standing,
     evidence: Sequence[Remains],
     unfinished: str = "",
-) -> Undo:
+) -> UndoResult:
     """The undo of what ``stood``, by the undo's own ``records``, by what ``still`` stands and by the ``evidence``.
 
     ``unfinished`` is what the run said if it did not end well: it is never left without a trace.
@@ -132,7 +132,7 @@ def judge(
         remaining = [Remains(WHOLE_RUN, EVERYTHING, unfinished)]
     places = [place for place in {**stood, **records} if stood.get(place) or records.get(place)]
     levers = [_of_lever(name, places, records, remaining) for name in dict.fromkeys(lever for lever, _ in places)]
-    return Undo(seconds, tuple(levers), tuple(remaining))
+    return UndoResult(seconds, tuple(levers), tuple(remaining))
 
 
 def _of_lever(

@@ -22,7 +22,7 @@ WAITS = ("gate_wait_seconds", "converge_timeout_seconds")
 
 
 @dataclass(frozen=True)
-class Day:
+class RehearsedDay:
     """One day of the week: its DAG, its lever, and what the run is triggered with beside regions and reason."""
 
     dag: str
@@ -31,8 +31,8 @@ class Day:
 
 
 # The rehearsal shortens windows and skips nothing.
-WEEK: dict[int, Day] = {
-    1: Day(
+WEEK: dict[int, RehearsedDay] = {
+    1: RehearsedDay(
         "day1_spot",
         "spot_capacity",
         {
@@ -43,7 +43,7 @@ WEEK: dict[int, Day] = {
             "converge_timeout_seconds": 300,
         },
     ),
-    2: Day(
+    2: RehearsedDay(
         "day2_predictive_scaling",
         "predictive_scaling",
         {
@@ -56,7 +56,7 @@ WEEK: dict[int, Day] = {
             "converge_timeout_seconds": 180,
         },
     ),
-    5: Day(
+    5: RehearsedDay(
         "day5_cost_monitoring",
         "cost_monitoring",
         {
@@ -76,7 +76,7 @@ def run_id_of(now: dt.datetime) -> str:
     return f"rehearsal_{now:%Y%m%dT%H%M%S}_{secrets.token_hex(3)}"
 
 
-def run_conf(day: Day, regions: Sequence[str], prometheus: str, stretch: float = 1.0) -> dict[str, Any]:
+def run_conf(day: RehearsedDay, regions: Sequence[str], prometheus: str, stretch: float = 1.0) -> dict[str, Any]:
     """What the run of ``day`` is triggered with; in the lab KEDA reaches Prometheus at its URL, ``prometheus``.
 
     ``stretch`` multiplies the limits of waits, and neither soaks nor what gates compare with.

@@ -38,7 +38,7 @@ from typing import Any
 from include.estate import Estate, load_estate
 from lab.service import devices
 from lab.service.endpoints import Census, Endpoints, Pod, watch_region
-from lab.service.faults import FAULTS_FILE, Fault, Faults
+from lab.service.faults import FAULTS_FILE, Fault, ServiceFaults
 from lab.service.queueing import Load, load_of
 from lab.service.traffic import Demand, TraceError, demand_of, plant_start
 
@@ -59,7 +59,7 @@ OK, FAULT, LOST, REFUSED = "200", "500", "502", "503"
 
 
 @dataclass
-class Service:
+class AkidbService:
     """The counters of one Deployment of a region, as AkiDB's pods would sum up to."""
 
     protocol: str
@@ -114,7 +114,7 @@ class RegionPlant:
     """One region: who serves there, its services by Deployment, and the memory that they use."""
 
     endpoints: Endpoints
-    services: dict[str, Service]
+    services: dict[str, AkidbService]
     is_open: bool = False
     memory_bytes: float = 0.0
     offered_qps: float = 0.0
@@ -130,7 +130,7 @@ class Plant:
         estate: Estate,
         regions: Mapping[str, Endpoints],
         demand: Demand,
-        faults: Faults,
+        faults: ServiceFaults,
         edge_30ms: bool = False,
         open_at: int | None = None,
     ) -> None:
@@ -246,9 +246,9 @@ class Plant:
             return every, {"plant_time": self._plant_time, "regions": regions}
 
 
-def _service(protocol: str, edge_30ms: bool) -> Service:
+def _service(protocol: str, edge_30ms: bool) -> AkidbService:
     edges = EDGES[protocol]
-    return Service(protocol, tuple(sorted({*edges, EDGE_30_MS})) if edge_30ms else edges)
+    return AkidbService(protocol, tuple(sorted({*edges, EDGE_30_MS})) if edge_30ms else edges)
 
 
 def _state(region: RegionPlant) -> dict[str, Any]:
@@ -285,7 +285,7 @@ def start_mode(text: str) -> str | float:
 def server(plant: Plant, port: int) -> ThreadingHTTPServer:
     """An HTTP server on loopback for /metrics and /health; port 0 takes a free one."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class ServiceHandler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/metrics":
                 self._answer(200, "text/plain; version=0.0.4; charset=utf-8", plant.metrics())
@@ -308,7 +308,7 @@ def server(plant: Plant, port: int) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
             """A scrape every two seconds is not worth a line."""
 
-    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    return ThreadingHTTPServer(("127.0.0.1", port), ServiceHandler)
 
 
 def main() -> None:
@@ -330,7 +330,7 @@ def main() -> None:
     except (OSError, TraceError) as error:
         sys.exit(f"plant: {error}")
     regions = {name: Endpoints() for name in state["regions"]}
-    faults = Faults(arguments.state / FAULTS_FILE, regions)
+    faults = ServiceFaults(arguments.state / FAULTS_FILE, regions)
     plant = Plant(estate, regions, demand, faults, arguments.edge_30ms, arguments.open_at)
     for name, endpoints in regions.items():
         watch_region(Path(state["regions"][name]["kubeconfig"]), estate.namespace, endpoints, name)

@@ -40,7 +40,7 @@ def parse_faults(text: str, regions: Mapping[str, Any]) -> dict[str, Fault]:
     return faults
 
 
-class Faults:
+class ServiceFaults:
     """The faults in force: those of the last valid file."""
 
     def __init__(self, path: Path, regions: Mapping[str, Any]) -> None:

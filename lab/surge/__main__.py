@@ -22,7 +22,7 @@ from lab.surge import pace as paces
 from lab.surge import report as texts
 from lab.surge.replay import drill, start_replicas
 from lab.surge.scenario import SYNTHETIC, Surge, burst, morning, synthetic_trace
-from lab.surge.stage import Stage
+from lab.surge.stage import SurgeStage
 
 SHARED_TRACE = worlds.REPOSITORY.parent / "shared" / "data" / "traffic" / "worldcup98_1min.csv.gz"
 RESULT = "surge.json"
@@ -80,7 +80,7 @@ def run(asked: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]
     begun = time.monotonic()
     world = worlds.up([region], boot_options(asked.folder.resolve(), pace))
     try:
-        stage = Stage(world, region, pace)
+        stage = SurgeStage(world, region, pace)
         stage.day_one(start_replicas(stage, surges[0], stage.scaling(use_forecast=False)))
         say("capacity as day 1 leaves it")
         for surge in surges:

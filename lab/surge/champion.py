@@ -28,7 +28,7 @@ class Night:
 
 
 @dataclass(frozen=True)
-class Champion:
+class SurgeChampion:
     """Who leads after the last night; ``version`` is empty when no night promoted anything.
 
     ``reason`` is that of its promotion, or of the last refusal. ``wape15`` is what the last night found on its newest
@@ -69,7 +69,7 @@ def read_traffic(
         table.put(day, expression)
 
 
-def train(table: TrafficTable, storage: Folder, region: str, surge: Surge, profile: str) -> Champion:
+def train(table: TrafficTable, storage: Folder, region: str, surge: Surge, profile: str) -> SurgeChampion:
     """Train on each of the last nights before the surge, oldest first, as forecast_retrain would have.
 
     A night that promotes nothing leaves the champion of the night before; a refusal is a result, not an error.
@@ -87,7 +87,7 @@ def train(table: TrafficTable, storage: Folder, region: str, surge: Surge, profi
     pointer = registry.pointer()
     model = registry.manifest(pointer.version).model if pointer.version else ""
     reason = pointer.decision.reason if pointer.decision else nights[-1].reason
-    return Champion(model, pointer.version, reason, tuple(nights), round(time.monotonic() - begun, 1), wape15)
+    return SurgeChampion(model, pointer.version, reason, tuple(nights), round(time.monotonic() - begun, 1), wape15)
 
 
 def train_night(

@@ -28,7 +28,7 @@ class Counters:
 
 
 @dataclass(frozen=True)
-class Sample:
+class ReplaySample:
     """What stood at one moment. ``wanted`` and ``ready`` are replicas by workload; nodes count once they are paid."""
 
     minute: float
@@ -40,7 +40,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Latency:
+class ReplayLatency:
     """P95 in ms of the answered requests of a protocol: of the whole surge, and of its worst plant minute."""
 
     surge_ms: float | None
@@ -84,13 +84,13 @@ class Paid:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ReplayOutcome:
     """All figures of one replay. ``median_wait_s`` and ``longest_wait_s``: plant seconds from a further replica's being
     wanted to its being ready, which tell how the drill's controllers compare with real ones.
     """
 
-    rest: Latency
-    grpc: Latency
+    rest: ReplayLatency
+    grpc: ReplayLatency
     errors: Errors
     cover: Cover
     paid: Paid
@@ -126,12 +126,12 @@ def p95_ms(counters: Counters, first: int, last: int, target_ms: float) -> float
     return None if found is None else round(found, 1)
 
 
-def latency(counters: Counters, first: int, last: int, target_ms: float) -> Latency:
+def latency(counters: Counters, first: int, last: int, target_ms: float) -> ReplayLatency:
     """The latency of one protocol from minute ``first`` to ``last``."""
     each = [p95_ms(counters, minute, minute + 1, target_ms) for minute in range(first, last)]
     known = [value for value in each if value is not None]
     above = sum(value > target_ms for value in known)
-    return Latency(p95_ms(counters, first, last, target_ms), max(known, default=None), above)
+    return ReplayLatency(p95_ms(counters, first, last, target_ms), max(known, default=None), above)
 
 
 def errors(protocols: Sequence[Counters], first: int, last: int) -> Errors:
@@ -157,7 +157,7 @@ def needs(demand: Sequence[float], bounds: Bounds) -> list[int]:
     return [need(qps, bounds.per_replica, bounds.least, bounds.most) for qps in demand]
 
 
-def leads(wanted: Sequence[int], samples: Sequence[Sample], workload: str, first: int, last: int) -> list[float]:
+def leads(wanted: Sequence[int], samples: Sequence[ReplaySample], workload: str, first: int, last: int) -> list[float]:
     """Lead in minutes of each further replica that minutes ``first`` to ``last`` need; below zero: after the demand.
 
     A replica that never came is as late as the samples end.
@@ -170,7 +170,7 @@ def leads(wanted: Sequence[int], samples: Sequence[Sample], workload: str, first
     return found
 
 
-def ready_since(samples: Sequence[Sample], workload: str, level: int, minute: float) -> float:
+def ready_since(samples: Sequence[ReplaySample], workload: str, level: int, minute: float) -> float:
     """Since when so many replicas have been ready without a break at ``minute``; if they are not, when they are next.
 
     Replicas that went again before they were needed are no lead. The end of the samples when they never are.
@@ -186,7 +186,7 @@ def ready_since(samples: Sequence[Sample], workload: str, level: int, minute: fl
     return samples[-1].minute if since is None else since
 
 
-def waits(samples: Sequence[Sample], workload: str) -> list[float]:
+def waits(samples: Sequence[ReplaySample], workload: str) -> list[float]:
     """Plant seconds from being wanted to being ready of each replica beyond those of the first sample.
 
     One that never is ready waits until the samples end.
@@ -199,7 +199,7 @@ def waits(samples: Sequence[Sample], workload: str) -> list[float]:
     return found
 
 
-def cover(need_of: Mapping[str, Sequence[int]], samples: Sequence[Sample], first: int, last: int) -> Cover:
+def cover(need_of: Mapping[str, Sequence[int]], samples: Sequence[ReplaySample], first: int, last: int) -> Cover:
     """How the ready replicas covered the need from minute ``first`` to ``last``."""
     all_leads = [lead for name, wanted in need_of.items() for lead in leads(wanted, samples, name, first, last)]
     short_minutes, most_short = 0.0, 0
@@ -218,7 +218,7 @@ def cover(need_of: Mapping[str, Sequence[int]], samples: Sequence[Sample], first
     )
 
 
-def paid(samples: Sequence[Sample]) -> Paid:
+def paid(samples: Sequence[ReplaySample]) -> Paid:
     """What stood from the first sample to the last; each counts until the next one."""
     replicas = nodes = vcpu = usd = 0.0
     for sample, following in pairwise(samples):
@@ -251,7 +251,7 @@ def false_extra(
 
 def outcome(
     protocols: tuple[Counters, Counters],
-    samples: Sequence[Sample],
+    samples: Sequence[ReplaySample],
     demand: Mapping[str, Sequence[float]],
     added: Mapping[str, Sequence[float | None]],
     bounds: Bounds,
@@ -259,7 +259,7 @@ def outcome(
     target_ms: float,
     ahead: int,
     hold: int,
-) -> Outcome:
+) -> ReplayOutcome:
     """Every figure; ``protocols`` are REST and gRPC, ``window`` the minutes of the surge.
 
     What is paid counts from ``ahead`` minutes before the surge on, when the forecast may first act on it: how the
@@ -273,7 +273,7 @@ def outcome(
     rest, grpc = (latency(one, first, last, target_ms) for one in protocols)
     waited = [seconds for name in demand for seconds in waits(standing, name)]
     acted = sum(any(value for value in minute) for minute in zip(*added.values(), strict=True))
-    return Outcome(
+    return ReplayOutcome(
         rest=rest,
         grpc=grpc,
         errors=errors(protocols, first, last),

@@ -18,14 +18,14 @@ from include.rollout.lever import Target
 from lab import world as worlds
 from lab.surge import champion as champions
 from lab.surge import samples as seen
-from lab.surge.measures import Outcome, needs, outcome
+from lab.surge.measures import ReplayOutcome, needs, outcome
 from lab.surge.scenario import MINUTE, NIGHTS, Surge, SurgeError, demand_by_minute, utc
-from lab.surge.stage import Stage
+from lab.surge.stage import SurgeStage
 
 SAID_EVERY_MINUTES = 10
 
 
-def drill(stage: Stage, surge: Surge, profile: str, say: Callable[[str], None]) -> dict[str, Any]:
+def drill(stage: SurgeStage, surge: Surge, profile: str, say: Callable[[str], None]) -> dict[str, Any]:
     """The report's part on one surge."""
     say(f"{surge.title}: {NIGHTS} nights of training before it, profile {profile}")
     champion = train(stage, surge, profile)
@@ -42,7 +42,7 @@ def drill(stage: Stage, surge: Surge, profile: str, say: Callable[[str], None]) 
     }
 
 
-def train(stage: Stage, surge: Surge, profile: str) -> champions.Champion:
+def train(stage: SurgeStage, surge: Surge, profile: str) -> champions.SurgeChampion:
     """A champion from the history as Prometheus has it; traffic and models of another surge are removed first."""
     traffic = worlds.traffic_folder(stage.folder)
     for folder in (traffic, stage.models.root):
@@ -55,7 +55,7 @@ def train(stage: Stage, surge: Surge, profile: str) -> champions.Champion:
     return champions.train(table, stage.models, stage.region, surge, profile)
 
 
-def replay(stage: Stage, surge: Surge, use_forecast: bool, say: Callable[[str], None]) -> Outcome:
+def replay(stage: SurgeStage, surge: Surge, use_forecast: bool, say: Callable[[str], None]) -> ReplayOutcome:
     """Replay the surge once, and take the scaling out again."""
     name = "with forecast" if use_forecast else "requests alone"
     target = stage.scaling(use_forecast)
@@ -83,13 +83,13 @@ def replay(stage: Stage, surge: Surge, use_forecast: bool, say: Callable[[str], 
         lever.rollback(target, snapshot)
 
 
-def start_replicas(stage: Stage, surge: Surge, target: Target) -> int:
+def start_replicas(stage: SurgeStage, surge: Surge, target: Target) -> int:
     """Replicas of each workload that the requests need at the beginning; the largest where they differ."""
     offered = demand_by_minute(stage.estate, surge, stage.region)[:1]
     return max(needs([qps * share for qps in offered], bounds_of(target))[0] for share in shares(stage).values())
 
 
-def shares(stage: Stage) -> dict[str, float]:
+def shares(stage: SurgeStage) -> dict[str, float]:
     """Each workload's share of the demand, as the plant lays it on them."""
     workloads = stage.estate.workloads
     total = sum(workload.replicas for workload in workloads.values())
@@ -111,7 +111,7 @@ def _in_time(surge: Surge, minute: float, lead_minutes: int) -> None:
 
 
 def _watch(
-    stage: Stage, surge: Surge, sampler: seen.Sampler, minute: Callable[[], float], say: Callable[[str], None]
+    stage: SurgeStage, surge: Surge, sampler: seen.Sampler, minute: Callable[[], float], say: Callable[[str], None]
 ) -> None:
     """Wait for the end of the replay, with a line now and then."""
     for until in range(0, surge.minutes + 1, SAID_EVERY_MINUTES):
@@ -131,7 +131,7 @@ def _clock(surge: Surge, minute: float) -> str:
     return utc(surge.begins + minute * MINUTE)[11:16]
 
 
-def judged(stage: Stage, surge: Surge, target: Target, begins: float, samples: list[Any]) -> Outcome:
+def judged(stage: SurgeStage, surge: Surge, target: Target, begins: float, samples: list[Any]) -> ReplayOutcome:
     """Every figure of a replay that has ended."""
     scaling, minutes, step = target.settings, surge.minutes, stage.pace.minute_seconds
     ahead = scaling.lead_minutes

@@ -15,7 +15,7 @@ from include.clients.prometheus import Prometheus
 from include.estate import Estate
 from include.prices import AwsBook
 from lab.rehearsal.evidence import NODE_GROUP, node_of, usd_hour
-from lab.surge.measures import Counters, Sample
+from lab.surge.measures import Counters, ReplaySample
 
 LOOK_SECONDS = 0.5
 
@@ -71,7 +71,7 @@ class Sampler:
     ) -> None:
         """``minute`` gives the plant minutes since the replay began."""
         self._estate, self._region, self._cluster, self._book, self._minute = estate, region, cluster, book, minute
-        self.samples: list[Sample] = []
+        self.samples: list[ReplaySample] = []
         self.problems = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
@@ -80,7 +80,7 @@ class Sampler:
         """Begin to look."""
         self._thread.start()
 
-    def stop(self) -> list[Sample]:
+    def stop(self) -> list[ReplaySample]:
         """End, and give every sample."""
         self._over.set()
         self._thread.join(timeout=30)
@@ -95,7 +95,7 @@ class Sampler:
                 self.problems += 1  # the sample before counts until the next one
             self._over.wait(max(0.0, LOOK_SECONDS - (time.monotonic() - begun)))
 
-    def _look(self) -> Sample:
+    def _look(self) -> ReplaySample:
         minute = self._minute()
         wanted, ready = {}, {}
         for name in self._estate.workloads:
@@ -107,4 +107,4 @@ class Sampler:
         launched = [claim for claim in self._cluster.list(k8s.NODE_CLAIM) if "capacity" in claim.get("status", {})]
         nodes = [node_of(thing) for thing in (*group, *launched)]
         vcpu = sum(node.vcpu for node in nodes)
-        return Sample(minute, wanted, ready, len(nodes), vcpu, usd_hour(nodes, self._book, self._region))
+        return ReplaySample(minute, wanted, ready, len(nodes), vcpu, usd_hour(nodes, self._book, self._region))

@@ -47,10 +47,10 @@ HISTORY_MORE_DAYS = 1  # a replay begins in the middle of a day: one more makes 
 JOBS = ("akidb", "kubernetes-cadvisor", telemetry.PREDICTOR)  # what the drill reads, and nothing slower
 
 
-class Stage:
+class SurgeStage:
     """One region of a booted world. Moments are Unix seconds by the clock unless said otherwise."""
 
-    def __init__(self, world: worlds.World, region: str, pace: Pace) -> None:
+    def __init__(self, world: worlds.LabWorld, region: str, pace: Pace) -> None:
         self.world = world
         self.region = region
         self.pace = pace

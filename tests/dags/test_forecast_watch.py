@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from include.clients.storage import Folder
-from include.forecast.registry import Action, Decision, Registry
+from include.forecast.registry import Action, ChampionDecision, Registry
 from tests.dags.forecast_world import AP, EU, US, FakePrometheus, FakeTrainer, demand, load, places  # noqa: F401
 
 NOW = dt.datetime(2026, 11, 24, 12, 5, tzinfo=dt.UTC).timestamp()
@@ -44,7 +44,7 @@ def champion(world: dict[str, Any], region: str, folder: Path, *factors: float) 
         (place / "model.json").write_text(json.dumps({"factor": factor}))
         version = registry.add(place, model="blend", window={"last": AS_OF}, metrics={}, code_version="")
         pointer = registry.pointer()
-        registry.move(pointer, Decision(Action.PROMOTED, version, pointer.version, "better", AS_OF))
+        registry.move(pointer, ChampionDecision(Action.PROMOTED, version, pointer.version, "better", AS_OF))
     return registry
 
 

@@ -19,7 +19,7 @@ TEST_SECONDS = 300 * LONGEST_STRETCH  # 300 s are enough on the reference machin
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worlds.World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worlds.LabWorld]:
     """A booted world of one region, one day of history instead of 30."""
     folder = tmp_path_factory.mktemp("lab")
     booted = worlds.up([REGION], worlds.Options(folder=folder, history_days=1), say=lambda _: None)
@@ -30,19 +30,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worlds.World]:
 
 
 @pytest.fixture(scope="session")
-def core(world: worlds.World) -> client.CoreV1Api:
+def core(world: worlds.LabWorld) -> client.CoreV1Api:
     """The region's core API as the lab's admin."""
     return client.CoreV1Api(api_client(Path(world.state["regions"][REGION]["kubeconfig"])))
 
 
 @pytest.fixture(scope="session")
-def dynamic(world: worlds.World) -> DynamicClient:
+def dynamic(world: worlds.LabWorld) -> DynamicClient:
     """Any resource of the region as the lab's admin."""
     return DynamicClient(api_client(Path(world.state["regions"][REGION]["kubeconfig"])))
 
 
 @pytest.fixture(scope="session")
-def aws(world: worlds.World) -> Callable[[str], Any]:
+def aws(world: worlds.LabWorld) -> Callable[[str], Any]:
     """Boto3 clients of the emulated cloud by service name."""
     import boto3
 

@@ -30,7 +30,7 @@ LEVER = CostMonitoring()
 
 
 @pytest.fixture(scope="module")
-def target(world: worlds.World, aws: Callable[[str], Any]) -> Target:
+def target(world: worlds.LabWorld, aws: Callable[[str], Any]) -> Target:
     """The region as a task sees it; the estate has this region alone, so that its total can be known."""
     state = world.state
     clients = SimpleNamespace(
@@ -50,7 +50,7 @@ def rolled_out(target: Target) -> Any:
     return snapshot, {stage.slot: LEVER.apply(target, stage) for stage in LEVER.plan(target).stages}
 
 
-def test_preflight_passes_and_the_plan_is_the_same_twice(target: Target, world: worlds.World) -> None:
+def test_preflight_passes_and_the_plan_is_the_same_twice(target: Target, world: worlds.LabWorld) -> None:
     def failed() -> list[str]:
         return [f"{check.name}: {check.reason}" for check in LEVER.preflight(target) if not check.passed]
 
@@ -60,7 +60,7 @@ def test_preflight_passes_and_the_plan_is_the_same_twice(target: Target, world: 
     assert LEVER.plan(target).hash() == LEVER.plan(target).hash()
 
 
-def test_every_gate_passes_with_real_prices(target: Target, rolled_out: Any, world: worlds.World) -> None:
+def test_every_gate_passes_with_real_prices(target: Target, rolled_out: Any, world: worlds.LabWorld) -> None:
     _, applied = rolled_out
 
     def failures() -> list[str]:

@@ -55,14 +55,14 @@ POOL = {
 
 
 @pytest.fixture(scope="module")
-def admin(world: worlds.World) -> Cluster:
+def admin(world: worlds.LabWorld) -> Cluster:
     """The cluster with every right."""
     return Cluster(api_client(Path(world.state["regions"][REGION]["kubeconfig"])))
 
 
 @pytest.fixture(scope="module")
 def targets(
-    world: worlds.World, aws: Callable[[str], Any], admin: Cluster, tmp_path_factory: pytest.TempPathFactory
+    world: worlds.LabWorld, aws: Callable[[str], Any], admin: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Target]]:
     """The region as a task of each lever sees it, as the user that Airflow gets."""
     state = world.state

@@ -83,7 +83,7 @@ def _config_map(text: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def installed(world: worlds.World, dynamic: DynamicClient, core: client.CoreV1Api) -> Iterator[Prometheus]:
+def installed(world: worlds.LabWorld, dynamic: DynamicClient, core: client.CoreV1Api) -> Iterator[Prometheus]:
     """OpenCost and Kubecost stand and are scraped; everything is gone again afterwards."""
     deployments = [yaml.safe_load(DEPLOYMENT % {"name": name}) for name in ("opencost", "kubecost")]
     apply_all(dynamic, [*yaml.safe_load_all(OBJECTS), *deployments, _config_map(RULES)])
@@ -101,7 +101,7 @@ def installed(world: worlds.World, dynamic: DynamicClient, core: client.CoreV1Ap
         world.processes.wait_until(lambda: not register.registered(), "the processes behind being gone", 60)
 
 
-def test_each_node_has_its_price_from_the_book(world: worlds.World, installed: Prometheus) -> None:
+def test_each_node_has_its_price_from_the_book(world: worlds.LabWorld, installed: Prometheus) -> None:
     price = load_aws_book(world.estate).on_demand(REGION, "c7g.2xlarge")
     found = {s.labels["node"]: s.value for s in installed.query("node_total_hourly_cost")}
     assert len(found) == 5
@@ -110,7 +110,7 @@ def test_each_node_has_its_price_from_the_book(world: worlds.World, installed: P
 
 
 def test_a_node_that_joins_has_its_price_within_opencosts_minute(
-    world: worlds.World, installed: Prometheus, aws: Callable[[str], Any]
+    world: worlds.LabWorld, installed: Prometheus, aws: Callable[[str], Any]
 ) -> None:
     def resize(size: int) -> None:
         aws("eks").update_nodegroup_config(
@@ -136,7 +136,7 @@ def _get(url: str) -> Any:
         return json.loads(response.read())
 
 
-def test_allocations_count_use_and_the_stand_in_says_what_it_is(world: worlds.World, installed: Prometheus) -> None:
+def test_allocations_count_use_and_the_stand_in_says_what_it_is(world: worlds.LabWorld, installed: Prometheus) -> None:
     where = world.state["regions"][REGION]
 
     def allocations() -> dict[str, Any]:
@@ -154,7 +154,7 @@ def test_allocations_count_use_and_the_stand_in_says_what_it_is(world: worlds.Wo
 
 
 def test_rules_of_a_config_map_are_evaluated_and_a_bad_file_is_kept_out(
-    world: worlds.World, dynamic: DynamicClient, installed: Prometheus
+    world: worlds.LabWorld, dynamic: DynamicClient, installed: Prometheus
 ) -> None:
     wait = world.processes.wait_until
     wait(lambda: bool(installed.query("lab:node_usd_hour")), "the rule's series", 60)
@@ -166,7 +166,7 @@ def test_rules_of_a_config_map_are_evaluated_and_a_bad_file_is_kept_out(
     assert "lab:node_usd_hour" in files[0].read_text()
 
 
-def test_a_killed_opencost_is_started_again(world: worlds.World, installed: Prometheus) -> None:
+def test_a_killed_opencost_is_started_again(world: worlds.LabWorld, installed: Prometheus) -> None:
     register = containers.processes_of(world.options.folder)
     before = register.started(f"{REGION}-opencost").pid
     psutil.Process(before).kill()
@@ -175,7 +175,7 @@ def test_a_killed_opencost_is_started_again(world: worlds.World, installed: Prom
     )
 
 
-def test_the_bill_lies_in_the_emulators_s3(world: worlds.World, aws: Callable[[str], Any]) -> None:
+def test_the_bill_lies_in_the_emulators_s3(world: worlds.LabWorld, aws: Callable[[str], Any]) -> None:
     import pyarrow.parquet as pq
 
     export, s3 = world.estate.cost.exports[0], aws("s3")
@@ -187,7 +187,7 @@ def test_the_bill_lies_in_the_emulators_s3(world: worlds.World, aws: Callable[[s
     assert "Amazon Elastic Compute Cloud" in table["ServiceName"].unique().to_pylist()
 
 
-def test_devices_have_history_and_a_live_series(world: worlds.World, core: client.CoreV1Api) -> None:
+def test_devices_have_history_and_a_live_series(world: worlds.LabWorld, core: client.CoreV1Api) -> None:
     prometheus = Prometheus(world.state["prometheus"])
     assert prometheus.value("count(jetson_power_watts)") == 5
     assert (prometheus.value('count_over_time(jetson_power_watts{device="jetson01"}[20h])') or 0) >= 299

@@ -20,7 +20,7 @@ from include.clients.kubernetes import AUTOSCALER, DEPLOYMENT, SCALED_OBJECT, Cl
 from include.clients.prometheus import Prometheus
 from include.clients.storage import Folder
 from include.forecast import gauges
-from include.forecast.registry import Action, Decision, Registry
+from include.forecast.registry import Action, ChampionDecision, Registry
 from include.levers.autoscalers import scaling_problems
 from include.levers.predictive_scaling import PredictiveScaling, figures
 from include.levers.predictive_scaling.wanted import MANAGER, PREDICTIVE, REACTIVE, PredictiveSettings, forecast_query
@@ -40,7 +40,7 @@ QUICK = {"polling_seconds": 5, "rate_window_seconds": 20, "scale_down_seconds": 
 
 @pytest.fixture(scope="module")
 def target(
-    world: worlds.World, aws: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory
+    world: worlds.LabWorld, aws: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Target]:
     """The region as a task sees it, with a champion in a registry that the real predictor does not see."""
     state = world.state
@@ -72,10 +72,10 @@ def crown(registry: Registry, folder: Path) -> None:
     window = {"first": "2026-10-25T00:00:00Z", "last": AS_OF}
     version = registry.add(folder, model="blend", window=window, metrics={}, code_version="1")
     figures = {"wape15": {"candidate": 0.05, "now": 0.1}}
-    registry.move(registry.pointer(), Decision(Action.PROMOTED, version, "", "better", AS_OF, figures))
+    registry.move(registry.pointer(), ChampionDecision(Action.PROMOTED, version, "", "better", AS_OF, figures))
 
 
-def forecast(world: worlds.World, qps: float | None) -> None:
+def forecast(world: worlds.LabWorld, qps: float | None) -> None:
     """Have the region's forecast say ``qps`` for each of the next 15 minutes; None: no forecast at all."""
     who = {"region": REGION, "job": "traffic-predictor", "instance": "test"}
     minutes = [who | {"horizon": str(minute), "quantile": gauges.MEDIAN} for minute in range(1, 16)]
@@ -103,7 +103,7 @@ def rolled_out(target: Target) -> Any:
     return snapshot, {stage.slot: LEVER.apply(target, stage) for stage in LEVER.plan(target).stages}
 
 
-def test_preflight_passes_and_the_plan_is_the_same_twice(target: Target, world: worlds.World) -> None:
+def test_preflight_passes_and_the_plan_is_the_same_twice(target: Target, world: worlds.LabWorld) -> None:
     def failed() -> list[str]:
         return [f"{check.name}: {check.reason}" for check in LEVER.preflight(target) if not check.passed]
 
@@ -113,7 +113,7 @@ def test_preflight_passes_and_the_plan_is_the_same_twice(target: Target, world: 
     assert LEVER.plan(target).hash() == LEVER.plan(target).hash()
 
 
-def test_somebody_elses_autoscaler_is_refused(target: Target, world: worlds.World) -> None:
+def test_somebody_elses_autoscaler_is_refused(target: Target, world: worlds.LabWorld) -> None:
     admin = client.AutoscalingV2Api(api_client(Path(world.state["regions"][REGION]["kubeconfig"])))
     spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "akidb-grpc"},
@@ -129,7 +129,7 @@ def test_somebody_elses_autoscaler_is_refused(target: Target, world: worlds.Worl
         admin.delete_namespaced_horizontal_pod_autoscaler("by-hand", "akidb")
 
 
-def test_every_gate_passes(target: Target, rolled_out: Any, world: worlds.World) -> None:
+def test_every_gate_passes(target: Target, rolled_out: Any, world: worlds.LabWorld) -> None:
     _, applied = rolled_out
 
     def failures() -> list[str]:
@@ -152,7 +152,7 @@ def test_applying_twice_changes_nothing(target: Target, rolled_out: Any) -> None
 
 
 def test_requests_decide_the_least_and_a_forecast_adds_until_it_is_lost(
-    target: Target, rolled_out: Any, world: worlds.World
+    target: Target, rolled_out: Any, world: worlds.LabWorld
 ) -> None:
     settled = dict.fromkeys(target.estate.workloads, 11)  # 5,880 requests/s, half of them each, at 280 a replica
     world.processes.wait_until(lambda: replicas(target) == settled, f"11 replicas each, not {replicas(target)}", 120)
@@ -185,7 +185,7 @@ def test_the_user_can_not_scale_or_make_anything_else(target: Target) -> None:
         cluster.delete(DEPLOYMENT, "akidb-rest", "akidb")
 
 
-def test_the_forecast_alone_is_taken_out_in_seconds(target: Target, rolled_out: Any, world: worlds.World) -> None:
+def test_the_forecast_alone_is_taken_out_in_seconds(target: Target, rolled_out: Any, world: worlds.LabWorld) -> None:
     settings = target.settings.model_copy(update={"use_forecast": False})
     alone = Target(REGION, target.estate, "lab-test", settings, target.clients)
     (stage,) = LEVER.plan(alone).stages

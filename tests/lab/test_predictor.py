@@ -21,8 +21,8 @@ from include.clients.storage import Folder
 from include.forecast import gauges, watch
 from include.forecast.candidates.baselines import Naive
 from include.forecast.candidates.candidate import Candidate
-from include.forecast.registry import Action, Decision, Registry
-from include.forecast.traffic.series import Series
+from include.forecast.registry import Action, ChampionDecision, Registry
+from include.forecast.traffic.series import TrafficSeries
 from include.levers.predictive_scaling import PredictiveScaling, queries
 from include.levers.predictive_scaling.wanted import PREDICTOR, PredictiveSettings
 from include.rollout.lever import Stage, Target
@@ -41,20 +41,20 @@ SPREAD = 0.1  # how far P90 lies above P50
 
 
 @pytest.fixture(scope="module")
-def version(world: worlds.World, tmp_path_factory: pytest.TempPathFactory) -> str:
+def version(world: worlds.LabWorld, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The champion in the lab's registry: the level of the last 15 minutes goes on."""
     start = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(days=2)
-    tail = Series(REGION, start, 1, np.full(2 * 1440, 5000.0))
+    tail = TrafficSeries(REGION, start, 1, np.full(2 * 1440, 5000.0))
     made = tmp_path_factory.mktemp("made")
     Candidate(Naive(0, scaled=True, minutes=15), 1, 100.0, "JP", np.full(15, SPREAD), tail).save(made)
     registry = Registry(Folder(worlds.models_folder(world.options.folder)), REGION)
     added = registry.add(made, model="now_scaled", window={"last": AS_OF}, metrics={}, code_version="1")
-    registry.move(registry.pointer(), Decision(Action.PROMOTED, added, "", "better", AS_OF))
+    registry.move(registry.pointer(), ChampionDecision(Action.PROMOTED, added, "", "better", AS_OF))
     return added
 
 
 @pytest.fixture(scope="module")
-def target(world: worlds.World) -> Target:
+def target(world: worlds.LabWorld) -> Target:
     """The region as a task sees it."""
     state = world.state
     clients = SimpleNamespace(
@@ -67,7 +67,7 @@ def target(world: worlds.World) -> Target:
 
 
 @pytest.fixture(scope="module")
-def snapshot(target: Target, version: str, world: worlds.World, core: client.CoreV1Api) -> Iterator[Any]:
+def snapshot(target: Target, version: str, world: worlds.LabWorld, core: client.CoreV1Api) -> Iterator[Any]:
     """What was there before the Deployment, which is applied and whose forecast has been seen."""
     before = LEVER.snapshot(target)
     try:
@@ -82,18 +82,18 @@ def snapshot(target: Target, version: str, world: worlds.World, core: client.Cor
         )
 
 
-def address(world: worlds.World) -> str:
+def address(world: worlds.LabWorld) -> str:
     return str(world.state["regions"][REGION]["predictor"])
 
 
-def health(world: worlds.World) -> dict[str, Any]:
+def health(world: worlds.LabWorld) -> dict[str, Any]:
     with urllib.request.urlopen(f"{address(world)}/health", timeout=10) as answer:
         found: dict[str, Any] = json.loads(answer.read())["regions"][REGION]
     return found
 
 
 def test_the_champion_is_served_and_its_forecast_is_in_prometheus(
-    world: worlds.World, target: Target, version: str, snapshot: Any
+    world: worlds.LabWorld, target: Target, version: str, snapshot: Any
 ) -> None:
     found = health(world)
     assert (found["version"], found["problem"], found["forecast_problem"]) == (version, "", "")
@@ -112,7 +112,7 @@ def test_the_champion_is_served_and_its_forecast_is_in_prometheus(
 
 
 def test_the_watch_finds_what_was_served_and_by_which_version(
-    world: worlds.World, target: Target, version: str, snapshot: Any
+    world: worlds.LabWorld, target: Target, version: str, snapshot: Any
 ) -> None:
     prometheus: Prometheus = target.clients.prometheus
     now = time.time()
@@ -124,7 +124,7 @@ def test_the_watch_finds_what_was_served_and_by_which_version(
     assert (another.own, another.every) == ({}, 1)
 
 
-def test_it_runs_with_what_was_deployed(world: worlds.World, target: Target, snapshot: Any) -> None:
+def test_it_runs_with_what_was_deployed(world: worlds.LabWorld, target: Target, snapshot: Any) -> None:
     running = containers.processes_of(world.options.folder).started(f"{REGION}-{predictor.DEPLOYMENT}")
     own, last = running.command[3:], predictor.added(world.state, REGION)
     assert own[-len(last) :] == list(last)
@@ -132,7 +132,7 @@ def test_it_runs_with_what_was_deployed(world: worlds.World, target: Target, sna
     assert (deployed["--max-age"], deployed["--min-replicas"], deployed["--max-replicas"]) == ("180", "4", "40")
 
 
-def test_arguments_that_a_drill_writes_are_taken_at_once(world: worlds.World, target: Target, snapshot: Any) -> None:
+def test_arguments_that_a_drill_writes_are_taken_at_once(world: worlds.LabWorld, target: Target, snapshot: Any) -> None:
     def sure() -> float | None:
         return target.clients.prometheus.value(f'{gauges.CONFIDENT}{{region="{REGION}"}}')
 
@@ -141,7 +141,7 @@ def test_arguments_that_a_drill_writes_are_taken_at_once(world: worlds.World, ta
     world.processes.wait_until(lambda: sure() == 0, "a forecast that is not sure", 60)
 
 
-def test_process_and_forecast_go_with_the_deployment(world: worlds.World, target: Target, snapshot: Any) -> None:
+def test_process_and_forecast_go_with_the_deployment(world: worlds.LabWorld, target: Target, snapshot: Any) -> None:
     LEVER.rollback(target, snapshot)
     gauge = f'{gauges.FORECAST}{{region="{REGION}"}}'
     world.processes.wait_until(lambda: not target.clients.prometheus.query(gauge), "the forecast being gone", 30)

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
-def target(world: worlds.World, aws: Callable[[str], Any]) -> Target:
+def target(world: worlds.LabWorld, aws: Callable[[str], Any]) -> Target:
     """The region as a task sees it, with the least-privilege user."""
     state = world.state
     clients = SimpleNamespace(
@@ -83,7 +83,7 @@ def test_the_plan_is_the_same_twice_and_changes_nothing(target: Target) -> None:
 
 
 def test_a_step_is_applied_gated_repeated_and_undone_to_the_last_field(
-    target: Target, core: client.CoreV1Api, world: worlds.World
+    target: Target, core: client.CoreV1Api, world: worlds.LabWorld
 ) -> None:
     lever = SpotCapacity()
     snapshot = lever.snapshot(target)

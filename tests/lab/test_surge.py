@@ -24,7 +24,7 @@ STEP = 5.0  # seconds of a plant minute at time_scale 12
 MINUTES = 3
 
 
-def test_the_sampler_sees_replicas_and_every_paid_node(world: worlds.World) -> None:
+def test_the_sampler_sees_replicas_and_every_paid_node(world: worlds.LabWorld) -> None:
     cluster = Cluster(api_client(Path(world.state["regions"][REGION]["kubeconfig"])))
     sampler = Sampler(world.estate, REGION, cluster, load_aws_book(world.estate), lambda: 0.5)
     sampler.start()
@@ -40,7 +40,7 @@ def test_the_sampler_sees_replicas_and_every_paid_node(world: worlds.World) -> N
     assert sampler.problems == 0
 
 
-def test_counters_rise_and_give_a_latency(world: worlds.World) -> None:
+def test_counters_rise_and_give_a_latency(world: worlds.LabWorld) -> None:
     prometheus = Prometheus(world.state["prometheus"])
 
     def read() -> bool:

@@ -32,7 +32,7 @@ def _node_group_nodes(core: client.CoreV1Api) -> list[Any]:
     return core.list_node(label_selector="eks.amazonaws.com/nodegroup=akidb-on-demand").items
 
 
-def test_the_estate_stands_as_described(world: worlds.World, core: client.CoreV1Api) -> None:
+def test_the_estate_stands_as_described(world: worlds.LabWorld, core: client.CoreV1Api) -> None:
     nodes = _node_group_nodes(core)
     assert {n.metadata.labels["node.kubernetes.io/instance-type"] for n in nodes} == {"c7g.2xlarge"}
     assert len(nodes) == 5
@@ -41,7 +41,7 @@ def test_the_estate_stands_as_described(world: worlds.World, core: client.CoreV1
     assert Counter(p.spec.node_name for p in pods) == {n.metadata.name: 6 for n in nodes}
 
 
-def test_airflows_user_has_the_roles_of_the_levers_and_no_more(world: worlds.World) -> None:
+def test_airflows_user_has_the_roles_of_the_levers_and_no_more(world: worlds.LabWorld) -> None:
     from lab.cluster.workloads import api_client
 
     limited = client.CoreV1Api(api_client(Path(world.state["regions"][REGION]["rollout_kubeconfig"])))
@@ -56,12 +56,12 @@ def test_airflows_user_has_the_roles_of_the_levers_and_no_more(world: worlds.Wor
         limited.create_namespaced_secret("akidb", {"metadata": {"name": "any"}}, dry_run="All")
 
 
-def test_the_api_server_is_not_trusted_without_its_own_authority(world: worlds.World) -> None:
+def test_the_api_server_is_not_trusted_without_its_own_authority(world: worlds.LabWorld) -> None:
     with pytest.raises(OSError, match="certificate verify failed"):
         urllib.request.urlopen(f"{world.state['regions'][REGION]['apiserver']}/readyz", timeout=5)
 
 
-def test_keda_has_its_own_manifests_rights_and_its_certificate_is_checked(world: worlds.World) -> None:
+def test_keda_has_its_own_manifests_rights_and_its_certificate_is_checked(world: worlds.LabWorld) -> None:
     from lab.cluster.workloads import api_client
 
     where = world.state["regions"][REGION]
@@ -76,7 +76,7 @@ def test_keda_has_its_own_manifests_rights_and_its_certificate_is_checked(world:
         client.AppsV1Api(limited).delete_namespaced_deployment("akidb-rest", "akidb", dry_run="All")
 
 
-def test_every_socket_is_on_loopback_but_those_that_can_not_be(world: worlds.World) -> None:
+def test_every_socket_is_on_loopback_but_those_that_can_not_be(world: worlds.LabWorld) -> None:
     wide = Counter(
         entry.name
         for entry in (*world.processes.registered(), *containers.processes_of(world.options.folder).registered())
@@ -87,14 +87,14 @@ def test_every_socket_is_on_loopback_but_those_that_can_not_be(world: worlds.Wor
     assert wide - Counter({f"{REGION}-opencost": 1}) == {f"{REGION}-karpenter": 2, f"{REGION}-keda-adapter": 1}
 
 
-def test_history_is_there_before_the_first_scrape(world: worlds.World) -> None:
+def test_history_is_there_before_the_first_scrape(world: worlds.LabWorld) -> None:
     prometheus = Prometheus(world.state["prometheus"])
     samples = prometheus.query(f'count_over_time(akidb_http_requests_total{{region="{REGION}",status="200"}}[20h])')
     assert samples[0].value >= 20 * 60 - 5
 
 
 def test_node_group_instances_and_nodes_agree_after_a_resize_through_the_eks_api(
-    world: worlds.World, core: client.CoreV1Api, aws: Callable[[str], Any]
+    world: worlds.LabWorld, core: client.CoreV1Api, aws: Callable[[str], Any]
 ) -> None:
     eks, ec2 = aws("eks"), aws("ec2")
     cluster = world.estate.region(REGION).cluster
@@ -140,7 +140,7 @@ def _p95_outcome(prometheus: Prometheus, window: str) -> str:
 
 
 def test_half_of_the_pods_breaks_the_latency_gate_and_their_return_mends_it(
-    world: worlds.World, core: client.CoreV1Api
+    world: worlds.LabWorld, core: client.CoreV1Api
 ) -> None:
     apps = client.AppsV1Api(core.api_client)
     prometheus = Prometheus(world.state["prometheus"])
@@ -159,14 +159,16 @@ def test_half_of_the_pods_breaks_the_latency_gate_and_their_return_mends_it(
     world.processes.wait_until(lambda: _p95_outcome(prometheus, "10s") == "pass", "the gate passing again", 60)
 
 
-def test_a_pod_that_was_marked_unready_for_its_node_is_ready_again(world: worlds.World, core: client.CoreV1Api) -> None:
+def test_a_pod_that_was_marked_unready_for_its_node_is_ready_again(
+    world: worlds.LabWorld, core: client.CoreV1Api
+) -> None:
     name = core.list_namespaced_pod("akidb").items[0].metadata.name
     unready = {"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "NodeNotReady"}]}}
     core.patch_namespaced_pod_status(name, "akidb", unready)
     world.processes.wait_until(lambda: _ready(core) == 30, "the pod being ready again", 30)
 
 
-def test_a_second_lab_runs_beside_and_leaves_nothing(world: worlds.World, tmp_path: Path) -> None:
+def test_a_second_lab_runs_beside_and_leaves_nothing(world: worlds.LabWorld, tmp_path: Path) -> None:
     """Boot and end a lab as a person does; the first one must not notice."""
     command = [sys.executable, "-m", "lab", "up", "--regions", "us-east-1", "--folder", str(tmp_path / "second")]
     subprocess.run(command, cwd=REPOSITORY, check=True, timeout=150, capture_output=True)

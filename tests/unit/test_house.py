@@ -10,7 +10,7 @@ import pytest
 
 from tools import house
 from tools.arrows import ArrowsError, circles, layer, upward
-from tools.copies import Place, copies, shapes
+from tools.copies import CopyPlace, copies, shapes
 
 LEVER_LINES = {"spot_capacity": 1200, "predictive_scaling": 850, "cost_monitoring": 850}
 
@@ -110,7 +110,7 @@ LINES = "def {0}(x):\n    a = {0}(x, 1)\n    b = a.c[0]\n    if b:\n        d = 
 def test_six_lines_of_the_same_shape_in_two_levers_are_a_copy() -> None:
     levers = {"spot": {"spot.py": LINES.format("f")}, "scaling": {"scaling.py": "\n\n" + LINES.format("other")}}
     (found,) = copies(levers)
-    assert (found.one, found.other, found.lines) == (Place("scaling.py", 3, 8), Place("spot.py", 1, 6), 6)
+    assert (found.one, found.other, found.lines) == (CopyPlace("scaling.py", 3, 8), CopyPlace("spot.py", 1, 6), 6)
     assert str(found) == "scaling.py:3-8 ~ spot.py:1-6 (6 lines)"
 
 

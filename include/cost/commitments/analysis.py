@@ -17,7 +17,7 @@ from typing import Any
 
 from include.cost.commitments.offers import CLOUDS_FILE, COMPUTE, CloudPrice, Offer
 from include.cost.table.columns import CapacityType, CostError
-from include.cost.table.machine_hours import HourlyUse, Use
+from include.cost.table.machine_hours import HourlyUse, MachineUse
 from include.cost.table.record import plain
 from include.estate import Estate
 from include.prices import HOURS_PER_MONTH, AwsBook
@@ -136,7 +136,7 @@ def units_of(instance_type: str) -> Decimal | None:
     return Decimal(count) * 8 if size.endswith("xlarge") and count.isdigit() else None
 
 
-def check_enough(use: Use) -> None:
+def check_enough(use: MachineUse) -> None:
     """Raise NotEnoughDataError for less than 30 days or less than 95 % of their hours."""
     if use.hours_due < DAYS * 24:
         raise NotEnoughDataError(
@@ -149,7 +149,7 @@ def check_enough(use: Use) -> None:
         )
 
 
-def curves(use: Use, kinds: Sequence[CapacityType] = (CapacityType.ON_DEMAND,)) -> list[Curve]:
+def curves(use: MachineUse, kinds: Sequence[CapacityType] = (CapacityType.ON_DEMAND,)) -> list[Curve]:
     """The curve of each region and family over the hours that were seen; an hour without use counts as 0.
 
     Default: the on-demand remainder, after spot and after what commitments cover already.
@@ -226,7 +226,7 @@ class Analysis:
 
 
 def analyse(
-    use: Use,
+    use: MachineUse,
     source: str,
     offers: Sequence[Offer],
     unused: Sequence[Unused],
@@ -264,7 +264,7 @@ def _dollars(of: Sequence[Curve]) -> list[Decimal]:
     return [sum(values, Decimal(0)) for values in zip(*(curve.usd for curve in of), strict=True)]
 
 
-def _before_spot(use: Use, offers: Sequence[Offer]) -> list[str]:
+def _before_spot(use: MachineUse, offers: Sequence[Offer]) -> list[str]:
     """What a commitment sized by the use before spot would strand now: spot hours don't use commitments."""
     after = {(curve.region, curve.family): curve for curve in curves(use)}
     texts = []

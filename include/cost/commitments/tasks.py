@@ -16,7 +16,7 @@ from include.wiring.parameters import settings_of_run
 
 if TYPE_CHECKING:
     from include.cost.commitments.analysis import Unused
-    from include.cost.table.machine_hours import Use
+    from include.cost.table.machine_hours import MachineUse
     from include.cost.table.store import CostTable
 
 
@@ -51,7 +51,7 @@ def analyse_commitments() -> dict[str, Any]:
     return {"key": f"{key}.json", "text": text, "dry_run": show_dry_run(storage)}
 
 
-def read_use(table: CostTable, estate: Estate, start: dt.datetime, end: dt.datetime) -> tuple[Use, str]:
+def read_use(table: CostTable, estate: Estate, start: dt.datetime, end: dt.datetime) -> tuple[MachineUse, str]:
     """Hourly use from the bill; where that covers too little, from the nodes in Prometheus, if these cover more."""
     from include.cost.commitments.analysis import MIN_COVERAGE
     from include.cost.table.machine_hours import hourly_use, live_use
@@ -77,7 +77,7 @@ def read_unused(table: CostTable, start: dt.datetime, end: dt.datetime) -> list[
         return [Unused(*row) for row in unused_commitments(files, Window(start, end))]
 
 
-def _judged(use: Use, estate: Estate) -> dict[str, Any]:
+def _judged(use: MachineUse, estate: Estate) -> dict[str, Any]:
     from dataclasses import asdict
 
     from include.cost.table.columns import CostError

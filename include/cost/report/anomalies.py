@@ -21,7 +21,7 @@ MAD_TO_SIGMA = Decimal("1.4826")  # makes the median deviation comparable with a
 LEAST_SHARE, LEAST_USD = Decimal("0.01"), Decimal("0.01")
 
 
-class Finding(enum.StrEnum):
+class DayLevel(enum.StrEnum):
     """What a day is against its history."""
 
     HIGH = "high"
@@ -34,7 +34,7 @@ class Finding(enum.StrEnum):
 class Anomaly:
     """A day's cost against its history, in US dollars. Without enough history only ``days`` and ``usd`` are given."""
 
-    finding: Finding
+    finding: DayLevel
     usd: Decimal | None
     days: int  # known days of the same class
     usual: Decimal | None = None  # their median
@@ -53,12 +53,12 @@ def compare_with_usual(day: dt.date, costs: Mapping[dt.date, Decimal | None]) ->
     usd = costs.get(day)
     known = [cost for one in same_class(day, costs) if (cost := costs[one]) is not None]
     if usd is None or len(known) < MIN_DAYS:
-        return Anomaly(Finding.UNKNOWN, usd, len(known))
+        return Anomaly(DayLevel.UNKNOWN, usd, len(known))
     usual = median(known)
     deviation = median([abs(cost - usual) for cost in known]) * MAD_TO_SIGMA
     spread = max(deviation, abs(usual) * LEAST_SHARE, LEAST_USD)
     score = (usd - usual) / spread
-    finding = Finding.HIGH if score > LIMIT else Finding.LOW if score < -LIMIT else Finding.NORMAL
+    finding = DayLevel.HIGH if score > LIMIT else DayLevel.LOW if score < -LIMIT else DayLevel.NORMAL
     return Anomaly(finding, usd, len(known), usual, spread, score)
 
 

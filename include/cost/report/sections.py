@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 
-from include.cost.report.anomalies import Anomaly, Finding, compare_with_usual, same_class
+from include.cost.report.anomalies import Anomaly, DayLevel, compare_with_usual, same_class
 from include.cost.report.day import PLACES, ReportDay, sum_all, sum_known
 from include.cost.report.figures import NOWHERE, BillDriver
 from include.cost.report.result import GIVEN, TOTAL, Row
@@ -171,7 +171,7 @@ def _anomalies(of: ReportDay) -> Iterator[Row]:
         costs = of.totals if name == TOTAL else of.costs[name]
         found = compare_with_usual(of.day, costs)
         yield from _anomaly(of, name, found)
-        if found.finding in {Finding.HIGH, Finding.LOW} or (name == TOTAL and found.finding is Finding.NORMAL):
+        if found.finding in {DayLevel.HIGH, DayLevel.LOW} or (name == TOTAL and found.finding is DayLevel.NORMAL):
             before = [at for at in same_class(of.day, costs) if costs[at] is not None]
             moved = of.figures.drivers(of.day, before, "" if name == TOTAL else name, TOP_DRIVERS)
             yield from _drivers(of, name, moved)

@@ -29,7 +29,7 @@ class NoDeliveryError(CostError):
 
 
 @dataclass
-class Bill:
+class ExportedBill:
     """What was found: ``made`` is None when nothing is newer than the table. ``problems`` say what is waited for."""
 
     made: Collected | None = None
@@ -38,7 +38,7 @@ class Bill:
 
 def collect_bill(
     table: CostTable, estate: Estate, days: Collection[dt.date], s3_client: Callable[[str], Any], folder: Path
-) -> Bill:
+) -> ExportedBill:
     """Partitions in ``folder`` of those of ``days`` that are newer than the table's, and of days that they correct.
 
     ``s3_client`` makes a boto3 client by connection id. Raises NoDeliveryError naming the exports when none has a file
@@ -80,7 +80,7 @@ class _Work:
         self._local: dict[int, Delivery] = {}
         self._facts: dict[dt.date, Facts | None] = {}
 
-    def bill(self) -> Bill:
+    def bill(self) -> ExportedBill:
         """See :func:`collect_bill`."""
         reaches = self._reaches()
         stale = {day for day in self._days if self._is_stale(day, reaches) and self._can_be_made(day)}
@@ -89,9 +89,9 @@ class _Work:
         stale |= {day for day in corrected if self._fact(day) and self._is_stale(day, reaches)}
         problems = [one.problem for one in self.deliveries if one.problem and any(map(one.owns, self._days))]
         if not stale:
-            return Bill(None, problems)
+            return ExportedBill(None, problems)
         places = [place for place in range(len(self.deliveries)) if self._concerns(place, stale, reaches)]
-        bill = Bill(self._collect(places, stale), problems)
+        bill = ExportedBill(self._collect(places, stale), problems)
         if bill.made:
             bill.problems += bill.made.refused.values()
         return bill

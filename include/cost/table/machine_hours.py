@@ -212,7 +212,7 @@ class HourlyUse:
 
 
 @dataclass(frozen=True)
-class Use:
+class MachineUse:
     """Hourly use over [start, end). ``hours_seen``: clock hours that the source says something about."""
 
     start: dt.datetime
@@ -285,7 +285,7 @@ WHERE ChargePeriodStart >= $start AND ChargePeriodStart < $end
 """
 
 
-def hourly_use(files: Sequence[Path], start: dt.datetime, end: dt.datetime) -> Use:
+def hourly_use(files: Sequence[Path], start: dt.datetime, end: dt.datetime) -> MachineUse:
     """Machine hours in the bill's partitions ``files`` within [start, end), both whole hours.
 
     Rows longer than an hour say nothing about an hour and are left out; rows of unused commitments are no use, and
@@ -294,13 +294,13 @@ def hourly_use(files: Sequence[Path], start: dt.datetime, end: dt.datetime) -> U
     if start.minute or start.second or end <= start:
         raise CostError(f"hourly use needs whole hours in order, not {start} to {end}: correct the window")
     if not files:
-        return Use(start, end, frozenset(), ())
+        return MachineUse(start, end, frozenset(), ())
     arguments: dict[str, Any] = {"files": [str(path) for path in files], "start": start, "end": end}
     with connect() as connection:
         seen = frozenset(hour for (hour,) in connection.execute(_HOURS_SQL, arguments).fetchall())
         found = connection.execute(_USE_SQL, arguments).fetchall()
     rows = tuple(HourlyUse(h, region, kind, CapacityType(how), hrs, usd) for h, region, kind, how, hrs, usd in found)
-    return Use(start, end, seen, rows)
+    return MachineUse(start, end, seen, rows)
 
 
 def connect() -> Any:
@@ -347,7 +347,7 @@ def _all(amount: Decimal, _start: dt.datetime, _end: dt.datetime) -> Decimal:
 
 def live_use(
     of_region: Mapping[str, Prometheus | Exception], start: dt.datetime, end: dt.datetime, book: AwsBook
-) -> Use:
+) -> MachineUse:
     """Hourly use from the nodes that ran at each full hour; an hour counts as seen when every region has nodes.
 
     A node counts for the hour that begins with the sample. Dollars are the book's price, else OpenCost's.
@@ -365,7 +365,7 @@ def live_use(
         seen.append(hours)
     both = frozenset(set.intersection(*seen)) if seen else frozenset()
     kept = (HourlyUse(*key, *sums) for key, sums in sorted(rows.items()) if key[0] in both)
-    return Use(start, end, both, tuple(kept))
+    return MachineUse(start, end, both, tuple(kept))
 
 
 def _hourly_nodes(

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from include.forecast.traffic.features import DAY, WEEK, Windows, growth, same_time
+from include.forecast.traffic.features import DAY, WEEK, TrainingWindows, growth, same_time
 from include.forecast.traffic.series import Array
 
 LEVEL_WINDOWS = (1, 3, 5, 10, 15, 30, 60)
@@ -21,13 +21,13 @@ WEEK_MEDIAN_LEVELS = (5, 15, 30, 60)
 WEEK_MEDIAN_SHAPES = (0, 2, 7, 15)
 
 
-def total_error(forecast: Array, windows: Windows) -> float:
+def total_error(forecast: Array, windows: TrainingWindows) -> float:
     """The weighted sum of absolute errors at the last step over what was observed."""
     errors = np.abs(forecast[:, -1] - windows.targets()[:, -1])
     return float(np.nansum(errors if windows.weights is None else errors * windows.weights))
 
 
-def or_level(forecast: Array, windows: Windows) -> Array:
+def or_level(forecast: Array, windows: TrainingWindows) -> Array:
     """``forecast``, and the recent level where it is missing."""
     return np.where(np.isfinite(forecast), forecast, windows.scale()[:, None])
 
@@ -46,12 +46,12 @@ class Naive:
         base = {0: "now", DAY: "yesterday", WEEK: "last_week"}[self.period]
         return f"{base}_scaled" if self.scaled else base
 
-    def fit(self, train: Windows, validation: Windows) -> None:  # noqa: ARG002 - one interface for all candidates
+    def fit(self, train: TrainingWindows, validation: TrainingWindows) -> None:  # noqa: ARG002 - one interface for all candidates
         """Choose the level window with the smallest error on the validation part."""
         if self.scaled:
             self.minutes = best_level_window(self, validation)
 
-    def predict(self, windows: Windows) -> Array:
+    def predict(self, windows: TrainingWindows) -> Array:
         """[n, horizon] values."""
         if self.period == 0:
             now = windows.past.values[windows.origins] if not self.scaled else None
@@ -62,7 +62,7 @@ class Naive:
         return or_level(shape * rise, windows)
 
 
-def best_level_window(naive: Naive, windows: Windows) -> int:
+def best_level_window(naive: Naive, windows: TrainingWindows) -> int:
     """The level window of LEVEL_WINDOWS with the smallest error at the last step."""
     errors = [
         total_error(Naive(naive.period, scaled=True, minutes=minutes).predict(windows), windows)
@@ -85,7 +85,7 @@ class Seasonal:
         """What reports call it."""
         return self.names[self.period]
 
-    def fit(self, train: Windows, validation: Windows) -> None:  # noqa: ARG002 - one interface for all candidates
+    def fit(self, train: TrainingWindows, validation: TrainingWindows) -> None:  # noqa: ARG002 - one interface for all candidates
         """Choose the level and the shape window with the smallest error on the validation part."""
         choices = [(minutes, around) for minutes in LEVEL_WINDOWS for around in SHAPE_WINDOWS]
         errors = [
@@ -94,7 +94,7 @@ class Seasonal:
         ]
         self.minutes, self.around = choices[int(np.argmin(errors))]
 
-    def predict(self, windows: Windows) -> Array:
+    def predict(self, windows: TrainingWindows) -> Array:
         """[n, horizon] values."""
         shape = same_time(windows, self.period, self.around)
         return or_level(shape * growth(windows, self.period, self.minutes)[:, None], windows)
@@ -108,19 +108,19 @@ class WeekMedian:
     around: int = 7
     name: ClassVar[str] = "week_median"
 
-    def fit(self, train: Windows, validation: Windows) -> None:  # noqa: ARG002 - one interface for all candidates
+    def fit(self, train: TrainingWindows, validation: TrainingWindows) -> None:  # noqa: ARG002 - one interface for all candidates
         """Choose the level and the shape window with the smallest error at the last step of the validation part."""
         choices = [(minutes, around) for minutes in WEEK_MEDIAN_LEVELS for around in WEEK_MEDIAN_SHAPES]
         before_last = validation.horizon - 1
         errors = [total_error(median_of_week(validation, *choice, before_last), validation) for choice in choices]
         self.minutes, self.around = choices[int(np.argmin(errors))]
 
-    def predict(self, windows: Windows) -> Array:
+    def predict(self, windows: TrainingWindows) -> Array:
         """[n, horizon] values."""
         return median_of_week(windows, self.minutes, self.around)
 
 
-def median_of_week(windows: Windows, minutes: int, around: int, skipped: int = 0) -> Array:
+def median_of_week(windows: TrainingWindows, minutes: int, around: int, skipped: int = 0) -> Array:
     """The median of the last seven days' shapes, each scaled by the recent level: [n, horizon - skipped]."""
     periods = [day * DAY for day in range(1, WEEK // DAY + 1)]
     days = [
@@ -147,11 +147,11 @@ class Median:
     value: float = 0.0
     name: str = field(default="median", init=False)
 
-    def fit(self, train: Windows, validation: Windows) -> None:  # noqa: ARG002 - one interface for all candidates
+    def fit(self, train: TrainingWindows, validation: TrainingWindows) -> None:  # noqa: ARG002 - one interface for all candidates
         """Take the median of what the training part forecasts."""
         self.value = float(np.nanmedian(train.targets()[:, -1]))
 
-    def predict(self, windows: Windows) -> Array:
+    def predict(self, windows: TrainingWindows) -> Array:
         """[n, horizon] times the median."""
         return np.full((len(windows), windows.horizon), self.value)
 

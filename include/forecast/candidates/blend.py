@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from include.forecast.traffic.features import Windows
+from include.forecast.traffic.features import TrainingWindows
 from include.forecast.traffic.series import Array
 
 ROUNDS = 40
@@ -23,10 +23,10 @@ class Model(Protocol):
     def name(self) -> str:
         """What reports call it."""
 
-    def fit(self, train: Windows, validation: Windows) -> None:
+    def fit(self, train: TrainingWindows, validation: TrainingWindows) -> None:
         """Learn from the training part; the validation part chooses settings and when to stop."""
 
-    def predict(self, windows: Windows) -> Array:
+    def predict(self, windows: TrainingWindows) -> Array:
         """[n, horizon] values."""
 
 
@@ -38,12 +38,12 @@ class Blend:
     weights: list[float] = field(default_factory=list)
     name: ClassVar[str] = "blend"
 
-    def fit(self, train: Windows, validation: Windows) -> None:  # noqa: ARG002 - one interface for all candidates
+    def fit(self, train: TrainingWindows, validation: TrainingWindows) -> None:  # noqa: ARG002 - one interface for all candidates
         """The weights from the validation part; the parts are fitted already."""
         forecasts = np.column_stack([part.predict(validation)[:, -1] for part in self.parts])
         self.weights = list(l1_weights(forecasts, validation.targets()[:, -1]))
 
-    def predict(self, windows: Windows) -> Array:
+    def predict(self, windows: TrainingWindows) -> Array:
         """[n, horizon] values."""
         total: Array = np.zeros((len(windows), windows.horizon))
         for part, weight in zip(self.parts, self.weights, strict=True):

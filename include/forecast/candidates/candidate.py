@@ -20,8 +20,8 @@ from include.forecast.candidates.baselines import Median, Naive, Seasonal, WeekM
 from include.forecast.candidates.blend import Blend, Model
 from include.forecast.candidates.lstm import Lstm
 from include.forecast.candidates.trees import Trees
-from include.forecast.traffic.features import HISTORY_DAYS, LOOKBACK_MINUTES, Past, Windows
-from include.forecast.traffic.series import Array, Series
+from include.forecast.traffic.features import HISTORY_DAYS, LOOKBACK_MINUTES, Past, TrainingWindows
+from include.forecast.traffic.series import Array, TrafficSeries
 
 FORMAT = 1
 
@@ -42,7 +42,7 @@ class Candidate:
     floor: float
     country: str | None
     p90_above: Array
-    tail: Series
+    tail: TrafficSeries
 
     @property
     def name(self) -> str:
@@ -54,13 +54,13 @@ class Candidate:
         """How many values a request has: one hour of them."""
         return LOOKBACK_MINUTES // self.step
 
-    def forecast(self, windows: Windows) -> tuple[Array, Array]:
+    def forecast(self, windows: TrainingWindows) -> tuple[Array, Array]:
         """P50 and P90 at many origins: [n, horizon] each."""
         p50 = self.model.predict(windows)
         return p50, with_p90(p50, self.p90_above, self.floor)
 
     def predict(
-        self, values: Sequence[float] | Array, timestamps: Sequence[datetime], history: Series | None = None
+        self, values: Sequence[float] | Array, timestamps: Sequence[datetime], history: TrafficSeries | None = None
     ) -> tuple[Array, Array]:
         """P50 and P90 of the next 15 minutes from one hour of values; ``timestamps`` are the starts of its minutes."""
         if len(values) != self.lookback or len(timestamps) != self.lookback:
@@ -70,7 +70,7 @@ class Candidate:
             raise CandidateError("every value must be a number of at least zero")
         series = joined(self.tail, window, timestamps[-1], history)
         origin = np.array([len(series) - 1], dtype=np.int64)
-        p50, p90 = self.forecast(Windows(Past(series), origin, self.floor, self.country))
+        p50, p90 = self.forecast(TrainingWindows(Past(series), origin, self.floor, self.country))
         return p50[0], p90[0]
 
     def save(self, folder: Path) -> None:
@@ -95,7 +95,8 @@ class Candidate:
         try:
             about = json.loads((folder / "candidate.json").read_text(encoding="utf-8"))
             values = np.load(folder / "tail.npy", allow_pickle=False)
-            tail = Series(about["tail"]["name"], datetime.fromisoformat(about["tail"]["start"]), about["step"], values)
+            name, start = about["tail"]["name"], datetime.fromisoformat(about["tail"]["start"])
+            tail = TrafficSeries(name, start, about["step"], values)
             model = load_model(about["model"], folder)
         # Each library has its own errors for a damaged file; all mean the same here.
         except Exception as error:
@@ -103,7 +104,7 @@ class Candidate:
         return cls(model, about["step"], about["floor"], about["country"], np.array(about["p90_above"]), tail)
 
 
-def joined(tail: Series, window: Array, end: datetime, history: Series | None) -> Series:
+def joined(tail: TrafficSeries, window: Array, end: datetime, history: TrafficSeries | None) -> TrafficSeries:
     """Eight days that end with ``window``, whose last step holds ``end``; above ``history``, above ``tail``."""
     step, size = tail.step, HISTORY_DAYS * tail.per_day + len(window)
     last = slot_of(end, step)
@@ -113,7 +114,7 @@ def joined(tail: Series, window: Array, end: datetime, history: Series | None) -
             place(grid, last - size + 1, part)
     grid[-len(window) :] = window
     start = datetime.fromtimestamp((last - size + 1) * step * 60, UTC)
-    return Series(tail.name, start, step, grid)
+    return TrafficSeries(tail.name, start, step, grid)
 
 
 def slot_of(moment: datetime, step: int) -> int:
@@ -122,7 +123,7 @@ def slot_of(moment: datetime, step: int) -> int:
     return int(moment.timestamp()) // (60 * step)
 
 
-def place(grid: Array, first: int, part: Series) -> None:
+def place(grid: Array, first: int, part: TrafficSeries) -> None:
     """Write what ``part`` observed into ``grid``, whose first value is of step number ``first``."""
     offset = slot_of(part.start, part.step) - first
     begin, end = max(0, offset), min(len(grid), offset + len(part))

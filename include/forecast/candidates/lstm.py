@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from include.forecast.candidates.baselines import Naive, Seasonal, total_error
-from include.forecast.traffic.features import DAY, HORIZON_MINUTES, WEEK, Windows, minute_of_week, rest_days
+from include.forecast.traffic.features import DAY, HORIZON_MINUTES, WEEK, TrainingWindows, minute_of_week, rest_days
 from include.forecast.traffic.series import Array
 
 Tensor = NDArray[np.float32]
@@ -209,7 +209,7 @@ class Lstm:
     trust: float = 1.0
     name: ClassVar[str] = "lstm"
 
-    def fit(self, train: Windows, validation: Windows) -> None:
+    def fit(self, train: TrainingWindows, validation: TrainingWindows) -> None:
         """Choose the simple forecast on the training part, then learn what it misses."""
         from models.onnx_export import export_lstm
 
@@ -226,7 +226,7 @@ class Lstm:
         self.trust = 1.0
         self.trust = best_trust(self.base.predict(validation), self.predict(validation), validation)
 
-    def examples(self, windows: Windows, most: int | None) -> Examples:
+    def examples(self, windows: TrainingWindows, most: int | None) -> Examples:
         """Inputs, targets and weights of at most ``most`` windows, evenly spread; those across gaps are dropped."""
         whole: NDArray[np.bool_] = np.asarray(np.isfinite(windows.targets()).all(axis=1))
         windows = windows.take(whole)
@@ -237,7 +237,7 @@ class Lstm:
         targets = np.clip(change, *TARGET_LIMITS).astype(np.float32)
         return Examples(self.inputs(windows), targets, (scale / scale.mean()).astype(np.float32))
 
-    def inputs(self, windows: Windows) -> Tensor:
+    def inputs(self, windows: TrainingWindows) -> Tensor:
         """[n, lookback, 5]: values and the seasonal shape against the level, the time on a circle, days of rest."""
         ahead = np.arange(1 - windows.lookback, 1) + windows.past.steps(HORIZON_MINUTES)
         seen = windows.origins[:, None] + np.arange(1 - windows.lookback, 1)
@@ -258,7 +258,7 @@ class Lstm:
         """The network in ONNX Runtime."""
         return onnx_session(self.onnx)
 
-    def predict(self, windows: Windows) -> Array:
+    def predict(self, windows: TrainingWindows) -> Array:
         """[n, horizon] values."""
         forecasts = [np.empty((0, windows.horizon))]
         for first in range(0, len(windows), 4096):
@@ -304,14 +304,14 @@ def onnx_session(network: bytes) -> Any:
     return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
 
 
-def best_trust(base: Array, corrected: Array, validation: Windows) -> float:
+def best_trust(base: Array, corrected: Array, validation: TrainingWindows) -> float:
     """The share of the correction with the smallest error at the last step of the validation part: 0, 0.1 ... 1."""
     shares = [round(0.1 * tenth, 1) for tenth in range(11)]
     errors = [total_error(base + share * (corrected - base), validation) for share in shares]
     return shares[int(np.argmin(errors))]
 
 
-def seasonal_shape(windows: Windows, ahead: NDArray[np.int64], around: int) -> Array:
+def seasonal_shape(windows: TrainingWindows, ahead: NDArray[np.int64], around: int) -> Array:
     """Yesterday's and last week's values at ``ahead`` against their level then, less one; 0 where both are missing."""
     shapes = []
     for period in (DAY, WEEK):
@@ -323,7 +323,7 @@ def seasonal_shape(windows: Windows, ahead: NDArray[np.int64], around: int) -> A
     return total
 
 
-def best_base(train: Windows) -> Naive | Seasonal:
+def best_base(train: TrainingWindows) -> Naive | Seasonal:
     """The simple forecast with the smallest error on the training part."""
     bases: list[Naive | Seasonal] = [Naive(0, scaled=True), Seasonal(DAY), Seasonal(WEEK)]
     for base in bases:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from include.forecast.traffic.features import Indices, Windows, tree_features
+from include.forecast.traffic.features import Indices, TrainingWindows, tree_features
 from include.forecast.traffic.series import Array
 
 TARGET_LIMITS = (-4.0, 20.0)
@@ -70,7 +70,7 @@ class Trees:
     members: list[Member] = field(default_factory=list)
     name: ClassVar[str] = "lightgbm"
 
-    def fit(self, train: Windows, validation: Windows) -> None:  # noqa: ARG002 - one interface for all candidates
+    def fit(self, train: TrainingWindows, validation: TrainingWindows) -> None:  # noqa: ARG002 - one interface for all candidates
         """Learn from the training part; the number of rounds is fixed, so ``validation`` isn't needed."""
         every, some = np.full(len(train), train.horizon), _earlier_steps(train, self.settings.seed)
         self.members = [
@@ -78,12 +78,12 @@ class Trees:
             for base in self.settings.bases
         ]
 
-    def fit_last(self, train: Windows) -> None:
+    def fit_last(self, train: TrainingWindows) -> None:
         """Learn the last step alone: only ``predict_last`` can be asked then."""
         every = np.full(len(train), train.horizon)
         self.members = [Member(base, None, self._boost(train, every, base)) for base in self.settings.bases]
 
-    def predict(self, windows: Windows) -> Array:
+    def predict(self, windows: TrainingWindows) -> Array:
         """[n, horizon] values: the features of all steps are made in one pass, a request has a single window."""
         size, horizon = len(windows), windows.horizon
         rows = windows.take(np.tile(np.arange(size), horizon))
@@ -98,7 +98,7 @@ class Trees:
         mean: Array = np.maximum(np.mean(forecasts, axis=0), 0.0)
         return mean.reshape(horizon, size).T
 
-    def predict_last(self, windows: Windows) -> Array:
+    def predict_last(self, windows: TrainingWindows) -> Array:
         """The last step alone: [n]."""
         features = matrix(windows, np.full(len(windows), windows.horizon))
         forecasts = [
@@ -107,7 +107,7 @@ class Trees:
         mean: Array = np.maximum(np.mean(forecasts, axis=0), 0.0)
         return mean
 
-    def _boost(self, train: Windows, steps: Indices, base: int) -> Any:
+    def _boost(self, train: TrainingWindows, steps: Indices, base: int) -> Any:
         import lightgbm
 
         scale = train.scale()
@@ -139,17 +139,17 @@ class Trees:
         return cls(members=members)
 
 
-def matrix(windows: Windows, steps: Indices) -> Array:
+def matrix(windows: TrainingWindows, steps: Indices) -> Array:
     """The features of each window for its own step."""
     return np.column_stack(list(columns(windows, steps).values()))
 
 
-def columns(windows: Windows, steps: Indices) -> dict[str, Array]:
+def columns(windows: TrainingWindows, steps: Indices) -> dict[str, Array]:
     """The columns of ``matrix`` with their names."""
     return {"step": steps.astype(float), **tree_features(windows, steps)}
 
 
-def _level(windows: Windows, minutes: int) -> Array:
+def _level(windows: TrainingWindows, minutes: int) -> Array:
     level = windows.past.level(windows.origins, minutes)
     return np.where(np.isfinite(level), level, windows.scale())
 
@@ -160,7 +160,7 @@ def _changes(booster: Any, features: Array) -> Array:
     return changes
 
 
-def _earlier_steps(train: Windows, seed: int) -> Indices:
+def _earlier_steps(train: TrainingWindows, seed: int) -> Indices:
     if train.horizon == 1:
         return np.ones(len(train), dtype=np.int64)
     return np.random.default_rng(seed).integers(1, train.horizon, len(train), dtype=np.int64)

@@ -47,7 +47,7 @@ class Service:
     poll_seconds: float = 10.0
     forecast_seconds: float = 15.0
     max_spread: float = MAX_SPREAD
-    requests: metrics.Requests = field(default_factory=metrics.Requests)
+    requests: metrics.RequestCounts = field(default_factory=metrics.RequestCounts)
 
     def predict(self, body: bytes) -> tuple[int, dict[str, Any]]:
         """Status and answer of ``POST /predict``."""
@@ -220,7 +220,7 @@ def repeat(work: Callable[[], None], seconds: float, stop: threading.Event) -> N
 class Measured:
     """ASGI middleware that counts answers and their time."""
 
-    def __init__(self, app: Any, requests: metrics.Requests) -> None:
+    def __init__(self, app: Any, requests: metrics.RequestCounts) -> None:
         self._app = app
         self._requests = requests
 

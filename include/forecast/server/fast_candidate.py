@@ -33,7 +33,7 @@ from include.forecast.server.fast_models import (
     week_median,
 )
 from include.forecast.traffic.features import LOOKBACK_MINUTES
-from include.forecast.traffic.series import Array, Series
+from include.forecast.traffic.series import Array, TrafficSeries
 
 TREES, PROBES = "trees.onnx", "probes.json"
 TOLERANCE = 1e-5
@@ -45,7 +45,7 @@ KEPT_MINUTES = 16
 class Prepared:
     """A minute that was asked for: what was computed for its first request serves the next ones too."""
 
-    history: Series | None
+    history: TrafficSeries | None
     read: Callable[[Array], Recent]
     forecast: PerRequest
 
@@ -62,7 +62,7 @@ class FastCandidate:
     floor: float
     country: str | None
     p90_above: Array
-    tail: Series
+    tail: TrafficSeries
     _prepared: dict[int, Prepared] = field(default_factory=dict, init=False)
 
     @property
@@ -70,7 +70,7 @@ class FastCandidate:
         """How many values a request has."""
         return LOOKBACK_MINUTES // self.tail.step
 
-    def predict(self, window: Array, end: datetime, history: Series | None = None) -> tuple[Array, Array]:
+    def predict(self, window: Array, end: datetime, history: TrafficSeries | None = None) -> tuple[Array, Array]:
         """P50 and P90 of the next 15 minutes; ``window`` is one hour without gaps, ``end`` the start of its last step.
 
         Raises CandidateError for another length and for a model that gives no numbers.
@@ -84,7 +84,7 @@ class FastCandidate:
             raise CandidateError(f"{self.name} gives no number for this hour: set another champion")
         return p50, p90
 
-    def _minute(self, end: datetime, history: Series | None) -> Prepared:
+    def _minute(self, end: datetime, history: TrafficSeries | None) -> Prepared:
         slot = slot_of(end, self.tail.step)
         found = self._prepared.get(slot)
         if found is None or found.history is not history:
@@ -104,7 +104,8 @@ def load_fast(folder: Path) -> FastCandidate:
     try:
         about = json.loads((folder / "candidate.json").read_text(encoding="utf-8"))
         values = np.load(folder / "tail.npy", allow_pickle=False)
-        tail = Series(about["tail"]["name"], datetime.fromisoformat(about["tail"]["start"]), about["step"], values)
+        name, start = about["tail"]["name"], datetime.fromisoformat(about["tail"]["start"])
+        tail = TrafficSeries(name, start, about["step"], values)
         per_minute = per_minute_of(about["model"], folder)
         above = np.array(about["p90_above"])
         fast = FastCandidate(per_minute, about["name"], about["floor"], about["country"], above, tail)

@@ -26,10 +26,10 @@ from include.forecast.traffic.features import (
     SHAPES,
     WEEK,
     Past,
-    Windows,
+    TrainingWindows,
     same_time,
 )
-from include.forecast.traffic.series import Array, Series
+from include.forecast.traffic.series import Array, TrafficSeries
 
 SCALE, VARIATION = -1, -2  # places in Recent.numbers; levels are counted from the front
 
@@ -50,10 +50,10 @@ PerMinute = Callable[["Minute"], PerRequest]  # what a model computes once a min
 class Minute:
     """The days before an hour, and where in them and in the hour the levels lie that plans ask for."""
 
-    def __init__(self, series: Series, lookback: int, floor: float, country: str | None) -> None:
+    def __init__(self, series: TrafficSeries, lookback: int, floor: float, country: str | None) -> None:
         """``series`` ends with the hour: its values there don't matter, but none may be missing."""
         self.past = Past(series)
-        self.windows = Windows(self.past, np.array([len(series) - 1], dtype=np.int64), floor, country)
+        self.windows = TrainingWindows(self.past, np.array([len(series) - 1], dtype=np.int64), floor, country)
         self.floor = floor
         self._border = len(series) - lookback
         self._places: dict[tuple[int, int], int] = {}

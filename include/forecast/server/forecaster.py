@@ -18,7 +18,7 @@ from include.forecast.replicas import MAX_SPREAD, unsure
 from include.forecast.server.champions import Champions
 from include.forecast.traffic.export import SETTLE_SECONDS, observed
 from include.forecast.traffic.features import HISTORY_DAYS, SHORT_GAP_MINUTES
-from include.forecast.traffic.series import Array, Series, fill_short_gaps
+from include.forecast.traffic.series import Array, TrafficSeries, fill_short_gaps
 
 if TYPE_CHECKING:
     from include.clients.prometheus import Prometheus
@@ -109,7 +109,7 @@ class Forecaster:
     ) -> None:
         self.region = region
         self.reason = "no forecast was made yet"
-        self.history: Series | None = None
+        self.history: TrafficSeries | None = None
         self._prometheus = prometheus
         self._estate = estate
         self._champions = champions
@@ -262,7 +262,7 @@ def newest_hour(minutes: dict[int, float]) -> tuple[int, Array] | None:
     return last, fill_short_gaps(values, SHORT_GAP_MINUTES)[-HOUR:]
 
 
-def history_of(minutes: dict[int, float], region: str, last: int) -> Series:
+def history_of(minutes: dict[int, float], region: str, last: int) -> TrafficSeries:
     """Every kept minute as a series that ends with minute number ``last``."""
     first = last - MINUTES_KEPT + 1
     values = np.full(MINUTES_KEPT, np.nan)
@@ -270,4 +270,4 @@ def history_of(minutes: dict[int, float], region: str, last: int) -> Series:
     if kept:
         places, known = zip(*kept, strict=True)
         values[list(places)] = known
-    return Series(region, datetime.fromtimestamp(first * MINUTE, UTC), 1, values)
+    return TrafficSeries(region, datetime.fromtimestamp(first * MINUTE, UTC), 1, values)

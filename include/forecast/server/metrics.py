@@ -23,7 +23,7 @@ HEADS = {
 
 
 @dataclass
-class Requests:
+class RequestCounts:
     """Counts of the answers; only the event loop writes them."""
 
     answers: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -68,7 +68,7 @@ def labels(**values: str) -> str:
 
 
 def exposition(
-    forecasts: Mapping[str, Forecast | None], champions: Mapping[str, ServedChampion | None], requests: Requests
+    forecasts: Mapping[str, Forecast | None], champions: Mapping[str, ServedChampion | None], requests: RequestCounts
 ) -> str:
     """The text of ``/metrics``: a region without a fresh forecast has no gauge at all."""
     fresh = {region: forecast for region, forecast in sorted(forecasts.items()) if forecast}

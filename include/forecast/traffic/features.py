@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from include.forecast.traffic.series import MINUTES_PER_DAY, Array, Series, fill_short_gaps
+from include.forecast.traffic.series import MINUTES_PER_DAY, Array, TrafficSeries, fill_short_gaps
 
 Indices = NDArray[np.int64]
 LOOKBACK_MINUTES = 60
@@ -39,7 +39,7 @@ class Past:
     ``sums``, ``squares`` and ``counts`` hold one entry more than ``values``: what came before each, and the whole.
     """
 
-    def __init__(self, series: Series) -> None:
+    def __init__(self, series: TrafficSeries) -> None:
         self.series = series
         self.values = fill_short_gaps(series.values, SHORT_GAP_MINUTES // series.step)
         observed = np.isfinite(self.values)
@@ -86,7 +86,7 @@ class Past:
 
 
 @dataclass(frozen=True)
-class Windows:
+class TrainingWindows:
     """Where forecasts are made: ``origins`` are the last samples seen; ``floor`` is the lowest level of a ratio.
 
     ``weights`` say how much an error at each origin counts when settings are chosen; None means all the same.
@@ -111,12 +111,12 @@ class Windows:
         """Samples that a window holds."""
         return self.past.steps(LOOKBACK_MINUTES)
 
-    def take(self, chosen: NDArray[np.bool_] | Indices | slice) -> Windows:
+    def take(self, chosen: NDArray[np.bool_] | Indices | slice) -> TrainingWindows:
         """The windows of some of the origins."""
         weights = None if self.weights is None else self.weights[chosen]
         return replace(self, origins=self.origins[chosen], weights=weights)
 
-    def between(self, first: int, last: int) -> Windows:
+    def between(self, first: int, last: int) -> TrainingWindows:
         """The windows whose origin and targets all lie in ``first`` up to but without ``last``."""
         return self.take((self.origins >= first) & (self.origins + self.horizon < last))
 
@@ -134,13 +134,13 @@ def floor_of(values: Array) -> float:
     return max(float(np.nanmean(values)) * FLOOR_SHARE, 1e-9)
 
 
-def windows_of(series: Series, floor: float, country: str | None = None) -> Windows:
+def windows_of(series: TrafficSeries, floor: float, country: str | None = None) -> TrainingWindows:
     """Every origin of ``series`` with a full window: no gap but short ones in the last hour."""
     past = Past(series)
     origins = np.arange(len(series), dtype=np.int64)
     lookback = past.steps(LOOKBACK_MINUTES)
     whole = past.count(origins - lookback + 1, origins) == lookback
-    return Windows(past, origins[whole], floor, country)
+    return TrainingWindows(past, origins[whole], floor, country)
 
 
 def at(values: Array, index: Indices) -> Array:
@@ -149,7 +149,7 @@ def at(values: Array, index: Indices) -> Array:
     return np.where(inside, values[np.clip(index, 0, len(values) - 1)], np.nan)
 
 
-def growth(windows: Windows, period: int, minutes: int) -> Array:
+def growth(windows: TrainingWindows, period: int, minutes: int) -> Array:
     """How many times the level of a ``period`` ago the level is now, over ``minutes``; within RATIO_LIMITS."""
     past, origins = windows.past, windows.origins
     now = np.maximum(past.level(origins, minutes), windows.floor)
@@ -157,7 +157,7 @@ def growth(windows: Windows, period: int, minutes: int) -> Array:
     return np.clip(now / before, *RATIO_LIMITS)
 
 
-def same_time(windows: Windows, period: int, around: int = 0, skipped: int = 0) -> Array:
+def same_time(windows: TrainingWindows, period: int, around: int = 0, skipped: int = 0) -> Array:
     """The values a ``period`` before each forecast step, each a mean over ``around`` minutes on both sides: [n, H].
 
     The first ``skipped`` steps are left out.
@@ -166,14 +166,14 @@ def same_time(windows: Windows, period: int, around: int = 0, skipped: int = 0) 
     return windows.past.around(ahead - windows.past.steps(period), around)
 
 
-def minute_of_week(windows: Windows, ahead: Indices) -> Indices:
+def minute_of_week(windows: TrainingWindows, ahead: Indices) -> Indices:
     """Minutes since Monday 00:00 UTC, ``ahead`` steps after each origin: [n, len(ahead)]."""
     series = windows.past.series
     first = series.start.weekday() * DAY + series.start.hour * 60 + series.start.minute
     return (first + (windows.origins[:, None] + ahead[None, :]) * series.step) % WEEK
 
 
-def rest_days(windows: Windows, ahead: Indices) -> NDArray[np.bool_]:
+def rest_days(windows: TrainingWindows, ahead: Indices) -> NDArray[np.bool_]:
     """Weekends and, when the country is known, its public holidays, ``ahead`` steps after each origin."""
     rest = minute_of_week(windows, ahead) >= 5 * DAY
     if windows.country is None:
@@ -202,7 +202,7 @@ def _calendar(country: str, year: int) -> frozenset[object]:
     return frozenset(holidays.country_holidays(country, years=year))
 
 
-def tree_features(windows: Windows, ahead: Indices) -> dict[str, Array]:
+def tree_features(windows: TrainingWindows, ahead: Indices) -> dict[str, Array]:
     """The columns that trees learn from, for the forecast step ``ahead`` (one a window); levels relative to now."""
     past, origins = windows.past, windows.origins
     scale = windows.scale()
@@ -218,7 +218,7 @@ def tree_features(windows: Windows, ahead: Indices) -> dict[str, Array]:
     return columns
 
 
-def _seasonal_columns(windows: Windows, ahead: Indices, scale: Array) -> dict[str, Array]:
+def _seasonal_columns(windows: TrainingWindows, ahead: Indices, scale: Array) -> dict[str, Array]:
     past, origins = windows.past, windows.origins
     columns: dict[str, Array] = {}
     for name, period in SEASONS:

@@ -29,7 +29,7 @@ class DatasetError(ValueError):
 
 
 @dataclass(frozen=True)
-class Series:
+class TrafficSeries:
     """Values at ``start``, ``start`` + ``step`` minutes ... (UTC); NaN where nothing was observed."""
 
     name: str
@@ -54,11 +54,11 @@ class Series:
         """The time of sample ``index``."""
         return self.start + timedelta(minutes=self.step * index)
 
-    def slice(self, first: int, last: int | None = None) -> Series:
+    def slice(self, first: int, last: int | None = None) -> TrafficSeries:
         """The samples ``first`` up to but without ``last``."""
-        return Series(self.name, self.at(first), self.step, self.values[first:last])
+        return TrafficSeries(self.name, self.at(first), self.step, self.values[first:last])
 
-    def last_days(self, days: float) -> Series:
+    def last_days(self, days: float) -> TrafficSeries:
         """The newest ``days``, or all of a shorter series."""
         return self.slice(max(0, len(self) - round(days * self.per_day)))
 
@@ -85,7 +85,7 @@ class DataQuality:
     zero_share: float
 
 
-def load_series(path: Path) -> Series:
+def load_series(path: Path) -> TrafficSeries:
     """The series in ``path`` (.csv, .csv.gz or .parquet with ``timestamp`` and a value column).
 
     Raises DatasetError when it isn't one.
@@ -99,7 +99,7 @@ def load_series(path: Path) -> Series:
     return series_from_frame(frame, path.name.removesuffix(".gz").removesuffix(".csv").removesuffix(".parquet"))
 
 
-def series_from_frame(frame: pd.DataFrame, name: str) -> Series:
+def series_from_frame(frame: pd.DataFrame, name: str) -> TrafficSeries:
     """The regular grid of a frame with a ``timestamp`` column and one of VALUE_COLUMNS. Raises DatasetError."""
     import pandas as pd
 
@@ -121,7 +121,7 @@ def series_from_frame(frame: pd.DataFrame, name: str) -> Series:
     return regular_grid(name, times.to_numpy("datetime64[s]").astype(np.int64), values.to_numpy(float))
 
 
-def regular_grid(name: str, seconds: NDArray[np.int64], values: Array, step: int | None = None) -> Series:
+def regular_grid(name: str, seconds: NDArray[np.int64], values: Array, step: int | None = None) -> TrafficSeries:
     """One value a step from samples at Unix ``seconds`` in any order; several in one step become their mean.
 
     What is negative or infinite was not observed. Without ``step`` the commonest distance decides.
@@ -138,7 +138,7 @@ def regular_grid(name: str, seconds: NDArray[np.int64], values: Array, step: int
     total = np.bincount(position[observed] - first, weights=values[observed], minlength=size)
     count = np.bincount(position[observed] - first, minlength=size)
     grid = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return Series(name, datetime.fromtimestamp(first * 60 * step, UTC), step, grid)
+    return TrafficSeries(name, datetime.fromtimestamp(first * 60 * step, UTC), step, grid)
 
 
 def common_step(name: str, seconds: NDArray[np.int64]) -> int:
@@ -151,7 +151,7 @@ def common_step(name: str, seconds: NDArray[np.int64]) -> int:
     return int(step)
 
 
-def judge(series: Series, parts: tuple[slice, ...] = (), limits: QualityLimits | None = None) -> DataQuality:
+def judge(series: TrafficSeries, parts: tuple[slice, ...] = (), limits: QualityLimits | None = None) -> DataQuality:
     """May models be trained on ``series``, whose ``parts`` (train, validation, test) must each be thick enough?"""
     limits = limits or QualityLimits()
     observed = np.isfinite(series.values)
@@ -196,7 +196,7 @@ def fill_short_gaps(values: Array, limit: int) -> Array:
     return np.where(short, values[np.maximum(last, 0)], values)
 
 
-def window_hash(series: Series) -> str:
+def window_hash(series: TrafficSeries) -> str:
     """A short fingerprint of the data that a model was made from."""
     import hashlib
 

@@ -12,7 +12,7 @@ from include.levers.cost_monitoring import rules
 from include.levers.cost_monitoring.dashboard import REGION, Query, panels
 from include.levers.cost_monitoring.wanted import CHARTS, KUBECOST, OPENCOST, MonitoringSettings
 from include.levers.node_costs import NodeFact, node_facts, usd_hour
-from include.levers.probes import Probe, Window
+from include.levers.probes import GateWindow, Probe
 from include.levers.service import covered, share_covered
 from include.levers.world import World as AnyWorld
 from include.rollout.gates import Comparison, Figure, Gate
@@ -51,7 +51,7 @@ def node_prices(world: World) -> dict[str, float]:
     return {s.labels["node"]: s.value for s in world.prometheus.query(series) if not math.isnan(s.value)}
 
 
-def node_coverage(world: World, _: Window | None = None) -> Figure | None:
+def node_coverage(world: World, _: GateWindow | None = None) -> Figure | None:
     """Share of the live nodes that OpenCost has a price for; not a number while too many have none.
 
     A node that has just joined has no price yet: that says nothing about OpenCost.
@@ -68,7 +68,7 @@ def node_coverage(world: World, _: Window | None = None) -> Figure | None:
     return Figure(share, "ratio", len(nodes), source, note)
 
 
-def price_gap(world: World, _: Window | None = None) -> Figure | None:
+def price_gap(world: World, _: GateWindow | None = None) -> Figure | None:
     """How far OpenCost's prices are from list and spot prices of the same nodes, as a share; None without either."""
     prices = node_prices(world)
     nodes: list[NodeFact] = [node for node in node_facts(world) if prices.get(node.name, 0) > 0]
@@ -97,7 +97,7 @@ def kubecost_series(world: World) -> str:
     return f'up{{job="{world.settings.kubecost_job}",region="{world.target.region}"}}'
 
 
-def kubecost_up(world: World, window: Window) -> Figure | None:
+def kubecost_up(world: World, window: GateWindow) -> Figure | None:
     """Share of the scrapes in the window that Kubecost answered, from its first answer on."""
     points = sorted(
         point for series in world.prometheus.raw(kubecost_series(world), window.recent) for point in series.points
@@ -151,7 +151,7 @@ def _answers(world: World, query: Query, samples: Sequence[Sample]) -> bool:
     return any(math.isfinite(sample.value) for sample in mine)
 
 
-def queries_figure(world: World, _: Window | None = None) -> Figure:
+def queries_figure(world: World, _: GateWindow | None = None) -> Figure:
     """How many of the dashboard's queries have no data: zero, or not a number and without samples.
 
     A series may be one evaluation late: what is missing now says nothing about the dashboard yet.
@@ -172,7 +172,7 @@ def wanted_rules(world: World) -> list[tuple[str, str]]:
     return rules.names(groups)
 
 
-def rules_not_loaded(world: World, _: Window | None = None) -> Figure:
+def rules_not_loaded(world: World, _: GateWindow | None = None) -> Figure:
     """How many of the region's rules Prometheus has not loaded; without samples while it has none at all."""
     wanted = wanted_rules(world)
     loaded = [(rule.group, rule.name) for rule in world.prometheus.rules()]
@@ -181,7 +181,7 @@ def rules_not_loaded(world: World, _: Window | None = None) -> Figure:
     return Figure(len(lacking), "rules", len(wanted) if loaded else 0, "Prometheus /api/v1/rules", note)
 
 
-def rules_with_errors(world: World, _: Window | None = None) -> Figure | None:
+def rules_with_errors(world: World, _: GateWindow | None = None) -> Figure | None:
     """How many of the region's loaded rules failed at their last evaluation; None before the first one of each."""
     groups = {group for group, _ in wanted_rules(world)}
     mine = [rule for rule in world.prometheus.rules() if rule.group in groups]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from include.levers.nodes.scheduling import ARCHITECTURE, HOST, NODE_POOL, ZONE, Labels
-from include.prices import Choice
+from include.prices import InstanceChoice
 
 NAME = "karpenter"
 NAMESPACES = ("kube-system", "karpenter")  # where its chart is installed by default, today and before
@@ -70,7 +70,7 @@ def _value(entry: Mapping[str, Any], config_map: ConfigMaps) -> str | None:
 
 
 def node_labels(
-    pool: str, own: Labels, choices: Iterable[Choice], region: str, zones: Iterable[str]
+    pool: str, own: Labels, choices: Iterable[InstanceChoice], region: str, zones: Iterable[str]
 ) -> list[dict[str, str]]:
     """The label sets that nodes of ``pool`` may carry, one for each instance type and zone; ``own`` are the pool's."""
     place = {"kubernetes.io/os": "linux", "topology.kubernetes.io/region": region, HOST: "a new node"}
@@ -84,7 +84,7 @@ def _with_old_names(labels: dict[str, str]) -> dict[str, str]:
     return labels | {old: labels[new] for old, new in OLD_NAMES.items() if new in labels}
 
 
-def _type_labels(choice: Choice) -> dict[str, str]:
+def _type_labels(choice: InstanceChoice) -> dict[str, str]:
     instance, prefix = choice.instance, "karpenter.k8s.aws/instance"
     family = instance.name.split(".")[0]
     generation = re.search(r"\d+", family)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from include.estate import Estate
 from include.levers.node_costs import spot_prices
 from include.levers.world import World
-from include.prices import Choice, choose_instance_types, load_aws_book
+from include.prices import InstanceChoice, choose_instance_types, load_aws_book
 from include.quantities import cores, mebibytes
 
 
@@ -22,7 +22,7 @@ def pods_per_node(estate: Estate, cpu: float, memory_mib: float) -> int:
     )
 
 
-def cheapest_hosting(estate: Estate, choices: Sequence[Choice], pods: int, spot: bool) -> Decimal | None:
+def cheapest_hosting(estate: Estate, choices: Sequence[InstanceChoice], pods: int, spot: bool) -> Decimal | None:
     """USD an hour of the cheapest way to host ``pods`` on nodes of one type; None when none fits."""
     costs = []
     for choice in choices:
@@ -32,7 +32,7 @@ def cheapest_hosting(estate: Estate, choices: Sequence[Choice], pods: int, spot:
     return min(costs, default=None)
 
 
-def spot_choices(world: World) -> list[Choice]:
+def spot_choices(world: World) -> list[InstanceChoice]:
     """The instance types that spot pools may use, at EC2's own spot prices where the price book has none of the region.
 
     Raises TooFewInstanceTypesError with what each filter removed.

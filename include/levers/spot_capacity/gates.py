@@ -10,7 +10,7 @@ from include.levers import service
 from include.levers.node_costs import node_facts
 from include.levers.nodes.evidence import lost_zones_figure, node_evidence, pending_probe, stranded_figure
 from include.levers.nodes.interruptions import interruption_probes
-from include.levers.probes import Probe, Window, over_recent, over_stage
+from include.levers.probes import GateWindow, Probe, over_recent, over_stage
 from include.levers.spot_capacity.apply import fallback_nodes
 from include.levers.spot_capacity.plan import ZONES
 from include.levers.spot_capacity.settings import DRILL, OLD_NODE_GROUP, World
@@ -41,7 +41,7 @@ def probes(estate: Estate, slot: str) -> list[Probe]:
     return made
 
 
-def _cordon(_: World, window: Window) -> Figure | None:
+def _cordon(_: World, window: GateWindow) -> Figure | None:
     applied = window.applied
     if applied.get("cordon_s") is None:
         return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from include.clients.kubernetes import EC2_NODE_CLASS, NODE_POOL, POD
-from include.levers.events import Queue, Rule, queue_arn
+from include.levers.events import EventRule, Queue, queue_arn
 from include.levers.node_costs import node_facts
 from include.levers.nodes import group
 from include.levers.nodes.rooms import takes_pods
@@ -50,7 +50,7 @@ def read_snapshot(world: World) -> Object:
     return {**read_live(world), "floor": floor, "out_of_use": sorted(idle), "toleration_owners": owners}
 
 
-def live_feed(world: World) -> tuple[str, tuple[Queue, dict[str, Rule]]]:
+def live_feed(world: World) -> tuple[str, tuple[Queue, dict[str, EventRule]]]:
     """The interruption queue's ARN, also of one that doesn't exist yet, and what is wanted of it and its rules."""
     arn = queue_arn(world, world.region.queue)
     return arn, feed(world.estate, world.target.region, arn)

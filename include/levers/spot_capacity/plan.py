@@ -25,7 +25,7 @@ from include.levers.spot_capacity.settings import (
     step_domains,
 )
 from include.levers.world import Object
-from include.prices import AwsBook, Choice
+from include.prices import AwsBook, InstanceChoice
 
 ZONES = "zones"  # how many zones the pods stood in before: a stage's setting, and the gate that looks at it
 Made = tuple[str, str, dict[str, Any]]  # a stage's slot, title and settings
@@ -70,7 +70,7 @@ def _domains_of(spec: Object | None) -> list[str]:
 
 
 def predicted_usd_hour(
-    estate: Estate, region: str, book: AwsBook, choices: Sequence[Choice], spot_domains: int, domains: int
+    estate: Estate, region: str, book: AwsBook, choices: Sequence[InstanceChoice], spot_domains: int, domains: int
 ) -> Decimal | None:
     """USD an hour after the last stage: the node group's floor and each domain on its cheapest type."""
     described = estate.region(region).node_group

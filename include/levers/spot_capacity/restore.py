@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from include.clients.kubernetes import DEPLOYMENT, NODE_POOL, POD
-from include.levers.events import Rule
+from include.levers.events import EventRule
 from include.levers.nodes import group, group_size
 from include.levers.nodes.pools import claims_of, find, left_of, nodes_of, orphans, unsettled, users
 from include.levers.nodes.specs import LEFT
@@ -22,7 +22,7 @@ from include.levers.pods import unready
 from include.levers.spot_capacity.live import CLASS_SPEC, live_feed, pool_spec
 from include.levers.spot_capacity.settings import POOLS, World
 from include.levers.spot_capacity.wanted import placing
-from include.levers.workloads.placing import Back, Placing, is_hard
+from include.levers.workloads.placing import Placing, WayBack, is_hard
 from include.levers.world import Object, name_of, standing
 from include.rollout.lever import Difference, Restored, kept
 
@@ -31,7 +31,7 @@ ESSENTIAL = ("queue", "rules", "node_class", "node_pools", "constraints", "node_
 
 
 @dataclass
-class Undo:
+class SpotUndo:
     """A way back under way: the snapshot, what was done, and what is left to others."""
 
     world: World
@@ -62,7 +62,7 @@ class Undo:
         idle = frozenset(was.get("out_of_use") or ())
         return group_size.Before(was["node_group"], was["nodes"], floor, idle, moved)
 
-    def step(self, text: str, work: Callable[[Undo], str | None]) -> None:
+    def step(self, text: str, work: Callable[[SpotUndo], str | None]) -> None:
         """Do one step under the lock; what it gives back is what was done in place of ``text``."""
         self.world.target.fence()
         self.steps.append(work(self) or text)
@@ -75,7 +75,7 @@ class Undo:
         """Each rule and then the queue, with what the snapshot has of it."""
         queue, wrote = live_feed(self.world)[1]
         was = self.snapshot["rules"]
-        rules = [(wrote.get(name, Rule(name)), was.get(name)) for name in dict.fromkeys([*was, *wrote])]
+        rules = [(wrote.get(name, EventRule(name)), was.get(name)) for name in dict.fromkeys([*was, *wrote])]
         return [*rules, (queue, self.snapshot["queue"])]
 
     def deployments(self) -> dict[str, Object]:
@@ -86,14 +86,14 @@ class Undo:
         """What the lever adds to a Deployment."""
         return placing(self.world.estate, name)
 
-    def backs(self) -> dict[str, Back]:
+    def backs(self) -> dict[str, WayBack]:
         """The way back of each Deployment that exists."""
         return {name: self.placing(name).way_back(live, self.snapshot) for name, live in self.deployments().items()}
 
 
 def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
     """Set back every field of the snapshot that still has the value that the lever wrote; report the others."""
-    undo = Undo(world, snapshot)
+    undo = SpotUndo(world, snapshot)
     undo.step("node group has room for every pod", _restore_capacity)
     undo.step("it is known who needs the pools", _look_for_users)
     undo.step(f"nodes of {' and '.join(undo.created) or 'no pool'} take no pods", _cordon_pools)
@@ -110,19 +110,19 @@ def restore(world: World, snapshot: Mapping[str, Any]) -> Restored:
 # Capacity and who needs the pools --------------------------------------------------------------------------------
 
 
-def _restore_capacity(undo: Undo) -> None:
+def _restore_capacity(undo: SpotUndo) -> None:
     for node in group.nodes(undo.world):
         uncordon(undo.world, node)
     undo.others += group_size.restore(undo.world, undo.group, lambda: _need(undo))
 
 
-def _need(undo: Undo) -> group_size.Need:
+def _need(undo: SpotUndo) -> group_size.Need:
     after = {name: back.after for name, back in undo.backs().items()}
     leaving = {n: found for n, found in after.items() if not is_hard(undo.placing(n).state(found)["constraints"])}
     return group_size.need_now(undo.world, leaving, undo.group.idle, undo.created, POOLS.spread)
 
 
-def _look_for_users(undo: Undo) -> None:
+def _look_for_users(undo: SpotUndo) -> None:
     """Who will need the pools when the workloads are set back: then the pools stay, and what feeds them."""
     world, space = undo.world, undo.world.estate.namespace
     if any(find(world, NODE_POOL, name) for name in undo.created):
@@ -133,7 +133,7 @@ def _look_for_users(undo: Undo) -> None:
 # Pods ------------------------------------------------------------------------------------------------------------
 
 
-def _restore_placing(undo: Undo) -> None:
+def _restore_placing(undo: SpotUndo) -> None:
     found = undo.backs()
     for name in undo.names:
         if name not in found:
@@ -143,17 +143,17 @@ def _restore_placing(undo: Undo) -> None:
         undo.placing(name).set_back(undo.world, found[name])
 
 
-def _wait_complete(undo: Undo) -> None:
+def _wait_complete(undo: SpotUndo) -> None:
     undo.world.wait_for(lambda: _incomplete(undo), "getting all pods ready")
 
 
-def _incomplete(undo: Undo) -> list[str]:
+def _incomplete(undo: SpotUndo) -> list[str]:
     # Where pools stay, their nodes have to settle too; where they go, Karpenter may drop nodes as it likes.
     claims = [] if undo.created else claims_of(undo.world, POOLS.names)
     return [*unready(undo.world, undo.deployments()), *unsettled(claims)]
 
 
-def _wait_end(undo: Undo) -> None:
+def _wait_end(undo: SpotUndo) -> None:
     def missing() -> list[str]:
         leaving = [] if undo.needed_by else CLASS_SPEC.leaving(undo.world, undo.snapshot["node_class"])
         return [*_incomplete(undo), *undo.group.coming(undo.world), *leaving]
@@ -164,7 +164,7 @@ def _wait_end(undo: Undo) -> None:
 # Pools and node class --------------------------------------------------------------------------------------------
 
 
-def _cordon_pools(undo: Undo) -> str | None:
+def _cordon_pools(undo: SpotUndo) -> str | None:
     for node in nodes_of(undo.world, undo.created):
         if undo.needed_by:
             uncordon(undo.world, node)
@@ -173,13 +173,13 @@ def _cordon_pools(undo: Undo) -> str | None:
     return "nodes of the new pools still take pods" if undo.needed_by else None
 
 
-def _restore_pools(undo: Undo) -> None:
+def _restore_pools(undo: SpotUndo) -> None:
     for name in reversed(POOLS.names):  # on demand first: it takes domains back before spot gives them up
         if name not in undo.created:
             pool_spec(name).restore(undo.world, undo.snapshot["node_pools"][name], undo.others)
 
 
-def _delete_pools(undo: Undo) -> str | None:
+def _delete_pools(undo: SpotUndo) -> str | None:
     world = undo.world
     pools = [name for name in undo.created if find(world, NODE_POOL, name)]
     if pools and not undo.needed_by:
@@ -195,12 +195,12 @@ def _delete_pools(undo: Undo) -> str | None:
     return None
 
 
-def _restore_node_class(undo: Undo) -> str | None:
+def _restore_node_class(undo: SpotUndo) -> str | None:
     done = CLASS_SPEC.restore(undo.world, undo.snapshot["node_class"], undo.others, undo.holds)
     return "node class left as it is" if done == LEFT else None
 
 
-def _restore_feed(undo: Undo) -> str | None:
+def _restore_feed(undo: SpotUndo) -> str | None:
     for thing, was in undo.feed():
         thing.restore(undo.world, was, undo.others, undo.holds)
     return "event rules and queue left to the pools that stay" if undo.needed_by else None
@@ -211,7 +211,7 @@ def _restore_feed(undo: Undo) -> str | None:
 
 def verify(world: World, snapshot: Mapping[str, Any]) -> list[Difference]:
     """What would still have to be set back, from live to snapshot: fields, nodes to go, nodes that are cordoned."""
-    undo = Undo(world, snapshot)
+    undo = SpotUndo(world, snapshot)
     pools = {**dict.fromkeys(POOLS.names), **snapshot["node_pools"]}
     specs = [(CLASS_SPEC, snapshot["node_class"]), *((pool_spec(name), was) for name, was in pools.items())]
     return [

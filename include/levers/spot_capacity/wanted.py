@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from include.estate import Estate
-from include.levers.events import Queue, Rule
+from include.levers.events import EventRule, Queue
 from include.levers.manifests import render
 from include.levers.nodes import group
 from include.levers.spot_capacity.settings import (
@@ -84,7 +84,7 @@ def placing(estate: Estate, workload: str, domains: int = 0) -> Placing:
     return Placing(body, POOLS.spread, POOLS.taints, MANAGER)
 
 
-def feed(estate: Estate, region: str, queue_arn: str) -> tuple[Queue, dict[str, Rule]]:
+def feed(estate: Estate, region: str, queue_arn: str) -> tuple[Queue, dict[str, EventRule]]:
     """The interruption queue, to which exactly this cluster's rules may send, and these rules by name."""
     where = estate.region(region)
     _, partition, _, aws_region, account, _ = queue_arn.split(":")
@@ -95,7 +95,8 @@ def feed(estate: Estate, region: str, queue_arn: str) -> tuple[Queue, dict[str, 
         f"{where.cluster}-{slug}": {"pattern": pattern, "targets": [queue_arn]}
         for slug, pattern in wanted["rules"].items()
     }
-    return Queue(where.queue, attributes, estate.spot.tags), {name: Rule(name, body) for name, body in bodies.items()}
+    rules = {name: EventRule(name, body) for name, body in bodies.items()}
+    return Queue(where.queue, attributes, estate.spot.tags), rules
 
 
 def wanted_state(

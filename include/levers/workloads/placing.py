@@ -64,7 +64,7 @@ def with_parts(parts: Mapping[str, Any]) -> Object:
 
 
 @dataclass(frozen=True)
-class Back:
+class WayBack:
     """``body`` for server-side apply, None when nothing is to be written; ``after``: the Deployment as it is then.
 
     ``owners``: ``[manager, operation]`` of those who get the tolerations' ownership back, None when it is not ours.
@@ -161,13 +161,13 @@ class Placing:
         }
         return {part: snapshot.get(part, {}).get(self.name, unknown[part]) for part in PARTS}
 
-    def way_back(self, live: Object, snapshot: Mapping[str, Any]) -> Back:
+    def way_back(self, live: Object, snapshot: Mapping[str, Any]) -> WayBack:
         """What sets a live Deployment back to its state in ``snapshot``, which has its ``toleration_owners`` too."""
         now = self.state(live)
         was, domain = self.before(now, snapshot), now["constraints"]
         if domain not in (was["constraints"], self._domain(domain)) and is_hard(domain):
             # Somebody has made the constraint theirs: its pods still need the pools, and the right to run there.
-            return Back(None, live, None, self.differences(was, now))
+            return WayBack(None, live, None, self.differences(was, now))
         target = {
             "constraints": was["constraints"] if domain == self._domain(domain) else domain,
             "zones": _without(now["zones"], self.zone, was["zones"]),
@@ -175,9 +175,9 @@ class Placing:
         }
         others = self.differences(was, target)
         if target == now and not self._is_left_over(live, target):
-            return Back(None, live, None, others)
+            return WayBack(None, live, None, others)
         known = (snapshot.get("toleration_owners") or {}).get(self.name) or []
-        return Back(self._body(live, target), self._with(live, target), self._owners(live, target, known), others)
+        return WayBack(self._body(live, target), self._with(live, target), self._owners(live, target, known), others)
 
     def unrestored(self, live: Object, snapshot: Mapping[str, Any]) -> tuple[Difference, ...]:
         """What of a live Deployment would still have to be set back."""
@@ -228,7 +228,7 @@ class Placing:
         owners = owners_of_tolerations(live, self.manager)
         return [*owners, *(list(owner) for owner in known if list(owner) not in owners)]
 
-    def set_back(self, world: World, back: Back) -> None:
+    def set_back(self, world: World, back: WayBack) -> None:
         """Write the way back, and give the tolerations to who owned them."""
         if back.body is not None:
             world.target.fence()

@@ -23,13 +23,21 @@ from include.rollout.decisions.progress import (
     waits_for_people,
 )
 from include.rollout.decisions.undone import Undone, rollback_verdict
-from include.rollout.decisions.verdicts import Ending, Facts, Verdict, left_behind, rollback_command, stop_line, verdict
+from include.rollout.decisions.verdicts import (
+    Ending,
+    RunFacts,
+    Verdict,
+    left_behind,
+    rollback_command,
+    stop_line,
+    verdict,
+)
 
 __all__ = [
     "Decision",
     "Ending",
-    "Facts",
     "Records",
+    "RunFacts",
     "Undone",
     "Verdict",
     "approval_problem",

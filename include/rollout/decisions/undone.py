@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from include.rollout.decisions.progress import Records
 from include.rollout.decisions.verdicts import (
     Ending,
-    Facts,
+    RunFacts,
     Verdict,
     nothing_written,
     others_line,
@@ -27,7 +27,7 @@ class Undone:
 
 
 def rollback_verdict(
-    facts: Facts, changes: Sequence[Undone], aside: Sequence[str], older: Sequence[str] = ()
+    facts: RunFacts, changes: Sequence[Undone], aside: Sequence[str], older: Sequence[str] = ()
 ) -> Verdict:
     """The end of a run of the rollback DAG: green only when everything that was found is restored.
 
@@ -51,7 +51,7 @@ def rollback_verdict(
     return Verdict(Ending.ROLLED_BACK, green=True, message="\n".join([f"rolled back and verified: {done}.", *notes]))
 
 
-def _nothing_undone(facts: Facts, changes: Sequence[Undone], aside: Sequence[str]) -> Verdict:
+def _nothing_undone(facts: RunFacts, changes: Sequence[Undone], aside: Sequence[str]) -> Verdict:
     plan = last(facts.by_place[WHOLE_RUN], Step.PLAN)
     if facts.dry_run and (changes or (plan and plan.figures["out_of_reach"])):
         message = "dry run: nothing was changed. Next: trigger again with dry_run off."
@@ -63,7 +63,7 @@ def _nothing_undone(facts: Facts, changes: Sequence[Undone], aside: Sequence[str
     return Verdict(Ending.NOTHING, green=True, message="nothing to undo: no change of that choice stands.")
 
 
-def _unfinished_rollback(facts: Facts, left: Sequence[str], notes: Sequence[str]) -> Verdict:
+def _unfinished_rollback(facts: RunFacts, left: Sequence[str], notes: Sequence[str]) -> Verdict:
     command = rollback_command(facts.chain.lever, facts.selected)
     accept = "add accept to close what others changed or what can't come back."
     message = "\n".join(["unfinished. Left behind:", *left, *notes, f"Next: {command}", f"Or {accept}"])

@@ -37,7 +37,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunFacts:
     """What a verdict is made from. ``touched`` are the places where the run's changes still stand.
 
     ``undone_by`` names the other run (``dag_id/run_id``) that has undone this one's change, by place.
@@ -53,7 +53,7 @@ class Facts:
     undone_by: Mapping[str, str] = field(default_factory=dict)
 
 
-def verdict(facts: Facts) -> Verdict:
+def verdict(facts: RunFacts) -> Verdict:
     """What happened, what was left behind, the next command. Green only when promoted, or a dry run that planned."""
     own = facts.by_place[WHOLE_RUN]
     stops = [stop_line(record) for record in own if record.step == Step.STOPPED]
@@ -78,7 +78,7 @@ def _stops_after_decision(own: Records) -> bool:
     return any(record.step == Step.STOPPED for record in later)
 
 
-def _unknown(facts: Facts, unknown: Sequence[str]) -> Verdict:
+def _unknown(facts: RunFacts, unknown: Sequence[str]) -> Verdict:
     chain = facts.chain
     tasks = list(facts.failed_tasks) or ["choose_ending"]  # no task fails when a plan can't be made again
     call = {"dag_run_id": chain.run_id, "task_ids": tasks, "include_downstream": True,
@@ -96,7 +96,7 @@ def _unknown(facts: Facts, unknown: Sequence[str]) -> Verdict:
     return Verdict(Ending.UNKNOWN, green=False, message="\n".join(lines), left_behind=left)
 
 
-def _all(facts: Facts, step: str) -> bool:
+def _all(facts: RunFacts, step: str) -> bool:
     return all(last(attempt(facts.by_place[place]), step) for place in facts.selected)
 
 
@@ -106,7 +106,7 @@ def stop_line(record: Record) -> str:
     return f"{prefix}{record.figures['where']}: {record.figures['reason']}"
 
 
-def nothing_written(facts: Facts, stops: Sequence[str]) -> Verdict:
+def nothing_written(facts: RunFacts, stops: Sequence[str]) -> Verdict:
     """The verdict of a run that wrote nothing: rejected or refused, and why."""
     approval = facts.approval
     stops = [*stops, *(line for r in facts.selected if (line := failure(facts.by_place[r])))]
@@ -119,12 +119,12 @@ def nothing_written(facts: Facts, stops: Sequence[str]) -> Verdict:
     return Verdict(Ending.REFUSED, green=False, message=message)
 
 
-def _without_reason(facts: Facts) -> str:
+def _without_reason(facts: RunFacts) -> str:
     tasks = ", ".join(facts.failed_tasks) or "none"
     return f"a task ended without a reason on record (failed: {tasks}); read its log"
 
 
-def _undone(facts: Facts, undone: Sequence[str], stops: Sequence[str]) -> Verdict:
+def _undone(facts: RunFacts, undone: Sequence[str], stops: Sequence[str]) -> Verdict:
     reasons = [line for place in facts.selected if (line := _first_failure(facts.by_place[place]))]
     # Every gate may have passed, and the live world have spoken against a promotion.
     reasons = reasons or _decided(facts) or [f"{place}: undone by another run" for place in facts.undone_by]
@@ -144,7 +144,7 @@ def _undone(facts: Facts, undone: Sequence[str], stops: Sequence[str]) -> Verdic
     return Verdict(name, green=False, message="\n".join(parts), left_behind=tuple(left))
 
 
-def _decided(facts: Facts) -> list[str]:
+def _decided(facts: RunFacts) -> list[str]:
     """What the run's last decision had against a promotion."""
     decision = last(facts.by_place[WHOLE_RUN], Step.DECISION)
     return [] if decision is None else [*decision.figures["reasons"], *decision.figures.get("unknown", ())]
@@ -157,7 +157,7 @@ def _first_failure(records: Records) -> str | None:
     return failure(records[: before[0]] if before else records)
 
 
-def left_behind(facts: Facts) -> list[str]:
+def left_behind(facts: RunFacts) -> list[str]:
     """One line for each place where the run's changes still stand, with what is known of them."""
     lines = []
     for place in facts.touched:

@@ -21,7 +21,7 @@ def conclude(run: RollbackRun, approval: Mapping[str, Any] | None, failed_tasks:
     plan = last(run.records(WHOLE_RUN), Step.PLAN)
     places = list(run.params["regions"])
     by_place = {WHOLE_RUN: run.records(WHOLE_RUN), **{place: [] for place in places}}
-    facts = decisions.Facts(run.chain(), run.params["dry_run"], places, [], by_place, approval, failed_tasks)
+    facts = decisions.RunFacts(run.chain(), run.params["dry_run"], places, [], by_place, approval, failed_tasks)
     undoings = found(run)
     changes = [decisions.Undone(_name(undoing, undoings), records_of(run, undoing)) for undoing in undoings]
     older = [Chain.from_json(item) for item in plan.figures["older"]] if plan else []

@@ -93,7 +93,7 @@ def conclude(run: Run, approval: Mapping[str, Any] | None, failed_tasks: Sequenc
     touched = run.ledger.touched(run.chain(), places)
     dry_run = run.settings.dry_run
     undone = {place: other for place in places if place not in touched and (other := undone_by(run, place))}
-    facts = decisions.Facts(run.chain(), dry_run, places, touched, by_place, approval, failed_tasks, undone)
+    facts = decisions.RunFacts(run.chain(), dry_run, places, touched, by_place, approval, failed_tasks, undone)
     verdict = decisions.verdict(facts)
     record_verdict(run, verdict, [run.chain(place) for place in places])
     return verdict

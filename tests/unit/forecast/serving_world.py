@@ -16,13 +16,13 @@ from include.estate import load_estate
 from include.forecast.candidates.baselines import Naive
 from include.forecast.candidates.blend import Model
 from include.forecast.candidates.candidate import Candidate
-from include.forecast.registry import Action, Decision, Registry
+from include.forecast.registry import Action, ChampionDecision, Registry
 from include.forecast.replicas import ReplicaRule
 from include.forecast.server import app, compile_models, forecaster
 from include.forecast.server.champions import Champions
 from include.forecast.server.forecaster import Forecaster, ForecasterSettings
 from include.forecast.traffic.features import DAY, floor_of
-from include.forecast.traffic.series import Series
+from include.forecast.traffic.series import TrafficSeries
 
 REGION = "us-east-1"
 NOW = datetime(2026, 11, 24, 9, 0, 20, tzinfo=UTC).timestamp()
@@ -32,17 +32,17 @@ ESTATE = load_estate()
 FLAT = [1000.0] * 60
 
 
-def series(days: int = 9, gap: bool = False) -> Series:
+def series(days: int = 9, gap: bool = False) -> TrafficSeries:
     minutes = np.arange(days * DAY)
     noise = 1 + 0.05 * np.random.default_rng(3).standard_normal(len(minutes))
     values = (1000 + 600 * np.sin(2 * np.pi * minutes / DAY)) * noise
     if gap:
         values[-3000:-2700] = np.nan
         values[-500:-497] = np.nan
-    return Series(REGION, datetime(2026, 11, 24, tzinfo=UTC) - timedelta(days=days), 1, values)
+    return TrafficSeries(REGION, datetime(2026, 11, 24, tzinfo=UTC) - timedelta(days=days), 1, values)
 
 
-def candidate(model: Model, above: float = 0.2, data: Series | None = None) -> Candidate:
+def candidate(model: Model, above: float = 0.2, data: TrafficSeries | None = None) -> Candidate:
     data = data or series()
     return Candidate(model, data.step, floor_of(data.values), "US", np.full(15 // data.step, above), data.last_days(8))
 
@@ -58,7 +58,7 @@ def keep(registry: Registry, one: Candidate, folder: Path) -> str:
 
 def crown(registry: Registry, version: str) -> None:
     pointer = registry.pointer()
-    registry.move(pointer, Decision(Action.PROMOTED, version, pointer.version, "better", AS_OF))
+    registry.move(pointer, ChampionDecision(Action.PROMOTED, version, pointer.version, "better", AS_OF))
 
 
 def followed(registry: Registry, clock: Callable[[], float] = lambda: NOW) -> Champions:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from include.forecast import accuracy
-from include.forecast.registry import Action, Decision
+from include.forecast.registry import Action, ChampionDecision
 
 AS_OF = "2027-01-15T00:00:00Z"
 
 
-def decision(action: Action, version: str, **figures: Any) -> Decision:
-    return Decision(action, version, "", "why", AS_OF, figures)
+def decision(action: Action, version: str, **figures: Any) -> ChampionDecision:
+    return ChampionDecision(action, version, "", "why", AS_OF, figures)
 
 
 def test_the_newest_figures_of_the_champion_count() -> None:

@@ -15,12 +15,12 @@ from include.forecast.candidates.baselines import (
     naive_models,
     total_error,
 )
-from include.forecast.traffic.features import DAY, WEEK, Past, Windows, windows_of
+from include.forecast.traffic.features import DAY, WEEK, Past, TrainingWindows, windows_of
 from tests.unit.forecast.traffic_series import daily, ramp
 
 
-def windows(origin: int, size: int = 3000) -> Windows:
-    return Windows(Past(ramp(size)), np.array([origin]), floor=1.0)
+def windows(origin: int, size: int = 3000) -> TrainingWindows:
+    return TrainingWindows(Past(ramp(size)), np.array([origin]), floor=1.0)
 
 
 def test_every_naive_has_its_name() -> None:
@@ -70,12 +70,12 @@ def test_a_noisy_shape_is_smoothed() -> None:
     assert total_error(seasonal.predict(noisy), noisy) < total_error(naive.predict(noisy), noisy)
 
 
-def week_of_days(levels: list[float]) -> Windows:
+def week_of_days(levels: list[float]) -> TrainingWindows:
     """Eight days of a level each, up to noon; from there a ramp of a hundredth a minute. The origin is at noon."""
     minutes = np.arange(DAY)
     day = 1.0 + np.clip(minutes - DAY // 2, 0, 100) / 100
     values = np.concatenate([level * day for level in levels])
-    return Windows(Past(replace(ramp(1), values=values)), np.array([7 * DAY + DAY // 2]), floor=1.0)
+    return TrainingWindows(Past(replace(ramp(1), values=values)), np.array([7 * DAY + DAY // 2]), floor=1.0)
 
 
 def test_the_median_of_the_week_scales_every_day_by_the_level_of_now() -> None:
@@ -115,7 +115,7 @@ def test_the_median_of_what_is_known() -> None:
 
 
 def test_errors_count_by_their_weights() -> None:
-    two = Windows(Past(ramp(200)), np.array([100, 110]), 1.0)
+    two = TrainingWindows(Past(ramp(200)), np.array([100, 110]), 1.0)
     forecast = two.targets() + np.array([[1.0], [3.0]])
     assert total_error(forecast, two) == 4.0
     assert total_error(forecast, replace(two, weights=np.array([1.0, 2.0]))) == 7.0

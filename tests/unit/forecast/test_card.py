@@ -12,13 +12,13 @@ import pytest
 from include.forecast.candidates.trees import TreeSettings
 from include.forecast.card import figure, model_card, operations_text
 from include.forecast.evaluation import Operational, WapeDifference
-from include.forecast.training import PartResult, Settings, look_at_test, train_candidates
+from include.forecast.training import PartResult, TrainingSettings, look_at_test, train_candidates
 from include.pages.chart import line_chart, path, tick
 from tests.unit.forecast.traffic_series import daily
 
 
 def test_the_card_has_figures_pictures_and_limits() -> None:
-    settings = Settings(trees=TreeSettings(rounds=10, min_leaf=20), lstm=None)
+    settings = TrainingSettings(trees=TreeSettings(rounds=10, min_leaf=20), lstm=None)
     trained = train_candidates(replace(daily(days=6), name="us<east"), settings)
     tested = look_at_test(trained)
     page = model_card(trained, tested)

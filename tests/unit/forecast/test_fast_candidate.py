@@ -16,7 +16,7 @@ from include.forecast.candidates.lstm import Lstm
 from include.forecast.candidates.trees import Trees
 from include.forecast.server import compile_models, fast_candidate
 from include.forecast.traffic.features import DAY, WEEK
-from include.forecast.traffic.series import Series
+from include.forecast.traffic.series import TrafficSeries
 from tests.unit.forecast.serving_world import REGION, candidate, now_scaled, series
 
 
@@ -66,7 +66,7 @@ def test_one_request_gets_what_the_candidate_gives(name: str, trees: Trees, tmp_
     compile_models.compile_version(tmp_path)
     served = fast_candidate.load_fast(tmp_path)
     assert "lightgbm" not in repr(served.per_minute)
-    history = Series(REGION, one.tail.start + timedelta(days=7), 1, series().values[-2 * DAY :] * 1.1)
+    history = TrafficSeries(REGION, one.tail.start + timedelta(days=7), 1, series().values[-2 * DAY :] * 1.1)
     for days, known in ((0.0, None), (0.3, None), (1.0, history), (9.0, history), (30.0, None)):
         end = one.tail.at(len(one.tail) - 1) + timedelta(days=days)
         window = 900 + 200 * np.random.default_rng(int(days)).random(60)
@@ -98,7 +98,7 @@ def test_a_version_that_gives_something_else_than_in_training_is_refused(tmp_pat
 
 def test_a_model_of_another_step_is_refused(tmp_path: Path) -> None:
     five = series()
-    five = Series(REGION, five.start, 5, five.values[::5])
+    five = TrafficSeries(REGION, five.start, 5, five.values[::5])
     candidate(now_scaled(), data=five).save(tmp_path)
     with pytest.raises(CandidateError, match="it forecasts every 5 minutes, the server every minute"):
         compile_models.compile_version(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 from include.forecast.traffic.features import (
     DAY,
     Past,
-    Windows,
+    TrainingWindows,
     at,
     growth,
     is_holiday,
@@ -23,8 +23,8 @@ from include.forecast.traffic.features import (
 from tests.unit.forecast.traffic_series import daily, ramp
 
 
-def windows(origins: list[int], size: int = 3000, step: int = 1) -> Windows:
-    return Windows(Past(ramp(size, step)), np.array(origins), floor=1.0)
+def windows(origins: list[int], size: int = 3000, step: int = 1) -> TrainingWindows:
+    return TrainingWindows(Past(ramp(size, step)), np.array(origins), floor=1.0)
 
 
 def test_levels_are_means_of_the_last_minutes() -> None:
@@ -76,8 +76,8 @@ def test_the_calendar_knows_weekends_and_holidays() -> None:
     assert list(minute_of_week(found, ahead)[:, 0]) == [saturday - 1, saturday]
     assert list(rest_days(found, ahead)[:, 0]) == [False, True]
     christmas = replace(ramp(100), start=ramp(1).start.replace(month=12, day=25))
-    assert rest_days(Windows(Past(christmas), np.array([60]), 1.0, "US"), ahead)[0, 0]
-    assert not rest_days(Windows(Past(christmas), np.array([60]), 1.0), ahead)[0, 0]
+    assert rest_days(TrainingWindows(Past(christmas), np.array([60]), 1.0, "US"), ahead)[0, 0]
+    assert not rest_days(TrainingWindows(Past(christmas), np.array([60]), 1.0), ahead)[0, 0]
     assert not is_holiday("US", christmas.start.toordinal() - 2)
 
 
@@ -88,7 +88,7 @@ def test_features_know_nothing_of_the_future(step: int) -> None:
     future = series.values.copy()
     future[origin + 1 :] = 999.0
     columns = [
-        tree_features(Windows(Past(replace(series, values=values)), np.array([origin]), 1.0), np.array([2]))
+        tree_features(TrainingWindows(Past(replace(series, values=values)), np.array([origin]), 1.0), np.array([2]))
         for values in (series.values, future, series.values[: origin + 1])
     ]
     for name, column in columns[0].items():

@@ -26,7 +26,7 @@ from include.forecast.candidates.lstm import (
     stop_reason,
     train_network,
 )
-from include.forecast.traffic.features import DAY, WEEK, Past, Windows, windows_of
+from include.forecast.traffic.features import DAY, WEEK, Past, TrainingWindows, windows_of
 from models.onnx_export import export_lstm, onnx_gates
 from tests.unit.forecast.traffic_series import daily, ramp
 
@@ -136,7 +136,7 @@ def test_the_best_weights_are_kept_and_a_killed_training_goes_on_as_if_nothing_w
 
 
 def test_inputs_are_relative_to_the_level_and_know_the_time() -> None:
-    windows = Windows(Past(ramp(12000)), np.array([11000]), 1.0)
+    windows = TrainingWindows(Past(ramp(12000)), np.array([11000]), 1.0)
     inputs = Lstm(base=Naive(0, scaled=True, minutes=15)).inputs(windows)
     assert inputs.shape == (1, 60, 5)
     scale = 11000 - 7

@@ -11,7 +11,7 @@ import pytest
 from include.forecast.candidates.trees import matrix
 from include.forecast.server.fast_candidate import KEPT_MINUTES, FastCandidate
 from include.forecast.server.fast_models import SCALE, VARIATION, Minute, PerRequest, tree_features_of
-from include.forecast.traffic.features import DAY, LAGS, LEVELS, RECENT_MINUTES, WEEK, Past, Windows, floor_of
+from include.forecast.traffic.features import DAY, LAGS, LEVELS, RECENT_MINUTES, WEEK, Past, TrainingWindows, floor_of
 from include.forecast.traffic.series import Array
 from tests.unit.forecast.traffic_series import daily
 
@@ -20,7 +20,7 @@ SERIES = daily(days=8, step=1)
 HOUR = 90.0 + 40.0 * np.random.default_rng(3).random(LOOKBACK)
 
 
-def days_and(hour: Array, missing: slice = slice(0, 0)) -> tuple[Minute, Windows]:
+def days_and(hour: Array, missing: slice = slice(0, 0)) -> tuple[Minute, TrainingWindows]:
     """The minute, made without the hour, and the windows of training code, which sees it."""
     values = np.concatenate([SERIES.values, np.ones(LOOKBACK)])
     values[missing] = np.nan
@@ -29,7 +29,7 @@ def days_and(hour: Array, missing: slice = slice(0, 0)) -> tuple[Minute, Windows
     floor = floor_of(SERIES.values)
     return (
         Minute(blind, LOOKBACK, floor, "US"),
-        Windows(Past(seen), np.array([len(seen) - 1]), floor, "US"),
+        TrainingWindows(Past(seen), np.array([len(seen) - 1]), floor, "US"),
     )
 
 

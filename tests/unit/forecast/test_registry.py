@@ -12,9 +12,9 @@ import pytest
 from include.clients.storage import S3, Folder, Storage
 from include.forecast.registry import (
     Action,
+    ChampionDecision,
     ChampionPointer,
     CorruptError,
-    Decision,
     NoChampionError,
     Registry,
     RegistryError,
@@ -65,9 +65,9 @@ def add(registry: Registry, tmp_path: Path, text: str) -> str:
 
 def promote(
     registry: Registry, version: str, expected: ChampionPointer | None = None, reason: str = "better"
-) -> Decision:
+) -> ChampionDecision:
     expected = expected or registry.pointer()
-    return registry.move(expected, Decision(Action.PROMOTED, version, expected.version, reason, AS_OF))
+    return registry.move(expected, ChampionDecision(Action.PROMOTED, version, expected.version, reason, AS_OF))
 
 
 def damage(storage: Storage, version: str, name: str = "model.onnx") -> None:
@@ -207,14 +207,14 @@ def test_a_kill_between_pointer_and_history_loses_no_record(
 def test_what_leaves_the_pointer_alone_is_recorded_once(registry: Registry, tmp_path: Path) -> None:
     version = add(registry, tmp_path, "one")
     promote(registry, version)
-    kept = Decision(Action.KEPT, version, version, "not better", "2026-11-25T00:00:00Z", {"wape15": 0.2})
+    kept = ChampionDecision(Action.KEPT, version, version, "not better", "2026-11-25T00:00:00Z", {"wape15": 0.2})
     assert registry.record(kept) == registry.record(kept)
     assert [(d.action, d.serial) for d in registry.history()] == [(Action.PROMOTED, 1), (Action.KEPT, 1)]
     assert registry.history()[1].figures == {"wape15": 0.2}
     with pytest.raises(ValueError, match="does not move the pointer"):
         registry.move(registry.pointer(), kept)
     with pytest.raises(ValueError, match="moves the pointer"):
-        registry.record(Decision(Action.PROMOTED, version, "", "", AS_OF))
+        registry.record(ChampionDecision(Action.PROMOTED, version, "", "", AS_OF))
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])
@@ -268,7 +268,7 @@ def test_a_version_that_is_not_whole_is_never_promoted(registry: Registry) -> No
 
 def test_a_decision_needs_the_time_of_its_data() -> None:
     with pytest.raises(ValueError, match="as_of must look like"):
-        Decision(Action.KEPT, "v", "", "why", "yesterday")
+        ChampionDecision(Action.KEPT, "v", "", "why", "yesterday")
 
 
 def test_regions_do_not_mix(storage: Storage, tmp_path: Path) -> None:

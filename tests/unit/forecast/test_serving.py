@@ -12,7 +12,7 @@ from include.forecast.candidates.baselines import Naive
 from include.forecast.registry import Registry
 from include.forecast.server import app, request
 from include.forecast.server.champions import Champions
-from include.forecast.server.metrics import BUCKETS, Requests, labels
+from include.forecast.server.metrics import BUCKETS, RequestCounts, labels
 from include.forecast.traffic.features import DAY
 from tests.unit.forecast.serving_world import (
     AS_OF,
@@ -238,7 +238,7 @@ def test_the_model_of_a_forecast_is_the_one_that_made_it(
 
 
 def test_requests_are_counted_with_their_time() -> None:
-    requests = Requests()
+    requests = RequestCounts()
     for seconds in (0.0004, 0.001, 0.7):
         requests.add("/predict", 200, seconds)
     requests.add("/predict", 422, 0.0001)

@@ -14,17 +14,17 @@ from include.forecast import trainer
 from include.forecast.candidates.lstm import PROFILES
 from include.forecast.candidates.trees import TreeSettings
 from include.forecast.traffic.features import floor_of, windows_of
-from include.forecast.traffic.series import Series
+from include.forecast.traffic.series import TrafficSeries
 from include.forecast.trainer import CandidateTrainer, RetrainError, country_of
 
 DAY = 1440
 
 
-def daily(days: int, name: str = "us-east-1") -> Series:
+def daily(days: int, name: str = "us-east-1") -> TrafficSeries:
     minutes = np.arange(days * DAY)
     noise = 1 + 0.03 * np.random.default_rng(7).normal(size=len(minutes))
     values = (1000 + 700 * np.sin(2 * np.pi * minutes / DAY)) * noise
-    return Series(name, datetime(2026, 11, 1, tzinfo=UTC), 1, values)
+    return TrafficSeries(name, datetime(2026, 11, 1, tzinfo=UTC), 1, values)
 
 
 def test_the_chosen_candidate_and_the_best_naive_are_kept_and_can_be_replayed(tmp_path: Path) -> None:

@@ -19,12 +19,12 @@ from include.forecast.candidates.lstm import LstmSettings
 from include.forecast.candidates.trees import Trees, TreeSettings
 from include.forecast.choose import SIMPLEST_FIRST
 from include.forecast.traffic.features import DAY, windows_of
-from include.forecast.traffic.series import Series
-from include.forecast.training import Settings, Trained, look_at_test, parts_of, train_candidates
+from include.forecast.traffic.series import TrafficSeries
+from include.forecast.training import Trained, TrainingSettings, look_at_test, parts_of, train_candidates
 from tests.unit.forecast.traffic_series import daily
 
 TREES = TreeSettings(rounds=20, min_leaf=20, learning_rate=0.1)
-QUICK = Settings(trees=TREES, lstm=LstmSettings(units=(4,), epochs=1, windows=200))
+QUICK = TrainingSettings(trees=TREES, lstm=LstmSettings(units=(4,), epochs=1, windows=200))
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def trained() -> Trained:
     return train_candidates(daily(), QUICK)
 
 
-def request_at(series: Series, origin: int) -> tuple[np.ndarray, list]:
+def request_at(series: TrafficSeries, origin: int) -> tuple[np.ndarray, list]:
     first = origin - 60 // series.step + 1
     return series.values[first : origin + 1], [series.at(index) for index in range(first, origin + 1)]
 
@@ -133,7 +133,7 @@ def test_a_saved_candidate_answers_one_request_as_it_did_in_bulk(trained: Traine
 def test_history_takes_the_place_of_what_was_saved(trained: Trained) -> None:
     yesterday = replace(trained.candidates["now"], model=Naive(DAY, scaled=False))
     values, times = request_at(trained.series, len(trained.series) - 1)
-    double = Series("live", trained.series.start, 5, trained.series.values * 2)
+    double = TrafficSeries("live", trained.series.start, 5, trained.series.values * 2)
     np.testing.assert_allclose(yesterday.predict(values, times, double)[0], 2 * yesterday.predict(values, times)[0])
 
 

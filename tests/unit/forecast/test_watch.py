@@ -13,9 +13,9 @@ import pytest
 from include.clients.prometheus import Series as PromSeries
 from include.clients.storage import Folder
 from include.forecast.candidates.candidate import CandidateError
-from include.forecast.registry import Action, Decision, Registry
-from include.forecast.traffic.features import Windows
-from include.forecast.traffic.series import Array, Series
+from include.forecast.registry import Action, ChampionDecision, Registry
+from include.forecast.traffic.features import TrainingWindows
+from include.forecast.traffic.series import Array, TrafficSeries
 from include.forecast.watch import (
     Assessment,
     ServedForecasts,
@@ -39,15 +39,15 @@ AS_OF = "2026-11-24T00:00:00Z"
 WHO = {"instance": "a", "job": "predictor"}
 
 
-def daily(noise: float = 0.02) -> Series:
+def daily(noise: float = 0.02) -> TrafficSeries:
     """Nine days of a daily wave with a little noise."""
     minutes = np.arange(9 * DAY)
     wave = 1000 + 800 * np.sin(2 * np.pi * minutes / DAY)
     values = wave * (1 + noise * np.random.default_rng(1).normal(size=9 * DAY))
-    return Series(REGION, datetime.fromtimestamp(START, UTC), 1, values)
+    return TrafficSeries(REGION, datetime.fromtimestamp(START, UTC), 1, values)
 
 
-def forecasts(series: Series, factor: float, minutes: int = DAY) -> ServedForecasts:
+def forecasts(series: TrafficSeries, factor: float, minutes: int = DAY) -> ServedForecasts:
     """Forecasts of the last ``minutes`` that are ``factor`` times what came."""
     first = len(series) - 15 - minutes
     origins = range(first, first + minutes)
@@ -161,14 +161,12 @@ def test_a_lost_day_of_observations_is_unknown_not_zero() -> None:
     series = daily()
     series.values[-DAY:] = np.nan
     assert assess(series, forecasts(daily(), 1.0)).status == Status.UNKNOWN
-    assert (
-        assess(Series(REGION, series.start, 1, np.full(9 * DAY, np.nan)), ServedForecasts({START: 1.0}, 1)).status
-        == Status.UNKNOWN
-    )
+    nothing = TrafficSeries(REGION, series.start, 1, np.full(9 * DAY, np.nan))
+    assert assess(nothing, ServedForecasts({START: 1.0}, 1)).status == Status.UNKNOWN
 
 
 def test_a_day_without_traffic_has_no_wape() -> None:
-    series = Series(REGION, datetime.fromtimestamp(START, UTC), 1, np.zeros(9 * DAY))
+    series = TrafficSeries(REGION, datetime.fromtimestamp(START, UTC), 1, np.zeros(9 * DAY))
     live = dict.fromkeys(range(START + 8 * DAY * 60, START + (9 * DAY - 15) * 60, 60), 0.0)
     found = assess(series, ServedForecasts(live, len(live)))
     assert (found.status, found.champion_wape) == (Status.GOOD, None)
@@ -178,7 +176,7 @@ def test_a_day_without_traffic_has_no_wape() -> None:
 # --- The demotion -----------------------------------------------------------------------------------------------------
 
 
-def replay(folder: Path, windows: Windows) -> Array:
+def replay(folder: Path, windows: TrainingWindows) -> Array:
     """A "model" that knows what comes, times the number in its file; NaN for a broken one, 0 for one of old code."""
     if (folder / "factor").read_text() == "0.0":
         raise CandidateError("made by other code")
@@ -194,7 +192,7 @@ def add(registry: Registry, tmp_path: Path, factor: float, model: str = "blend")
 
 def promote(registry: Registry, version: str) -> None:
     expected = registry.pointer()
-    registry.move(expected, Decision(Action.PROMOTED, version, expected.version, "better", AS_OF))
+    registry.move(expected, ChampionDecision(Action.PROMOTED, version, expected.version, "better", AS_OF))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 from include.clients.prometheus import Series
 from include.clients.storage import Folder
 from include.estate import Estate, load_estate
-from include.forecast.registry import Action, Decision, Registry
+from include.forecast.registry import Action, ChampionDecision, Registry
 from include.levers.predictive_scaling import PredictiveScaling
 from include.levers.predictive_scaling.wanted import DEPLOYMENT_NAME, PredictiveSettings
 from include.rollout.gates import judge_all
@@ -151,7 +151,7 @@ class World:
         version = registry.add(made, model="blend", window=window, metrics={}, code_version="1")
         pointer = registry.pointer()
         figures = {"wape15": WAPES | wapes}
-        registry.move(pointer, Decision(Action.PROMOTED, version, pointer.version, "better", AS_OF, figures))
+        registry.move(pointer, ChampionDecision(Action.PROMOTED, version, pointer.version, "better", AS_OF, figures))
         return version
 
     def apply_all(self, target: Target | None = None) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from include.estate import load_estate
 from include.levers.base import Dollars, ManifestLever
 from include.levers.owned import Item, Own, Thing
-from include.levers.probes import Probe, Window, over_recent, over_stage
+from include.levers.probes import GateWindow, Probe, over_recent, over_stage
 from include.levers.world import World
 from include.rollout.gates import Comparison, Figure, Gate
 from include.rollout.lever import Refused, Stage, Target
@@ -254,4 +254,4 @@ def test_a_measure_looks_at_the_window_or_at_the_whole_stage_and_an_unknown_gate
         "all_seconds": 200.0,
         "of_another_release": None,
     }
-    assert Window.of(World(place.target, lambda: NOW), stage, 60, {}) == Window(stage, 60, 60, {})
+    assert GateWindow.of(World(place.target, lambda: NOW), stage, 60, {}) == GateWindow(stage, 60, 60, {})

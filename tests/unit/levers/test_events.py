@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from include.levers import world as levers_world
-from include.levers.events import Queue, Rule, queue_arn, write_rule
+from include.levers.events import EventRule, Queue, queue_arn, write_rule
 from include.levers.owned import Thing
 from include.rollout.lever import Difference, Refused
 from tests.unit.levers.spot_world import NOW, QUEUE_ARN, REGION, World
@@ -15,7 +15,7 @@ from tests.unit.levers.spot_world import NOW, QUEUE_ARN, REGION, World
 NAME = f"akidb-{REGION}"
 BODY = {"pattern": {"source": ["aws.health"]}, "targets": [QUEUE_ARN]}
 THEIRS = {"pattern": {"source": ["theirs"]}, "targets": [QUEUE_ARN]}
-RULE = Rule("akidb-health", BODY)
+RULE = EventRule("akidb-health", BODY)
 QUEUE = Queue(NAME, {"VisibilityTimeout": "60", "Policy": "{}"}, {"CostCenter": "akidb"})
 
 
@@ -53,8 +53,8 @@ def test_a_rule_that_was_there_gets_its_pattern_back(fake: World) -> None:
     assert RULE.unrestored(world, THEIRS) == []
 
 
-@pytest.mark.parametrize("rule", [RULE, Rule(RULE.name)])
-def test_a_rule_that_is_not_as_this_release_writes_it_stays_and_is_reported(fake: World, rule: Rule) -> None:
+@pytest.mark.parametrize("rule", [RULE, EventRule(RULE.name)])
+def test_a_rule_that_is_not_as_this_release_writes_it_stays_and_is_reported(fake: World, rule: EventRule) -> None:
     world, report = world_of(fake), list[Difference]()
     write_rule(world, rule.name, THEIRS)
     assert (rule.unnamed(world), rule.restore(world, None, report)) == ([], None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from include.rollout.lock import Lease, LeaseConflictError, Lock, LockHeld, State, classify, holder_of, lease_body
+from include.rollout.lock import Lease, LeaseConflictError, Lock, LockHeld, LockState, classify, holder_of, lease_body
 
 NOW = dt.datetime(2026, 11, 24, 10, tzinfo=dt.UTC)
 OURS, OTHER = "day1_spot/manual__1", "day3_edge/manual__2"
@@ -57,17 +57,17 @@ def test_a_kept_lease_outlives_its_run_until_it_is_taken_again() -> None:
     leases = FakeLeases(OTHER)
     assert lock(leases).keep() is False  # somebody else's
     assert lock(leases, OTHER).keep() is True
-    assert classify(leases.lease, OURS, lambda _: True) is State.HELD
+    assert classify(leases.lease, OURS, lambda _: True) is LockState.HELD
     with pytest.raises(LockHeld, match="its gates are unknown: judge them again or undo it, as its verdict says"):
         lock(leases).acquire(lambda _: True)
     lock(leases, OTHER).assert_held()
     # The run goes on: from now on the lease is stale once it has ended, as any other.
     assert lock(leases, OTHER).acquire(lambda _: True) is None
-    assert classify(leases.lease, OURS, lambda _: True) is State.STALE
+    assert classify(leases.lease, OURS, lambda _: True) is LockState.STALE
     lock(leases, OTHER).keep()
     assert lock(leases).take_over() == OTHER
     lock(leases).release()
-    assert classify(leases.lease, OTHER, lambda _: None) is State.FREE
+    assert classify(leases.lease, OTHER, lambda _: None) is LockState.FREE
 
 
 def test_the_lease_is_what_kubernetes_takes() -> None:
@@ -91,16 +91,16 @@ def test_the_lease_is_what_kubernetes_takes() -> None:
 @pytest.mark.parametrize(
     ("holder", "ended", "state"),
     [
-        (None, None, State.FREE),
-        ("", None, State.FREE),
-        (OURS, True, State.OURS),
-        (OTHER, False, State.HELD),
-        (OTHER, None, State.HELD),
-        (OTHER, True, State.STALE),
+        (None, None, LockState.FREE),
+        ("", None, LockState.FREE),
+        (OURS, True, LockState.OURS),
+        (OTHER, False, LockState.HELD),
+        (OTHER, None, LockState.HELD),
+        (OTHER, True, LockState.STALE),
     ],
 )
 def test_a_lease_is_stale_only_when_its_run_is_known_to_have_ended(
-    holder: str | None, ended: bool | None, state: State
+    holder: str | None, ended: bool | None, state: LockState
 ) -> None:
     assert classify({"spec": {"holderIdentity": holder}}, OURS, lambda _: ended) is state
 

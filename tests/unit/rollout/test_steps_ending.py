@@ -117,7 +117,7 @@ def test_a_plan_of_an_unchanged_world_promotes_without_a_write(run: Run, world: 
 
 
 def test_no_selected_region_is_no_promotion(run: Run) -> None:
-    facts = decisions.Facts(run.chain(), dry_run=False, selected=[], touched=[], by_place={"estate": []})
+    facts = decisions.RunFacts(run.chain(), dry_run=False, selected=[], touched=[], by_place={"estate": []})
     verdict = decisions.verdict(facts)
     assert (verdict.name, verdict.green) == ("refused", False)
 

@@ -16,7 +16,7 @@ from include.cost.sources.exports.downloads import SCOPE_TEXT, Relation, scoped
 from include.cost.sources.exports.held import Held
 from include.cost.sources.exports.keys import covers, period_of
 from include.cost.sources.exports.source import Source, SourceFile
-from include.cost.sources.exports.stage import Stage
+from include.cost.sources.exports.stage import Staging
 from include.cost.table.columns import COLUMNS, LONGEST_DAY_HOURS, MONEY, MOST_HOURS
 from include.cost.table.components import UNALLOCATED, check_components, component_sql, matches_sql
 from include.cost.table.sql import literal, quoted
@@ -53,7 +53,7 @@ class Batch:
         self._aside_rows: dict[dt.date | None, int] = defaultdict(int)
 
     def look_around(
-        self, stage: Stage, days: Collection[dt.date] | None, stated: Relation | None, given: Sequence[SourceFile]
+        self, stage: Staging, days: Collection[dt.date] | None, stated: Relation | None, given: Sequence[SourceFile]
     ) -> None:
         """Learn what the files cover as a whole, whatever days are asked for, and what the table keeps beside them."""
         currency = self._estate.cost.currency

@@ -17,7 +17,7 @@ from include.cost.sources.exports.collected import Collected
 from include.cost.sources.exports.downloads import Relation
 from include.cost.sources.exports.held import Held
 from include.cost.sources.exports.source import Format, Source, SourceFile, guarded, open_source
-from include.cost.sources.exports.stage import Stage
+from include.cost.sources.exports.stage import Staging
 from include.cost.table.columns import CostError
 from include.cost.table.sql import literal
 from include.estate import Estate
@@ -47,7 +47,7 @@ def collect(
         sources = _open(connection, export_files, made)
         _rank_by_format(sources)
         expected = sum(source.rows for source in sources if source)
-        stage = Stage(connection, scratch, expected, estate.cost.currency, days)
+        stage = Staging(connection, scratch, expected, estate.cost.currency, days)
         _fill(stage, sources, made, estate.cost.currency)
         _drop_halves(stage, sources, export_files, made)
         if not any(sources):
@@ -93,7 +93,7 @@ def _rank_by_format(sources: list[Source | None]) -> None:
             sources[number] = replace(source, file=ranked)
 
 
-def _fill(stage: Stage, sources: list[Source | None], made: Collected, currency: str) -> None:
+def _fill(stage: Staging, sources: list[Source | None], made: Collected, currency: str) -> None:
     """Stage the files that can be read."""
     for number, source in enumerate(sources):
         if source is None:
@@ -107,7 +107,7 @@ def _fill(stage: Stage, sources: list[Source | None], made: Collected, currency:
             made.warnings += _warned(source, currency)
 
 
-def _drop_halves(stage: Stage, sources: list[Source | None], files: Sequence[SourceFile], made: Collected) -> None:
+def _drop_halves(stage: Staging, sources: list[Source | None], files: Sequence[SourceFile], made: Collected) -> None:
     """Half a delivery isn't one: with the part that can't be read the others go."""
     broken = {(file.rank, file.delivery) for file in files if file.delivery and file.key in made.refused}
     for number, source in enumerate(sources):

@@ -111,7 +111,7 @@ def place(
             rows = normalised(source, number, currency, None)
             _speak(connection, number, source.file.rank, rows, source.file.key if number in places else None)
         if named:
-            places |= _Named(connection, named, held, currency, stated).places()
+            places |= _NamedFile(connection, named, held, currency, stated).places()
     else:
         places |= {number: 1 for number, _ in named}
     for number, at in places.items():
@@ -151,7 +151,7 @@ def _speak(connection: Any, number: int, lane: int, rows: str, delivered: str | 
     )
 
 
-class _Named:
+class _NamedFile:
     """The files that a person named, and what the table holds."""
 
     def __init__(

@@ -24,7 +24,7 @@ STAGED = "staged"
 _NO_DAY = "0000-none"  # sorts before every day
 
 
-class Stage:
+class Staging:
     """The rows of several files, ``expected`` in all; ``days`` limits them."""
 
     def __init__(

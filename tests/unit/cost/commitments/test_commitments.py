@@ -120,7 +120,7 @@ def test_metal_has_no_units() -> None:
 # --- From the table ---------------------------------------------------------------------------------------------------
 
 
-def use_of(days: int = 30, seen: int | None = None) -> machine_hours.Use:
+def use_of(days: int = 30, seen: int | None = None) -> machine_hours.MachineUse:
     """2 c7g.2xlarge on demand by night, 4 by day, and 3 on spot all the time."""
     start, end = at(START), at(START + dt.timedelta(days=days))
     hours = [start + dt.timedelta(hours=n) for n in range(days * 24)][:seen]
@@ -135,7 +135,7 @@ def use_of(days: int = 30, seen: int | None = None) -> machine_hours.Use:
         rows.append(
             machine_hours.HourlyUse(hour, "us-east-1", "c7g.2xlarge", CapacityType.SPOT, Decimal(3), Decimal("0.27"))
         )
-    return machine_hours.Use(start, end, frozenset(hours), tuple(rows))
+    return machine_hours.MachineUse(start, end, frozenset(hours), tuple(rows))
 
 
 def test_the_remainder_after_spot_is_what_counts() -> None:
@@ -165,7 +165,7 @@ def test_analysis_of_30_days() -> None:
 
 def test_an_hour_without_use_counts_as_zero_and_an_unseen_one_not_at_all() -> None:
     use = use_of(seen=700)
-    quiet = machine_hours.Use(use.start, use.end, use.hours_seen, use.rows[:2])
+    quiet = machine_hours.MachineUse(use.start, use.end, use.hours_seen, use.rows[:2])
     (curve,) = curves(quiet)
     assert (len(curve.units), sum(curve.units)) == (700, 32)
 
@@ -180,7 +180,7 @@ def test_an_hour_without_use_counts_as_zero_and_an_unseen_one_not_at_all() -> No
         ),
     ],
 )
-def test_too_little_data_is_refused(use: machine_hours.Use, said: str) -> None:
+def test_too_little_data_is_refused(use: machine_hours.MachineUse, said: str) -> None:
     with pytest.raises(NotEnoughDataError) as caught:
         analyse(use, "a test", [OFFER], [], [], ESTATE, BOOK)
     assert str(caught.value) == said

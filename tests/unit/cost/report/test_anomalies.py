@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from include.cost.report.anomalies import Anomaly, Finding, compare_with_usual, median, same_class
+from include.cost.report.anomalies import Anomaly, DayLevel, compare_with_usual, median, same_class
 
 DAY = dt.date(2026, 11, 18)  # a Wednesday
 
@@ -32,41 +32,46 @@ def test_a_day_is_compared_with_the_median_of_its_class_in_median_deviations() -
     assert (found.usual, found.spread, found.days) == (Decimal(100), Decimal("7.4130"), 7)
     assert found.score is not None
     assert found.score.quantize(Decimal("0.0001")) == Decimal("4.0469")
-    assert found.finding is Finding.HIGH
+    assert found.finding is DayLevel.HIGH
 
 
 @pytest.mark.parametrize(
     ("today", "finding"),
-    [("126", Finding.HIGH), ("125.9", Finding.NORMAL), ("74.1", Finding.NORMAL), ("74", Finding.LOW)],
+    [
+        ("126", DayLevel.HIGH),
+        ("125.9", DayLevel.NORMAL),
+        ("74.1", DayLevel.NORMAL),
+        ("74", DayLevel.LOW),
+    ],
 )
-def test_high_and_low_begin_at_three_and_a_half_spreads(today: str, finding: Finding) -> None:
+def test_high_and_low_begin_at_three_and_a_half_spreads(today: str, finding: DayLevel) -> None:
     history = weekdays("90", "100", "110", "95", "105", "100", "100", today=today)
     assert compare_with_usual(DAY, history).finding is finding
 
 
 def test_one_old_spike_does_not_hide_the_next() -> None:
     found = compare_with_usual(DAY, weekdays("100", "101", "5000", "99", "100", "101", "99", today="150"))
-    assert (found.finding, found.usual) == (Finding.HIGH, Decimal(100))
+    assert (found.finding, found.usual) == (DayLevel.HIGH, Decimal(100))
 
 
 def test_a_cost_that_never_varies_is_an_anomaly_from_three_and_a_half_percent_on() -> None:
     same = ["20"] * 8
-    assert compare_with_usual(DAY, weekdays(*same, today="20.70")).finding is Finding.NORMAL
-    assert compare_with_usual(DAY, weekdays(*same, today="20.71")).finding is Finding.HIGH
+    assert compare_with_usual(DAY, weekdays(*same, today="20.70")).finding is DayLevel.NORMAL
+    assert compare_with_usual(DAY, weekdays(*same, today="20.71")).finding is DayLevel.HIGH
 
 
 def test_nothing_costs_nothing_usually() -> None:
-    assert compare_with_usual(DAY, weekdays(*["0"] * 7, today="0")).finding is Finding.NORMAL
-    assert compare_with_usual(DAY, weekdays(*["0"] * 7, today="0.04")).finding is Finding.HIGH
+    assert compare_with_usual(DAY, weekdays(*["0"] * 7, today="0")).finding is DayLevel.NORMAL
+    assert compare_with_usual(DAY, weekdays(*["0"] * 7, today="0.04")).finding is DayLevel.HIGH
 
 
 def test_fewer_than_seven_known_days_of_the_class_give_no_answer() -> None:
     history = weekdays("100", "100", None, "100", "100", "100", "100", today="900")
-    assert compare_with_usual(DAY, history) == Anomaly(Finding.UNKNOWN, Decimal(900), 6)
+    assert compare_with_usual(DAY, history) == Anomaly(DayLevel.UNKNOWN, Decimal(900), 6)
 
 
 def test_an_unknown_day_gets_no_finding() -> None:
-    assert compare_with_usual(DAY, weekdays(*["100"] * 7, today=None)) == Anomaly(Finding.UNKNOWN, None, 7)
+    assert compare_with_usual(DAY, weekdays(*["100"] * 7, today=None)) == Anomaly(DayLevel.UNKNOWN, None, 7)
 
 
 def test_only_four_weeks_of_the_same_class_count() -> None:

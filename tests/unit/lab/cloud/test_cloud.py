@@ -30,7 +30,7 @@ from lab.cloud.fleets import DryPools, Override, fleet_overrides, fleet_with_onl
 from lab.cloud.moto_patches import Repairs, scaling_problem
 from lab.cloud.notices import send_through_rules, send_to_queue, set_dry_pools, warning
 from lab.cloud.price_lists import listed, on_demand_list, spot_history
-from lab.cloud.seed import Clients, SeededRegion, seed
+from lab.cloud.seed import CloudClients, SeededRegion, seed
 from tests.unit.levers.dns_world import chosen
 
 REPOSITORY = Path(__file__).parents[4]
@@ -264,8 +264,8 @@ class Cloud:
     folder: Path
     seeded: dict[str, SeededRegion]
 
-    def clients(self, region: str = REGION) -> Clients:
-        return Clients(self.endpoint, region)
+    def clients(self, region: str = REGION) -> CloudClients:
+        return CloudClients(self.endpoint, region)
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,6 @@ def test_half_a_body_is_an_outage_too() -> None:
     class Half:
         data = b'{"items": ['
 
-    cluster = instances.KubernetesCluster.__new__(instances.KubernetesCluster)
+    cluster = instances.KubernetesNodes.__new__(instances.KubernetesNodes)
     with pytest.raises(instances.UnavailableError):
         cluster._call(lambda **_: Half())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from lab.cluster.telemetry import Targets, configuration
+from lab.cluster.telemetry import ScrapeTargets, configuration
 
 PORTS = {
     "karpenter": {"us-east-1": 20002},
@@ -14,7 +14,7 @@ PORTS = {
     "kubecost": {},
     "traffic-predictor": {"us-east-1": 20004},
 }
-TARGETS = Targets(20001, PORTS)
+TARGETS = ScrapeTargets(20001, PORTS)
 
 
 def test_every_job_has_its_targets_and_cost_jobs_keep_the_labels_of_their_series() -> None:

@@ -14,9 +14,9 @@ from include.clients import kubernetes as k8s
 from include.prices import AwsBook
 from lab.rehearsal.evidence import (
     EvidenceError,
-    Figures,
+    EvidenceFigures,
+    EvidenceReader,
     Node,
-    Reader,
     first_figures,
     lasting_kinds,
     node_of,
@@ -119,9 +119,9 @@ def test_an_object_is_named_with_its_namespace(metadata: dict[str, str], name: s
     assert object_name({"metadata": metadata}) == name
 
 
-def reader(served: Any) -> Reader:
+def reader(served: Any) -> EvidenceReader:
     parts = cast("Any", SimpleNamespace())
-    return Reader(parts, "us-east-1", parts, parts, parts, parts, served, patience=0.0, longest_pause=0.0)
+    return EvidenceReader(parts, "us-east-1", parts, parts, parts, parts, served, patience=0.0, longest_pause=0.0)
 
 
 def test_a_region_that_nobody_answers_for_is_an_error_that_names_it_and_never_an_empty_one(
@@ -160,10 +160,10 @@ class Opening:
     def __init__(self, later: int) -> None:
         self.later, self.looks = later, 0
 
-    def figures(self, since_seconds: float) -> Figures:
+    def figures(self, since_seconds: float) -> EvidenceFigures:
         assert since_seconds == 60
         self.looks += 1
-        return Figures(5, 30, 0.0, 0.0, 1.45, 11.5 if self.looks >= self.later else None, 0.0)
+        return EvidenceFigures(5, 30, 0.0, 0.0, 1.45, 11.5 if self.looks >= self.later else None, 0.0)
 
 
 def test_the_figures_before_the_first_day_wait_for_the_first_samples_of_every_region() -> None:

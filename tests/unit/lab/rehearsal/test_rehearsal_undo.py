@@ -22,7 +22,7 @@ from lab.rehearsal import conduct
 from lab.rehearsal.conduct import Rehearsal
 from lab.rehearsal.evidence import EvidenceError
 from lab.rehearsal.folders import ledger_folder
-from lab.rehearsal.settings import Settings, results_file
+from lab.rehearsal.settings import RehearsalSettings, results_file
 
 REGION, SPOT = "ap-northeast-1", "spot_capacity"
 START = {"node_pools": {}, "node_group": {"desiredSize": 5}}
@@ -59,10 +59,10 @@ def rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRehearsal:
     """After day 1, which stands promoted in the ledger and in ``report.json``."""
     monkeypatch.setattr(conduct.speeds, "measure", lambda: Speed(REFERENCE_SECONDS))
     monkeypatch.setattr(conduct, "RESTORE_SECONDS", 0.0)
-    made = FakeRehearsal(Settings(tmp_path, (REGION,)), load_estate(), Speed(REFERENCE_SECONDS))
+    made = FakeRehearsal(RehearsalSettings(tmp_path, (REGION,)), load_estate(), Speed(REFERENCE_SECONDS))
     parts = {"processes": Processes(tmp_path), "seconds": {"healthy": 1.0}, "memory_mib": lambda: 1, "stretch": 1.0}
     made.airflow = cast("airflows.Airflow", SimpleNamespace(**parts, url="http://a", passwords={}))
-    made.world = cast("conduct.worlds.World", SimpleNamespace(**parts, state={}))
+    made.world = cast("conduct.worlds.LabWorld", SimpleNamespace(**parts, state={}))
     made.report = dict(DAYS_REPORT)
     made._write_report()
     place = Chain(SPOT, REGION, "day1_spot", "r")

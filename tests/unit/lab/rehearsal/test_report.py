@@ -6,16 +6,16 @@ from typing import Any
 
 from include.rollout.ledger import FIRST_LINK, Record, Step
 from lab.rehearsal import report
-from lab.rehearsal.evidence import Figures
+from lab.rehearsal.evidence import EvidenceFigures
 from lab.rehearsal.report import Drill
 
-BEFORE = Figures(
+BEFORE = EvidenceFigures(
     nodes=5, pods=30, spot_share_pods=0.0, spot_share_vcpu=0.0, usd_hour=1.45, p95_ms=18.25, error_ratio=0.0
 )
-AFTER = Figures(
+AFTER = EvidenceFigures(
     nodes=7, pods=22, spot_share_pods=0.75, spot_share_vcpu=0.71, usd_hour=0.9312, p95_ms=19.0, error_ratio=0.0000123
 )
-NO_DATA = Figures(
+NO_DATA = EvidenceFigures(
     nodes=2, pods=0, spot_share_pods=0.0, spot_share_vcpu=0.0, usd_hour=None, p95_ms=None, error_ratio=None
 )
 DRILL = Drill(cordon_s=0.4, replaced_s=12.5, error_ratio=0.0001)

@@ -14,7 +14,7 @@ from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Step
 from lab.rehearsal import run as runs
 from lab.rehearsal.airflow import Airflow
 from lab.rehearsal.airflow_api import ApiError, Client
-from lab.rehearsal.run import RehearsalError, Run
+from lab.rehearsal.run import RehearsalError, TriggeredRun
 
 REGION, RUN_ID = "us-east-1", "rehearsal_1"
 QUESTION = {
@@ -64,10 +64,10 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "POLL_SECONDS", 0.0)
 
 
-def followed(folder: Path, client: FakeClient, levers: Sequence[str] = ("everything", "spot_capacity")) -> Run:
+def followed(folder: Path, client: FakeClient, levers: Sequence[str] = ("everything", "spot_capacity")) -> TriggeredRun:
     clock = iter(dt.datetime(2026, 11, 28, 10, 0, second, tzinfo=dt.UTC) for second in range(60))
     ledger = Ledger(Folder(folder / "ledger"), clock=lambda: next(clock))
-    return Run(
+    return TriggeredRun(
         dag="rollback",
         run_id=RUN_ID,
         levers=levers,

@@ -12,7 +12,7 @@ import pytest
 from include import levers
 from include.clients.storage import Folder
 from include.estate import EstateError, load_estate
-from include.forecast.registry import Action, Decision, Registry
+from include.forecast.registry import Action, ChampionDecision, Registry
 from include.rollout.ledger import FIRST_LINK, Record, Step, run_key
 from include.rollout.settings import RolloutSettings, build
 from lab.machine.speed import LONGEST_STRETCH
@@ -20,7 +20,7 @@ from lab.rehearsal import __main__ as program
 from lab.rehearsal import conduct, run, week
 from lab.rehearsal.faults import Faults
 from lab.rehearsal.run import RehearsalError, verdict_of
-from lab.rehearsal.settings import Settings, open_window, settings_from
+from lab.rehearsal.settings import RehearsalSettings, open_window, settings_from
 
 
 def record(step: str, region: str = "us-east-1", **figures: Any) -> Record:
@@ -30,7 +30,7 @@ def record(step: str, region: str = "us-east-1", **figures: Any) -> Record:
 def test_all_regions_canary_first_and_the_ui_kept_on_a_terminal() -> None:
     regions = ("ap-northeast-1", "us-east-1", "eu-central-1")
     folder = week.worlds.DEFAULT_FOLDER
-    assert settings_from({}, on_terminal=True) == Settings(folder, regions, keep=True)
+    assert settings_from({}, on_terminal=True) == RehearsalSettings(folder, regions, keep=True)
     assert settings_from({}, on_terminal=False).keep is False
     assert settings_from({"KEEP": "1"}, on_terminal=False).keep is True
     assert settings_from({"KEEP": "0"}, on_terminal=True).keep is False
@@ -40,7 +40,7 @@ def test_regions_trace_and_folder(tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
     trace.write_text("")
     asked = {"REGIONS": "us-east-1,ap-northeast-1", "TRACE": str(trace), "LAB_DIR": str(tmp_path), "FAULT": "gate"}
-    assert settings_from(asked, on_terminal=False) == Settings(
+    assert settings_from(asked, on_terminal=False) == RehearsalSettings(
         tmp_path, ("ap-northeast-1", "us-east-1"), (1,), "gate", undo=False, keep=False, trace=trace
     )
 
@@ -248,7 +248,8 @@ def test_day_2_is_told_where_prometheus_is() -> None:
 def test_a_region_without_champion_is_named_with_the_reason(tmp_path: Path) -> None:
     storage = Folder(week.worlds.models_folder(tmp_path))
     registry = Registry(storage, "us-east-1")
-    registry.record(Decision(Action.KEPT, "1", "", "not promoted: blend ties with now_scaled", "2026-11-27T00:00:00Z"))
+    reason = "not promoted: blend ties with now_scaled"
+    registry.record(ChampionDecision(Action.KEPT, "1", "", reason, "2026-11-27T00:00:00Z"))
     regions = ["us-east-1", "eu-central-1"]
     assert week.without_champion(tmp_path, regions) == {
         "us-east-1": "not promoted: blend ties with now_scaled",
@@ -259,7 +260,7 @@ def test_a_region_without_champion_is_named_with_the_reason(tmp_path: Path) -> N
     version = registry.add(
         tmp_path / "made", model="blend", window={"last": "2026-11-27T00:00:00Z"}, metrics={}, code_version="1"
     )
-    registry.move(registry.pointer(), Decision(Action.PROMOTED, version, "", "better", "2026-11-27T00:00:00Z"))
+    registry.move(registry.pointer(), ChampionDecision(Action.PROMOTED, version, "", "better", "2026-11-27T00:00:00Z"))
     assert week.without_champion(tmp_path, regions) == {"eu-central-1": "nothing was trained"}
 
 

@@ -14,14 +14,14 @@ import pytest
 from include.estate import load_estate
 from lab.service.akidb_service import (
     EDGES,
+    AkidbService,
     Plant,
-    Service,
     run_clock,
     server,
     start_mode,
 )
 from lab.service.endpoints import Census, Endpoints
-from lab.service.faults import FaultError, Faults, parse_faults
+from lab.service.faults import FaultError, ServiceFaults, parse_faults
 from lab.service.queueing import load_of
 
 ESTATE = load_estate()
@@ -57,7 +57,7 @@ def region(rest: int, grpc: int) -> Endpoints:
 def plant_with(endpoints: Endpoints, folder: Path, edge_30ms: bool = False) -> Plant:
     """A plant whose region has opened; the census of ``endpoints`` was taken once."""
     regions = {REGION: endpoints}
-    plant = Plant(ESTATE, regions, Steady(), Faults(folder / "plant_faults.json", regions), edge_30ms)
+    plant = Plant(ESTATE, regions, Steady(), ServiceFaults(folder / "plant_faults.json", regions), edge_30ms)
     plant.tick(1, 0)
     return plant
 
@@ -136,10 +136,10 @@ def test_a_vanished_node_loses_requests_in_flight_and_those_still_sent_to_it(tmp
 
 
 def test_a_killed_pod_loses_what_was_in_flight_once() -> None:
-    service = Service("http", EDGES["http"])
+    service = AkidbService("http", EDGES["http"])
     fault = parse_faults("{}", {})
     assert fault == {}
-    no_fault = Faults(Path("absent"), {}).of(REGION)
+    no_fault = ServiceFaults(Path("absent"), {}).of(REGION)
     service.advance(1, 2940, Census(serving=15), 350, no_fault)
     service.advance(1, 2940, Census(serving=14, killed=1), 350, no_fault)
     service.advance(1, 2940, Census(serving=14), 350, no_fault)
@@ -248,7 +248,7 @@ def test_where_plant_time_starts_is_a_name_or_a_number() -> None:
 def test_a_region_may_open_with_fewer_replicas_than_the_estates(tmp_path: Path) -> None:
     endpoints = region(3, 4)
     regions = {REGION: endpoints}
-    plant = Plant(ESTATE, regions, Steady(), Faults(tmp_path / "plant_faults.json", regions), open_at=4)
+    plant = Plant(ESTATE, regions, Steady(), ServiceFaults(tmp_path / "plant_faults.json", regions), open_at=4)
     plant.tick(1, 0)
     assert not plant.health()[0]
     leave(endpoints, 4, 4)

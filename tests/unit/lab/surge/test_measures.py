@@ -11,9 +11,9 @@ from lab.surge.measures import (
     Counters,
     Cover,
     Errors,
-    Latency,
     Paid,
-    Sample,
+    ReplayLatency,
+    ReplaySample,
     cover,
     errors,
     false_extra,
@@ -32,19 +32,19 @@ BUCKETS = {0.025: [0.0, 100, 150, 250], 0.05: [0.0, 100, 200, 300], math.inf: [0
 COUNTERS = Counters(BUCKETS, requests=[0.0, 100, 210, 310], failed=[0.0, 0, 10, 10])
 
 
-def sample(minute: float, wanted: int, ready: int, nodes: int = 4, usd_hour: float | None = 0.6) -> Sample:
-    return Sample(minute, {"a": wanted}, {"a": ready}, nodes, nodes * 4.0, usd_hour)
+def sample(minute: float, wanted: int, ready: int, nodes: int = 4, usd_hour: float | None = 0.6) -> ReplaySample:
+    return ReplaySample(minute, {"a": wanted}, {"a": ready}, nodes, nodes * 4.0, usd_hour)
 
 
 def test_latency_of_the_whole_surge_and_of_its_worst_minute() -> None:
     # 250 of 300 within 25 ms; 95 % lie at 25 + 25 * (0.95 - 0.8333) / 0.1667 = 42.5; alone 25 + 25 * 0.45 / 0.5 = 47.5.
-    assert latency(COUNTERS, 0, 3, 30) == Latency(surge_ms=42.5, worst_minute_ms=47.5, minutes_above_target=1)
-    assert latency(COUNTERS, 2, 3, 30) == Latency(23.8, 23.8, 0)
+    assert latency(COUNTERS, 0, 3, 30) == ReplayLatency(surge_ms=42.5, worst_minute_ms=47.5, minutes_above_target=1)
+    assert latency(COUNTERS, 2, 3, 30) == ReplayLatency(23.8, 23.8, 0)
 
 
 def test_minutes_without_requests_have_no_latency() -> None:
     nothing = Counters({0.025: [5.0, 5], math.inf: [5.0, 5]}, [5.0, 5], [0.0, 0])
-    assert latency(nothing, 0, 1, 30) == Latency(None, None, 0)
+    assert latency(nothing, 0, 1, 30) == ReplayLatency(None, None, 0)
 
 
 def test_errors_count_both_protocols() -> None:
@@ -127,7 +127,7 @@ def test_outcome_puts_it_together() -> None:
         ahead=1,
         hold=0,
     )
-    assert found.rest == Latency(surge_ms=23.8, worst_minute_ms=23.8, minutes_above_target=0)
+    assert found.rest == ReplayLatency(surge_ms=23.8, worst_minute_ms=23.8, minutes_above_target=0)
     assert found.cover.median_lead == 0.5
     assert (found.nodes_at_start, found.most_nodes, found.most_replicas, found.forecast_minutes) == (4, 5, 3, 1)
     assert found.false_replica_minutes == 0

@@ -26,7 +26,7 @@ def test_the_predictor_learns_how_time_passes() -> None:
 
 def test_prometheus_scrapes_what_the_drill_reads_every_second() -> None:
     ports = {name: {"us-east-1": 2} for name in ("karpenter", "opencost", "kubecost", telemetry.PREDICTOR)}
-    found = yaml.safe_load(at_pace(telemetry.configuration(telemetry.Targets(1, ports), Path("rules")), PACE))
+    found = yaml.safe_load(at_pace(telemetry.configuration(telemetry.ScrapeTargets(1, ports), Path("rules")), PACE))
     assert [job["job_name"] for job in found["scrape_configs"]] == ["akidb", "kubernetes-cadvisor", "traffic-predictor"]
     assert not [job for job in found["scrape_configs"] if "scrape_interval" in job]
     assert found["global"] == {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
