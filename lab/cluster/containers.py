@@ -25,6 +25,7 @@ from typing import Any, Protocol
 from include.estate import Estate, load_estate
 from lab.cluster import opencost
 from lab.cluster.rules import RuleMirror
+from lab.machine.again import UnavailableError
 from lab.machine.processes import Processes, hold_port
 from lab.service import predictor
 
@@ -36,10 +37,6 @@ REPOSITORY = Path(__file__).parents[2]
 # The addresses of state.json that processes behind Deployments listen on.
 SERVED = (*opencost.SERVED, predictor.SERVED)
 log = logging.getLogger("containers")
-
-
-class UnavailableError(Exception):
-    """The API server can't be reached or refuses; the message says why."""
 
 
 @dataclass(frozen=True)

@@ -39,12 +39,8 @@ MAX_PODS = {"medium": 8, "large": 29, "xlarge": 58, "2xlarge": 58, "4xlarge": 23
 log = logging.getLogger("instances")
 
 
-class SourceUnavailableError(Exception):
-    """The API server or the emulator can't be reached, or refuses; the message says which and why."""
-
-
 class NodeCluster(Protocol):
-    """The Kubernetes calls that the bridge makes. All raise SourceUnavailableError."""
+    """The Kubernetes calls that the bridge makes. All raise UnavailableError."""
 
     def nodes(self) -> list[Object]: ...
     def node_claims(self) -> list[Object]: ...
@@ -159,7 +155,7 @@ def tag(instance: Object, key: str) -> str | None:
 
 @dataclass
 class RegionBridge:
-    """The bridge of one region. ``instances`` lists EC2 instances as EC2 describes them; raises SourceUnavailableError."""
+    """The bridge of one region. ``instances`` lists EC2 instances as EC2 describes them; raises UnavailableError."""
 
     region: str
     cluster: NodeCluster
@@ -172,7 +168,7 @@ class RegionBridge:
     _emptying: set[str] = field(default_factory=set)
 
     def step(self) -> list[str]:
-        """Bring Nodes and instances into agreement once; returns what was done. Raises SourceUnavailableError."""
+        """Bring Nodes and instances into agreement once; returns what was done. Raises UnavailableError."""
         # Instances first: a Node is only made from an instance, so none can be newer than this list.
         alive = {str(i["InstanceId"]): i for i in self.instances() if i["State"]["Name"] in ALIVE}
         nodes = self.cluster.nodes()
@@ -255,9 +251,9 @@ class KubernetesNodes:
         except ApiException as error:
             if absent_ok and error.status == 404:
                 return {}
-            raise SourceUnavailableError(f"the API server answered {error.status} {error.reason}") from error
+            raise UnavailableError(f"the API server answered {error.status} {error.reason}") from error
         except (HTTPError, OSError, ValueError) as error:
-            raise SourceUnavailableError(f"the API server can't be reached ({type(error).__name__})") from error
+            raise UnavailableError(f"the API server can't be reached ({type(error).__name__})") from error
 
     def nodes(self) -> list[Object]:
         """All nodes."""
@@ -293,7 +289,8 @@ def instance_lister(endpoint: str, region: str) -> Callable[[], list[Object]]:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from lab.cloud.seed import lab_session
+    from lab.machine.again import UnavailableError
+from lab.cloud.seed import lab_session
 
     ec2 = lab_session().client(
         "ec2",
@@ -306,7 +303,7 @@ def instance_lister(endpoint: str, region: str) -> Callable[[], list[Object]]:
         try:
             answer = ec2.describe_instances(Filters=[{"Name": "instance-state-name", "Values": list(ALIVE)}])
         except (BotoCoreError, ClientError) as error:
-            raise SourceUnavailableError(f"the emulator can't be asked ({type(error).__name__})") from error
+            raise UnavailableError(f"the emulator can't be asked ({type(error).__name__})") from error
         return [instance for reservation in answer["Reservations"] for instance in reservation["Instances"]]
 
     return living
@@ -324,7 +321,7 @@ def run(bridge: RegionBridge, stop: threading.Event, poll_seconds: float = POLL_
             lost = False
             for line in done:
                 log.info("%s: %s", bridge.region, line)
-        except SourceUnavailableError as error:
+        except UnavailableError as error:
             if not lost:
                 log.warning("%s: lost: %s; trying again every %.0f s", bridge.region, error, poll_seconds)
             lost = True

@@ -11,6 +11,10 @@ LONGEST_PAUSE_SECONDS = 5.0
 PROBLEMS = (ApiException, HTTPError, OSError)  # what a request of the Kubernetes client ends with
 
 
+class UnavailableError(Exception):
+    """A server of the lab can't be reached, or refuses; the message says which and why."""
+
+
 def may_pass(error: BaseException) -> bool:
     """Whether a request that failed so may succeed when it is repeated: an API server that is busy, or was away."""
     if isinstance(error, ApiException):

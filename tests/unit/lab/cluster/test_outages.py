@@ -8,6 +8,7 @@ import pytest
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from lab.cluster import containers, instances
+from lab.machine.again import UnavailableError
 
 
 class CutOff:
@@ -25,10 +26,10 @@ READ_TIMEOUT = ReadTimeoutError(None, "/", "Read timed out.")  # type: ignore[ar
 
 
 @pytest.mark.parametrize("problem", [READ_TIMEOUT, ProtocolError("broken"), ConnectionResetError()])
-@pytest.mark.parametrize("module", [containers, instances])
-def test_an_answer_that_is_cut_off_does_not_end_the_process(module: Any, problem: Exception) -> None:
-    cluster = module.KubernetesCluster.__new__(module.KubernetesCluster)
-    with pytest.raises(module.UnavailableError, match="the API server can't be reached"):
+@pytest.mark.parametrize("kind", [containers.KubernetesPods, instances.KubernetesNodes])
+def test_an_answer_that_is_cut_off_does_not_end_the_process(kind: Any, problem: Exception) -> None:
+    cluster = kind.__new__(kind)
+    with pytest.raises(UnavailableError, match="the API server can't be reached"):
         cluster._call(lambda **_: CutOff(problem))
 
 
@@ -37,5 +38,5 @@ def test_half_a_body_is_an_outage_too() -> None:
         data = b'{"items": ['
 
     cluster = instances.KubernetesNodes.__new__(instances.KubernetesNodes)
-    with pytest.raises(instances.UnavailableError):
+    with pytest.raises(UnavailableError):
         cluster._call(lambda **_: Half())
