@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from include.prices import AwsBook, load_aws_book
+from lab.machine.again import UnavailableError
 
 Object = Mapping[str, Any]  # a Kubernetes object or an EC2 instance as JSON
 
@@ -289,8 +290,7 @@ def instance_lister(endpoint: str, region: str) -> Callable[[], list[Object]]:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from lab.machine.again import UnavailableError
-from lab.cloud.seed import lab_session
+    from lab.cloud.seed import lab_session
 
     ec2 = lab_session().client(
         "ec2",
