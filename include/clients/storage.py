@@ -158,7 +158,7 @@ class Folder:
 
 def _raise_unless_gone(error: OSError) -> None:
     """What can't be listed is not empty: os.walk would pass over it, and over the changes that stand there."""
-    if not isinstance(error, FileNotFoundError):
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
 
 

@@ -85,6 +85,7 @@ def test_keys_by_prefix_sorted_without_traces_of_work(storage: Storage) -> None:
     assert storage.keys("b/") == ["b/1", "b/2"]
     assert storage.keys("b") == ["b/1", "b/2", "bc"]
     assert storage.keys("none/") == []
+    assert storage.keys("a/") == []  # an object, and no folder
     storage.delete("b/1")
     assert storage.keys("b/") == ["b/2"]
 
