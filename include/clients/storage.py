@@ -116,7 +116,7 @@ class Folder:
         # os.walk knows from the folder itself what is a file; Path.rglob would ask the system for each.
         found = (
             f"{folder[len(top) + 1 :]}/{name}".removeprefix("/")
-            for folder, _, names in os.walk(self.root / prefix.rpartition("/")[0])
+            for folder, _, names in os.walk(self.root / prefix.rpartition("/")[0], onerror=_raise_unless_gone)
             for name in names
             if not name.startswith(".new-")
         )
@@ -154,6 +154,12 @@ class Folder:
         with (folder / hashlib.sha256(key.encode()).hexdigest()[:32]).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    """What can't be listed is not empty: os.walk would pass over it, and over the changes that stand there."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 class S3:

@@ -44,10 +44,9 @@ class RegionRun:
 
 def outcome_of(records: Sequence[Record]) -> str:
     """How a run ended in a region: promoted, rolled back, unfinished, or stopped before it wrote anything."""
-    if last(records, Step.PROMOTED):
-        return "promoted"
-    if any(is_complete_restoration(record) for record in records):
-        return "rolled back"
+    ends = [record for record in records if record.step == Step.PROMOTED or is_complete_restoration(record)]
+    if ends:
+        return "promoted" if ends[-1].step == Step.PROMOTED else "rolled back"
     if last(records, Step.TOUCH) or last(records, Step.UNDO):
         return "unfinished"
     return "stopped" if last(records, Step.STOPPED) else "planned only"

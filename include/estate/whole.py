@@ -17,6 +17,8 @@ from include.estate.problems import explain
 from include.estate.regions import EstateConnections, Region
 from include.estate.service import Dns, Metrics, Targets, Traffic, Workload
 
+# A run as a whole and the other places (include/rollout/place.py): a change in such a region would not be found again.
+_NO_REGIONS = frozenset({"estate", "estate-wide", "devices"})
 _REPAIRS = 5  # rounds in which a slice of another release is made to fit: a repair may uncover what is below it
 
 
@@ -44,6 +46,16 @@ class Estate(Part):
     def _canary_exists(self) -> Estate:
         if self.canary_region not in self.regions:
             raise ValueError(f"canary_region {self.canary_region!r} is not one of {', '.join(self.regions)}")
+        return self
+
+    @model_validator(mode="after")
+    def _regions_have_names_of_their_own(self) -> Estate:
+        for name in self.regions:
+            if name in _NO_REGIONS or "/" in name:
+                raise ValueError(
+                    f"regions: {name!r} can't be a region's name: the ledger names something else by it; "
+                    "use the name that AWS has for the region"
+                )
         return self
 
     @model_validator(mode="after")

@@ -60,7 +60,7 @@ def verdict(facts: RunFacts) -> Verdict:
     if facts.dry_run and not stops and not facts.failed_tasks and last(own, Step.PLAN):
         message = "dry run: checked and planned, nothing was changed. Next: trigger again with dry_run off."
         return Verdict(Ending.DRY_RUN, green=True, message=message)
-    promoted = facts.selected and _all(facts, Step.PROMOTED) and not _stops_after_decision(own)
+    promoted = facts.selected and _all(facts, Step.PROMOTED) and _decision_holds(own)
     if promoted and not facts.undone_by:
         done = ", ".join(facts.selected)
         return Verdict(Ending.PROMOTED, green=True, message=f"promoted in {done}: every gate of every stage passed.")
@@ -72,10 +72,15 @@ def verdict(facts: RunFacts) -> Verdict:
     return _undone(facts, undone, stops)
 
 
-def _stops_after_decision(own: Records) -> bool:
-    """Whether a step of the run as a whole stopped since its last decision: what was before is settled by it."""
+def _decision_holds(own: Records) -> bool:
+    """Whether the last decision was to promote and no step of the run as a whole has stopped since.
+
+    What was before is settled by it; one that is taken again after a promotion may be another.
+    """
     later = itertools.takewhile(lambda record: record.step != Step.DECISION, reversed(own))
-    return any(record.step == Step.STOPPED for record in later)
+    decision = last(own, Step.DECISION)
+    stopped = any(record.step == Step.STOPPED for record in later)
+    return not stopped and (decision is None or bool(decision.figures["promote"]))
 
 
 def _unknown(facts: RunFacts, unknown: Sequence[str]) -> Verdict:

@@ -22,6 +22,7 @@ def target_estate(run: RollbackRun, snapshot: Record) -> Estate:
 def estate_on_record(ledger: Ledger) -> Estate | None:
     """An estate made of the slices in the last snapshot of every lever and place; None without any."""
     newest: Estate | None = None
+    canary = ""  # a slice has none but its own region: the one that reaches the global services is in a whole
     regions: dict[str, Region] = {}
     for snapshot in sorted(ledger.latest_snapshots(), key=lambda record: record.time, reverse=True):
         kept = snapshot.figures.get("estate")
@@ -30,9 +31,10 @@ def estate_on_record(ledger: Ledger) -> Estate | None:
                 piece = Estate.from_slice(kept, newest)
                 newest = newest or piece
                 regions = {**piece.regions, **regions} if _is_whole(snapshot) else {**regions, **piece.regions}
+                canary = canary or (piece.canary_region if _is_whole(snapshot) else "")
     if newest is None:
         return None
-    return newest.model_copy(update={"regions": regions})
+    return newest.model_copy(update={"regions": regions, "canary_region": canary or newest.canary_region})
 
 
 def _is_whole(snapshot: Record) -> bool:

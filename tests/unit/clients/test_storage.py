@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,8 +85,25 @@ def test_keys_by_prefix_sorted_without_traces_of_work(storage: Storage) -> None:
     assert storage.keys("b/") == ["b/1", "b/2"]
     assert storage.keys("b") == ["b/1", "b/2", "bc"]
     assert storage.keys("none/") == []
+    assert storage.keys("a/") == []  # an object, and no folder
     storage.delete("b/1")
     assert storage.keys("b/") == ["b/2"]
+
+
+def test_a_folder_that_cant_be_listed_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Folder(tmp_path)
+    store.create("chain/1", b"x")
+    scan = os.scandir
+
+    def away(folder: Any) -> Any:
+        if str(folder).endswith("chain"):
+            raise OSError(errno.EIO, "the server of the folder is away")
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", away)
+    for prefix in ("", "chain/"):
+        with pytest.raises(OSError, match="is away"):
+            store.keys(prefix)
 
 
 def test_of_many_writers_at_once_one_creates(tmp_path: Path) -> None:

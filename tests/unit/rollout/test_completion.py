@@ -178,6 +178,14 @@ def test_an_undone_rollout_proves_nothing_any_more(book: Book) -> None:
     assert [run.outcome for run in inputs.history.region_runs()] == ["promoted", "rolled back"]
 
 
+def test_a_run_that_undid_itself_after_its_promotion_proves_nothing_any_more(book: Book) -> None:
+    spot_run(book, US)
+    book.add(SPOT, US, "r1", Step.RESTORED, complete=True, remaining=[])
+    inputs = inputs_of(book, None, US)
+    assert [run.outcome for run in inputs.history.region_runs()] == ["rolled back"]
+    assert inputs.history.standing(SPOT, US) is None
+
+
 def test_an_unknown_total_is_named_with_what_is_known_alone(book: Book) -> None:
     report = build(inputs_of(book, validation(None, "unknown"), AP))
     assert report["summary"][0] == (

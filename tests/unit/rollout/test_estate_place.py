@@ -77,6 +77,15 @@ def test_the_snapshot_holds_the_whole_estate_and_an_undo_uses_it(edge: Run, monk
     assert rollback.estate_on_record(edge.ledger) == edge.estate
 
 
+def test_the_estate_on_record_keeps_the_canary_that_reaches_the_global_services(edge: Run, run: Run) -> None:
+    promoted(edge, "manual__1", 2)
+    promoted(replace(run, ledger=edge.ledger), "manual__2", 2, regions=[US])  # a newer slice, of one region alone
+    found = rollback.estate_on_record(edge.ledger)
+    assert found is not None
+    assert found.ordered_regions()[0] == AP
+    assert found.global_aws() == edge.estate.global_aws() == "aws_ap_northeast_1"
+
+
 def test_it_is_undone_without_any_cluster(edge: Run, world: World) -> None:
     promoted(edge, "manual__1", 2)
     undo = undoing(edge)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from include import levers
-from include.estate import EstateConnections, load_estate
+from include.estate import Estate, EstateConnections, load_estate
 from include.rollout.lever import Levers, Plan, Target, Undo, acts_in, needs_of
 from include.rollout.place import Place, PlaceKind, estate_for, places_of
 from include.rollout.settings import RegionRolloutSettings, RolloutSettings, rollout_settings
@@ -31,6 +32,14 @@ def test_a_place_is_never_called_as_the_chain_of_a_run_as_a_whole() -> None:
     every = [name for kind in PlaceKind for name in places_of(kind, ESTATE)]
     assert "estate" not in every
     assert len(set(every)) == len(every)
+
+
+@pytest.mark.parametrize("name", ["estate", "estate-wide", "devices", "us/east"])
+def test_no_region_is_called_as_another_place_or_as_the_chain_of_a_run_as_a_whole(name: str) -> None:
+    raw = ESTATE.model_dump(mode="json")
+    raw["regions"][name] = raw["regions"]["us-east-1"]
+    with pytest.raises(ValidationError, match=f"regions: '{name}' can't be a region's name"):
+        Estate.model_validate(raw)
 
 
 def test_a_target_takes_the_name_of_its_place() -> None:

@@ -116,6 +116,27 @@ def test_a_plan_of_an_unchanged_world_promotes_without_a_write(run: Run, world: 
     assert world.events == []
 
 
+@pytest.mark.parametrize("undone", [True, False])
+def test_a_promoted_run_whose_ending_is_chosen_again_and_finds_a_difference_is_not_called_promoted(
+    run: Run, world: World, clock: Clock, undone: bool
+) -> None:
+    run = replace(run, params={**run.params, "regions": [AP]})
+    start(run)
+    steps.take_snapshot(run, AP)
+    roll_out(run, AP, clock, "step_1", "step_2")
+    steps.decide(run)
+    steps.promote(run)
+    assert steps.conclude(run, APPROVED, []).name == "promoted"
+    world.change(lambda w: w["regions"][AP].update(size=2))
+    assert steps.decide(run)["reasons"] == [f"{AP}: every gate passed, but the plan is not fulfilled: toy size: 2 -> 3"]
+    if undone:
+        steps.undo_changes(run, AP, steps.own_snapshot(run, AP))
+        steps.verify_restored(run, AP, steps.own_snapshot(run, AP))
+    verdict = steps.conclude(run, APPROVED, [])
+    assert (verdict.name, verdict.green) == ("rolled back" if undone else "unfinished", False)
+    assert f"{AP}: every gate passed, but the plan is not fulfilled: toy size: 2 -> 3" in verdict.message
+
+
 def test_no_selected_region_is_no_promotion(run: Run) -> None:
     facts = decisions.RunFacts(run.chain(), dry_run=False, selected=[], touched=[], by_place={"estate": []})
     verdict = decisions.verdict(facts)
