@@ -192,6 +192,29 @@ def test_a_calculated_check_is_switched_too_under_its_version(world: World) -> N
     }
 
 
+@pytest.mark.parametrize("last_slot", [0, 1])
+def test_a_calculated_check_that_a_record_set_uses_stays_itself_whatever_its_children_become(
+    world: World, last_slot: int
+) -> None:
+    parent = calculated(world)
+    world.upsert({**world.records()["www.akidb.example."], "HealthCheckId": parent})
+    assert all(check.passed for check in LEVER.preflight(world.target))  # Route 53 tells no status of it
+    stages, snapshot = LEVER.plan(world.target).stages, LEVER.snapshot(world.target)
+    config = {**world.checks()[parent], "ChildHealthChecks": set(world.checks()[parent]["ChildHealthChecks"])}
+    for stage in stages[: last_slot + 1]:
+        LEVER.apply(world.target, stage)
+    assert check_of(world, "www.akidb.example.") == parent
+    assert len(world.checks()) == (9, 5)[last_slot]
+    results = judge_all(stages[0].gates, LEVER.observe(world.target, stages[0], 60, {}))
+    assert {gate.outcome.value for gate in results} == {"pass"}
+    assert LEVER.rollback(world.target, snapshot).changed_by_others == ()
+    assert LEVER.verify_restored(world.target, snapshot) == []
+    assert check_of(world, "www.akidb.example.") == parent
+    if last_slot == 0:
+        now = world.checks()[parent]
+        assert {**now, "ChildHealthChecks": set(now["ChildHealthChecks"])} == config
+
+
 def test_an_old_check_that_somebody_else_uses_by_now_is_not_deleted(world: World) -> None:
     first, last = LEVER.plan(world.target).stages
     old = check_of(world, US)
