@@ -152,21 +152,23 @@ def _is_parent(user: str) -> bool:
 
 
 def zone_checks(world: World, zone: str) -> tuple[dict[str, Object], list[str]]:
-    """The endpoints' checks that a zone's record sets use, by id as a snapshot keeps them; and those that they have
-    replaced and nobody uses any more. One look at the account, whatever the number of checks.
+    """The endpoints' checks that a zone's record sets use, and those that they have replaced and somebody still uses,
+    by id as a snapshot keeps them, the newest first; and those replaced that nobody uses. One look at the account.
     """
     every = health_checks(world)
     used_by, made = usage(world, every), chains(world, every)
     names = endpoints_used(world, zone, every)
+    olds = {old for name in names for old in made.get(name, []) if old in every}
     found = {
         name: {
             "settings": settings_of(every[name]),
             "users": sorted(user for user in used_by if used_by[user] == name),
             "replaces": made.get(name, []),
+            "successors": sorted(new for new in made if name in made[new]),
         }
-        for name in names
+        for name in sorted({*names, *(olds & {*used_by.values()})}, key=lambda name: (-len(made.get(name, [])), name))
     }
-    return found, sorted({old for name in names for old in made.get(name, []) if old in every} - {*used_by.values()})
+    return found, sorted(olds - {*used_by.values()})
 
 
 def reachable(world: World) -> Iterator[Check]:
