@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from include.estate import Estate
+from include.levers import route53
 from include.levers import world as worlds
 from include.levers.base import Dollars, ManifestLever
 from include.levers.fields import Object
@@ -21,7 +22,7 @@ from include.levers.manifests import filled
 from include.levers.owned import Thing
 from include.levers.probes import GateWindow, Probe
 from include.levers.replaced import Outdated, Replaced
-from include.levers.route53 import CHECKS, checks_used, health_checks, reachable, replaced_by, settings_of, zone_checks
+from include.levers.route53 import CHECKS, checks_used, health_checks, settings_of
 from include.rollout.gates import Comparison, Figure, Gate
 from include.rollout.lever import Check, Json, Undo
 from include.rollout.place import PlaceKind
@@ -106,11 +107,11 @@ class DnsHealthChecks(ManifestLever[DnsSettings]):
 
     name, slots, settings_type = "dns_health_checks", SLOTS, DnsSettings
     acts_in, needs, undo_class = PlaceKind.ESTATE, frozenset({"aws"}), Undo.MINUTES
-    first_check = ("Route 53 reachable", reachable)
+    first_check = ("Route 53 reachable", route53.reachable)
 
     def facts(self, world: World) -> dict[str, Json]:
         """The checks in use with their users, and those that one of ours replaces and nobody uses."""
-        checks, outdated = zone_checks(world, world.settings.hosted_zone)
+        checks, outdated = route53.zone_checks(world, world.settings.hosted_zone)
         return {"checks": checks, "outdated": outdated}
 
     def desired(self, world: World, slot: str, facts: Mapping[str, Json]) -> Sequence[Thing]:
@@ -127,7 +128,7 @@ class DnsHealthChecks(ManifestLever[DnsSettings]):
 
     def since(self, world: World) -> Iterable[Thing]:
         """Checks that a lever has replaced, in whichever zone."""
-        olds = {old for check in health_checks(world).values() if (old := replaced_by(check))}
+        olds = {old for check in health_checks(world).values() if (old := route53.replaced_by(check))}
         return [Replaced(CHECKS, old, {}) for old in sorted(olds)]
 
     def title(self, world: World, slot: str, live: Mapping[str, Json]) -> str:
@@ -186,7 +187,7 @@ class DnsHealthChecks(ManifestLever[DnsSettings]):
 
 def _unhealthy(world: World, window: GateWindow) -> Figure | None:
     del window
-    names = sorted(set(checks_used(world, world.settings.hosted_zone).values()) & set(health_checks(world)))
+    names = route53.endpoints_used(world, world.settings.hosted_zone, health_checks(world))
     ill = [f"{name}: {line}" for name in names for line in CHECKS.missing(world, name)]
     return Figure(len(ill), "checks", len(names), "GetHealthCheckStatus", "; ".join(ill)) if names else None
 

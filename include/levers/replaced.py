@@ -70,12 +70,13 @@ class Replaced:
         return f"{self.of.kind} {self.name}"
 
     def entry(self, world: World) -> Json:
-        """See :class:`include.levers.owned.Thing`: what it was made with, and who used it."""
+        """See :class:`include.levers.owned.Thing`: what it was made with, who used it, what had replaced it."""
         settings = None if self.known else self.of.settings(world, self.name)
         if settings is None:
             return self.known
         users, chain = sorted(self.of.users(world, [self.name])), self.of.chain(world, self.name)
-        return {"settings": settings, "users": users, "replaces": chain}
+        made = sorted(self.of.successors(world, self.name))
+        return {"settings": settings, "users": users, "replaces": chain, "successors": made}
 
     def unnamed(self, world: World) -> list[Json]:
         """See :class:`include.levers.owned.Thing`."""
@@ -90,14 +91,15 @@ class Replaced:
 
     def write(self, world: World, dry_run: bool = False) -> bool:
         """See :class:`include.levers.owned.Thing`: make, verify, switch. The old one stays."""
-        if dry_run or self.of.settings(world, self.name) == self.settings:
+        if dry_run or self.of.settings(world, self.name) in (None, self.settings):
             return False
         made = self.of.successors(world, self.name)
         new = next((name for name in made if self.of.settings(world, name) == self.settings), None)
         new = new or self._make(world, self.of.chain(world, self.name), self.settings)
         world.await_cloud(lambda: self.of.missing(world, new), f"{self.of.kind} {new}, which replaces {self.name}")
         self._switch(world, self.of.users(world, [self.name, *made]), new)
-        self._delete(world, [name for name in made if name != new])
+        stay = (new, *self.of.chain(world, new))  # an old one goes last, also one that was new once
+        self._delete(world, [name for name in made if name not in stay])
         return True
 
     def restore(self, world: World, was: Json, report: Report, held: Holds | None = None) -> str | None:
@@ -116,14 +118,15 @@ class Replaced:
             for user, name in users.items()
             if name not in (self.name, *made)
         ]
-        if not ours and not [name for name in made if name != back]:
+        gone = [name for name in self._since(world, made, was) if name != back]
+        if not ours and not gone:
             return None
         if back is None:
             back = self._make(world, was["replaces"], was["settings"])
             world.await_cloud(lambda: self.of.missing(world, back), f"{self.of.kind} {back}, again {self.name}")
         # Users that came since go along: what they use is about to go.
-        self._switch(world, {**self.of.users(world, made), **ours}, back)
-        self._delete(world, [name for name in made if name != back])
+        self._switch(world, {**self.of.users(world, gone), **ours}, back)
+        self._delete(world, gone)
         return "switched back" if back == self.name else f"made anew as {back}"
 
     def unrestored(self, world: World, was: Json) -> Sequence[Difference]:
@@ -136,9 +139,15 @@ class Replaced:
                 found.append(Difference(f"{user} {self.of.kind}", name, self.name))
             else:
                 found += differences(now, was["settings"], self.key if name == self.name else f"{user} {self.of.kind}")
-        made = {name: self.of.settings(world, name) for name in self.of.successors(world, self.name)}
+        since = self._since(world, self.of.successors(world, self.name), was)
+        made = {name: self.of.settings(world, name) for name in since}
         left = [name for name, settings in made.items() if settings != was["settings"]]
         return [*found, *(Difference(f"{self.of.kind} {name}", f"made in place of {self.name}", None) for name in left)]
+
+    def _since(self, world: World, made: Sequence[str], was: Json) -> Sequence[str]:
+        """Those of ``made`` that came after the snapshot, and not in place of one that stood there then."""
+        before = {*was.get("successors", ())}
+        return [name for name in made if not before & {name, *self.of.chain(world, name)}] if before else made
 
     def _make(self, world: World, chain: Sequence[str], settings: Object) -> str:
         world.target.fence()

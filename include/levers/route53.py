@@ -24,6 +24,7 @@ CHAIN = "akidb.io/replaces"  # tag: that id, and the ids that this one itself re
 LONGEST_CHAIN = 6  # ids that a tag's 256 characters hold
 TAGGED_AT_ONCE = 10  # checks whose tags one request gives
 HEALTHY_SHARE = 0.18  # Route 53 calls an endpoint healthy when more than so many of its checkers do
+OF_ENDPOINTS = ("HTTP", "HTTPS", "HTTP_STR_MATCH", "HTTPS_STR_MATCH", "TCP")
 KEPT_OUT = {"RequestInterval", "MeasureLatency", "Type"}  # what UpdateHealthCheck does not take
 
 
@@ -138,26 +139,36 @@ def usage(world: World, every: Mapping[str, Object]) -> dict[str, str]:
     return found
 
 
+def endpoints_used(world: World, zone: str, every: Mapping[str, Object]) -> list[str]:
+    """The ids of the checks of endpoints that a zone's record sets use. Any other kind, such as a calculated check, has
+    neither what is saved nor a status that Route 53 tells, and its children change under it.
+    """
+    found = sorted({*checks_used(world, zone).values()} & {*every})
+    return [name for name in found if every[name]["HealthCheckConfig"]["Type"] in OF_ENDPOINTS]
+
+
 def _is_parent(user: str) -> bool:
     return user.startswith(f"{HealthChecks.kind} ")
 
 
 def zone_checks(world: World, zone: str) -> tuple[dict[str, Object], list[str]]:
-    """The checks that a zone's record sets use, by id as a snapshot keeps them; and those that they have replaced and
-    nobody uses any more. One look at the account, whatever the number of checks.
+    """The endpoints' checks that a zone's record sets use, and those that they have replaced and somebody still uses,
+    by id as a snapshot keeps them, the newest first; and those replaced that nobody uses. One look at the account.
     """
     every = health_checks(world)
     used_by, made = usage(world, every), chains(world, every)
-    names = sorted({*checks_used(world, zone).values()} & {*every})
+    names = endpoints_used(world, zone, every)
+    olds = {old for name in names for old in made.get(name, []) if old in every}
     found = {
         name: {
             "settings": settings_of(every[name]),
             "users": sorted(user for user in used_by if used_by[user] == name),
             "replaces": made.get(name, []),
+            "successors": sorted(new for new in made if name in made[new]),
         }
-        for name in names
+        for name in sorted({*names, *(olds & {*used_by.values()})}, key=lambda name: (-len(made.get(name, [])), name))
     }
-    return found, sorted({old for name in names for old in made.get(name, []) if old in every} - {*used_by.values()})
+    return found, sorted(olds - {*used_by.values()})
 
 
 def reachable(world: World) -> Iterator[Check]:

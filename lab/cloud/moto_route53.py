@@ -69,6 +69,8 @@ def _delete(self: Any, health_check_id: str) -> None:
 def _with_status(answered: Callable[..., Any]) -> Callable[..., Any]:
     def status(self: Any) -> Any:
         check = self.backend.get_health_check(self._get_param("HealthCheckId"))
+        if check.type_ == "CALCULATED":
+            raise _refusal("InvalidInput", "the status of a calculated health check can't be got")
         answer: Any = answered(self)
         if {check.fqdn, check.ip_address} & UNHEALTHY:
             report = answer.result["HealthCheckObservations"][0]["StatusReport"]

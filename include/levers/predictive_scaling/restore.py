@@ -49,7 +49,8 @@ def replicas_to_restore(world: World, snapshot: Mapping[str, Any], scaled: Mappi
     """The snapshot's replicas, and the estate's of a workload that came after it: nothing keeps those."""
     workloads = world.estate.workloads
     since = {name: workloads[name].replicas for key in scaled if (name := split(key)[2]) in workloads}
-    return since | kept_replicas(snapshot)
+    known = kept(snapshot, "replicas")
+    return {name: count for name, count in since.items() if name not in known} | kept_replicas(snapshot)
 
 
 def kept_replicas(snapshot: Mapping[str, Any]) -> dict[str, int]:

@@ -192,6 +192,29 @@ def test_a_calculated_check_is_switched_too_under_its_version(world: World) -> N
     }
 
 
+@pytest.mark.parametrize("last_slot", [0, 1])
+def test_a_calculated_check_that_a_record_set_uses_stays_itself_whatever_its_children_become(
+    world: World, last_slot: int
+) -> None:
+    parent = calculated(world)
+    world.upsert({**world.records()["www.akidb.example."], "HealthCheckId": parent})
+    assert all(check.passed for check in LEVER.preflight(world.target))  # Route 53 tells no status of it
+    stages, snapshot = LEVER.plan(world.target).stages, LEVER.snapshot(world.target)
+    config = {**world.checks()[parent], "ChildHealthChecks": set(world.checks()[parent]["ChildHealthChecks"])}
+    for stage in stages[: last_slot + 1]:
+        LEVER.apply(world.target, stage)
+    assert check_of(world, "www.akidb.example.") == parent
+    assert len(world.checks()) == (9, 5)[last_slot]
+    results = judge_all(stages[0].gates, LEVER.observe(world.target, stages[0], 60, {}))
+    assert {gate.outcome.value for gate in results} == {"pass"}
+    assert LEVER.rollback(world.target, snapshot).changed_by_others == ()
+    assert LEVER.verify_restored(world.target, snapshot) == []
+    assert check_of(world, "www.akidb.example.") == parent
+    if last_slot == 0:
+        now = world.checks()[parent]
+        assert {**now, "ChildHealthChecks": set(now["ChildHealthChecks"])} == config
+
+
 def test_an_old_check_that_somebody_else_uses_by_now_is_not_deleted(world: World) -> None:
     first, last = LEVER.plan(world.target).stages
     old = check_of(world, US)
@@ -202,6 +225,25 @@ def test_an_old_check_that_somebody_else_uses_by_now_is_not_deleted(world: World
     LEVER.apply(world.target, last)
     assert old in world.checks()
     assert [d.path for d in LEVER.plan(world.target).differences][:1] == [f"HealthCheck {old}.MeasureLatency"]
+
+
+def test_a_retry_switches_those_too_whom_an_attempt_that_was_cut_short_has_left_with_the_old_check(
+    world: World,
+) -> None:
+    first, last = LEVER.plan(world.target).stages
+    parent, fences = calculated(world), iter(range(100))
+
+    def cut_short() -> None:
+        if next(fences) == 2:  # made, one user switched
+            raise Refused("cut short")
+
+    with pytest.raises(Refused, match="cut short"):
+        LEVER.apply(replace(world.target, fence=cut_short), first)
+    for stage in (first, last):
+        LEVER.apply(world.target, stage)
+    assert len(world.checks()) == 5
+    assert {world.checks()[child]["RequestInterval"] for child in world.checks()[parent]["ChildHealthChecks"]} == {30}
+    assert LEVER.plan(world.target).differences == ()
 
 
 # Undo -----------------------------------------------------------------------------------------------------------------
@@ -238,6 +280,24 @@ def test_two_runs_are_undone_newest_first_although_every_id_is_another_one(world
     assert (LEVER.verify_restored(newer, second), world.state()) == ([], between)
     assert LEVER.rollback(world.target, first).changed_by_others == ()
     assert (LEVER.verify_restored(world.target, first), world.state()) == ([], start)
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+def test_an_undo_leaves_what_an_earlier_run_has_replaced(world: World, is_used: bool) -> None:
+    old, www = check_of(world, US), world.records()["www.akidb.example."]
+    LEVER.apply(world.target, LEVER.plan(world.target).stages[0])
+    world.upsert({**www, "HealthCheckId": old})  # so that the earlier run does not delete it
+    LEVER.apply(world.target, LEVER.plan(world.target).stages[1])
+    if not is_used:
+        world.upsert(www)
+    later = replace(world.target, settings=chosen(keep_string_matching=False), run_id="run 2")
+    before, snapshot = world.state(), json.loads(json.dumps(LEVER.snapshot(later)))
+    world.apply_all(later)
+    assert LEVER.rollback(later, snapshot).changed_by_others == ()
+    assert LEVER.verify_restored(later, snapshot) == []
+    now = world.state()
+    assert {**now, "checks": 0} == {**before, "checks": 0}
+    assert len(now["checks"]) == (5 if is_used else 4)
 
 
 def test_a_record_set_that_somebody_points_elsewhere_is_reported_and_left_alone(world: World) -> None:

@@ -157,6 +157,19 @@ def test_what_a_resumed_run_adds_with_other_settings_is_undone_too(world: World,
     assert LEVER.verify_restored(other, snapshot) == []
 
 
+def test_replicas_that_an_earlier_runs_autoscaler_moved_are_its_to_set_after_an_undo_too(world: World) -> None:
+    world.apply_all()
+    later = world.with_settings(max_replicas=18)
+    snapshot = LEVER.snapshot(later)
+    assert snapshot["replicas"] == {"akidb-rest": None, "akidb-grpc": None}
+    world.apply_all(later)
+    assert world.replicas() == {"akidb-rest": 11, "akidb-grpc": 11}  # the estate has 15
+    restored = LEVER.rollback(later, snapshot)
+    assert [step for step in restored.steps if "replicas" in step] == []
+    assert world.replicas() == {"akidb-rest": 11, "akidb-grpc": 11}
+    assert LEVER.verify_restored(later, snapshot) == []
+
+
 def test_a_workload_that_left_the_estate_gets_its_replicas_back(world: World) -> None:
     snapshot = LEVER.snapshot(world.target)
     world.apply_all()
