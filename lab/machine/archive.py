@@ -9,8 +9,10 @@ installs nowhere else. Nothing in it is trusted before its checksum is right, an
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -20,8 +22,8 @@ import sys
 import tarfile
 import tempfile
 import time
-import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -177,10 +179,13 @@ def _fetched(address: str, folder: Path) -> Path:
     return target
 
 
-def _opened(address: str) -> Any:
+@contextlib.contextmanager
+def _opened(address: str) -> Iterator[Any]:
+    """What the address answers. A connection that ends or falls silent on the way is an ArchiveError too."""
     try:
-        return urllib.request.urlopen(address, timeout=ADDRESS_SECONDS)
-    except (urllib.error.URLError, OSError) as error:
+        with urllib.request.urlopen(address, timeout=ADDRESS_SECONDS) as answer:
+            yield answer
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise ArchiveError(
             f"{address} can't be read ({error}): correct {SOURCE}, or leave it out to build the programs"
         ) from error
@@ -214,7 +219,7 @@ def _unpack(path: Path, source: str, target: Path) -> None:
                 raise ArchiveError(f"{source} is no archive of programs: `make programs-archive` writes one")
             _check_contents(json.loads(_file_of(tar, first).read()), source)
             _write_members(tar, members, source, target)
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+    except (tarfile.TarError, zlib.error, OSError, EOFError, LookupError, TypeError, ValueError) as error:
         raise ArchiveError(
             f"{source} can't be unpacked ({error}): pack it again with `make programs-archive`"
         ) from error

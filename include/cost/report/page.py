@@ -90,7 +90,7 @@ def _months(report: Report) -> Section:
     rows.append(("total", *(_cell(report, TOTAL, "", metric) for metric in metrics)))
     note = (
         f"USD. A month has {DAYS_PER_MONTH} days. The projection takes the means of the known weekdays and weekend "
-        "days of the last four weeks."
+        "days of the last four weeks, and a contract at its price."
     )
     headers = ("component", "month to date", "known so far", "known days", "at this day's rate", "projection")
     return _section("Month", note, headers, tuple(rows))

@@ -99,7 +99,22 @@ def _month(
     yield of.row(section, key, "month_to_date_known_usd", known, sources=sources)
     days = sum(one is not None for one in month)
     yield of.row(section, key, "month_to_date_known_days", days, "days", sources=sources)
-    yield of.row(section, key, "projection_usd_month", projection(of.day, costs), "USD/month", sources=sources)
+    projected = _projected(of, of.names if section == TOTAL else [key], costs)
+    yield of.row(section, key, "projection_usd_month", projected, "USD/month", sources=sources)
+
+
+def _projected(of: ReportDay, names: Sequence[str], costs: Mapping[dt.date, Decimal | None]) -> Decimal | None:
+    """The month of ``names`` together: contracts at their price, whatever they were before; the rest at its means."""
+    fixed = [of.costs[name] for name in names if of.readings[name].fixed]
+    price = sum_known(of_contract[of.day] for of_contract in fixed) * DAYS_PER_MONTH
+    if len(fixed) == len(names):
+        return price
+    rest = {
+        at: None if cost is None else cost - sum_known(of_contract[at] for of_contract in fixed)
+        for at, cost in costs.items()
+    }
+    means = projection(of.day, rest)
+    return None if means is None else means + price
 
 
 def _by(of: ReportDay, column: str) -> Iterator[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import runpy
 import socket
 import threading
 import time
@@ -154,12 +155,22 @@ def test_a_wrong_place_ends_the_command_with_the_reason(capsys: pytest.CaptureFi
     assert "location 'models' can't be used" in capsys.readouterr().err
 
 
+def test_the_command_of_an_earlier_releases_deployment_still_starts_the_server(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["serving", "--registry", "models", "--regions", REGION])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("include.forecast.serving", run_name="__main__")
+    assert ended.value.code == 2
+    assert "location 'models' can't be used" in capsys.readouterr().err
+
+
 def test_the_server_imports_nothing_that_trains() -> None:
     import subprocess
     import sys
 
     code = (
-        "import sys, include.forecast.server; "
+        "import sys, include.forecast.server.__main__; "
         "heavy = {'keras', 'jax', 'tensorflow', 'lightgbm', 'pandas', 'airflow'}; "
         "print(sorted(heavy & sys.modules.keys()))"
     )

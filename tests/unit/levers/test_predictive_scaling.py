@@ -51,7 +51,7 @@ def test_the_lever_is_registered_and_its_form_shows_the_estates_figures() -> Non
     fields = form_fields(PredictiveSettings, load_estate())
     shown = {name: fields[name]["default"] for name in ("use_forecast", "min_replicas", "max_replicas", "lead_minutes")}
     assert shown == {"use_forecast": True, "min_replicas": 2, "max_replicas": 20, "lead_minutes": 15}
-    assert fields["predictor_image"]["default"] == "akidb/traffic-predictor:1.0.0"
+    assert fields["predictor_image"]["default"] == "akidb/traffic-predictor:1.1.0"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_the_plan_names_what_is_made_and_how_it_is_undone(world: World) -> None:
         "ScaledObject akidb/akidb-grpc: absent -> created",
     ]
     assert [(stage.slot, stage.title) for stage in plan.stages] == [
-        (PREDICTOR, "2 pods of akidb/traffic-predictor:1.0.0 serve the forecast"),
+        (PREDICTOR, "2 pods of akidb/traffic-predictor:1.1.0 serve the forecast"),
         (REACTIVE, "akidb-rest and akidb-grpc: 2 to 20 replicas each by requests, 280 a second and replica"),
         (PREDICTIVE, "akidb-rest and akidb-grpc: the forecast of the next 15 min may add replicas"),
     ]

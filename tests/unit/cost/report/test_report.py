@@ -18,7 +18,7 @@ from include.cost.table.columns import CostError
 from include.cost.table.days import days_read, days_shown
 from include.cost.table.partition import day_start
 from include.cost.table.store import CostTable
-from include.estate import load_estate
+from include.estate import Estate, load_estate
 from tests.unit.cost.cost_world import DAY, aws_rows, other_rows, put, put_day, received, table_in
 
 ESTATE = load_estate()
@@ -128,6 +128,18 @@ def test_month_to_date_and_projection(whole: Report) -> None:
     assert whole.value("total", "", "month_to_date_known_days") == D(18)
     assert whole.value("total", "", "at_this_rate_usd_month") == D("88.50") * D("30.4")
     assert whole.value("total", "", "projection_usd_month") == D("88.50") * D("30.4")
+
+
+def test_a_contract_that_has_just_begun_is_projected_at_its_price(tmp_path: Path) -> None:
+    table, begins = table_in(tmp_path, 30), DAY - dt.timedelta(days=2)
+    for back in range(3, 31):
+        day = DAY - dt.timedelta(days=back)
+        put(table, "contracts", day, other_rows(day, monitoring="1.20"), received=received(day))
+    raw = ESTATE.model_dump(mode="json")
+    raw["cost"]["contracts"][1]["begins"] = str(begins)
+    report = compute_report(table, DAY, Estate.model_validate(raw), None)
+    assert report.value("component", "cost_platform", "projection_usd_month") == D("20.40") * D("30.4")
+    assert report.value("total", "", "projection_usd_month") == D("88.50") * D("30.4")
 
 
 def test_the_projection_weighs_weekdays_and_weekends() -> None:

@@ -10,7 +10,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +235,57 @@ def test_an_address_that_does_not_answer_is_named(address: str) -> None:
         f"{address}/absent.tar.gz can't be read (HTTP Error 404: File not found): correct LAB_PROGRAMS, or leave "
         "it out to build the programs"
     )
+
+
+@pytest.mark.parametrize("way", ["silent", "chunked", "cut"])
+def test_a_download_that_breaks_off_is_named_and_installs_nothing(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(archive, "ADDRESS_SECONDS", 0.2)
+    ended = threading.Event()
+
+    class Broken(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            name, value = ("Transfer-Encoding", "chunked") if way == "chunked" else ("Content-Length", "5000")
+            self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(b"ff\r\nhalf")
+            if way == "silent":
+                ended.wait(5)
+            self.close_connection = True
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
+            pass
+
+    served = ThreadingHTTPServer(("127.0.0.1", 0), Broken)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{served.server_port}/programs.tar.gz"
+    with pytest.raises(ArchiveError, match="the file is damaged" if way == "cut" else "can't be read") as refusal:
+        archive.install(address, "ab" * 32)
+    ended.set()
+    served.shutdown()
+    served.server_close()
+    assert address in str(refusal.value)
+    assert files_of(tmp_path / "cache") == {}
+
+
+@pytest.mark.parametrize("contents", [b"[]", b"{}", b"null"])
+def test_an_archive_that_does_not_say_what_it_holds_is_refused(packed: Path, contents: bytes) -> None:
+    other = packed.with_name("other.tar.gz")
+    member = tarfile.TarInfo(archive.CONTENTS)
+    member.size = len(contents)
+    with tarfile.open(other, "w:gz") as tar:
+        tar.addfile(member, io.BytesIO(contents))
+    with pytest.raises(ArchiveError, match=r"can't be unpacked .*: pack it again with `make programs-archive`"):
+        archive.install(str(other), archive.sha256(other))
+
+
+def test_an_archive_that_is_damaged_inside_is_refused_even_when_its_checksum_fits(packed: Path) -> None:
+    data = bytearray(packed.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 40] = b"\xff" * 40
+    packed.write_bytes(data)
+    with pytest.raises(ArchiveError, match=r"can't be unpacked .*: pack it again with `make programs-archive`"):
+        archive.install(str(packed), archive.sha256(packed))
