@@ -127,7 +127,10 @@ MISSING = {OPENCOST: figures.prices_missing, KUBECOST: figures.kubecost_missing,
 def _deployment_missing(world: World, name: str) -> list[str]:
     found = world.cluster.get(DEPLOYMENT, name, name)
     called = f"{name}/{name}"
-    return [f"Deployment {called} does not exist"] if found is None else unavailable(found, called)
+    if found is None:
+        return [f"Deployment {called} does not exist"]
+    asleep = f"Deployment {called}: 0 of 0 pods of the current template available"
+    return unavailable(found, called) if found["spec"].get("replicas", 1) else [asleep]
 
 
 # Preflight -------------------------------------------------------------------------------------------------------

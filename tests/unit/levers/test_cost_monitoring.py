@@ -318,3 +318,11 @@ def test_stage_settings_are_json(world: World) -> None:
     stage = LEVER.plan(world.target).stages[0]
     assert Stage.from_json(json.loads(json.dumps({**vars(stage), "gates": []}))).slot == OPENCOST
     assert MANAGER == "akidb-cost-monitoring"
+
+
+def test_somebody_elses_deployment_without_replicas_is_waited_for(world: World) -> None:
+    world.foreign("opencost")
+    (stage, *_) = LEVER.plan(world.target).stages
+    world.cluster.objects["Deployment", "opencost", "opencost"]["spec"]["replicas"] = 0
+    with pytest.raises(NotConverged, match="Deployment opencost/opencost: 0 of 0 pods of the current template"):
+        LEVER.apply(world.target, stage)
