@@ -203,7 +203,7 @@ def test_trees_of_one_step_ahead_alone(tmp_path: Path) -> None:
 def test_the_benchmark_prints_one_line_a_trace(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark, "Settings", lambda: replace(QUICK, lstm=None))
+    monkeypatch.setattr(benchmark, "TrainingSettings", lambda: replace(QUICK, lstm=None))
     series = daily(days=6)
     times = [series.at(index).isoformat() for index in range(len(series))]
     pd.DataFrame({"timestamp": times, "qps": series.values}).to_csv(tmp_path / "a.csv.gz", index=False)
