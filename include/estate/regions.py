@@ -34,7 +34,8 @@ class SystemGroup(Part):
         Field(description="namespace/name of the Deployments that are moved by their nodeSelector"),
     ] = ("kube-system/coredns", "karpenter/karpenter")
     instance_types: Annotated[
-        tuple[str, ...], Field(description="types to choose from; left out: small ones of the node group's architecture")
+        tuple[str, ...],
+        Field(description="types to choose from; left out: small ones of the node group's architecture"),
     ] = ()
     # Day 5's OpenCost and Kubecost come after the group has been sized.
     reserve_cpu: Annotated[Cpu, Field(description="CPU kept free for pods that come later")] = "200m"

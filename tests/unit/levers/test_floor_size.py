@@ -65,7 +65,9 @@ def test_named_types_count_alone_and_those_of_another_architecture_or_without_a_
     assert node_types(load_aws_book(), "mars-north-1", "arm64") == []
 
 
-@pytest.mark.parametrize(("name", "pods"), [("t4g.medium", 17), ("c7g.medium", 8), ("t4g.large", 35), ("x9.huge", None)])
+@pytest.mark.parametrize(
+    ("name", "pods"), [("t4g.medium", 17), ("c7g.medium", 8), ("t4g.large", 35), ("x9.huge", None)]
+)
 def test_a_node_has_addresses_for_so_many_pods(name: str, pods: int | None) -> None:
     assert max_pods(name) == pods
 
