@@ -85,7 +85,7 @@ def test_a_group_comes_with_its_instances_follows_its_size_and_goes_with_them(aw
     found = members(aws)
     assert [(i["InstanceType"], i["Architecture"]) for i in found] == [("t4g.medium", "arm64")] * 2
     assert len({i["Placement"]["AvailabilityZone"] for i in found}) == 2
-    with pytest.raises(ClientError, match="ResourceInUseException.*is CREATING"):
+    with pytest.raises(ClientError, match=r"ResourceInUseException.*is CREATING"):
         aws.eks.delete_nodegroup(**WHERE)
     await_status(aws, "ACTIVE")
     aws.eks.update_nodegroup_config(**WHERE, scalingConfig={"desiredSize": 3})
@@ -111,7 +111,7 @@ def test_a_size_that_eks_refuses_makes_no_group(aws: CloudClients) -> None:
     assert scaling_problem({"minSize": 0, "desiredSize": 0, "maxSize": 8}) is None
     sizes = {"minSize": 3, "maxSize": 3, "desiredSize": 2}
     where = {"clusterName": CLUSTER, "nodegroupName": "wrong"}
-    with pytest.raises(ClientError, match="InvalidParameterException.*Minimum capacity 3"):
+    with pytest.raises(ClientError, match=r"InvalidParameterException.*Minimum capacity 3"):
         aws.eks.create_nodegroup(**where, subnets=["a"], nodeRole="arn:aws:iam::1:role/x", scalingConfig=sizes)
     client = Aws(lambda service, config: getattr(aws, service))
     assert client.call("eks", "list_nodegroups", clusterName=CLUSTER)["nodegroups"] != ["wrong"]
