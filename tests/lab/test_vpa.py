@@ -37,7 +37,7 @@ DAYS, STEP = 7, 60
 def target(use: float, first_bucket: float) -> int:
     """The recommender's target for a constant use: the end of its bucket and 15 %, in the unit of ``use``."""
     bucket = math.floor(math.log(1 + use * 0.05 / first_bucket, 1.05))
-    return int(first_bucket * (1.05 ** (bucket + 1) - 1) / 0.05 * 1.15)
+    return int(int(first_bucket * (1.05 ** (bucket + 1) - 1) / 0.05) * 1.15)  # whole units before the margin too
 
 
 MILLICORES, MEMORY = target(CORES * 1000, 10), target(BYTES, 1e7)
