@@ -34,8 +34,8 @@ class SpotCapacity:
     settings_type = SpotSettings
     acts_in = PlaceKind.REGION
     needs = frozenset({"kubernetes", "prometheus", "aws"})
-    # What moves the replicas goes before their capacity does, and the cap on a pool before the pool.
-    undo_after: tuple[str, ...] = ("predictive_scaling", "cost_cap")
+    # What moves the replicas goes before their capacity does; what packs a pool's nodes, and its cap, before the pool.
+    undo_after: tuple[str, ...] = ("predictive_scaling", "right_sizing", "consolidation", "cost_cap")
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
