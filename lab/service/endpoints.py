@@ -162,25 +162,28 @@ def follow(
     replace: Callable[[Iterable[Object]], None],
     event: Callable[[str, Object], None],
     name: str,
+    stop: threading.Event | None = None,
 ) -> threading.Thread:
-    """List, then watch, for ever, in a daemon thread; what was last known stays while the API server is away."""
+    """List, then watch, until ``stop`` is set, in a daemon thread; while the API server is away, what was last known
+    stays.
+    """
+    ended = stop or threading.Event()
 
     def run() -> None:
         away = False
-        pause = threading.Event()
-        while True:
+        while not ended.is_set():
             try:
                 version = _list(call, replace)
                 if away:
                     print(f"{name}: the API server is back", flush=True)
                 away = False
-                while version:
+                while version and not ended.is_set():
                     version = _watch(call, version, event)
             except (client.ApiException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-                if not away:
+                if not away and not ended.is_set():
                     print(f"{name}: lost the API server ({type(error).__name__}), keeping the last state", flush=True)
                 away = True
-                pause.wait(RETRY_SECONDS)
+                ended.wait(RETRY_SECONDS)
 
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
