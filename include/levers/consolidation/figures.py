@@ -9,9 +9,9 @@ from typing import Any
 from include.levers import service
 from include.levers.consolidation import budgets, floor
 from include.levers.consolidation.fleet import packing_figures
-from include.levers.consolidation.settings import FLOOR, World
+from include.levers.consolidation.settings import FLOOR, POOLS, World
 from include.levers.node_costs import node_facts, usd_hour
-from include.levers.nodes.evidence import node_evidence, pending_probe, share_figures
+from include.levers.nodes.evidence import node_evidence, pending_probe, spot_shares
 from include.levers.nodes.requests import pod_requests
 from include.levers.pods import is_finished, workload_pods
 from include.levers.probes import GateWindow, Probe, over_recent, over_stage
@@ -41,20 +41,26 @@ def probes(world: World, slot: str) -> list[Probe]:
     if slot == FLOOR:
         return [*made, *floor.probes(world)]
     share, source = estate.targets.spot_share, "estate targets.spot_share"
-    shares = (Gate(name, Comparison.AT_LEAST, share, "ratio", 1, source) for name in SHARES)
+    by_share = (Gate(name, Comparison.AT_LEAST, share, "ratio", 1, source) for name in SHARES)
     nodes = Gate("nodes_ratio", AT_MOST, 1, "ratio", 1, "no more nodes for the same pods than before")
-    return [*made, *(Probe(gate, _share_of(gate.name)) for gate in shares), Probe(nodes, _nodes_ratio)]
+    return [*made, *(Probe(gate, _share_of(gate.name)) for gate in by_share), Probe(nodes, _nodes_ratio)]
 
 
 def _violated(world: World, window: GateWindow) -> Figure | None:
     return budgets.violation_figure(world, window.applied.get(WATCH))
 
 
+def shares(world: World) -> dict[str, float | None]:
+    """The spot share by the workloads' ready pods, and by the vCPU of the pools' nodes without the floor's."""
+    nodes, pods = [node for node in node_facts(world) if node.node_pool in POOLS.names], workload_pods(world)
+    by_pods, by_vcpu = spot_shares(nodes, pods, world.region.node_group.name, 0)
+    return dict(zip(SHARES, (by_pods, by_vcpu), strict=True))
+
+
 def _share_of(name: str) -> Any:
     def measure(world: World, _: GateWindow) -> Figure | None:
-        nodes, pods = node_facts(world), workload_pods(world)
-        share = share_figures(world, nodes, pods)[name]
-        return None if share is None else Figure(share, "ratio", len(pods), "capacity types of the live nodes")
+        share = shares(world)[name]
+        return None if share is None else Figure(share, "ratio", len(workload_pods(world)), "the live nodes' capacity")
 
     return measure
 
@@ -95,6 +101,7 @@ def evidence(world: World) -> dict[str, Json]:
     """Nodes, shares, cost, use of requests, the packing optimum and the service, for the before/after columns."""
     return {
         **node_evidence(world),
+        **shares(world),
         **utilisation(world),
         "oom_kills": oom_kills(world),
         "pdb_violations": budgets.broken_now(world),

@@ -26,10 +26,7 @@ from include.levers.consolidation.settings import (
 )
 from include.levers.consolidation.share import restore_share
 from include.levers.consolidation.wanted import disruption
-from include.levers.node_costs import node_facts
-from include.levers.nodes.evidence import share_figures
 from include.levers.owned import Report, Thing, split
-from include.levers.pods import workload_pods
 from include.levers.probes import Probe
 from include.levers.world import refusals
 from include.prices import load_aws_book
@@ -95,7 +92,7 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
     def notes(self, world: World, live: Mapping[str, Json]) -> Sequence[str]:
         """What an approver should know besides the differences."""
         settings, target = world.settings, world.estate.targets.spot_share
-        share = share_figures(world, node_facts(world), workload_pods(world))["spot_share_pods"]
+        share = figures.shares(world)["spot_share_pods"]
         lines = [
             f"the cost after is {settings.expected_packing:g} times the cheapest nodes that hold these pods (same "
             "types, domains and zones), and the nodes that are not Karpenter's",
@@ -128,11 +125,11 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
             more |= self._finish(world, stage, watch)
             watch.catch_up(world)
             found = decision_figures(world, since)
-            shares = share_figures(world, node_facts(world), workload_pods(world))
-        now = {**figures.standing(world), **shares, "pdb_violations": watch.count}
+            now = {**figures.standing(world), **figures.shares(world), "pdb_violations": watch.count}
+        seconds = {"started_at": since, "seconds": round(world.now() - since, 1)}
         return {
             **applied,
-            "started_at": since,
+            **seconds,
             **more,
             **now,
             figures.BEFORE: before,

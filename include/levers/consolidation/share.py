@@ -13,7 +13,7 @@ from typing import Any
 
 from include.levers.consolidation.settings import POOLS, World
 from include.levers.node_costs import NodeFact, node_facts
-from include.levers.nodes.evidence import share_figures
+from include.levers.nodes.evidence import spot_shares
 from include.levers.pods import asks_to_stay, incomplete, is_of, is_ready, waiting, workload_pods
 from include.levers.world import Object, deployments, name_of
 
@@ -32,7 +32,7 @@ def restore_share(world: World) -> dict[str, Any]:
 
 def _next(world: World) -> Object | None:
     nodes, pods = node_facts(world), workload_pods(world)
-    share = share_figures(world, nodes, pods)["spot_share_pods"]
+    share, _ = spot_shares(nodes, pods, world.region.node_group.name, 0)
     if share is None or share >= world.estate.targets.spot_share:
         return None
     return surplus(world.estate.workloads, pods, nodes)
