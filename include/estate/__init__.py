@@ -12,7 +12,7 @@ from include.estate.cost import Component, ComponentRule, Contract, Cost, EdgeDe
 from include.estate.fields import Age, Cpu, EstateError, Hour, Matchers, Memory, Seconds, Share
 from include.estate.file import ESTATE_FILE, load_estate
 from include.estate.governance import ChangeWindow, Governance, Windows
-from include.estate.regions import Connections, EstateConnections, NodeGroup, Region
+from include.estate.regions import Connections, EstateConnections, NodeGroup, Region, SystemGroup
 from include.estate.service import Dns, Metrics, Resources, Targets, Traffic, Use, Workload
 from include.estate.whole import Estate
 
@@ -45,6 +45,7 @@ __all__ = [
     "Seconds",
     "Share",
     "Spot",
+    "SystemGroup",
     "Targets",
     "Traffic",
     "Use",
