@@ -19,7 +19,7 @@ from include.levers.cost_cap import CapSettings, CostCap
 from include.levers.spot_capacity import SpotCapacity
 from include.rollout.lever import Json, Lever, Target
 from include.rollout.settings import build
-from tests.unit.levers import dns_world, monitoring_world, scaling_world, spot_world
+from tests.unit.levers import dns_world, monitoring_world, packing_world, scaling_world, spot_world
 
 Object = dict[str, Any]
 # What controllers make and remove by themselves, and what only tells how often something was written.
@@ -220,6 +220,12 @@ def monitoring(folder: Path) -> Scene:
     return ClusterScene(monitoring_world.LEVER, monitoring_world.World().target)
 
 
+def packing(folder: Path) -> Scene:
+    """Two nodes a domain, and recommendations to be held."""
+    world = packing_world.World()
+    return ClusterScene(world.lever, world.target)
+
+
 def cap(folder: Path) -> Scene:
     """A pool that the spot lever made, with a limit of 200 vCPU."""
     world = monitoring_world.World()
@@ -239,6 +245,7 @@ def dns(folder: Path) -> Scene:
 SCENES: dict[str, Callable[[Path], Scene]] = {
     "spot_capacity": spot,
     "predictive_scaling": scaling,
+    "consolidation": packing,
     "cost_monitoring": monitoring,
     "cost_cap": cap,
     "dns_health_checks": dns,
@@ -248,6 +255,7 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "spot_capacity": {"steps_percent": (50,)},
     "predictive_scaling": {"use_forecast": False},
     "cost_monitoring": {"known_usd_day": {"s3": "4.00"}, "known_as_of": "2026-11-23"},
+    "consolidation": {"consolidate_after_seconds": 10},
     "cost_cap": None,
     "dns_health_checks": {"keep_string_matching": False},
 }
