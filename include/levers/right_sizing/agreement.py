@@ -10,11 +10,10 @@ from include.clients.kubernetes import LEASE
 from include.levers.nodes.requests import Requests, show_cpu, show_memory
 from include.levers.owned import read_key
 from include.levers.pods import unix
-from include.levers.right_sizing.sizes import Recommended, recommended, requests_of
+from include.levers.right_sizing.sizes import Recommended, recommended, requests_of, whole_mib
 from include.levers.right_sizing.survey import Sized, from_text
 from include.levers.right_sizing.wanted import OFF, PREDICTOR, World, vpa_key
 from include.levers.world import Object, condition, readable, standing
-from include.quantities import MIB
 from include.rollout.lever import Json, Refused
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ ALIVE_SECONDS = 60.0  # a lease that is older was given up
 
 def show_mib(value: Decimal | None) -> str:
     """Bytes as whole MiB: a recommendation is any number of them."""
-    return show_memory(None if value is None else -(-value // MIB) * MIB)
+    return show_memory(None if value is None else whole_mib(value))
 
 
 SHOWN: Mapping[str, Callable[[Decimal | None], str]] = {"cpu": show_cpu, "memory": show_mib}

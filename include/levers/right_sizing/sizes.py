@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from include.levers.nodes.requests import Requests, read_quantities, shown
@@ -92,8 +92,12 @@ def _is_fixed(container: Mapping[str, Any]) -> bool:
 
 def in_mib(requests: Requests) -> str:
     """CPU and memory as a person writes them, memory in whole MiB: a recommendation is any number of bytes."""
-    whole = {name: -(-value // MIB) * MIB if name == "memory" else value for name, value in requests.items()}
-    return shown(whole)
+    return shown({name: whole_mib(value) if name == "memory" else value for name, value in requests.items()})
+
+
+def whole_mib(value: Decimal) -> Decimal:
+    """Bytes rounded up to MiB."""
+    return (value / MIB).to_integral_value(ROUND_CEILING) * MIB
 
 
 # Pods that are resized -------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from include.levers.right_sizing.recommendation import ContainerUse, Samples, re
 from include.levers.right_sizing.wanted import PREDICTOR, RightSizingSettings
 from include.rollout.gates import judge_all
 from include.rollout.lever import Check, Stage, Target
+from include.rollout.place import Place
 from include.rollout.settings import build
 from tests.unit.levers import spot_world
 from tests.unit.levers.fake_cluster import Writes
@@ -74,7 +75,7 @@ class SizingCluster(spot_world.FakeCluster):
         name, replicas = live["metadata"]["name"], live["spec"]["replicas"]
         self._remove_beyond(name, replicas)
         for n in range(replicas):
-            where = slots.pop(0) if slots else ""
+            where = slots.pop(0) if slots else "i-1"
             key = ("Pod", SPACE, f"{name}-{n}")
             if key not in self.objects:
                 self.put(self._made(key, name, live, where))
@@ -241,8 +242,8 @@ class SizingPrometheus(spot_world.FakePrometheus):
             points = tuple((NOW - 60.0 * n, float(self.kills - n)) for n in range(self.kills, -1, -1))
             return [Series({"pod": "akidb-rest-0", "container": CONTAINER}, points)] if self.kills else []
         if "container_" in expression and expression.startswith(("rate(", "container_memory")):
-            points = history()[0 if expression.startswith("rate(") else 1]
-            kept = tuple(p for p in points if start <= p[0] <= end and not self.gap[0] <= p[0] < self.gap[1])
+            use = history()[0 if expression.startswith("rate(") else 1]
+            kept = tuple(p for p in use if start <= p[0] <= end and not self.gap[0] <= p[0] < self.gap[1])
             return [Series({"pod": f"{app}-0", "container": CONTAINER}, kept) for app in self.apps] if kept else []
         if expression.startswith("sum(rate("):
             times = [start + n * step for n in range(round((end - start) / step) + 1)]
@@ -282,7 +283,7 @@ class World:
     def with_settings(self, **chosen: Any) -> Target:
         """The target with other settings."""
         settings = build(RightSizingSettings, {"converge_timeout_seconds": 60} | chosen, self.estate)
-        return Target(REGION, self.estate, "run", settings, self.clients, lambda: self.fences.append(1))
+        return Target(Place.named(REGION), self.estate, "run", settings, self.clients, lambda: self.fences.append(1))
 
     def apply_all(self, target: Target | None = None) -> dict[str, dict[str, Any]]:
         """Every stage of the plan, in order."""
