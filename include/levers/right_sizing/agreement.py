@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from include.clients.kubernetes import LEASE
 from include.levers.nodes.requests import Requests, show_cpu, show_memory
 from include.levers.owned import read_key
 from include.levers.pods import unix
-from include.levers.right_sizing.sizes import Recommended, recommended, requests_of
+from include.levers.right_sizing.sizes import Recommended, recommended, requests_of, whole_mib
 from include.levers.right_sizing.survey import Sized, from_text
 from include.levers.right_sizing.wanted import OFF, PREDICTOR, World, vpa_key
 from include.levers.world import Object, condition, readable, standing
@@ -24,7 +24,14 @@ PROVIDED = "RecommendationProvided"
 # Their leases. The admission controller has one always, the others where leader election is on (--leader-elect).
 RECOMMENDER, UPDATER, ADMISSION = "vpa-recommender-lease", "vpa-updater", "vpa-admission-controller"
 ALIVE_SECONDS = 60.0  # a lease that is older was given up
-SHOWN = {"cpu": show_cpu, "memory": show_memory}
+
+
+def show_mib(value: Decimal | None) -> str:
+    """Bytes as whole MiB: a recommendation is any number of them."""
+    return show_memory(None if value is None else whole_mib(value))
+
+
+SHOWN: Mapping[str, Callable[[Decimal | None], str]] = {"cpu": show_cpu, "memory": show_mib}
 
 
 # Our own figure --------------------------------------------------------------------------------------------------
