@@ -113,10 +113,18 @@ def _render(name: str, values: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def waiting_workloads(control_plane: ControlPlane) -> list[str]:
-    """The Deployments of the cluster that lack ready replicas, as ``namespace/name``."""
+    """The Deployments and DaemonSets of the cluster that lack ready replicas, as ``namespace/name``."""
     apps = client.AppsV1Api(api_client(control_plane.kubeconfig("admin")))
-    return [
-        f"{item.metadata.namespace}/{item.metadata.name}"
+    lacking = [
+        item
         for item in apps.list_deployment_for_all_namespaces(resource_version="0").items
         if (item.status.ready_replicas or 0) < item.spec.replicas
     ]
+    lacking += [
+        item
+        for item in apps.list_daemon_set_for_all_namespaces(resource_version="0").items
+        # One that its controller has not looked at wants nothing yet.
+        if item.status.observed_generation != item.metadata.generation
+        or (item.status.number_ready or 0) < item.status.desired_number_scheduled
+    ]
+    return [f"{item.metadata.namespace}/{item.metadata.name}" for item in lacking]
