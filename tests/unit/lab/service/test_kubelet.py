@@ -6,7 +6,7 @@ import pytest
 
 from lab.machine.again import UnavailableError
 from lab.service.consumption import Consumption, Kill, Meter, PodUsage
-from lab.service.kubelet import Group, Kubelet, differs, event_body, groups, status_body, usage_body
+from lab.service.kubelet import Group, Kubelet, differs, event_body, groups, ready_body, status_body, usage_body
 from lab.service.pods import Container, Pod
 from lab.service.usage import MIB
 
@@ -37,6 +37,7 @@ class FakeCluster:
     def __init__(self, *left: str) -> None:
         self.found: dict[str, Group | None] = dict.fromkeys(left)
         self.reported: list[tuple[Kill, str]] = []
+        self.ready: list[tuple[Kill, str]] = []
         self.away = False
 
     def _answer(self) -> None:
@@ -58,6 +59,10 @@ class FakeCluster:
     def report(self, kill: Kill, at: str) -> None:
         self._answer()
         self.reported.append((kill, at))
+
+    def report_ready(self, kill: Kill, at: str) -> None:
+        self._answer()
+        self.ready.append((kill, at))
 
 
 class Clock:
@@ -139,6 +144,12 @@ def test_kills_wait_while_the_api_server_is_away_and_keep_their_time() -> None:
     kubelet.step()
     kubelet.step()
     assert cluster.reported == [(KILL, AT)]
+    assert cluster.ready == []
+    clock.now += 1
+    kubelet.step()
+    kubelet.step()
+    assert cluster.reported == [(KILL, AT)]
+    assert cluster.ready == [(KILL, "2026-11-24T10:01:41Z")]
 
 
 def test_a_kill_shows_as_a_restart_from_running_to_running() -> None:
@@ -156,6 +167,13 @@ def test_a_kill_shows_as_a_restart_from_running_to_running() -> None:
         ("Ready", "False"),
         ("ContainersReady", "False"),
     ]
+
+
+def test_a_restarted_container_is_ready_and_nothing_else_of_it_changes() -> None:
+    status = ready_body(KILL, AT)["status"]
+    assert status["containerStatuses"] == [{"name": "c", "ready": True}]
+    ready = {"status": "True", "lastTransitionTime": AT, "reason": None, "message": None}
+    assert status["conditions"] == [{"type": name, **ready} for name in ("Ready", "ContainersReady")]
 
 
 def test_the_event_says_how_much_was_held_and_what_the_limit_is() -> None:
