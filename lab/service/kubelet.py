@@ -165,29 +165,39 @@ def usage_body(name: str, group: Group) -> dict[str, Any]:
     return {**USAGE_KIND, "metadata": {"name": name, "labels": MANAGED}, "spec": spec}
 
 
-def status_body(kill: Kill, at: str) -> dict[str, Any]:
-    """The strategic merge patch of the status of a pod, one of whose containers was killed and runs again."""
+def killed_patch(kill: Kill, at: str) -> list[dict[str, Any]]:
+    """The JSON patch of the status of a container that was killed and runs again.
+
+    Not a merge: the API server takes a list of container statuses as a whole.
+    """
     ended = {"reason": "OOMKilled", "exitCode": 137, "startedAt": kill.started or at, "finishedAt": at}
-    container = {
-        "name": kill.container,
-        "ready": False,
-        "restartCount": kill.restarts,
-        "lastState": {"terminated": ended},
-        "state": {"running": {"startedAt": at}},
-    }
-    message = f"containers with unready status: [{kill.container}]"
-    return _status(container, "False", at, reason="ContainersNotReady", message=message)
+    return _container_patch(
+        kill,
+        ready=False,
+        restartCount=kill.restarts,
+        lastState={"terminated": ended},
+        state={"running": {"startedAt": at}},
+    )
 
 
-def ready_body(kill: Kill, at: str) -> dict[str, Any]:
-    """The strategic merge patch of the status of a pod whose killed container is ready again."""
-    return _status({"name": kill.container, "ready": True}, "True", at, reason=None, message=None)
+def ready_patch(kill: Kill) -> list[dict[str, Any]]:
+    """The JSON patch of the status of a killed container that is ready again."""
+    return _container_patch(kill, ready=True)
 
 
-def _status(container: dict[str, Any], ready: str, at: str, **why: str | None) -> dict[str, Any]:
-    condition = {"status": ready, "lastTransitionTime": at, **why}
-    conditions = [{"type": name, **condition} for name in ("Ready", "ContainersReady")]
-    return {"status": {"containerStatuses": [container], "conditions": conditions}}
+def _container_patch(kill: Kill, **fields: Any) -> list[dict[str, Any]]:
+    names = [container.name for container in kill.pod.containers]
+    path = f"/status/containerStatuses/{names.index(kill.container)}"
+    test = {"op": "test", "path": f"{path}/name", "value": kill.container}
+    return [test, *({"op": "add", "path": f"{path}/{name}", "value": value} for name, value in fields.items())]
+
+
+def conditions_body(kill: Kill, at: str, ready: bool) -> dict[str, Any]:
+    """The strategic merge patch of what the pod says about being ready."""
+    message = None if ready else f"containers with unready status: [{kill.container}]"
+    condition = {"status": str(ready), "lastTransitionTime": at, "message": message}
+    condition["reason"] = None if ready else "ContainersNotReady"
+    return {"status": {"conditions": [{"type": name, **condition} for name in ("Ready", "ContainersReady")]}}
 
 
 def event_body(kill: Kill, at: str) -> dict[str, Any]:
@@ -244,23 +254,24 @@ class ClusterReports:
 
     def report(self, kill: Kill, at: str) -> None:
         """Write a kill into the pod's status, and an Event."""
-        self._patch_status(kill, status_body(kill, at))
+        self._patch_status(kill, killed_patch(kill, at), conditions_body(kill, at, ready=False))
         events = f"/api/v1/namespaces/{kill.pod.namespace}/events"
         self._call("POST", events, event_body(kill, at), passing=GONE)
 
     def report_ready(self, kill: Kill, at: str) -> None:
         """Write into the pod's status that its container is ready again."""
-        self._patch_status(kill, ready_body(kill, at))
+        self._patch_status(kill, ready_patch(kill), conditions_body(kill, at, ready=True))
 
-    def _patch_status(self, kill: Kill, body: Mapping[str, Any]) -> None:
+    def _patch_status(self, kill: Kill, container: list[dict[str, Any]], conditions: Mapping[str, Any]) -> None:
         path = f"/api/v1/namespaces/{kill.pod.namespace}/pods/{kill.pod.name}/status"
-        self._call("PATCH", path, body, "application/strategic-merge-patch+json", passing=GONE)
+        self._call("PATCH", path, container, "application/json-patch+json", passing=GONE)
+        self._call("PATCH", path, conditions, "application/strategic-merge-patch+json", passing=GONE)
 
     def _call(
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | list[dict[str, Any]] | None = None,
         kind: str = "application/json",
         passing: tuple[int, ...] = (),
     ) -> Any:
