@@ -156,7 +156,7 @@ def _problems(world: World, name: str, one: Mapping[str, Json], use: ByContainer
         for resource in own
         if apart({resource: found.uncapped[resource]}, {resource: own[resource]}) > limit
     ]
-    return [*lines, *starved(world, name, one, found)]
+    return [*lines, *starved(world, name, one, found.target["memory"])]
 
 
 THIN = "wait until these days have passed, have Prometheus keep more, or lower history_days"
@@ -174,13 +174,13 @@ def most_of(world: World, name: str, container: str) -> dict[str, Decimal]:
     return {resource: min(bound, limits.get(resource, bound)) for resource, bound in bounds.items()}
 
 
-def starved(world: World, name: str, one: Mapping[str, Json], found: Recommended) -> list[str]:
-    """Memory at its bound: nobody knows how much it would need."""
+def starved(world: World, name: str, one: Mapping[str, Json], recommended_bytes: Decimal | None = None) -> list[str]:
+    """Memory at its bound, by VPA or by its own peak: nobody knows how much it would need."""
     most = most_of(world, name, one["container"])["memory"]
-    if found.target["memory"] < most:
+    if max(recommended_bytes or Decimal(0), from_text(one["floor"])["memory"]) < most:
         return []
     remedy = f"raise right_sizing.bounds.{name}.most.memory in estate.yaml and its limit, or give it more memory first"
-    return [f"{name}: VPA recommends memory {show_memory(most)}, the most that it may have: {remedy}"]
+    return [f"{name} needs memory {show_memory(most)} or more, the most that it may have: {remedy}"]
 
 
 def at_bounds(world: World, name: str, one: Mapping[str, Json]) -> list[str]:

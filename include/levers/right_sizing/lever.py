@@ -116,7 +116,8 @@ class RightSizing(ManifestLever[RightSizingSettings]):
         sized = agreement.sized_at_all(self.facts(world)["sized"])
         if stage.slot == RECOMMEND:
             agreement.refuse(world, agreement.stale(world))
-            agreement.refuse(world, thin_lines(world, sized))
+            starved = [line for name, one in sized.items() for line in agreement.starved(world, name, one)]
+            agreement.refuse(world, [*thin_lines(world, sized), *starved])
         elif sized:
             agreement.check_actionable(world, sized)
 

@@ -38,14 +38,23 @@ def _under(limits: Requests, requests: Requests) -> dict[str, Decimal]:
 
 
 def recommended(vpa: Mapping[str, Any], container: str) -> Recommended | None:
-    """The recommendation for one container; None while there is none."""
+    """The recommendation for one container; None while there is none for the bounds that its VPA has now."""
     found = ((vpa.get("status") or {}).get("recommendation") or {}).get("containerRecommendations") or []
     mine = next((one for one in found if one["containerName"] == container), None)
     if mine is None:
         return None
     target = mine["target"]
+    if not _within_bounds(vpa, container, read_quantities(target)):
+        return None
     parts = (mine.get("lowerBound"), target, mine.get("upperBound"), mine.get("uncappedTarget"))
     return Recommended(*(read_quantities(part or target) for part in parts))
+
+
+def _within_bounds(vpa: Mapping[str, Any], container: str, target: Requests) -> bool:
+    policies = (vpa["spec"].get("resourcePolicy") or {}).get("containerPolicies") or []
+    mine = next((policy for policy in policies if policy.get("containerName") == container), {})
+    low, high = (read_quantities(mine.get(bound)) for bound in ("minAllowed", "maxAllowed"))
+    return all(low.get(name, value) <= value <= high.get(name, value) for name, value in target.items())
 
 
 # Containers ------------------------------------------------------------------------------------------------------
