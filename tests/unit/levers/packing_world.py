@@ -155,7 +155,7 @@ def event(reason: str, about: str, message: str, at: str = "2027-01-15T08:00:30Z
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{name}.{reason}.{at}", "namespace": "default", "creationTimestamp": at},
+        "metadata": {"name": f"{kind}.{name}.{reason}.{at}", "namespace": "default", "creationTimestamp": at},
         "involvedObject": {"kind": kind, "name": name},
         "reason": reason,
         "message": message,

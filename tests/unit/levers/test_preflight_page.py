@@ -13,7 +13,7 @@ from tests.unit.levers import dns_world, monitoring_world, packing_world, scalin
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "preflight.md"
 # Checks that are made for each of several things, by what the page calls them.
-SERIES = {"definition": "definition", "metric": "metric", "health check ": "health check <id>"}
+SERIES = {"definition": "definition", "NodePool ": "pool", "metric": "metric", "health check ": "health check <id>"}
 
 
 def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:
@@ -40,7 +40,9 @@ def called(check: str) -> str:
     return next((name for first, name in SERIES.items() if check.startswith(first)), check)
 
 
-@pytest.mark.parametrize("name", ["spot_capacity", "predictive_scaling", "consolidation", "cost_monitoring", "dns_health_checks"])
+@pytest.mark.parametrize(
+    "name", ["spot_capacity", "predictive_scaling", "consolidation", "cost_monitoring", "dns_health_checks"]
+)
 def test_the_page_lists_every_check_and_no_other(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     made = [called(check.name) for check in lever(name).preflight(target_of(name, tmp_path, request))]
     assert listed(name) == list(dict.fromkeys(made))
