@@ -1,4 +1,4 @@
-"""The floor right-sized on a real API server and the emulated EKS, as the user that Airflow gets; then all of it back."""
+"""The floor right-sized on a real API server and the emulated EKS, as the user that Airflow gets; and the way back."""
 
 from __future__ import annotations
 

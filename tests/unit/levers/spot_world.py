@@ -85,7 +85,9 @@ class FakeCluster(fake_cluster.FakeCluster):
     # The controllers ---------------------------------------------------------------------------------------------
 
     def group_nodes(self) -> list[Object]:
-        return [o for (k, *_), o in self.objects.items() if k == "Node" and "karpenter.sh/nodepool" not in labels_of(o)]
+        every = [o for (k, *_), o in self.objects.items() if k == "Node"]
+        nodes = [node for node in every if "karpenter.sh/nodepool" not in labels_of(node)]
+        return [node for node in nodes if labels_of(node).get("eks.amazonaws.com/nodegroup") != "akidb-system"]
 
     def settle(self) -> None:
         """Nodes follow the cloud and the pools, pods follow their constraint."""

@@ -214,8 +214,8 @@ def test_somebody_else_s_pod_that_is_tied_to_the_old_group_is_refused_by_name(wo
     live = world.cluster.put(deployment("legacy", "shop", 1, "100m", "64Mi", {NODE_GROUP: OLD}))
     world.cluster.settle()
     reason = (
-        "the drain of akidb-on-demand would evict shop/legacy-0 (ReplicaSet legacy-5d7b9): its nodeSelector or affinity "
-        "ties it to akidb-on-demand"
+        "the drain of akidb-on-demand would evict shop/legacy-0 (ReplicaSet legacy-5d7b9): its nodeSelector or "
+        "affinity ties it to akidb-on-demand"
     )
     remedy = "move these pods, name their Deployment in node_group.system.deployments, or set accept_unmovable_pods"
     assert failed(world)["floor: other pods"] == (reason, remedy)
@@ -250,8 +250,8 @@ def test_a_named_deployment_that_is_absent_or_asks_for_other_nodes_is_refused(wo
     dns = world.cluster.objects["Deployment", "kube-system", "coredns"]["spec"]["template"]["spec"]
     dns["nodeSelector"] = {"node.kubernetes.io/instance-type": "c7g.2xlarge"}
     assert failed(world)["floor: system pods"] == (
-        "Deployment karpenter/karpenter does not exist; Deployment kube-system/coredns asks by selector or affinity for "
-        "nodes of another kind",
+        "Deployment karpenter/karpenter does not exist; Deployment kube-system/coredns asks by selector or affinity "
+        "for nodes of another kind",
         "correct node_group.system.deployments in estate.yaml, or the Deployment",
     )
 

@@ -49,6 +49,20 @@ def test_replicas_that_an_autoscaler_has_added_find_room_before_anything_moves()
     assert world.writes == []
 
 
+def test_the_group_grows_back_from_no_nodes_while_the_system_pods_have_their_own() -> None:
+    world, snapshot = rolled_out()
+    small = spot_world.node("small-1", {"eks.amazonaws.com/nodegroup": "akidb-system"}, "2")
+    world.cluster.put(small)
+    world.aws.instances.clear()
+    world.aws.scaling |= {"minSize": 0, "desiredSize": 0}  # consolidation has right-sized the floor
+    world.cluster.settle()
+    world.writes.clear()
+    restored = LEVER.rollback(world.target, snapshot)
+    assert world.writes[0] == 'resize {"desiredSize": 5, "minSize": 5}'
+    assert restored.changed_by_others == ()
+    assert LEVER.verify_restored(world.target, snapshot) == []
+
+
 def test_more_pods_than_the_group_may_ever_hold_stop_the_undo_before_its_first_write() -> None:
     world, snapshot = rolled_out()
     deployment(world)["spec"]["replicas"] = 60
