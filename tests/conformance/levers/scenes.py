@@ -19,7 +19,7 @@ from include.levers.cost_cap import CapSettings, CostCap
 from include.levers.spot_capacity import SpotCapacity
 from include.rollout.lever import Json, Lever, Target
 from include.rollout.settings import build
-from tests.unit.levers import dns_world, monitoring_world, scaling_world, spot_world
+from tests.unit.levers import dns_world, monitoring_world, nonprod_world, scaling_world, spot_world
 
 Object = dict[str, Any]
 # What controllers make and remove by themselves, and what only tells how often something was written.
@@ -236,11 +236,25 @@ def dns(folder: Path) -> Scene:
     return DnsScene()
 
 
+class NonprodScene(ClusterScene):
+    """A staging namespace, whose world has its own controllers."""
+
+    def __init__(self) -> None:
+        world = nonprod_world.World()
+        super().__init__(world.lever, world.target)
+
+
+def nonprod(folder: Path) -> Scene:
+    """A staging namespace with a workload of each kind."""
+    return NonprodScene()
+
+
 SCENES: dict[str, Callable[[Path], Scene]] = {
     "spot_capacity": spot,
     "predictive_scaling": scaling,
     "cost_monitoring": monitoring,
     "cost_cap": cap,
+    "nonprod_hours": nonprod,
     "dns_health_checks": dns,
 }
 # Settings of a run that resumes the one before; None where a lever has nothing to choose.
@@ -249,5 +263,6 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "predictive_scaling": {"use_forecast": False},
     "cost_monitoring": {"known_usd_day": {"s3": "4.00"}, "known_as_of": "2026-11-23"},
     "cost_cap": None,
+    "nonprod_hours": None,
     "dns_health_checks": {"keep_string_matching": False},
 }

@@ -90,7 +90,7 @@ def test_a_labelled_workload_stays_and_so_does_what_scales_it() -> None:
 
 def test_a_pause_of_somebody_else_is_left_with_its_workload() -> None:
     world = World()
-    world.apply({**base("ScaledObject", "web"), "metadata": {"name": "web", "namespace": STAGING, **paused()}})
+    world.apply({**base("ScaledObject", "web"), "metadata": {"name": "web", "namespace": STAGING, **paused()}}, "kubectl")
     world.sleep()
     assert world.sizes() == ASLEEP | {"web": 3}
 
