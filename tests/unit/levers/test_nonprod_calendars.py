@@ -139,8 +139,8 @@ NOW = at("2026-12-02T12:00")  # Wednesday 21:00 in Tokyo
 NOTES = "akidb.io/keep-until"
 
 
-def staging(labels: dict[str, str] | None = None, **annotations: str) -> dict[str, Any]:
-    kept = {NOTES: text for text in annotations.values()}
+def staging(labels: dict[str, str] | None = None, keep: str = "") -> dict[str, Any]:
+    kept = {NOTES: keep} if keep else {}
     return {"metadata": {"name": "akidb-staging", "labels": labels or {}, "annotations": kept}}
 
 
