@@ -66,8 +66,9 @@ def test_a_night_from_sleep_to_wake_leaves_everything_as_it_was(run_dag: Runner,
     run = look(run_dag, NIGHT)
     assert (run.state, world.sizes()) == ("success", ASLEEP)
     assert said(run) == (
+        f"{REGION} absent: nothing (it does not exist in {REGION})\n"
         f"{REGION} {STAGING}: sleep (asleep until Wed 2026-12-02 23:00 UTC by its calendar): 6 objects; 2 nodes gone "
-        f"at 0.2900 USD an hour, 0 left\n{REGION} absent: nothing (it does not exist in {REGION})"
+        "at 0.2900 USD an hour, 0 left"
     )
     (change,) = ledger(tmp_path).standing("nonprod_hours", REGION)
     assert change.chain.run_id.endswith(f"@{STAGING}")
