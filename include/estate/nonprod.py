@@ -59,7 +59,7 @@ class Calendar(Part):
     """When a team's namespaces are asleep: weekly intervals in local time, and whole days off."""
 
     timezone: Annotated[str, AfterValidator(_zone)]
-    asleep: Annotated[tuple[Annotated[str, AfterValidator(_interval)], ...], Field(min_length=1)]
+    asleep: tuple[Annotated[str, AfterValidator(_interval)], ...]
     holidays: Annotated[
         str | None, Field(pattern="^[A-Z]{2}$", description="country whose public holidays are slept through")
     ] = None
@@ -73,6 +73,8 @@ class Calendar(Part):
             for start, length in weekly(text)
             for minute in range(start, start + length)
         }
+        if not asleep:
+            raise ValueError(f"asleep is empty: {_INTERVAL_REMEDY}")
         if len(asleep) == MINUTES_OF_A_WEEK:
             raise ValueError("asleep leaves no minute of the week awake: shorten an interval, or delete the namespace")
         return self

@@ -54,7 +54,8 @@ def sleep_and_wake(region: str) -> dict[str, Any]:
 @task(trigger_rule=TriggerRule.ALL_DONE, retries=0)
 def give_verdict() -> str:
     """Say what was done. A namespace that could not be woken, or of which nobody knows what it should do, is red."""
-    found = [each for each in get_current_context()["ti"].xcom_pull(task_ids=ACT) or [] if each]
+    # A list of names: of one name Airflow gives the only region's value itself, not a list of one.
+    found = [each for each in get_current_context()["ti"].xcom_pull(task_ids=[ACT]) if each]
     lines = [f"{each['region']} {one['line']}" for each in found for one in each["outcomes"]]
     problems = [one["line"] for each in found for one in each["outcomes"] if one["problem"]]
     text = "\n".join(lines) or "no namespace is in nonprod.namespaces of estate.yaml"

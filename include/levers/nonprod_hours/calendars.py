@@ -27,7 +27,7 @@ class Span:
 
     def covers(self, start: dt.datetime, end: dt.datetime) -> bool:
         """Whether all of ``start`` to ``end`` lies in it."""
-        return self.start <= start and end <= self.end
+        return self.start <= start < self.end and end <= self.end
 
 
 def utc(local: dt.datetime, zone: ZoneInfo, *, late: bool) -> dt.datetime:

@@ -160,7 +160,9 @@ class NonprodHours(ManifestLever[NonprodSettings]):
         steps = [*grown, *self.set_back(world, objects, report)]
         was_unready = kept(snapshot, "unready")
         keys = [key for key in kept(snapshot, "asleep") if key not in was_unready]
-        world.await_all(lambda: state.unready(world, keys), f"waking {world.settings.namespace}")
+        world.await_all(
+            lambda: state.unready(world, keys), f"waking {world.settings.namespace}", world.settings.namespace
+        )
         return [*steps, *(f"{key} was not ready before its sleep: not waited for" for key in was_unready if steps)]
 
     def _grow(self, world: NonprodWorld, scaled: Mapping[str, int], objects: Mapping[str, Json]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from include.rollout.settings import build
 from tests.unit.levers import (
     dns_world,
     monitoring_world,
+    nonprod_world,
     packing_world,
     scaling_world,
     sizing_world,
@@ -267,6 +268,19 @@ def dns(folder: Path) -> Scene:
     return DnsScene()
 
 
+class NonprodScene(ClusterScene):
+    """A staging namespace, whose world has its own controllers."""
+
+    def __init__(self) -> None:
+        world = nonprod_world.World()
+        super().__init__(world.lever, world.target)
+
+
+def nonprod(folder: Path) -> Scene:
+    """A staging namespace with a workload of each kind."""
+    return NonprodScene()
+
+
 SCENES: dict[str, Callable[[Path], Scene]] = {
     "spot_capacity": spot,
     "predictive_scaling": scaling,
@@ -274,6 +288,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "right_sizing": sizing,
     "cost_monitoring": monitoring,
     "cost_cap": cap,
+    "nonprod_hours": nonprod,
     "dns_health_checks": dns,
 }
 # Settings of a run that resumes the one before; None where a lever has nothing to choose.
@@ -284,5 +299,6 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "cost_monitoring": {"known_usd_day": {"s3": "4.00"}, "known_as_of": "2026-11-23"},
     "consolidation": {"consolidate_after_seconds": 10},
     "cost_cap": None,
+    "nonprod_hours": None,
     "dns_health_checks": {"keep_string_matching": False},
 }

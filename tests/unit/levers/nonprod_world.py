@@ -12,6 +12,7 @@ from include.levers.nonprod_hours.wanted import PAUSED, PAUSES, NonprodSettings
 from include.rollout.lever import Target
 from include.rollout.settings import build
 from tests.unit.levers import monitoring_world
+from tests.unit.levers.fake_cluster import FakeCluster
 from tests.unit.levers.spot_world import NOW, Object, condition
 
 STAGING, REGION = "akidb-staging", "us-east-1"
@@ -35,7 +36,7 @@ class StagingCluster(monitoring_world.Cluster):
     broken: frozenset[str] = frozenset()  # workloads that never get ready
 
     def settle(self) -> None:
-        super().settle()
+        FakeCluster.settle(self)  # the spot world's own nodes and pods rest
         for key in [key for key in self.objects if key[1] == STAGING]:
             thing = self.objects.get(key)
             if thing is None:
@@ -54,9 +55,10 @@ class StagingCluster(monitoring_world.Cluster):
         if paused:
             self.objects.pop(key, None)
             return
-        self.put(autoscaler(key[2], thing["spec"]["scaleTargetRef"]["name"], owner=name))
-        target = self.objects["Deployment", STAGING, thing["spec"]["scaleTargetRef"]["name"]]
-        if target["spec"].get("replicas") == 0:  # KEDA's executor lifts it to the minimum at once
+        scaled = thing["spec"].get("scaleTargetRef", {}).get("name", "")
+        self.put(autoscaler(key[2], scaled, owner=name))
+        target = self.objects.get(("Deployment", STAGING, scaled))
+        if target and target["spec"].get("replicas") == 0:  # KEDA's executor lifts it to the minimum at once
             target["spec"]["replicas"] = 1
 
     def _run(self, thing: Object) -> None:

@@ -90,7 +90,9 @@ def test_a_labelled_workload_stays_and_so_does_what_scales_it() -> None:
 
 def test_a_pause_of_somebody_else_is_left_with_its_workload() -> None:
     world = World()
-    world.apply({**base("ScaledObject", "web"), "metadata": {"name": "web", "namespace": STAGING, **paused()}})
+    world.apply(
+        {**base("ScaledObject", "web"), "metadata": {"name": "web", "namespace": STAGING, **paused()}}, "kubectl"
+    )
     world.sleep()
     assert world.sizes() == ASLEEP | {"web": 3}
 
@@ -148,9 +150,7 @@ def test_what_was_deployed_after_the_plan_stays_awake() -> None:
     wake(world, snapshot)
 
 
-@pytest.mark.parametrize(
-    ("space", "what"), [("akidb", "production"), ("kube-system", "the cluster's own")]
-)
+@pytest.mark.parametrize(("space", "what"), [("akidb", "production"), ("kube-system", "the cluster's own")])
 def test_production_and_the_clusters_own_namespace_never_sleep(space: str, what: str) -> None:
     world = World(namespace=space)
     world.cluster.put(namespace(space))
