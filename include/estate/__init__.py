@@ -13,7 +13,7 @@ from include.estate.fields import Age, Cpu, EstateError, Hour, Matchers, Memory,
 from include.estate.file import ESTATE_FILE, load_estate
 from include.estate.governance import ChangeWindow, Governance, Windows
 from include.estate.nonprod import Calendar, Nonprod
-from include.estate.regions import Connections, EstateConnections, NodeGroup, Region
+from include.estate.regions import Connections, EstateConnections, NodeGroup, Region, SystemGroup
 from include.estate.service import Dns, Metrics, Resources, Targets, Traffic, Use, Workload
 from include.estate.whole import Estate
 
@@ -48,6 +48,7 @@ __all__ = [
     "Seconds",
     "Share",
     "Spot",
+    "SystemGroup",
     "Targets",
     "Traffic",
     "Use",

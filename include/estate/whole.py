@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from include.estate.capacity import PredictiveScalingOptions, Spot
+from include.estate.capacity import PredictiveScalingOptions, RightSizingOptions, Spot
 from include.estate.cost import Cost
 from include.estate.fields import EstateError, Part
 from include.estate.governance import Governance, Windows
@@ -38,6 +38,7 @@ class Estate(Part):
     traffic: Traffic
     spot: Spot
     predictive_scaling: PredictiveScalingOptions
+    right_sizing: RightSizingOptions = RightSizingOptions(bounds={})
     targets: Targets
     windows: Windows
     governance: Governance
