@@ -18,7 +18,7 @@ from lab.service.history import DAYS as HISTORY_DAYS
 COST_REPORT = "cost_report"
 # What has to be there before a day: recurring DAGs, in their order, which run beside the days before it.
 BEFORE: dict[int, tuple[str, ...]] = {2: ("traffic_export", "forecast_retrain"), 5: (COST_REPORT,)}
-# Settings of a run that are limits of a wait: a slower machine gets longer ones. The lab's recommender is slowed down too.
+# Limits of waits: a slower machine gets longer ones. So does the pace of the lab's recommender.
 WAITS = ("gate_wait_seconds", "converge_timeout_seconds", "recommender_interval_seconds")
 
 
