@@ -52,7 +52,7 @@ def recommended(vpa: Mapping[str, Any], container: str) -> Recommended | None:
 
 def _within_bounds(vpa: Mapping[str, Any], container: str, target: Requests) -> bool:
     policies = (vpa["spec"].get("resourcePolicy") or {}).get("containerPolicies") or []
-    mine = next((policy for policy in policies if policy.get("containerName") == container), {})
+    mine: Mapping[str, Any] = next((policy for policy in policies if policy.get("containerName") == container), {})
     low, high = (read_quantities(mine.get(bound)) for bound in ("minAllowed", "maxAllowed"))
     return all(low.get(name, value) <= value <= high.get(name, value) for name, value in target.items())
 
