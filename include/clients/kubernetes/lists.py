@@ -178,7 +178,27 @@ class Lists(ApiServer):
 
         return View(read, functools.partial(self._changes, kind, namespace, labels, fields))
 
-    def _latest(self, kind: Kind, namespace: str | None) -> str:
+    def changes_since(
+        self, kind: Kind, namespace: str | None, version: str, seconds: float = 2.0
+    ) -> tuple[builtins.list[Object], str] | None:
+        """Every state that objects of a kind have had after ``version``, in order, and the version of now.
+
+        What a list of now doesn't show: states that came and went. None when the API server has forgotten that far
+        back (by default it remembers five minutes). Takes up to ``seconds``.
+        """
+        latest = self.latest(kind, namespace)
+        found = []
+        for event, thing in self._changes(kind, namespace, "", "", version, seconds, seconds):
+            if event in (READ_AGAIN, "ERROR"):
+                return None
+            if event in ("ADDED", "MODIFIED"):
+                found.append(thing)
+            if int(thing["metadata"]["resourceVersion"]) >= int(latest):
+                break
+        return found, latest
+
+    def latest(self, kind: Kind, namespace: str | None) -> str:
+        """The version of the list of a kind as it is now."""
         page = self._call("GET", kind.path(namespace), kind=kind, query={"limit": "1"})
         return str(page["metadata"]["resourceVersion"])
 

@@ -38,7 +38,7 @@ class Waits(Lists):
         while True:
             changed = ""
             try:
-                changed = "" if views.first(kind, namespace) else self._latest(kind, namespace)
+                changed = "" if views.first(kind, namespace) else self.latest(kind, namespace)
                 left = self._looked_at(missing, views)
                 if not left:
                     return self._clock() - start

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from include.clients.kubernetes import EC2_NODE_CLASS, Kind
-from include.levers.fields import applied_by, others
+from include.levers.fields import Path, applied_by, leaves, others, owners_of, without
 from include.levers.node_costs import node_facts
 from include.levers.nodes.pools import find
 from include.levers.owned import Holds, Report
@@ -23,12 +23,16 @@ LEFT = "left as it is"
 
 @dataclass(frozen=True)
 class Spec:
-    """An object of a cluster, as :class:`include.levers.owned.Thing`; ``body`` is what is wanted of it."""
+    """An object of a cluster, as :class:`include.levers.owned.Thing`; ``body`` is what is wanted of it.
+
+    ``yields`` are the parts that another lever may take over: what it holds of them is its own until it hands it back.
+    """
 
     kind: Kind
     name: str
     body: Object | None = None
     wanted: bool = True
+    yields: tuple[Path, ...] = ()
 
     @property
     def key(self) -> str:
@@ -52,10 +56,40 @@ class Spec:
     def write(self, world: World, dry_run: bool = False) -> bool:
         """Write the wanted spec."""
         assert self.body is not None
+        body = self.body
+        for path in self.held_by_others(world):
+            body = without(body, path)
         if not dry_run:
             world.target.fence()
-        world.cluster.apply(self.body, world.manager, dry_run=dry_run)
+        world.cluster.apply(body, world.manager, dry_run=dry_run)
         return True
+
+    def held_by_others(self, world: World) -> list[Path]:
+        """The fields below ``yields`` that others hold and the lever does not."""
+        live = find(world, self.kind, self.name) if self.yields else None
+        return [] if live is None else self._held(world.manager, live)
+
+    def _held(self, manager: str, live: Object) -> list[Path]:
+        """Those fields of a live object, by their whole paths."""
+        paths = (path for path, _ in leaves(live) if any(path[: len(part)] == part for part in self.yields))
+        owners = {path: owners_of(live, path) for path in paths}
+        return [path for path, of in owners.items() if of and [manager, "Apply"] not in of]
+
+    def _own(self, spec: Json, held: Iterable[Path]) -> Json:
+        """A spec without the fields that others hold."""
+        for path in held if spec else ():
+            spec = without(spec, path[1:])
+        return spec
+
+    def _changed(self, manager: str, live: Object) -> bool:
+        """Whether others have set fields that are the lever's."""
+        entries = live["metadata"].get("managedFields") or []
+        marks = [tuple(f"f:{key}" for key in part) for part in self.yields]
+        left = [dict(entry) for entry in entries]
+        for entry in left:
+            for mark in marks:
+                entry["fieldsV1"] = without(entry.get("fieldsV1") or {}, mark)
+        return bool(others(manager, {**live, "metadata": {**live["metadata"], "managedFields": left}}))
 
     def restore(self, world: World, was: Json, report: Report, held: Holds | None = None) -> str | None:
         """Set the spec back, or delete the object that wasn't there, unless somebody holds it.
@@ -63,12 +97,13 @@ class Spec:
         What others have changed since is reported: it stays as it is, but for an object that the lever has made.
         """
         live = find(world, self.kind, self.name)
-        if (live and live["spec"]) == was:
+        yielded = self._held(world.manager, live) if live else []
+        if self._own(live and live["spec"], yielded) == self._own(was, yielded):
             return None
         if live is None and not world.cluster.serves(self.kind):
             report.append(Difference(self.key, was, None))
             return None
-        holds, changed = held(live) if held and live else (), bool(live and others(world.manager, live))
+        holds, changed = held(live) if held and live else (), bool(live and self._changed(world.manager, live))
         if live and (holds or changed):
             report.append(Difference(self.key, was, f"needed by {'; '.join(holds)}" if holds else live["spec"]))
         if holds or (changed and was is not None):
@@ -77,13 +112,13 @@ class Spec:
             world.cluster.delete(self.kind, self.name)
             return "deleted"
         body = {"apiVersion": self.kind.api_version, "kind": self.kind.name, "metadata": {"name": self.name}}
-        world.cluster.apply({**body, "spec": was}, world.manager)
+        world.cluster.apply({**body, "spec": self._own(was, yielded)}, world.manager)
         return "set back"
 
     def unrestored(self, world: World, was: Json) -> Sequence[Difference]:
         """The spec, where it is not what it was."""
-        now = self.entry(world)
-        return [] if now == was else [Difference(self.key, now, was)]
+        now, held = self.entry(world), self.held_by_others(world)
+        return [] if self._own(now, held) == self._own(was, held) else [Difference(self.key, now, was)]
 
     def leaving(self, world: World, was: Json) -> list[str]:
         """That the object still stands, if it is to go."""

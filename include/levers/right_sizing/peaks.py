@@ -7,6 +7,7 @@ the peak of its interval, and the peak counts at the interval's end.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -49,20 +50,22 @@ def _needed(
 ) -> list[Kill]:
     """The samples that stand for the kills.
 
-    What a container needs follows from the peak that samples alone have set in the interval so far: a kill's own peak
-    is left out, so that one kill after the other does not drive the recommendation up.
+    What a container needs follows from the peak that samples alone have set: a kill's own peak is left out, so that
+    one kill after the other does not drive the recommendation up. A kill that opens an interval still goes by the
+    peak of the interval before.
     """
     result: list[Kill] = []
+    samples = zip(times_ms.tolist(), bytes_used.tolist(), itertools.repeat(False))
+    events = sorted([*samples, *((at, requested, True) for at, requested in kills)], key=lambda event: event[0])
     interval, peak, oom_peak = -1, 0.0, 0.0
-    for at, requested in kills:
-        if (at - origin) // interval_ms != interval:
+    for at, value, is_kill in events:
+        used = after_oom(max(value, peak)) if is_kill else value
+        if opens := (at - origin) // interval_ms != interval:
             interval, peak, oom_peak = (at - origin) // interval_ms, 0.0, 0.0
-        begin = origin + interval * interval_ms
-        before = bytes_used[(times_ms >= begin) & (times_ms <= at)]
-        seen = float(before.max(initial=0.0))
-        peak = seen if seen > oom_peak else peak
-        result.append((at, after_oom(max(requested, peak))))
-        oom_peak = max(oom_peak, result[-1][1])
+        if opens or 0 < max(peak, oom_peak) < used:
+            peak, oom_peak = (peak, used) if is_kill else (used, oom_peak)
+        if is_kill:
+            result.append((at, used))
     return result
 
 

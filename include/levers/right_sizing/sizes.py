@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from include.levers.nodes.requests import Requests, read_quantities, shown
 from include.levers.pods import is_ending, unix
@@ -18,8 +17,7 @@ DEFERRED = "Deferred"
 UPDATE_THRESHOLD = Decimal("0.1")  # the updater leaves a pod whose requests are nearer to the target than that
 
 
-@dataclass(frozen=True)
-class Recommended:
+class Recommended(NamedTuple):
     """What a VPA's status recommends for one container; ``uncapped`` is the target without the VPA's bounds."""
 
     lower: Requests

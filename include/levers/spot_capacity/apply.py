@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from include.clients.kubernetes import EC2_NODE_CLASS, NODE_POOL
+from include.clients.kubernetes import EC2_NODE_CLASS
 from include.levers.node_costs import NodeFact, node_facts
 from include.levers.nodes.evidence import misplaced, share_figures
 from include.levers.nodes.pools import claims_of, unsettled
@@ -13,7 +13,7 @@ from include.levers.nodes.shrink import shrink
 from include.levers.nodes.specs import Spec, check_zones, wait_ready
 from include.levers.owned import Thing
 from include.levers.pods import incomplete, pending_seconds, waiting, workload_pods
-from include.levers.spot_capacity.live import live_feed
+from include.levers.spot_capacity.live import live_feed, pool_spec
 from include.levers.spot_capacity.settings import NODE_CLASS, POOLS, SPOT_POOL, World, pools_by_domain
 from include.levers.spot_capacity.wanted import node_class, node_pools, placing
 from include.levers.world import deployments
@@ -51,7 +51,7 @@ def specs(world: World, spot_domains: int, types: Sequence[str]) -> list[Spec]:
     """The node class and both pools when the first ``spot_domains`` domains are spot, in the order of their making."""
     pools = node_pools(world.estate, world.settings, spot_domains, types)
     made = Spec(EC2_NODE_CLASS, NODE_CLASS, node_class(world.estate, world.target.region))
-    return [made, *(Spec(NODE_POOL, name, pools[name]) for name in POOLS.names)]
+    return [made, *(pool_spec(name, pools[name]) for name in POOLS.names)]
 
 
 def shrink_node_group(world: World, stage: Stage) -> dict[str, Any]:

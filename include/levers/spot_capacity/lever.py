@@ -12,13 +12,13 @@ from include.levers.nodes.neighbours import surroundings
 from include.levers.nodes.packing import spot_choices
 from include.levers.probes import measured
 from include.levers.spot_capacity import apply, drill, gates, plan, preflight, restore
-from include.levers.spot_capacity.live import read_live, read_snapshot
+from include.levers.spot_capacity.live import held_paths, read_live, read_snapshot
 from include.levers.spot_capacity.settings import DRILL, OLD_NODE_GROUP, POOLS, STEPS, SpotSettings, World, step_domains
 from include.levers.spot_capacity.wanted import MANAGER, differences, wanted_state
 from include.levers.world import refusals
 from include.prices import TooFewInstanceTypesError, load_aws_book, usd_month
 from include.rollout.gates import Figure
-from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target, Undo
+from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target, Undo, within
 from include.rollout.place import PlaceKind
 
 
@@ -34,8 +34,8 @@ class SpotCapacity:
     settings_type = SpotSettings
     acts_in = PlaceKind.REGION
     needs = frozenset({"kubernetes", "prometheus", "aws"})
-    # What moves the replicas goes before their capacity does, and the cap on a pool before the pool.
-    undo_after: tuple[str, ...] = ("predictive_scaling", "cost_cap")
+    # What moves the replicas goes before their capacity does; what packs a pool's nodes, and its cap, before the pool.
+    undo_after: tuple[str, ...] = ("predictive_scaling", "right_sizing", "consolidation", "cost_cap")
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
@@ -54,7 +54,8 @@ class SpotCapacity:
             raise Refused(str(error)) from error
         live, around, types = read_live(world), surroundings(world, POOLS), [choice.name for choice in choices]
         last = step_domains(settings.steps_percent, settings.domains)[-1]
-        found = differences(live, wanted_state(estate, region, settings, last, types, live))
+        wanted, held = wanted_state(estate, region, settings, last, types, live), held_paths(world)
+        found = [d for d in differences(live, wanted) if not within(d.path, held)]
         changes = any(not d.path.startswith(group.PATH) for d in found)
         before = total(node_price(book, region, node) for node in node_facts(world))
         after = plan.predicted_usd_hour(estate, region, book, choices, last, settings.domains)

@@ -18,7 +18,8 @@ from include.levers.world import Object, deployments, name_of
 
 # What the lever owns whole; what it wants of them depends on a run's settings.
 CLASS_SPEC = Spec(EC2_NODE_CLASS, NODE_CLASS)
-pool_spec = partial(Spec, NODE_POOL)
+# How a pool's nodes may be disrupted is the lever consolidation's once it has taken that over.
+pool_spec = partial(Spec, NODE_POOL, yields=(("spec", "disruption"),))
 
 
 def read_live(world: World, found: Mapping[str, Object] | None = None) -> Object:
@@ -40,6 +41,12 @@ def read_live(world: World, found: Mapping[str, Object] | None = None) -> Object
         "nodes": group.count_nodes(world, node_facts(world)),
         "moving": group.moving(world.cluster.list(POD)),
     }
+
+
+def held_paths(world: World) -> list[str]:
+    """The paths of what other levers hold of the pools, as a plan names them."""
+    specs = (pool_spec(name) for name in POOLS.names)
+    return [f"{spec.key}.{'.'.join(path[1:])}" for spec in specs for path in spec.held_by_others(world)]
 
 
 def read_snapshot(world: World) -> Object:

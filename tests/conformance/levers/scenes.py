@@ -19,7 +19,14 @@ from include.levers.cost_cap import CapSettings, CostCap
 from include.levers.spot_capacity import SpotCapacity
 from include.rollout.lever import Json, Lever, Target
 from include.rollout.settings import build
-from tests.unit.levers import dns_world, monitoring_world, scaling_world, sizing_world, spot_world
+from tests.unit.levers import (
+    dns_world,
+    monitoring_world,
+    packing_world,
+    scaling_world,
+    sizing_world,
+    spot_world,
+)
 
 Object = dict[str, Any]
 # What controllers make and remove by themselves, and what only tells how often something was written.
@@ -238,6 +245,12 @@ def monitoring(folder: Path) -> Scene:
     return ClusterScene(monitoring_world.LEVER, monitoring_world.World().target)
 
 
+def packing(folder: Path) -> Scene:
+    """Two nodes a domain, and recommendations to be held."""
+    world = packing_world.World()
+    return ClusterScene(world.lever, world.target)
+
+
 def cap(folder: Path) -> Scene:
     """A pool that the spot lever made, with a limit of 200 vCPU."""
     world = monitoring_world.World()
@@ -257,6 +270,7 @@ def dns(folder: Path) -> Scene:
 SCENES: dict[str, Callable[[Path], Scene]] = {
     "spot_capacity": spot,
     "predictive_scaling": scaling,
+    "consolidation": packing,
     "right_sizing": sizing,
     "cost_monitoring": monitoring,
     "cost_cap": cap,
@@ -268,6 +282,7 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "predictive_scaling": {"use_forecast": False},
     "right_sizing": {"canary": "akidb-rest"},
     "cost_monitoring": {"known_usd_day": {"s3": "4.00"}, "known_as_of": "2026-11-23"},
+    "consolidation": {"consolidate_after_seconds": 10},
     "cost_cap": None,
     "dns_health_checks": {"keep_string_matching": False},
 }

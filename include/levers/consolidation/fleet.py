@@ -1,0 +1,165 @@
+"""What the packing optimum is computed from: the pods on Karpenter's nodes, and the nodes that its pools may have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from include.clients.kubernetes import DAEMON_SET, EC2_NODE_CLASS, NODE, NODE_POOL, POD
+from include.levers.consolidation.packing import Offer, Packing, Shape, optimum
+from include.levers.consolidation.settings import POOLS, World
+from include.levers.node_costs import SPREAD, node_facts, spot_prices, usd_hour
+from include.levers.nodes.requests import pod_requests, read_quantities
+from include.levers.nodes.scheduling import NODE_POOL as POOL_LABEL
+from include.levers.nodes.scheduling import ZONE, labels_of, tolerates, wants
+from include.levers.pods import evictable, is_ending, origin_of
+from include.levers.world import Object, name_of, readable
+from include.prices import AwsBook, PriceBookError, load_aws_book
+
+CAPACITY, TYPE = "karpenter.sh/capacity-type", "node.kubernetes.io/instance-type"
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Pods as ``shapes`` and what nodes could hold them; ``usd_hour`` is what the live nodes cost, None unknown."""
+
+    shapes: Sequence[Shape]
+    offers: Sequence[Offer]
+    usd_hour: Decimal | None
+    nodes: int
+
+    def optimum(self) -> Packing | None:
+        """The cheapest nodes for these pods."""
+        return optimum(self.shapes, self.offers)
+
+
+def fleet(world: World) -> Fleet:
+    """The pods on the pools' nodes, and the offers of the pools."""
+    facts = [fact for fact in node_facts(world) if fact.node_pool in POOLS.names]
+    live = {name_of(node): node for node in world.cluster.list(NODE)}
+    nodes = {fact.name: live[fact.name] for fact in facts if fact.name in live}
+    pods = [pod for pod in world.cluster.list(POD) if pod["spec"].get("nodeName") in nodes]
+    counted = [pod for pod in pods if evictable(pod) and not is_ending(pod)]
+    offers = list(_offers(world, nodes.values()))
+    return Fleet(shapes(counted, nodes, offers), offers, usd_hour(world, facts)[0], len(facts))
+
+
+def packing_figures(world: World) -> dict[str, Any]:
+    """The optimum, what there is, and their ratio, as reports name them; None where prices or types are not known."""
+    found = fleet(world)
+    best, live = found.optimum(), found.usd_hour
+    known = best is not None and live is not None and best.usd_hour > 0
+    return {
+        "packing_optimum_usd_hour": None if best is None else float(best.usd_hour),
+        "packing_optimum_nodes": None if best is None else len(best.nodes),
+        "packing_optimum_exact": None if best is None else best.exact,
+        "packing_usd_hour": None if live is None else float(live),
+        "packing_nodes": found.nodes,
+        "packing_ratio": float(live / best.usd_hour) if known and best and live is not None else None,
+    }
+
+
+# Pods --------------------------------------------------------------------------------------------------------------
+
+
+def shapes(pods: Iterable[Object], nodes: Mapping[str, Object], offers: Sequence[Offer]) -> list[Shape]:
+    """Equal pods of one maker as one shape. A spread may be as uneven as it is now: the optimum is for the same pods.
+
+    The spread over zones is a wish (ScheduleAnyway) that Karpenter keeps as long as it can: here it is kept as well as
+    the live pods keep it.
+    """
+    counts: Counter[tuple[str, int, int]] = Counter()
+    by_maker: dict[str, list[Object]] = {}
+    for pod in pods:
+        requests, maker = pod_requests(pod["spec"]), origin_of(pod)
+        cpu, memory = int(requests.get("cpu", Decimal(0)) * 1000), int(requests.get("memory", Decimal(0)))
+        counts[maker, cpu, memory] += 1
+        by_maker.setdefault(maker, []).append(pod)
+    domains, zones = {offer.domain for offer in offers}, {offer.zone for offer in offers}
+    skews = {m: (_skew(p, nodes, SPREAD, domains), _skew(p, nodes, ZONE, zones)) for m, p in by_maker.items()}
+    return [Shape(*key, count, *skews[key[0]]) for key, count in sorted(counts.items())]
+
+
+def _skew(pods: Sequence[Object], nodes: Mapping[str, Object], key: str, places: Iterable[str]) -> int | None:
+    """The larger of the skew that the pods ask for and the one that they have; None where they ask for none."""
+    constraints = pods[0]["spec"].get("topologySpreadConstraints") or []
+    asked = [int(c.get("maxSkew", 1)) for c in constraints if c["topologyKey"] == key]
+    if not asked:
+        return None
+    counts = Counter(dict.fromkeys(places, 0))
+    counts.update(labels_of(nodes[pod["spec"]["nodeName"]]).get(key, "") for pod in pods)
+    return max(min(asked), max(counts.values()) - min(counts.values()))
+
+
+# Nodes -------------------------------------------------------------------------------------------------------------
+
+
+def _offers(world: World, nodes: Iterable[Object]) -> Iterator[Offer]:
+    pools = {name: pool for name in POOLS.names if (pool := world.cluster.get(NODE_POOL, name)) is not None}
+    known = {labels_of(node).get(TYPE, ""): node for node in nodes}
+    types = sorted({kind for pool in pools.values() for kind in required(pool, TYPE)})
+    spot = spot_prices(world, types)
+    daemons = readable(lambda: world.cluster.list(DAEMON_SET)) or []
+    zones = zones_of(world) or sorted({zone for _, zone in spot})
+    book = load_aws_book(world.estate)
+    for name, pool in pools.items():
+        taken = daemon_requests(daemons, name, pool)
+        for kind in required(pool, TYPE):
+            free = _free(book, kind, known.get(kind), taken)
+            for zone in zones if free else ():
+                price = _price(world, book, pool, kind, zone, spot)
+                if free and price is not None:
+                    yield from (Offer(kind, domain, zone, *free, price) for domain in required(pool, SPREAD))
+
+
+def required(pool: Object, key: str) -> list[str]:
+    """The values of a NodePool's requirement ``In``, empty without it."""
+    requirements = pool["spec"]["template"]["spec"].get("requirements") or []
+    return next((sorted(r.get("values") or []) for r in requirements if r["key"] == key and r["operator"] == "In"), [])
+
+
+def zones_of(world: World) -> list[str]:
+    """The zones of the subnets in which the pools' nodes may be."""
+    found = world.cluster.list(EC2_NODE_CLASS)
+    return sorted({s["zone"] for c in found for s in (c.get("status") or {}).get("subnets") or [] if s.get("zone")})
+
+
+def daemon_requests(daemons: Iterable[Object], pool: str, body: Object) -> dict[str, Decimal]:
+    """What the pods of DaemonSets take on each node of a pool, by resource."""
+    template = body["spec"]["template"]
+    labels = {POOL_LABEL: pool, "kubernetes.io/os": "linux", **(template.get("metadata") or {}).get("labels", {})}
+    sums: dict[str, Decimal] = {}
+    for daemon in daemons:
+        spec = daemon["spec"]["template"]["spec"]
+        if tolerates(spec, template["spec"].get("taints") or []) and wants(spec, labels):
+            sums |= {name: sums.get(name, Decimal(0)) + value for name, value in pod_requests(spec).items()}
+    return sums
+
+
+def _free(book: AwsBook, kind: str, node: Object | None, taken: Mapping[str, Decimal]) -> tuple[int, int] | None:
+    """Millicores and bytes that a node of a type leaves: as a live one has it, else as the price book says."""
+    if node is not None:
+        allocatable = read_quantities(node["status"].get("allocatable"))
+        cpu, memory = allocatable.get("cpu", Decimal(0)), allocatable.get("memory", Decimal(0))
+    else:
+        try:
+            details = book.details(kind)
+        except PriceBookError:
+            return None
+        cpu, memory = Decimal(str(details.allocatable_cpu)), Decimal(details.allocatable_memory_mib * 2**20)
+    return int((cpu - taken.get("cpu", Decimal(0))) * 1000), int(memory - taken.get("memory", Decimal(0)))
+
+
+def _price(
+    world: World, book: AwsBook, pool: Object, kind: str, zone: str, spot: Mapping[tuple[str, str], Decimal]
+) -> Decimal | None:
+    """The cheaper of the capacity types that a pool may have; None where no price is known."""
+    region, prices = world.target.region, []
+    if "spot" in required(pool, CAPACITY):
+        prices.append(spot.get((kind, zone)) or book.spot(region, kind, zone))
+    if "on-demand" in required(pool, CAPACITY):
+        prices.append(book.on_demand(region, kind))
+    return min((price for price in prices if price is not None), default=None)
