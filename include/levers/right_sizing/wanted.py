@@ -43,9 +43,9 @@ class RightSizingSettings(BaseModel):
         int, Field(gt=0, le=3600, description="A rollback evicts a pod whose node has no room for that long")
     ] = 60
     vpa_namespace: Annotated[str, Field(min_length=1, description="Namespace in which VPA runs")] = "kube-system"
-    recommender_interval_seconds: Annotated[
-        int, Field(gt=0, description="The recommender's --recommender-interval: our own figure takes as many samples")
-    ] = 60
+    recommender_interval_seconds: int = Field(
+        default=60, gt=0, description="The recommender's --recommender-interval: our own figure takes as many samples"
+    )
     history_resolution_seconds: Annotated[
         int, Field(ge=60, le=3600, description="The recommender's --history-resolution")
     ] = 300
