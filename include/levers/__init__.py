@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 LEVERS: dict[str, str] = {
     "spot_capacity": "include.levers.spot_capacity:SpotCapacity",
     "predictive_scaling": "include.levers.predictive_scaling:PredictiveScaling",
-    "right_sizing": "include.levers.right_sizing.lever:RightSizing",
+    "right_sizing": "include.levers.right_sizing:RightSizing",
     "consolidation": "include.levers.consolidation:Consolidation",
     "dns_health_checks": "include.levers.dns_health_checks:DnsHealthChecks",
     "cost_monitoring": "include.levers.cost_monitoring:CostMonitoring",

@@ -19,7 +19,7 @@ COST_REPORT = "cost_report"
 # What has to be there before a day: recurring DAGs, in their order, which run beside the days before it.
 BEFORE: dict[int, tuple[str, ...]] = {2: ("traffic_export", "forecast_retrain"), 5: (COST_REPORT,)}
 # Limits of waits: a slower machine gets longer ones. So does the pace of the lab's recommender.
-WAITS = ("gate_wait_seconds", "converge_timeout_seconds", "recommender_interval_seconds")
+WAITS = ("gate_wait_seconds", "converge_timeout_seconds")
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from include.levers.nodes.requests import Requests, read_quantities, shown
 from include.levers.pods import is_ending, unix
@@ -18,8 +17,7 @@ DEFERRED = "Deferred"
 UPDATE_THRESHOLD = Decimal("0.1")  # the updater leaves a pod whose requests are nearer to the target than that
 
 
-@dataclass(frozen=True)
-class Recommended:
+class Recommended(NamedTuple):
     """What a VPA's status recommends for one container; ``uncapped`` is the target without the VPA's bounds."""
 
     lower: Requests
@@ -52,7 +50,7 @@ def recommended(vpa: Mapping[str, Any], container: str) -> Recommended | None:
 
 def _within_bounds(vpa: Mapping[str, Any], container: str, target: Requests) -> bool:
     policies = (vpa["spec"].get("resourcePolicy") or {}).get("containerPolicies") or []
-    mine = next((policy for policy in policies if policy.get("containerName") == container), {})
+    mine: Mapping[str, Any] = next((policy for policy in policies if policy.get("containerName") == container), {})
     low, high = (read_quantities(mine.get(bound)) for bound in ("minAllowed", "maxAllowed"))
     return all(low.get(name, value) <= value <= high.get(name, value) for name, value in target.items())
 

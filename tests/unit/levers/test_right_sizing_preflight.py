@@ -88,7 +88,7 @@ def by_hand(world: World) -> None:
         ),
         (
             without("Lease", "kube-system", "vpa-admission-controller"),
-            "VPA's admission controller",
+            "VPA's programs",
             "there is no lease vpa-admission-controller in kube-system: the updater does nothing without it",
         ),
         (
