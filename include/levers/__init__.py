@@ -20,6 +20,7 @@ LEVERS: dict[str, str] = {
     "dns_health_checks": "include.levers.dns_health_checks:DnsHealthChecks",
     "cost_monitoring": "include.levers.cost_monitoring:CostMonitoring",
     "cost_cap": "include.levers.cost_cap:CostCap",
+    "nonprod_hours": "include.levers.nonprod_hours:NonprodHours",
 }
 # old name -> name of today: the ledger keeps the records of a renamed lever under the name that wrote them.
 RENAMED: dict[str, str] = {}

@@ -40,7 +40,7 @@ METRICS_PATH_ANNOTATION = "metrics.k8s.io/resource-metrics-path"
 # An instance in another state is dead; so is one that EC2 no longer lists.
 ALIVE = ("pending", "running", "stopping", "stopped")
 # Pods that the VPC CNI has addresses for; the price book has every other figure of an instance type.
-MAX_PODS = {"medium": 8, "large": 29, "xlarge": 58, "2xlarge": 58, "4xlarge": 234}
+MAX_PODS = {"t4g.medium": 17, "t4g.large": 35, "medium": 8, "large": 29, "xlarge": 58, "2xlarge": 58, "4xlarge": 234}
 log = logging.getLogger("instances")
 
 
@@ -146,11 +146,12 @@ def node_of_group(instance: Object, region: str, group: str, resources: Mapping[
 def group_resources(book: AwsBook, instance_type: str) -> dict[str, Object]:
     """Capacity and allocatable of a node group's node. Raises PriceBookError for a type that the book doesn't have."""
     offered = book.details(instance_type)
-    if offered.size not in MAX_PODS:
+    pods = MAX_PODS.get(instance_type, MAX_PODS.get(offered.size))
+    if pods is None:
         raise ValueError(
             f"node_group.instance_type {instance_type!r}: add its size to MAX_PODS of lab/cluster/instances.py"
         )
-    common = {"pods": str(MAX_PODS[offered.size]), "ephemeral-storage": "50Gi"}
+    common = {"pods": str(pods), "ephemeral-storage": "50Gi"}
     return {
         "capacity": {"cpu": str(offered.vcpu), "memory": f"{offered.memory_mib}Mi", **common},
         "allocatable": {

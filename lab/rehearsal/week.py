@@ -12,13 +12,14 @@ from typing import Any
 from include.clients.storage import Folder
 from include.forecast.registry import Registry
 from lab import world as worlds
+from lab.cluster import vpa
 from lab.service.history import DAYS as HISTORY_DAYS
 
 COST_REPORT = "cost_report"
 # What has to be there before a day: recurring DAGs, in their order, which run beside the days before it.
 BEFORE: dict[int, tuple[str, ...]] = {2: ("traffic_export", "forecast_retrain"), 5: (COST_REPORT,)}
-# Settings of a run that are limits of a wait: a slower machine gets longer ones.
-WAITS = ("gate_wait_seconds", "converge_timeout_seconds")
+# Settings of a run that are limits of a wait: a slower machine gets longer ones. The lab's recommender is slowed down too.
+WAITS = ("gate_wait_seconds", "converge_timeout_seconds", "recommender_interval_seconds")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ WEEK: dict[int, tuple[RehearsedRun, ...]] = {
             "day4_right_sizing",
             "right_sizing",
             {
+                "recommender_interval_seconds": vpa.INTERVAL_SECONDS,
                 "soak_seconds": 5,
                 "gate_window_seconds": 15,
                 "gate_wait_seconds": 120,

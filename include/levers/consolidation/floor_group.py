@@ -12,7 +12,7 @@ from include.levers.consolidation.floor_size import Size
 from include.levers.nodes import group
 from include.levers.nodes.rooms import takes_pods
 from include.levers.nodes.scheduling import NODE_GROUP, ZONE, labels_of
-from include.levers.nodes.waves import cordon, drain, wait_gone
+from include.levers.nodes.waves import cordon, drain, uncordon, wait_gone
 from include.levers.owned import Holds, Report
 from include.levers.pods import evictable, is_ending, namespace_of
 from include.levers.world import Object, World, name_of
@@ -124,21 +124,30 @@ class SystemNodes:
         del held
         live = read(world, self.name) if was is None else None
         if live is None:
+            # A rollback that was cut short may have deleted it: its nodes go a moment later.
+            wait_gone(world, [name_of(node) for node in group.nodes(world, self.name)] if was is None else [])
             return None
         if not is_ours(world, live):
             report.append(Difference(self.key, None, "made by somebody else"))
             return None
         if needed := _needed_by(world, self.name):
             report.append(Difference(self.key, None, f"needed by {'; '.join(needed)}"))
+            for node in group.nodes(world, self.name):
+                uncordon(world, node)
             return None
+        self.close(world)
         nodes = [name_of(node) for node in group.nodes(world, self.name)]
-        for node in nodes:
-            world.target.fence()
-            cordon(world, node)
         drain(world, nodes)
         self._delete(world)
         wait_gone(world, nodes)
         return "deleted"
+
+    def close(self, world: World) -> None:
+        """Let its nodes take no more pods: what leaves them must not come back to them."""
+        live = read(world, self.name)
+        for node in group.nodes(world, self.name) if live and is_ours(world, live) else ():
+            world.target.fence()
+            cordon(world, name_of(node))
 
     def _delete(self, world: World) -> None:
         busy = ("CREATING", "UPDATING")

@@ -49,10 +49,10 @@ def moved(world: World) -> dict[str, Object]:
     return found
 
 
-def selector(deployment: Mapping[str, Any], group_name: str) -> dict[str, str]:
-    """Its nodeSelector with the small group in it; what else is asked for there stays."""
+def _moved_spec(deployment: Mapping[str, Any], group_name: str) -> Object:
+    """Its pods' spec with the small group in the nodeSelector; what else is asked for there stays."""
     spec = deployment["spec"]["template"]["spec"]
-    return {**(spec.get("nodeSelector") or {}), NODE_GROUP: group_name}
+    return {**spec, "nodeSelector": {**(spec.get("nodeSelector") or {}), NODE_GROUP: group_name}}
 
 
 def on_group(pods: Iterable[Object], nodes: Iterable[Object]) -> list[Object]:
@@ -102,13 +102,9 @@ def wanted(world: World, labels: Labels) -> Wanted:
 
 def _crowd(key: str, deployment: Object, group_name: str) -> Crowd:
     template = deployment["spec"]["template"]
-    spec = {**template["spec"], "nodeSelector": selector(deployment, group_name)}
-    return crowd_of(
-        f"Deployment {key}",
-        replicas_of(deployment),
-        pod_requests(spec),
-        {"metadata": template["metadata"], "spec": spec},
-    )
+    spec = _moved_spec(deployment, group_name)
+    like = {"metadata": template["metadata"], "spec": spec}
+    return crowd_of(f"Deployment {key}", replicas_of(deployment), pod_requests(spec), like)
 
 
 def _guest_crowd(origin: str, pods: Sequence[Object]) -> Crowd:
@@ -188,7 +184,5 @@ def misled(world: World) -> list[str]:
     """Named Deployments whose required node affinity no node of the small group fulfils."""
     old, name = group.describe(world), system_name(world)
     labels = new_labels(world, old, architecture(world, old))
-    specs = {
-        key: d["spec"]["template"]["spec"] | {"nodeSelector": selector(d, name)} for key, d in moved(world).items()
-    }
+    specs = {key: _moved_spec(found, name) for key, found in moved(world).items()}
     return [key for key, spec in specs.items() if not wants(spec, labels)]

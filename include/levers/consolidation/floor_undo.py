@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from include.clients.kubernetes import DEPLOYMENT, POD
 from include.levers.consolidation.floor_group import KIND, SystemNodes
 from include.levers.consolidation.floor_pods import on_group, system_name
-from include.levers.consolidation.settings import World
+from include.levers.consolidation.settings import FLOOR, World
 from include.levers.nodes import group, group_size
 from include.levers.nodes.scheduling import NODE_GROUP
 from include.levers.nodes.waves import is_cordoned, uncordon
@@ -19,7 +19,6 @@ from include.levers.pods import incomplete, pods_of_deployments
 from include.levers.world import Object, name_of
 from include.rollout.lever import Difference, Json
 
-FLOOR = "floor"
 SIZES = ("minSize", "desiredSize")
 
 
@@ -30,11 +29,14 @@ def undo(world: World, snapshot: Mapping[str, Json], objects: Mapping[str, Json]
         return []
     goes = [key for key, entry in objects.items() if split(key)[0] == KIND and entry is None]
     steps = _grow(world, was, [split(key)[2] for key in goes], report)
+    small = [SystemNodes(split(key)[2]) for key in goes]
+    for thing in small:
+        thing.close(world)
     steps += _return_pods(world, objects, report)
-    for key in goes:
+    for thing in small:
         world.target.fence()
-        done = SystemNodes(split(key)[2]).restore(world, None, report)
-        steps += [f"{key} {done}"] if done else []
+        done = thing.restore(world, None, report)
+        steps += [f"{thing.key} {done}"] if done else []
     return steps
 
 

@@ -42,6 +42,13 @@ class RightSizingSettings(BaseModel):
     history_resolution_seconds: Annotated[
         int, Field(ge=60, le=3600, description="The recommender's --history-resolution")
     ] = 300
+    wait_within_bounds: Annotated[
+        bool,
+        Field(
+            description="Wait for pods too whose requests lie within VPA's bounds: it leaves those of less than "
+            "12 h (--in-recommendation-bounds-eviction-lifetime-threshold)"
+        ),
+    ] = True
     deferred_seconds: Annotated[
         int, Field(gt=0, le=3600, description="A rollback evicts a pod whose node has no room for that long")
     ] = 60
