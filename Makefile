@@ -5,9 +5,10 @@
 PYTHON ?= python3
 # Regions of the lab, separated by commas; empty means every region of the estate.
 REGIONS ?=
-# Days of the week to rehearse, separated by commas; empty means all that exist, and day 1 alone with a FAULT.
+# Days of the week to rehearse, separated by commas; empty means all that exist, and its own day alone with a FAULT.
 DAYS ?=
-# A fault to rehearse: gate (a gate fails after the canary) or ice (no spot capacity during the second step).
+# A fault to rehearse: gate (a gate of day 1 fails after the canary), ice (no spot capacity during day 1's second step) or
+# oom (memory leaks after the canary while day 4 resizes running pods).
 FAULT ?=
 # 1 undoes everything at the end through the rollback DAG, 0 leaves the changes standing; empty: 1, and 0 with a FAULT.
 UNDO ?=
@@ -42,7 +43,7 @@ setup: ## make .venv, install the pinned packages, build the lab's programs (or 
 programs-archive: setup ## pack the lab's programs into one file that LAB_PROGRAMS= installs on another machine
 	@$(BIN)/python -m lab.machine.archive
 
-rehearsal: setup ## days 1, 2 and 5 on real clusters, then their undo (REGIONS=, DAYS=, FAULT=gate|ice, UNDO=0|1, KEEP=0|1, TRACE=file.csv)
+rehearsal: setup ## days 1, 2, 4 and 5 on real clusters, then their undo (REGIONS=, DAYS=, FAULT=gate|ice|oom, UNDO=0|1, KEEP=0|1, TRACE=file.csv)
 	@$(BIN)/python -m lab.rehearsal
 
 test: setup ## unit, DAG and lab tests

@@ -21,7 +21,7 @@ from typing import Any
 
 from include.clients.prometheus import Prometheus, PrometheusError
 from include.estate import Estate, EstateError, load_estate
-from lab.cluster import containers, karpenter, keda, opencost, telemetry, workloads
+from lab.cluster import containers, karpenter, keda, metrics_server, opencost, telemetry, vpa, workloads
 from lab.cluster import control_plane as planes
 from lab.machine import speed
 from lab.machine.again import PROBLEMS, may_pass
@@ -34,6 +34,11 @@ DEFAULT_FOLDER = REPOSITORY / ".lab"
 SHARED_PORTS = 3  # emulator, Prometheus, plant
 BEHIND_PORTS = 3  # OpenCost, Kubecost and the predictor, whose processes start when their Deployments are there
 ESTATE_READY_SECONDS = 90
+SCALERS = {
+    "KEDA's metrics adapter": keda.available,
+    "metrics-server": metrics_server.available,
+    "the VPA's admission controller": vpa.registered,
+}
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,7 @@ class _Boot:
         self._start_beside("instances", BOOT_SECONDS=str(self.options.node_boot_seconds))
         for plane in clusters:
             self._start_karpenter(plane)
-        scalers = [pool.submit(keda.start, self.processes, plane, self.keda_ports[plane.region]) for plane in clusters]
+        scalers = [pool.submit(self._start_scalers, plane) for plane in clusters]
         self._start_plant()
         history.result()
         telemetry.start(self.processes, self.run_folder / "prometheus", self.prometheus_port, self._prometheus_config())
@@ -176,16 +181,20 @@ class _Boot:
         bill.result()
         for done in scalers:
             done.result()
-        self._note("KEDA")
+        list(pool.map(self._start_recommender, clusters))
+        self._note("KEDA, metrics-server, VPA")
 
     def _choose_ports(self, stack: ExitStack) -> None:
         each = planes.PORTS_NEEDED + karpenter.PORTS_NEEDED + keda.PORTS_NEEDED + BEHIND_PORTS
+        each += metrics_server.PORTS_NEEDED + vpa.PORTS_NEEDED
         ports = iter(stack.enter_context(reserved_ports(SHARED_PORTS + each * len(self.names))))
         self.emulator_port, self.prometheus_port, self.plant_port = islice(ports, SHARED_PORTS)
         self.aws_endpoint = f"http://127.0.0.1:{self.emulator_port}"
         self.booting: dict[str, planes.Booting] = {}
         self.karpenter_ports: dict[str, tuple[int, int]] = {}
         self.keda_ports: dict[str, keda.Ports] = {}
+        self.metrics_ports: dict[str, int] = {}
+        self.vpa_ports: dict[str, vpa.Ports] = {}
         self.behind_ports: dict[str, dict[str, int]] = {}
         for name in self.names:
             self.booting[name] = planes.Booting(
@@ -197,6 +206,8 @@ class _Boot:
             )
             self.karpenter_ports[name] = (next(ports), next(ports))
             self.keda_ports[name] = keda.Ports(*islice(ports, keda.PORTS_NEEDED))
+            self.metrics_ports[name] = next(ports)
+            self.vpa_ports[name] = vpa.Ports(*islice(ports, vpa.PORTS_NEEDED))
             self.behind_ports[name] = dict(zip(containers.SERVED, islice(ports, BEHIND_PORTS), strict=True))
 
     def _start_cloud(self) -> None:
@@ -245,12 +256,12 @@ class _Boot:
         booting.write_files()
         booting.start_api_server()
         plane = booting.wait_ready()
-        booting.start_controllers(
+        booting.start_controllers(self.options.autoscaler_sync_seconds)
+        workloads.install_definitions(plane)
+        booting.start_kubelets(
             pod_start_ms=round(self.options.pod_start_seconds * 1000),
             pod_stop_ms=round(self.options.pod_stop_seconds * 1000),
-            autoscaler_sync_seconds=self.options.autoscaler_sync_seconds,
         )
-        workloads.install_definitions(plane)
         workloads.create_objects(plane, self.estate)
         return plane
 
@@ -288,6 +299,14 @@ class _Boot:
         metrics, health = self.karpenter_ports[plane.region]
         karpenter.start(self.processes, self.estate, plane, self.aws_endpoint, metrics, health)
 
+    def _start_scalers(self, plane: planes.ControlPlane) -> None:
+        vpa.start(self.processes, plane, self.vpa_ports[plane.region])  # first: its webhook comes 10 s later
+        keda.start(self.processes, plane, self.keda_ports[plane.region])
+        metrics_server.start(self.processes, plane, self.metrics_ports[plane.region])
+
+    def _start_recommender(self, plane: planes.ControlPlane) -> None:
+        vpa.start_recommender(self.processes, plane, self.vpa_ports[plane.region], self.state["prometheus"])
+
     def _start_plant(self) -> None:
         command: list[str | Path] = [sys.executable, "-m", "lab.service.akidb_service", "--state", self.options.folder]
         command += ["--port", str(self.plant_port), "--time-scale", str(self.options.time_scale)]
@@ -305,12 +324,12 @@ class _Boot:
             "opencost": {name: port["opencost"] for name, port in self.behind_ports.items()},
             "kubecost": {name: port["kubecost"] for name, port in self.behind_ports.items()},
             telemetry.PREDICTOR: {name: port["predictor"] for name, port in self.behind_ports.items()},
-        }
+        } | {job: {name: ports.metrics[job] for name, ports in self.vpa_ports.items()} for job in telemetry.VPA}
         targets = telemetry.ScrapeTargets(self.plant_port, ports)
         return telemetry.configuration(targets, self.run_folder / "prometheus" / "rules", self.options.scrape_seconds)
 
     def _wait_for_estate(self) -> None:
-        """Until every workload has its replicas, the plant has opened, Karpenter is healthy and KEDA answers."""
+        """Until every workload has its replicas, the plant has opened, Karpenter is healthy and SCALERS answer."""
         for plane in self.clusters:
             self._wait_until(
                 lambda plane=plane: not workloads.waiting_workloads(plane),  # type: ignore[misc]
@@ -323,11 +342,12 @@ class _Boot:
                 f"Karpenter of {plane.region} being ready",
                 ESTATE_READY_SECONDS,
             )
-            self._wait_until(
-                lambda plane=plane: keda.available(plane),  # type: ignore[misc]
-                f"KEDA's metrics adapter of {plane.region} being available",
-                ESTATE_READY_SECONDS,
-            )
+            for what, holds in SCALERS.items():
+                self._wait_until(
+                    lambda plane=plane, holds=holds: holds(plane),  # type: ignore[misc]
+                    f"{what} of {plane.region} being available",
+                    ESTATE_READY_SECONDS,
+                )
         self._wait_until(
             lambda: telemetry.answers(f"http://127.0.0.1:{self.plant_port}/health"), "the plant answering", 30
         )

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from include.estate.fields import Age, Cpu, Memory, Part, Seconds, Share
 from include.estate.service import Resources
+from include.quantities import quantity
 
 
 class Spot(Part):
@@ -72,3 +73,41 @@ class PredictiveScalingOptions(Part):
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"needs min_replicas <= max_replicas, not {self.min_replicas} and {self.max_replicas}")
         return self
+
+
+class SizeBounds(Part):
+    """The least and the most that one pod of a workload may request, whatever is recommended for it."""
+
+    least: Resources = Resources(cpu="250m", memory="512Mi")
+    most: Resources = Resources(cpu="2", memory="8Gi")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SizeBounds:
+        for name in ("cpu", "memory"):
+            low, high = getattr(self.least, name), getattr(self.most, name)
+            if quantity(low) >= quantity(high):
+                raise ValueError(f"needs least.{name} < most.{name}, not {low} and {high}")
+        return self
+
+
+class RightSizingOptions(Part):
+    """How requests follow use: bounds of each workload, how much history it takes, and when it is stopped."""
+
+    bounds: Annotated[dict[str, SizeBounds], Field(description="by Deployment; one that is left out has the default")]
+    canary: Annotated[str, Field(description="the Deployment whose running pods are resized first")] = "akidb-grpc"
+    history_days: Annotated[int, Field(ge=1, le=30, description="days of use that a recommendation rests on")] = 7
+    memory_margin: Annotated[float, Field(ge=1, le=3, description="never less memory than the peak, so many times")] = (
+        1.15
+    )
+    cpu_margin: Annotated[float, Field(ge=1, le=3, description="CPU of a pod at its autoscaler's target, as often")] = (
+        1.15
+    )
+    agree_within: Annotated[float, Field(gt=0, lt=1, description="recommender against our own figure")] = 0.05
+    max_throttled: Annotated[Share, Field(description="CPU periods in which a container was throttled")] = 0.05
+    max_evictions_hour: Annotated[int, Field(ge=0, description="pods that VPA's updater evicts in an hour")] = 30
+    min_utilisation: Annotated[Share, Field(description="of requests, the larger of CPU and memory")] = 0.5
+    max_utilisation: Annotated[float, Field(gt=0, description="above it requests are too small")] = 1.1
+
+    def bounds_of(self, workload: str) -> SizeBounds:
+        """The bounds of a Deployment."""
+        return self.bounds.get(workload) or SizeBounds()

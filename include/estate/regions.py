@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from include.estate.fields import Part
+from include.estate.fields import Cpu, Memory, Part
 
 
 class Connections(Part):
@@ -25,6 +25,23 @@ class EstateConnections(Part):
     ] = None
 
 
+class SystemGroup(Part):
+    """The small managed node group that the system pods move to when the floor is right-sized."""
+
+    name: Annotated[str, Field(min_length=1)] = "akidb-system"
+    deployments: Annotated[
+        tuple[Annotated[str, Field(pattern="^[^/]+/[^/]+$")], ...],
+        Field(description="namespace/name of the Deployments that are moved by their nodeSelector"),
+    ] = ("kube-system/coredns", "karpenter/karpenter")
+    instance_types: Annotated[
+        tuple[str, ...],
+        Field(description="types to choose from; left out: small ones of the node group's architecture"),
+    ] = ()
+    # Day 5's OpenCost and Kubecost come after the group has been sized.
+    reserve_cpu: Annotated[Cpu, Field(description="CPU kept free for pods that come later")] = "200m"
+    reserve_memory: Annotated[Memory, Field(description="memory kept free for pods that come later")] = "400Mi"
+
+
 class NodeGroup(Part):
     """The managed node group of on-demand nodes as it stands before the rollout."""
 
@@ -33,11 +50,14 @@ class NodeGroup(Part):
     size: Annotated[int, Field(ge=1)]
     floor: Annotated[int, Field(ge=0, description="nodes that stay for system pods")]
     max_size: Annotated[int, Field(ge=1)]
+    system: SystemGroup = SystemGroup()
 
     @model_validator(mode="after")
     def _ordered(self) -> NodeGroup:
         if not self.floor <= self.size <= self.max_size:
             raise ValueError(f"needs floor <= size <= max_size, not {self.floor}, {self.size}, {self.max_size}")
+        if self.system.name == self.name:
+            raise ValueError(f"system.name {self.name!r} is the node group's own name: choose another one")
         return self
 
 

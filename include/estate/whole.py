@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from include.estate.capacity import PredictiveScalingOptions, Spot
+from include.estate.capacity import PredictiveScalingOptions, RightSizingOptions, Spot
 from include.estate.cost import Cost
 from include.estate.fields import EstateError, Part
 from include.estate.governance import Governance, Windows
+from include.estate.nonprod import Nonprod
 from include.estate.problems import explain
 from include.estate.regions import EstateConnections, Region
 from include.estate.service import Dns, Metrics, Targets, Traffic, Workload
@@ -37,10 +38,12 @@ class Estate(Part):
     traffic: Traffic
     spot: Spot
     predictive_scaling: PredictiveScalingOptions
+    right_sizing: RightSizingOptions = RightSizingOptions(bounds={})
     targets: Targets
     windows: Windows
     governance: Governance
     cost: Cost
+    nonprod: Nonprod = Nonprod()
 
     @model_validator(mode="after")
     def _canary_exists(self) -> Estate:
@@ -56,6 +59,15 @@ class Estate(Part):
                     f"regions: {name!r} can't be a region's name: the ledger names something else by it; "
                     "use the name that AWS has for the region"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _production_never_sleeps(self) -> Estate:
+        if self.namespace in self.nonprod.namespaces:
+            raise ValueError(
+                f"nonprod.namespaces.{self.namespace} is the estate's own namespace, production: it never sleeps; "
+                "take it out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ Path = tuple[str, ...]  # the keys that lead to a field: ("spec", "limits", "cpu
 Owner = Sequence[str]  # a manager, its operation and perhaps its subresource: ["helm", "Update"]
 EVERYTHING: Any = object()  # nothing is somebody else's
 OF_OTHERS = "set by others"  # in place of a value that is not the lever's to show
+ATOMIC_MAPS = ("nodeSelector",)  # as the API server owns them: one value, not a field a key
 MERGE_KEYS = ("name", "containerPort", "port", "mountPath", "topologyKey", "key", "ip", "uid")
 # Managers that write to every object of their kind: nobody's change of mind.
 CONTROLLERS = {"kube-controller-manager", "kube-scheduler", "kubelet", "kwok", "keda", "keda-operator"}
@@ -136,7 +137,8 @@ def others(manager: str, live: Object) -> list[str]:
 
 def leaves(value: Json, path: Path = ()) -> Iterator[tuple[Path, Json]]:
     """The fields of a body without its identity; a list is one field, as the API server owns an atomic one."""
-    if path in ((), ("metadata",)) or (isinstance(value, Mapping) and value):
+    whole = bool(path) and path[-1] in ATOMIC_MAPS
+    if path in ((), ("metadata",)) or (isinstance(value, Mapping) and value and not whole):
         for key, inner in value.items():
             if (*path, key) not in (("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")):
                 yield from leaves(inner, (*path, key))

@@ -62,6 +62,6 @@ def query_refusal(code: str, message: str) -> Answer:
     return Answer(400, "text/xml", text.encode())
 
 
-def eks_refusal(message: str) -> Answer:
-    """EKS's InvalidParameterException (HTTP 400)."""
-    return Answer(400, "application/json", json.dumps({"message": message}).encode(), "InvalidParameterException")
+def eks_refusal(message: str, code: str = "InvalidParameterException") -> Answer:
+    """A refusal (HTTP 400) of EKS."""
+    return Answer(400, "application/json", json.dumps({"message": message}).encode(), code)

@@ -11,37 +11,24 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import urllib.parse
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from lab.cloud.calls import Answer, Call, ec2_answer, eks_refusal, json_answer, query_refusal
+from lab.cloud.calls import Answer, Call, ec2_answer, json_answer, query_refusal
 from lab.cloud.fleets import DryPools, Override, capacity_errors, fleet_overrides, fleet_with_only
+from lab.cloud.node_groups import ACCOUNT, NodeGroups, follow
 from lab.cloud.price_lists import UNKNOWN_PRICE, Book, listed, on_demand_list, spot_history
 
-ACCOUNT = "123456789012"
 PUBLIC_PARAMETERS, SEEDED_PARAMETERS = b"/aws/service/eks/", b"/lab/service/eks/"
-
-
-def scaling_problem(wanted: Mapping[str, int]) -> str | None:
-    """Why EKS refuses this scalingConfig, or None."""
-    low, desired, high = wanted["minSize"], wanted["desiredSize"], wanted["maxSize"]
-    if low > high:
-        return f"Minimum capacity {low} can't be greater than maximum size {high}"
-    if desired < low:
-        return f"Minimum capacity {low} can't be greater than desired size {desired}"
-    if desired > high:
-        return f"desired capacity {desired} can't be greater than max size {high}"
-    return None
 
 
 class Repairs:
     """All repairs of one emulator. ``before`` may answer or rewrite a call, ``after`` mends what moto did."""
 
     def __init__(self, book: Book, types: Sequence[str], dry: DryPools) -> None:
-        self._book, self._types, self._dry = book, list(types), dry
+        self._book, self._types, self._dry, self._groups = book, list(types), dry, NodeGroups()
         self._before: dict[tuple[str, str], Callable[[Call], Answer | None]] = {
             ("pricing", "GetProducts"): self._prices,
             ("ec2", "DescribeSpotPriceHistory"): self._spot_prices,
@@ -59,7 +46,7 @@ class Repairs:
     def before(self, call: Call) -> Answer | None:
         """Answer ``call`` without moto, or rewrite it, or leave it alone."""
         if call.service == "eks":
-            return self._check_node_group(call) or self._describe_update(call)
+            return self._groups.before(call) or self._describe_update(call)
         repair = self._before.get((call.service, call.action))
         return repair(call) if repair else None
 
@@ -72,10 +59,10 @@ class Repairs:
             return answer
         if (call.service, call.action) == ("ec2", "CreateFleet"):
             return self._finish_fleet(call, answer)
-        if call.service == "eks" and call.action.endswith("/update-config"):
-            _scale_group(call.region, *_node_group_path(call.action))
-        elif call.service == "autoscaling":
-            _follow_groups(call.region)
+        if call.service == "eks":
+            return self._groups.after(call, answer)
+        if call.service == "autoscaling":
+            follow(call.region)
         return answer
 
     # Prices -------------------------------------------------------------------------------------------------------
@@ -143,15 +130,6 @@ class Repairs:
 
     # Node groups --------------------------------------------------------------------------------------------------
 
-    def _check_node_group(self, call: Call) -> Answer | None:
-        if not call.action.endswith("/update-config"):
-            return None
-        group = _node_group(call.region, *_node_group_path(call.action))
-        if group is None:
-            return None  # moto has the right refusal
-        problem = scaling_problem({**group.scaling_config, **call.json().get("scalingConfig", {})})
-        return eks_refusal(problem) if problem else None
-
     def _describe_update(self, call: Call) -> Answer | None:
         match = re.fullmatch(r"GET /clusters/[^/]+/updates/([^/]+)", call.action)
         if not match:
@@ -200,51 +178,6 @@ def _template_groups(backend: Any, specification: Mapping[str, str]) -> list[str
     data = template.latest_version().data
     from_interfaces = [g for interface in data.get("NetworkInterfaces", []) for g in interface.get("Groups", [])]
     return list(data.get("SecurityGroupIds") or from_interfaces)
-
-
-def _node_group_path(action: str) -> tuple[str, str]:
-    parts = urllib.parse.unquote(action.split(" ", 1)[1]).split("/")  # /clusters/C/node-groups/G/update-config
-    return parts[2], parts[4]
-
-
-def _node_group(region: str, cluster: str, name: str) -> Any:
-    from moto.eks.models import eks_backends
-
-    found = eks_backends[ACCOUNT][region].clusters.get(cluster)
-    return found.nodegroups.get(name) if found else None
-
-
-def _scaling_group(region: str, node_group: Any) -> Any:
-    from moto.autoscaling.models import autoscaling_backends
-
-    name = node_group.resources["autoScalingGroups"][0]["name"]
-    return autoscaling_backends[ACCOUNT][region].autoscaling_groups.get(name)
-
-
-def _scale_group(region: str, cluster: str, name: str) -> None:
-    """Give the node group's Auto Scaling group the sizes of its scalingConfig; instances follow at once."""
-    node_group = _node_group(region, cluster, name)
-    group = _scaling_group(region, node_group) if node_group else None
-    if group is None:
-        return
-    wanted = node_group.scaling_config
-    group.min_size, group.max_size = wanted["minSize"], wanted["maxSize"]
-    group.set_desired_capacity(wanted["desiredSize"])
-
-
-def _follow_groups(region: str) -> None:
-    """Give every node group the sizes of its Auto Scaling group, as EKS does after a change there."""
-    from moto.eks.models import eks_backends
-
-    for cluster in eks_backends[ACCOUNT][region].clusters.values():
-        for node_group in cluster.nodegroups.values():
-            group = _scaling_group(region, node_group)
-            if group is not None:
-                node_group.scaling_config = {
-                    "minSize": group.min_size,
-                    "maxSize": group.max_size,
-                    "desiredSize": group.desired_capacity,
-                }
 
 
 def zones_of(region: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from include.estate import Estate, NodeGroup, Region
+from include.estate import Estate, Region
 from lab.cloud.dns import seed_dns
 from lab.cloud.emulator import AMI_DATES, AMI_OWNER
 
@@ -90,9 +90,8 @@ def _seed_region(aws: CloudClients, estate: Estate, region: Region, number: int)
         kubernetesNetworkConfig={"serviceIpv4Cidr": SERVICE_CIDR},
     )
     images = _publish_images(aws)
-    image = images[estate.spot.architecture]
     ami_type = AMI_TYPES[estate.spot.architecture]
-    asg, template = _node_group(aws, region, list(subnets.values()), group, node_role, image, ami_type)
+    asg, template = _node_group(aws, region, list(subnets.values()), node_role, ami_type)
     queue_url = aws.sqs.create_queue(QueueName=region.queue)["QueueUrl"]
     return SeededRegion(vpc, subnets, group, queue_url, images, asg, template)
 
@@ -160,12 +159,10 @@ def _node_group(
     aws: CloudClients,
     region: Region,
     subnets: list[str],
-    security_group: str,
     node_role: str,
-    image: str,
     ami_type: str,
 ) -> tuple[str, str]:
-    """The managed node group and, as EKS would, its Auto Scaling group's name and launch template's id."""
+    """The managed node group; returns the name of its Auto Scaling group and its launch template's id."""
     group = region.node_group
     made = aws.eks.create_nodegroup(
         clusterName=region.cluster,
@@ -178,31 +175,6 @@ def _node_group(
         nodeRole=node_role,
         version=KUBERNETES_VERSION,
     )["nodegroup"]
-    asg = made["resources"]["autoScalingGroups"][0]["name"]
-    data = {"ImageId": image, "InstanceType": group.instance_type, "SecurityGroupIds": [security_group]}
-    made = aws.ec2.create_launch_template(LaunchTemplateName=asg, LaunchTemplateData=data)
-    template = str(made["LaunchTemplate"]["LaunchTemplateId"])
-    aws.autoscaling.create_auto_scaling_group(
-        AutoScalingGroupName=asg,
-        LaunchTemplate={"LaunchTemplateId": template},
-        MinSize=group.size,
-        MaxSize=group.max_size,
-        DesiredCapacity=group.size,
-        VPCZoneIdentifier=",".join(subnets),
-        Tags=_group_tags(asg, region.cluster, group),
-    )
-    return asg, template
-
-
-def _group_tags(asg: str, cluster: str, group: NodeGroup) -> list[dict[str, Any]]:
-    tags = {"eks:cluster-name": cluster, "eks:nodegroup-name": group.name, f"kubernetes.io/cluster/{cluster}": "owned"}
-    return [
-        {
-            "ResourceId": asg,
-            "ResourceType": "auto-scaling-group",
-            "Key": key,
-            "Value": value,
-            "PropagateAtLaunch": True,
-        }
-        for key, value in tags.items()
-    ]
+    asg = str(made["resources"]["autoScalingGroups"][0]["name"])
+    found = aws.ec2.describe_launch_templates(LaunchTemplateNames=[asg])["LaunchTemplates"]
+    return asg, str(found[0]["LaunchTemplateId"])

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 from include.estate import Estate, load_estate
 from lab.cluster import opencost
+from lab.cluster.polling import ask
 from lab.cluster.rules import RuleMirror
 from lab.machine.again import UnavailableError
 from lab.machine.processes import Processes, hold_port
@@ -167,23 +168,9 @@ class KubernetesPods:
         api = config.new_client_from_config(config_file=kubeconfig)
         self._apps, self._core = client.AppsV1Api(api), client.CoreV1Api(api)
 
-    def _call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
-
-        try:
-            # The body is read in here too: it is the part that a slow machine or a dying server cuts off.
-            return json.loads(function(*arguments, _preload_content=False, _request_timeout=(3, 10), **named).data)
-        except ApiException as error:
-            if error.status == 404:
-                return {}
-            raise UnavailableError(f"the API server answered {error.status} {error.reason}") from error
-        except (HTTPError, OSError, ValueError) as error:
-            raise UnavailableError(f"the API server can't be reached ({type(error).__name__})") from error
-
     def deployed(self, namespace: str, deployment: str) -> tuple[str, ...] | None:
         """The arguments of the Deployment's container; None while it has no ready pod."""
-        found = self._call(self._apps.read_namespaced_deployment, deployment, namespace)
+        found = ask(self._apps.read_namespaced_deployment, deployment, namespace)
         leaving = "deletionTimestamp" in found.get("metadata", {})
         if leaving or not found.get("status", {}).get("readyReplicas", 0):
             return None
@@ -191,7 +178,7 @@ class KubernetesPods:
 
     def rules(self) -> dict[str, str]:
         """The region's rule files by ``<ConfigMap>-<key>``."""
-        found = self._call(self._core.list_namespaced_config_map, RULES_NAMESPACE, label_selector=RULES_LABEL)
+        found = ask(self._core.list_namespaced_config_map, RULES_NAMESPACE, label_selector=RULES_LABEL)
         return {
             f"{item['metadata']['name']}-{key}": text
             for item in found.get("items", [])

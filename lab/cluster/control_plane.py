@@ -42,10 +42,14 @@ class ControlPlane:
 USERS: dict[str, tuple[str, ...]] = {
     "admin": ("system:masters",),
     "akidb-rollout": (),
-    # No tokens are issued in the lab: OpenCost and KEDA show a certificate in their service account's name, so that
-    # they have the rights that their manifests give them and no more.
+    # No tokens are issued in the lab: these show a certificate in their service account's name, so that they have the
+    # rights that their manifests give them and no more.
     "system:serviceaccount:opencost:opencost": (),
     "system:serviceaccount:keda:keda-operator": (),
+    "system:serviceaccount:kube-system:metrics-server": (),
+    "system:serviceaccount:kube-system:vpa-recommender": (),
+    "system:serviceaccount:kube-system:vpa-updater": (),
+    "system:serviceaccount:kube-system:vpa-admission-controller": (),
     "system:kube-controller-manager": (),
     "system:kube-scheduler": (),
 }
@@ -103,7 +107,7 @@ class Booting:
             + ["--service-account-issuer=https://akidb-lab", f"--service-cluster-ip-range={SERVICE_RANGE}"]
             + [f"--service-account-key-file={files}/service-account.key"]
             + [f"--service-account-signing-key-file={files}/service-account.key"]
-            # For KEDA's metrics adapter. Aggregator routing stays off: its Service leads to a name, not to endpoints.
+            # For metrics-server and KEDA's adapter. Aggregator routing stays off: their Services lead to a name.
             + [f"--requestheader-client-ca-file={files}/front-proxy-ca.crt"]
             + [f"--requestheader-allowed-names={FRONT_PROXY}", "--requestheader-username-headers=X-Remote-User"]
             + ["--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-"]
@@ -128,10 +132,8 @@ class Booting:
         self._processes.wait_until(ready, f"the API server of {self.region} being ready", READY_SECONDS)
         return ControlPlane(self.region, self.server, self._folder, self._authority)
 
-    def start_controllers(
-        self, pod_start_ms: int, pod_stop_ms: int, autoscaler_sync_seconds: float = AUTOSCALER_SYNC_SECONDS
-    ) -> None:
-        """Start controller-manager, scheduler and KWOK."""
+    def start_controllers(self, autoscaler_sync_seconds: float = AUTOSCALER_SYNC_SECONDS) -> None:
+        """Start controller-manager and scheduler."""
         manager = self._folder / _file_of("system:kube-controller-manager")
         scheduler = self._folder / _file_of("system:kube-scheduler")
         self._processes.start(
@@ -152,6 +154,9 @@ class Booting:
             + [f"--authorization-kubeconfig={scheduler}", "--leader-elect=false"]
             + ["--bind-address=127.0.0.1", "--secure-port=0"],
         )
+
+    def start_kubelets(self, pod_start_ms: int, pod_stop_ms: int) -> None:
+        """Start KWOK, once its definition of use is there (``workloads.install_definitions``)."""
         stages = self._folder / "stages.yaml"
         stages.write_text(_stages(pod_start_ms, pod_stop_ms))
         self._processes.start(
@@ -159,7 +164,7 @@ class Booting:
             [find("kwok"), "--kubeconfig", self._folder / "admin.kubeconfig", "--manage-all-nodes"]
             + ["--node-lease-duration-seconds", "40", "--config", stages]
             + ["--server-address", f"127.0.0.1:{self._kwok_port}", "--node-ip", "127.0.0.1"]
-            + ["--node-port", str(self._kwok_port)],
+            + ["--node-port", str(self._kwok_port), "--enable-crds", "ClusterResourceUsage"],
         )
 
 
@@ -169,12 +174,13 @@ def _file_of(user: str) -> str:
 
 
 def _stages(pod_start_ms: int, pod_stop_ms: int) -> str:
-    """Our pod Stages, and KWOK's own for nodes, read from the module that KWOK was built from."""
+    """Our pod Stages; KWOK's own for nodes, and what it serves of use, from the module that KWOK was built from."""
     own = string.Template((MANIFESTS / "stages.yaml").read_text())
     nodes = shared_folder("kwok-stages") / "node"
     parts = [
         own.safe_substitute(POD_START_MS=pod_start_ms, POD_STOP_MS=pod_stop_ms),
         (nodes / "fast" / "node-initialize.yaml").read_text(),
         (nodes / "heartbeat-with-lease" / "node-heartbeat-with-lease.yaml").read_text(),
+        (shared_folder("kwok-metrics") / "resource" / "metrics-resource.yaml").read_text(),
     ]
     return "\n---\n".join(parts)

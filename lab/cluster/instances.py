@@ -2,9 +2,10 @@
 
     python -m lab.cluster.instances --state .lab [--boot-seconds 8]
 
-One process, one thread a region. It stands for the kubelet that registers itself and for the cloud's node lifecycle
-controller. Reads ``state.json`` of the lab's folder. Outages of an API server or of the emulator are survived: one
-line when a region is lost, one when it is back, and nothing is removed meanwhile.
+One process, two threads a region: one stands for the kubelet that registers itself and for the cloud's node lifecycle
+controller, one for the kubelet that is asked to resize a pod (``resizes.py``). Reads ``state.json`` of the lab's
+folder. Outages of an API server or of the emulator are survived: one line when a region is lost, one when it is back,
+and nothing is removed meanwhile.
 """
 
 from __future__ import annotations
@@ -23,20 +24,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from include.prices import AwsBook, load_aws_book
+from lab.cluster.polling import Part, ask, run
+from lab.cluster.resizes import BoundPods, RegionResizes
 from lab.machine.again import UnavailableError
 
 Object = Mapping[str, Any]  # a Kubernetes object or an EC2 instance as JSON
 
-POLL_SECONDS = 1.0
 BOOT_SECONDS = 8.0
 KUBELET = "v1.36.3"
 NODE_GROUP_TAG = "eks:nodegroup-name"
 # What lab/cluster/containers.py gives OpenCost a price for; a real node has no such annotation.
 PRICE_ANNOTATION = "lab.akidb.io/price"
+# Where metrics-server finds the use of a node's pods: KWOK answers for all nodes at one address.
+METRICS_PATH_ANNOTATION = "metrics.k8s.io/resource-metrics-path"
 # An instance in another state is dead; so is one that EC2 no longer lists.
 ALIVE = ("pending", "running", "stopping", "stopped")
 # Pods that the VPC CNI has addresses for; the price book has every other figure of an instance type.
-MAX_PODS = {"medium": 8, "large": 29, "xlarge": 58, "2xlarge": 58, "4xlarge": 234}
+MAX_PODS = {"t4g.medium": 17, "t4g.large": 35, "medium": 8, "large": 29, "xlarge": 58, "2xlarge": 58, "4xlarge": 234}
 log = logging.getLogger("instances")
 
 
@@ -87,12 +91,20 @@ def _node(
         "metadata": {
             "name": name,
             "labels": {**labels, "kubernetes.io/hostname": name, "kubernetes.io/os": "linux"},
-            "annotations": {"kwok.x-k8s.io/node": "fake", PRICE_ANNOTATION: price_key(labels)},
+            "annotations": {
+                "kwok.x-k8s.io/node": "fake",
+                PRICE_ANNOTATION: price_key(labels),
+                METRICS_PATH_ANNOTATION: f"/metrics/nodes/{name}/metrics/resource",
+            },
         },
         "spec": {"providerID": provider_id(instance), "taints": taints},
         "status": {
             **resources,
-            "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
+            "addresses": [
+                {"type": "InternalIP", "address": address},
+                {"type": "Hostname", "address": name},
+                {"type": "ExternalDNS", "address": "localhost"},  # where metrics-server finds KWOK
+            ],
             "nodeInfo": {
                 "architecture": labels["kubernetes.io/arch"],
                 "operatingSystem": "linux",
@@ -134,11 +146,12 @@ def node_of_group(instance: Object, region: str, group: str, resources: Mapping[
 def group_resources(book: AwsBook, instance_type: str) -> dict[str, Object]:
     """Capacity and allocatable of a node group's node. Raises PriceBookError for a type that the book doesn't have."""
     offered = book.details(instance_type)
-    if offered.size not in MAX_PODS:
+    pods = MAX_PODS.get(instance_type, MAX_PODS.get(offered.size))
+    if pods is None:
         raise ValueError(
             f"node_group.instance_type {instance_type!r}: add its size to MAX_PODS of lab/cluster/instances.py"
         )
-    common = {"pods": str(MAX_PODS[offered.size]), "ephemeral-storage": "50Gi"}
+    common = {"pods": str(pods), "ephemeral-storage": "50Gi"}
     return {
         "capacity": {"cpu": str(offered.vcpu), "memory": f"{offered.memory_mib}Mi", **common},
         "allocatable": {
@@ -231,7 +244,7 @@ def _kind(node: Object) -> str:
 
 
 class KubernetesNodes:
-    """:class:`NodeCluster` on a real API server. Answers stay JSON: making objects of every poll costs a core."""
+    """:class:`NodeCluster` on a real API server."""
 
     def __init__(self, kubeconfig: str) -> None:
         from kubernetes import client, config
@@ -242,46 +255,28 @@ class KubernetesNodes:
         api = client.ApiClient(settings)
         self._core, self._custom = client.CoreV1Api(api), client.CustomObjectsApi(api)
 
-    def _call(self, function: Callable[..., Any], *arguments: Any, absent_ok: bool = True, **named: Any) -> Any:
-        from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
-
-        try:
-            # The body is read in here too: it is the part that a slow machine or a dying server cuts off.
-            return json.loads(function(*arguments, _preload_content=False, _request_timeout=(3, 10), **named).data)
-        except ApiException as error:
-            if absent_ok and error.status == 404:
-                return {}
-            raise UnavailableError(f"the API server answered {error.status} {error.reason}") from error
-        except (HTTPError, OSError, ValueError) as error:
-            raise UnavailableError(f"the API server can't be reached ({type(error).__name__})") from error
-
     def nodes(self) -> list[Object]:
         """All nodes."""
-        return list(self._call(self._core.list_node, absent_ok=False)["items"])
+        return list(ask(self._core.list_node, passing=())["items"])
 
     def node_claims(self) -> list[Object]:
         """All NodeClaims; none while Karpenter's CRDs are not there."""
-        return list(
-            self._call(self._custom.list_cluster_custom_object, "karpenter.sh", "v1", "nodeclaims").get("items", [])
-        )
+        return list(ask(self._custom.list_cluster_custom_object, "karpenter.sh", "v1", "nodeclaims").get("items", []))
 
     def create_node(self, node: Object) -> None:
         """Create the Node with its status, as a kubelet does."""
-        self._call(self._core.create_node, node, absent_ok=False)
+        ask(self._core.create_node, node, passing=())
 
     def delete_node(self, name: str) -> None:
         """Delete the Node; one that is gone is fine."""
-        self._call(self._core.delete_node, name)
+        ask(self._core.delete_node, name)
 
     def remove_pods_of(self, node: str) -> int:
         """Delete the pods bound to ``node`` without waiting for them; returns how many."""
-        found = self._call(self._core.list_pod_for_all_namespaces, field_selector=f"spec.nodeName={node}")
+        found = ask(self._core.list_pod_for_all_namespaces, field_selector=f"spec.nodeName={node}")
         for pod in found["items"]:
             metadata = pod["metadata"]
-            self._call(
-                self._core.delete_namespaced_pod, metadata["name"], metadata["namespace"], grace_period_seconds=0
-            )
+            ask(self._core.delete_namespaced_pod, metadata["name"], metadata["namespace"], grace_period_seconds=0)
         return len(found["items"])
 
 
@@ -307,25 +302,6 @@ def instance_lister(endpoint: str, region: str) -> Callable[[], list[Object]]:
         return [instance for reservation in answer["Reservations"] for instance in reservation["Instances"]]
 
     return living
-
-
-def run(bridge: RegionBridge, stop: threading.Event, poll_seconds: float = POLL_SECONDS) -> None:
-    """Step until ``stop`` is set; an outage is logged when it begins and when it ends."""
-    lost = False
-    while not stop.is_set():
-        began = time.monotonic()
-        try:
-            done = bridge.step()
-            if lost:
-                log.info("%s: back", bridge.region)
-            lost = False
-            for line in done:
-                log.info("%s: %s", bridge.region, line)
-        except UnavailableError as error:
-            if not lost:
-                log.warning("%s: lost: %s; trying again every %.0f s", bridge.region, error, poll_seconds)
-            lost = True
-        stop.wait(max(0.0, poll_seconds - (time.monotonic() - began)))
 
 
 def _read_state(folder: Path) -> dict[str, Any]:
@@ -355,7 +331,10 @@ def main() -> None:
             lambda instance_type: group_resources(book, instance_type),
             arguments.boot_seconds,
         )
-        threads.append(threading.Thread(target=_run_or_end, args=(bridge, stop), name=region))
+        resizes = RegionResizes(f"{region} resizes", BoundPods(where["kubeconfig"]))
+        threads += [
+            threading.Thread(target=_run_or_end, args=(part, stop), name=part.region) for part in (bridge, resizes)
+        ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -367,13 +346,13 @@ def main() -> None:
 _failed: list[str] = []
 
 
-def _run_or_end(bridge: RegionBridge, stop: threading.Event) -> None:
+def _run_or_end(part: Part, stop: threading.Event) -> None:
     """A defect in one region ends the whole bridge, so that the lab names it as crashed instead of going on lame."""
     try:
-        run(bridge, stop)
+        run(part, stop)
     except Exception:
-        log.exception("%s: the bridge has failed", bridge.region)
-        _failed.append(bridge.region)
+        log.exception("%s: the bridge has failed", part.region)
+        _failed.append(part.region)
         stop.set()
 
 

@@ -6,20 +6,13 @@ reaches the adapter through a Service that leads to this machine, and checks its
 
 from __future__ import annotations
 
-import base64
-import ssl
-import urllib.error
-import urllib.request
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from kubernetes import client
 from kubernetes.dynamic import DynamicClient
 
-from lab.cluster import pki, telemetry, workloads
+from lab.cluster import api_services, pki, workloads
 from lab.cluster.control_plane import ControlPlane
 from lab.machine.processes import Processes
 from lab.machine.programs import find, shared_folder
@@ -72,9 +65,7 @@ def environment(stretch: float) -> dict[str, str]:
 
 def available(plane: ControlPlane) -> bool:
     """Whether the API server says that KEDA's metrics adapter answers."""
-    registered = client.ApiregistrationV1Api(workloads.api_client(plane.kubeconfig("admin")))
-    conditions = registered.read_api_service(API_SERVICE).status.conditions or []
-    return any((c.type, c.status) == ("Available", "True") for c in conditions)
+    return api_services.available(plane, API_SERVICE)
 
 
 def rights() -> list[dict[str, Any]]:
@@ -86,35 +77,18 @@ def rights() -> list[dict[str, Any]]:
     ]
     rbac, server = shared_folder("keda-rbac"), shared_folder("keda-metrics-server")
     names = [rbac / f"{name}.yaml" for name in ("role", "role_binding", "aggregate_cluster_roles")]
-    return [*own, *_documents([*names, server / "role.yaml", server / "role_binding.yaml"])]
+    return [*own, *api_services.documents([*names, server / "role.yaml", server / "role_binding.yaml"])]
 
 
 def registration(authority: bytes, port: int) -> list[dict[str, Any]]:
     """KEDA's APIService, and a Service in place of its own that leads to ``port`` of this machine."""
-    service = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": SERVICE, "namespace": NAMESPACE},
-        "spec": {"type": "ExternalName", "externalName": "localhost"},
-    }
-    (registered,) = _documents([shared_folder("keda-metrics-server") / "api_service.yaml"])
-    registered["spec"]["service"] = {"name": SERVICE, "namespace": NAMESPACE, "port": port}
-    registered["spec"]["caBundle"] = base64.b64encode(authority).decode()
-    return [service, registered]
-
-
-def _documents(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    found = (document for path in paths for document in yaml.safe_load_all(path.read_text(encoding="utf-8")))
-    return [document for document in found if document]
+    path = shared_folder("keda-metrics-server") / "api_service.yaml"
+    return api_services.registration(path, SERVICE, NAMESPACE, authority, port)
 
 
 def write_certificates(folder: Path, region: str) -> bytes:
     """Write authority, certificate and key under the names that KEDA looks for; returns the authority."""
-    authority = pki.Authority(f"keda lab {region}")
-    pair = authority.issue_service("keda", (f"{SERVICE}.{NAMESPACE}.svc",))
-    for name, content in {"ca.crt": authority.certificate, "tls.crt": pair.certificate, "tls.key": pair.key}.items():
-        pki.private_file(folder / name, content)
-    return authority.certificate
+    return pki.write_service(folder, f"keda lab {region}", "keda", (f"{SERVICE}.{NAMESPACE}.svc",))
 
 
 def commands(kubeconfig: Path, files: Path, ports: Ports) -> dict[str, list[str]]:
@@ -132,15 +106,6 @@ def commands(kubeconfig: Path, files: Path, ports: Ports) -> dict[str, list[str]
 
 
 def _ready(ports: Ports, files: Path) -> bool:
-    trusted = ssl.create_default_context(cafile=str(files / "ca.crt"))
-    return _answers(f"http://127.0.0.1:{ports.health}/readyz") and _answers(
-        f"https://127.0.0.1:{ports.adapter}/readyz", trusted
+    return api_services.answers(f"http://127.0.0.1:{ports.health}/readyz") and api_services.answers(
+        f"https://127.0.0.1:{ports.adapter}/readyz", files / "ca.crt"
     )
-
-
-def _answers(url: str, context: ssl.SSLContext | None = None) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=telemetry.ANSWER_SECONDS, context=context) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False

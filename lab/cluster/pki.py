@@ -35,6 +35,15 @@ def private_file(path: Path, content: bytes) -> Path:
     return path
 
 
+def write_service(folder: Path, authority: str, name: str, hosts: tuple[str, ...] = ()) -> bytes:
+    """Write ca.crt, tls.crt and tls.key of a service with an authority of its own; returns the authority's PEM."""
+    made = Authority(authority)
+    pair = made.issue_service(name, hosts)
+    for file, content in {"ca.crt": made.certificate, "tls.crt": pair.certificate, "tls.key": pair.key}.items():
+        private_file(folder / file, content)
+    return made.certificate
+
+
 class Authority:
     """A certificate authority in memory; only what is issued is written."""
 

@@ -19,6 +19,7 @@ ANSWER_SECONDS = 10  # of one look at whether a program is up; a busy one must n
 SLOW_SCRAPE_SECONDS = 5  # what changes once a minute, or has a series for each pod
 HOST = "127.0.0.1"
 PREDICTOR = "traffic-predictor"  # the job of the forecast's gauges
+VPA = ("vpa-recommender", "vpa-updater", "vpa-admission-controller")  # jobs and programs of these names
 RETENTION = "60d"  # the default of 15 days would delete the backfilled history at the first start
 
 
@@ -79,7 +80,9 @@ def _jobs(targets: ScrapeTargets, slow: str) -> list[dict[str, Any]]:
     }
     # The region of a forecast is its own label.
     predictor = {"job_name": PREDICTOR, "honor_labels": True, "static_configs": targets.of(PREDICTOR)}
-    return [service, pods, karpenter, *(_cost_job(job, targets, slow) for job in ("opencost", "kubecost")), predictor]
+    vpa = [_job(job, targets, slow) for job in VPA]
+    cost = [_cost_job(job, targets, slow) for job in ("opencost", "kubecost")]
+    return [service, pods, karpenter, *vpa, *cost, predictor]
 
 
 def _drop(names: str) -> dict[str, Any]:
@@ -87,15 +90,19 @@ def _drop(names: str) -> dict[str, Any]:
     return {"source_labels": ["__name__"], "regex": names, "action": "drop"}
 
 
-def _cost_job(job: str, targets: ScrapeTargets, interval: str) -> dict[str, Any]:
+def _job(job: str, targets: ScrapeTargets, interval: str, unread: str = "go_.*|process_.*|.*_bucket") -> dict[str, Any]:
     return {
         "job_name": job,
-        "honor_labels": True,  # OpenCost's own labels namespace, pod, node and instance are what its queries ask for
         "scrape_interval": interval,
         "scrape_timeout": interval,
         "static_configs": targets.of(job),
-        "metric_relabel_configs": [_drop("go_.*|promhttp_.*|kubecost_http_.*")],
+        "metric_relabel_configs": [_drop(unread)],
     }
+
+
+def _cost_job(job: str, targets: ScrapeTargets, interval: str) -> dict[str, Any]:
+    # OpenCost's own labels namespace, pod, node and instance are what its queries ask for.
+    return {**_job(job, targets, interval, "go_.*|promhttp_.*|kubecost_http_.*"), "honor_labels": True}
 
 
 def start(processes: Processes, folder: Path, port: int, text: str) -> str:

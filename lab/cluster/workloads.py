@@ -18,6 +18,7 @@ from lab.machine.speed import LONGEST_STRETCH
 
 FIELD_MANAGER = "akidb-lab"
 ESTABLISHED_SECONDS = round(30 * LONGEST_STRETCH)
+USAGE_CRD = "clusterresourceusages"  # of KWOK: by it the plant says what the pods use
 APPLY_SECONDS = 15 * LONGEST_STRETCH
 # What production applies before the first rollout: the rights of Airflow's user, a file per lever.
 ROLES = Path(__file__).parents[2] / "include" / "manifests"
@@ -50,13 +51,16 @@ def _apply(dynamic: DynamicClient, document: dict[str, Any]) -> None:
 
 
 def install_definitions(control_plane: ControlPlane) -> None:
-    """Apply Karpenter's CRDs, read from the module that Karpenter was built from, and wait until they are served."""
-    apply_definitions(DynamicClient(api_client(control_plane.kubeconfig("admin"))), shared_folder("karpenter-crds"))
+    """Apply Karpenter's CRDs and the one that KWOK watches, from their modules, and wait until they are served."""
+    dynamic = DynamicClient(api_client(control_plane.kubeconfig("admin")))
+    apply_definitions(dynamic, shared_folder("karpenter-crds"))
+    apply_definitions(dynamic, shared_folder("kwok-crds"), f"*_{USAGE_CRD}.yaml")
 
 
-def apply_definitions(dynamic: DynamicClient, folder: Path) -> None:
-    """Apply every CRD of ``folder`` and wait until they are served."""
-    documents = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))]
+def apply_definitions(dynamic: DynamicClient, folder: Path, files: str = "*.yaml") -> None:
+    """Apply every CRD in those ``files`` of ``folder`` and wait until they are served."""
+    found = (d for path in sorted(folder.glob(files)) for d in yaml.safe_load_all(path.read_text()))
+    documents = [document for document in found if document]
     apply_all(dynamic, documents)
     extensions = client.ApiextensionsV1Api(dynamic.client)
     for document in documents:
@@ -109,10 +113,18 @@ def _render(name: str, values: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def waiting_workloads(control_plane: ControlPlane) -> list[str]:
-    """The Deployments of the cluster that lack ready replicas, as ``namespace/name``."""
+    """The Deployments and DaemonSets of the cluster that lack ready replicas, as ``namespace/name``."""
     apps = client.AppsV1Api(api_client(control_plane.kubeconfig("admin")))
-    return [
-        f"{item.metadata.namespace}/{item.metadata.name}"
+    lacking = [
+        item
         for item in apps.list_deployment_for_all_namespaces(resource_version="0").items
         if (item.status.ready_replicas or 0) < item.spec.replicas
     ]
+    lacking += [
+        item
+        for item in apps.list_daemon_set_for_all_namespaces(resource_version="0").items
+        # One that its controller has not looked at wants nothing yet.
+        if item.status.observed_generation != item.metadata.generation
+        or (item.status.number_ready or 0) < item.status.desired_number_scheduled
+    ]
+    return [f"{item.metadata.namespace}/{item.metadata.name}" for item in lacking]

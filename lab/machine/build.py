@@ -44,6 +44,8 @@ DISK_MIB = {
     "prometheus": 1000,
     "opencost": 700,
     "kwok": 700,
+    "metrics-server": 700,
+    "vpa": 600,
     "etcd": 400,
 }
 Say = Callable[[str], None]

@@ -61,6 +61,11 @@ def _kubernetes(name: str, seconds: int, version_args: tuple[str, ...] = ("--ver
     )
 
 
+def _vpa(name: str, seconds: int) -> Program:
+    package = f"k8s.io/autoscaler/vertical-pod-autoscaler/pkg/{name}"
+    return Program(f"vpa-{name}", "vpa", package, "1.8.1", seconds, version_args=())
+
+
 PROGRAMS: tuple[Program, ...] = (
     _kubernetes("kube-apiserver", 240),
     _kubernetes("kube-controller-manager", 60),
@@ -89,6 +94,18 @@ PROGRAMS: tuple[Program, ...] = (
     Program("costmodel", "opencost", "github.com/opencost/opencost/cmd/costmodel", "1.108.1", 101, version_args=()),
     Program("keda-operator", "keda", "github.com/kedacore/keda/v2/cmd/operator", "2.21.0", 265, version_args=()),
     Program("keda-adapter", "keda", "github.com/kedacore/keda/v2/cmd/adapter", "2.21.0", 42, version_args=()),
+    # Built as a module, metrics-server and the VPA don't know or don't tell their version: none given is taken.
+    Program(
+        "metrics-server",
+        "metrics-server",
+        "sigs.k8s.io/metrics-server/cmd/metrics-server",
+        "0.9.0",
+        85,
+        version_args=(),
+    ),
+    _vpa("recommender", 97),
+    _vpa("updater", 30),
+    _vpa("admission-controller", 2),
 )
 
 # Files that the lab uses beside the programs, read from the very modules the programs were built from.
@@ -97,10 +114,13 @@ SHARED_FILES: dict[str, tuple[str, str, str]] = {
     "karpenter-crds": ("karpenter", "github.com/aws/karpenter-provider-aws", "pkg/apis/crds"),
     "kwok-crds": ("kwok", "sigs.k8s.io/kwok", "kustomize/crd/bases"),
     "kwok-stages": ("kwok", "sigs.k8s.io/kwok", "kustomize/stage"),
+    "kwok-metrics": ("kwok", "sigs.k8s.io/kwok", "kustomize/metrics"),
     "opencost-config": ("opencost", "github.com/opencost/opencost", "configs"),
     "keda-crds": ("keda", "github.com/kedacore/keda/v2", "config/crd/bases"),
     "keda-rbac": ("keda", "github.com/kedacore/keda/v2", "config/rbac"),
     "keda-metrics-server": ("keda", "github.com/kedacore/keda/v2", "config/metrics-server"),
+    "metrics-server": ("metrics-server", "sigs.k8s.io/metrics-server", "manifests/base"),
+    "vpa": ("vpa", "k8s.io/autoscaler/vertical-pod-autoscaler", "deploy"),
 }
 
 

@@ -6,8 +6,8 @@ day begins when the one before is promoted. At the end everything is undone thro
 proves by its own evidence that nothing remains. Exits 0 only when the verdict of every day is "promoted" and nothing
 remained; dollars that miss their target don't change that. Everything is taken down at the end, also on Ctrl-C.
 
-Environment: REGIONS and DAYS (comma-separated), FAULT (gate | ice; day 1 alone), UNDO (0 | 1; 1 without a FAULT),
-KEEP (0 | 1), TRACE (CSV), LAB_DIR.
+Environment: REGIONS and DAYS (comma-separated), FAULT (gate | ice of day 1, oom of day 4; that day alone unless DAYS
+names earlier ones too), UNDO (0 | 1; 1 without a FAULT), KEEP (0 | 1), TRACE (CSV), LAB_DIR.
 """
 
 from __future__ import annotations

@@ -4,40 +4,39 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
-import platform
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from include.clients.storage import Folder
 from include.estate import Estate
 from include.levers import LEVERS
-from include.prices import AwsBook, load_aws_book
+from include.prices import load_aws_book
 from include.rollout.ledger import WHOLE_RUN, Ledger, OpenRun
 from lab import world as worlds
 from lab.machine import speed as speeds
 from lab.machine.processes import Processes
 from lab.machine.speed import Speed
 from lab.rehearsal import airflow as airflows
+from lab.rehearsal import budgets, day4, occupancy, undo
 from lab.rehearsal import report as texts
-from lab.rehearsal import undo
 from lab.rehearsal.airflow_api import Client
 from lab.rehearsal.airflow_settings import connect
 from lab.rehearsal.beside import Beside, needed
 from lab.rehearsal.evidence import P95_SECONDS, EvidenceError, EvidenceFigures, EvidenceReader, first_figures, readers
-from lab.rehearsal.faults import Faults
+from lab.rehearsal.faults import LEVER_OF, Faults
 from lab.rehearsal.folders import costs_folder, ledger_folder
+from lab.rehearsal.results import COST_DAY, PACKING_DAY, PROMOTED, SCALING_DAY, DayResult, Results
 from lab.rehearsal.run import RehearsalError, TriggeredRun, verdict_of
-from lab.rehearsal.settings import RehearsalSettings, results_file
-from lab.rehearsal.week import WEEK, RehearsedDay, run_conf, run_id_of, without_champion
+from lab.rehearsal.settings import RehearsalSettings
+from lab.rehearsal.week import WEEK, RehearsedRun, run_conf, run_id_of, without_champion
 
-PROMOTED = "promoted"
 PARSE_SECONDS = 90
 FIRST_SAMPLES_SECONDS = 45  # two scrapes of a service that has just opened
 RESTORE_SECONDS = 90  # nodes that a rollback has emptied may still be leaving
@@ -66,14 +65,13 @@ class Rehearsal:
     estate: Estate
     speed: Speed
     begun: float = field(default_factory=time.monotonic)
-    seconds: dict[str, float] = field(default_factory=dict)
     airflow: airflows.Airflow | None = None
     world: worlds.LabWorld | None = None
     beside: Beside = field(default_factory=Beside)
-    drills: dict[str, texts.Drill] = field(default_factory=dict)
-    days: dict[str, Any] = field(default_factory=dict)
-    steps: dict[str, Any] = field(default_factory=dict)
-    report: dict[str, Any] = field(default_factory=dict)
+    unpacked: dict[str, occupancy.Occupancy] = field(default_factory=dict)  # as day 2 leaves it, or day 4 finds it
+
+    def __post_init__(self) -> None:
+        self.results = Results(self.settings, self.estate)
 
     def run(self) -> int:
         """Everything; returns the exit status."""
@@ -104,6 +102,8 @@ class Rehearsal:
             if verdict != PROMOTED:
                 break
         good = verdict == PROMOTED
+        if table := self.results.week_table():
+            print(f"\npredicted and realised, lever by lever\n{table}", flush=True)
         if self.settings.undo:
             good = self._undo_everything(client, lab, start) and good
         print(f"UI {self.airflow.url}   login {airflows.ADMIN} / {self.airflow.passwords[airflows.ADMIN]}", flush=True)
@@ -115,23 +115,77 @@ class Rehearsal:
         """Roll out one day and report it; returns its verdict."""
         assert self.airflow is not None
         specs = {region: reader.specs() for region, reader in lab.items()}
-        self.seconds |= self.beside.wait_for(self.airflow, number)
-        refused = without_champion(self.settings.folder, self.settings.regions) if number == 2 else {}
-        for region, reason in refused.items():
-            print(f"{region} has no champion, so that day 2 goes without the forecast: {reason}", flush=True)
+        self.results.seconds |= self.beside.wait_for(self.airflow, number)
+        more = self._without_forecast() if number == SCALING_DAY else {}
         self._measure_speed()
-        run = self._trigger_day(client, WEEK[number], {"use_forecast": False} if refused else {})
-        started = time.monotonic()
-        state = run.follow()
-        self.seconds[f"day {number}"] = round(time.monotonic() - started, 1)
-        verdict, message = verdict_of(run.records(WHOLE_RUN), state, [PROMOTED])
-        changes = self._changes(specs, lab, wait=verdict != PROMOTED)
+        if number == PACKING_DAY and not self.unpacked:
+            self.unpacked = occupancy.occupancies(lab, P95_SECONDS, self.speed.stretch)
+        begun, started = dt.datetime.now(dt.UTC), time.monotonic()
+        with ExitStack() as stack:
+            watches = stack.enter_context(self._watched_budgets()) if number == PACKING_DAY else {}
+            runs, verdict, message = self._follow(client, number, lab, more)
+            seconds = self.results.seconds[f"day {number}"] = round(time.monotonic() - started, 1)
+            changes = self._changes(specs, lab, wait=verdict != PROMOTED)
+            packed = self._packed(lab, runs, begun, watches) if number == PACKING_DAY else {}
         since = time.monotonic() - started
         after = {region: reader.figures(since) for region, reader in lab.items()}
-        costs = self._costs(run) if number == 5 else None
-        self._report(run, number, verdict, changes, before, after, costs)
-        print(f"\n{message}  ({self.seconds[f'day {number}']:.0f} s)", flush=True)
+        costs = self._costs(runs[0]) if number == COST_DAY else None
+        day = DayResult(number, runs, verdict, seconds, changes, before, after, costs, packed)
+        self.results.day_is_over(day, time.monotonic() - self.begun)
+        self._write_report()
+        print(f"\n{message}  ({seconds:.0f} s)", flush=True)
+        if number == SCALING_DAY and verdict == PROMOTED and PACKING_DAY in self.settings.days:
+            self.unpacked = occupancy.occupancies(lab, P95_SECONDS, self.speed.stretch)
         return verdict
+
+    def _follow(
+        self, client: Client, number: int, lab: Mapping[str, EvidenceReader], more: Mapping[str, Any]
+    ) -> tuple[list[TriggeredRun], str, str]:
+        """The day's runs, each once the one before is promoted; with them the day's verdict and its message."""
+        runs: list[TriggeredRun] = []
+        verdict = message = ""
+        for one in WEEK[number]:
+            run = self._trigger_run(client, one, more)
+            runs.append(run)
+            state = run.follow()
+            verdict, message = verdict_of(run.records(WHOLE_RUN), state, [PROMOTED])
+            if verdict != PROMOTED:
+                break
+            self.results.run_is_over(run, {region: reader.figures(P95_SECONDS) for region, reader in lab.items()})
+        return runs, verdict, message
+
+    def _without_forecast(self) -> dict[str, Any]:
+        """The setting of a day 2 without a champion in every region, after saying so; else none."""
+        refused = without_champion(self.settings.folder, self.settings.regions)
+        for region, reason in refused.items():
+            print(f"{region} has no champion, so that day 2 goes without the forecast: {reason}", flush=True)
+        return {"use_forecast": False} if refused else {}
+
+    def _watched_budgets(self) -> AbstractContextManager[dict[str, budgets.BudgetWatch]]:
+        assert self.world is not None
+        kubeconfigs = {region: Path(entry["kubeconfig"]) for region, entry in self.world.state["regions"].items()}
+        return budgets.watched(kubeconfigs, self.estate.namespace)
+
+    def _packed(
+        self,
+        lab: Mapping[str, EvidenceReader],
+        runs: Sequence[TriggeredRun],
+        begun: dt.datetime,
+        watches: Mapping[str, budgets.BudgetWatch],
+    ) -> dict[str, day4.PackedRegion]:
+        """Day 4 in each region; what was predicted is the last run's."""
+        after = occupancy.occupancies(lab, P95_SECONDS, self.speed.stretch)
+        now = dt.datetime.now(dt.UTC)
+        return {
+            region: day4.PackedRegion(
+                self.unpacked[region],
+                after[region],
+                day4.predicted_of(runs[-1].records(region)),
+                occupancy.oom_kills(reader, begun, now),
+                watches[region].count(),
+            )
+            for region, reader in lab.items()
+        }
 
     def _boot(self) -> None:
         stretch = self.speed.stretch
@@ -147,8 +201,9 @@ class Rehearsal:
             lambda: worlds.up(self.settings.regions, options),
             stretch,
         )
-        self.seconds["boot"] = round(time.monotonic() - self.begun, 1)
-        print(f"ready after {self.seconds['boot']:.0f} s; Airflow was after {self.airflow.seconds['healthy']:.0f} s")
+        self.results.seconds["boot"] = round(time.monotonic() - self.begun, 1)
+        booted, healthy = self.results.seconds["boot"], self.airflow.seconds["healthy"]
+        print(f"ready after {booted:.0f} s; Airflow was after {healthy:.0f} s")
 
     def _connect(self) -> Client:
         """Load the settings and wait for the DAGs of the chosen days."""
@@ -156,7 +211,8 @@ class Rehearsal:
         assert self.airflow is not None
         connect(self.airflow, self.world.state, self.settings.folder)
         client = self.airflow.client()
-        dags = {WEEK[number].dag for number in self.settings.days} | ({undo.DAG} if self.settings.undo else set())
+        dags = {run.dag for number in self.settings.days for run in WEEK[number]}
+        dags |= {undo.DAG} if self.settings.undo else set()
         await_dags(self.airflow, client, dags | set(needed(self.settings.days)))
         return client
 
@@ -176,17 +232,18 @@ class Rehearsal:
         assert self.airflow is not None
         return self.world.processes, self.airflow.processes
 
-    def _trigger_day(self, client: Client, day: RehearsedDay, more: Mapping[str, Any]) -> TriggeredRun:
+    def _trigger_run(self, client: Client, one: RehearsedRun, more: Mapping[str, Any]) -> TriggeredRun:
         assert self.world is not None
-        conf = run_conf(day, self.settings.regions, str(self.world.state["prometheus"]), self.speed.stretch)
+        conf = run_conf(one, self.settings.regions, str(self.world.state["prometheus"]), self.speed.stretch)
+        kind = self.settings.fault if LEVER_OF.get(self.settings.fault) == one.lever else ""
         faults = Faults(
-            self.settings.fault,
+            kind,
             self.estate.canary_region,
             self.settings.regions,
             self.settings.folder,
             Path(self.world.state["emulator_folder"]),
         )
-        return self._trigger(client, day.dag, [day.lever], {**conf, **more}, faults)
+        return self._trigger(client, one.dag, [one.lever], {**conf, **more}, faults)
 
     def _trigger(
         self, client: Client, dag: str, levers: Sequence[str], conf: Mapping[str, Any], faults: Faults | None = None
@@ -243,9 +300,9 @@ class Rehearsal:
             evidence = [undo.Remains(error.region, undo.NOT_KNOWN, str(error))]
         unfinished = "" if verdict in UNDONE else message
         found = undo.judge(seconds, stood, records, self._standing(), evidence, unfinished)
-        self.seconds["undo"] = round(seconds, 1)
-        self.steps["undo"] = {" ".join(place): texts.step_seconds(of) for place, of in records.items() if of}
-        self.report |= {"undo": found.to_json()}
+        self.results.seconds["undo"] = round(seconds, 1)
+        self.results.steps["undo"] = {" ".join(place): texts.step_seconds(of) for place, of in records.items() if of}
+        self.results.report |= {"undo": found.to_json()}
         self._write_report()
         print(f"\n{message}\n\n{found}", flush=True)
         return found.restored
@@ -270,66 +327,10 @@ class Rehearsal:
                 return found
             pause.wait(2)
 
-    def _report(
-        self,
-        run: TriggeredRun,
-        number: int,
-        verdict: str,
-        changes: Sequence[undo.Remains],
-        before: Mapping[str, EvidenceFigures],
-        after: Mapping[str, EvidenceFigures],
-        costs: Mapping[str, Any] | None,
-    ) -> None:
-        total = time.monotonic() - self.begun
-        if number == 1 or not self.drills:
-            self.drills = {region: texts.drill_of(run.records(region)) for region in after}
-        regions = {region: texts.region_report(before[region], after[region], self.drills[region]) for region in after}
-        self.days[str(number)] = texts.day_report(verdict, self.seconds[f"day {number}"], costs)
-        scaling = {region: texts.scaling_of(run.records(region)) for region in after}
-        if number == 2:
-            self.days[str(number)]["scaling"] = {region: asdict(found) for region, found in scaling.items()}
-        self.report = texts.full_report(verdict, not changes, total, regions, self.days)
-        self.steps[str(number)] = {region: texts.step_seconds(run.records(region)) for region in after}
-        self._write_report()
-        if number == 5:
-            print(f"\n{texts.costs_text(costs)}", flush=True)
-        else:
-            if number == 2:
-                print("\n" + texts.scaling_table(scaling), flush=True)
-            print("\n" + texts.table(before, after, self.drills), flush=True)
-            print(
-                f"demand_scale {self.estate.demand_scale():.1f}; {prices_line(load_aws_book(self.estate))}", flush=True
-            )
-        if verdict != PROMOTED:
-            print("live state equals the start" if not changes else "live state differs from the start:", flush=True)
-            print("\n".join(f"  {change}" for change in changes[:40]))
-
     def _write_report(self) -> None:
-        """The report, and the measurements around it."""
-        text = json.dumps(self.report, indent=2) + "\n"
-        (self.settings.folder / "report.json").write_text(text, encoding="utf-8")
-        file = results_file(self.settings)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(self._measured(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-    def _measured(self) -> dict[str, Any]:
         assert self.world is not None
         assert self.airflow is not None
-        asked = {"REGIONS": self.settings.regions, "DAYS": map(str, self.settings.days), "FAULT": [self.settings.fault]}
-        return {
-            "command": "make rehearsal " + " ".join(f"{name}={','.join(values)}" for name, values in asked.items()),
-            "cpus": os.cpu_count(),
-            "machine": platform.machine(),
-            "speed": {"share_of_reference": round(self.speed.share, 2), "stretch": round(self.speed.stretch, 2)},
-            "seconds": {**self.seconds, "airflow_healthy": self.airflow.seconds["healthy"]},
-            "boot": self.world.seconds,
-            "memory_mib": {
-                "lab": round(sum(self.world.processes.memory_bytes().values()) / 2**20),
-                "airflow": self.airflow.memory_mib(),
-            },
-            "steps": self.steps,
-            "report": self.report,
-        }
+        self.results.write(self.world, self.airflow, self.speed)
 
     def _keep(self) -> None:
         assert self.world is not None
@@ -352,8 +353,3 @@ class Rehearsal:
             self.airflow.stop()
         if self.world is not None:
             self.world.down()
-
-
-def prices_line(book: AwsBook) -> str:
-    """Which prices the dollars came from, with the assumptions in them."""
-    return "; ".join([f"prices: book {book.name} of {book.date}", *book.assumptions])

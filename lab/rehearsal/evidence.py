@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -21,12 +21,15 @@ from include.clients import kubernetes as k8s
 from include.clients.prometheus import Prometheus
 from include.estate import Estate
 from include.prices import AwsBook
+from include.quantities import cores, mebibytes
 from include.rollout.gates import p95_within
 from lab.machine.again import LONGEST_PAUSE_SECONDS, PROBLEMS, again
 
 T = TypeVar("T")
 
 NODE_GROUP, POOL = "eks.amazonaws.com/nodegroup", "karpenter.sh/nodepool"
+SYSTEM_GROUP = "akidb-system"  # the small node group that day 4 makes for the system's pods
+SYSTEM_NAMESPACES = ("karpenter", "kube-system")
 # What comes and goes by itself: nobody's change, or a part of something that is compared itself.
 PASSING = {
     *(
@@ -40,7 +43,7 @@ PASSING = {
         "csinodes",
         "componentstatuses",
     ),
-    *("replicasets", "controllerrevisions", "nodeclaims"),
+    *("replicasets", "controllerrevisions", "nodeclaims", "verticalpodautoscalercheckpoints"),
 }
 AGGREGATED_DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 COST_NAMESPACES = ("opencost", "kubecost")
@@ -67,8 +70,9 @@ class Node:
 class EvidenceFigures:
     """One region at one moment. ``pods`` are the running ones of the workloads; shares are 0..1.
 
-    ``usd_hour`` is None when a price is not known. ``p95_ms`` is the slower of HTTP and gRPC over the last minute,
-    ``error_ratio`` 5xx of all requests since the run began; both are None without data.
+    ``usd_hour`` is None when a price is not known; ``karpenter_nodes`` and ``usd_hour_karpenter`` are Karpenter's nodes
+    alone. ``p95_ms`` is the slower of HTTP and gRPC over the last minute, ``error_ratio`` 5xx of all requests since the
+    run began; both are None without data.
     """
 
     nodes: int
@@ -78,6 +82,8 @@ class EvidenceFigures:
     usd_hour: float | None
     p95_ms: float | None
     error_ratio: float | None
+    karpenter_nodes: int = 0
+    usd_hour_karpenter: float | None = None
 
 
 def node_of(raw: Mapping[str, Any]) -> Node:
@@ -104,11 +110,12 @@ def object_name(raw: Mapping[str, Any]) -> str:
 def shares(nodes: list[Node], pods_on: list[str], floor: int) -> tuple[float, float]:
     """Spot share of the pods (by the nodes they run on) and of the vCPU.
 
-    The node group's ``floor`` of system nodes does not count in the vCPU; pods count wherever they run.
+    The system's nodes do not count in the vCPU: the node group's ``floor``, and the group that day 4 makes for them.
+    Pods count wherever they run.
     """
     spot = {node.name for node in nodes if node.capacity == "spot"}
     of_pods = sum(name in spot for name in pods_on) / len(pods_on) if pods_on else 0.0
-    group = [node for node in nodes if node.in_node_group]
+    group = [node for node in nodes if node.in_node_group and node.owner != SYSTEM_GROUP]
     counted = [node for node in nodes if not node.in_node_group] + group[floor:]
     total = sum(node.vcpu for node in counted)
     of_vcpu = sum(node.vcpu for node in counted if node.name in spot) / total if total else 0.0
@@ -127,6 +134,41 @@ def usd_hour(nodes: list[Node], book: AwsBook, region: str) -> float | None:
             return None
         total += price
     return float(round(total, 4))
+
+
+def is_running(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod runs and is not leaving."""
+    return pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
+
+
+def requests_by_app(pods: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The distinct requests of running pods, by app and container: in-place resizes show on pods and in no template."""
+    found: dict[str, set[str]] = {}
+    for pod in pods:
+        app = pod["metadata"].get("labels", {}).get("app", "")
+        for container in pod["spec"]["containers"]:
+            asked = container.get("resources", {}).get("requests", {})
+            text = f"{round(cores(asked.get('cpu', 0)) * 1000)}m {float(mebibytes(asked.get('memory', 0))):g}Mi"
+            found.setdefault(f"{app}/{container['name']}", set()).add(text)
+    return {name: sorted(texts) for name, texts in sorted(found.items())}
+
+
+def places(pods: Iterable[Mapping[str, Any]], owners: Mapping[str, str]) -> dict[str, list[str]]:
+    """On whose nodes the running pods of each controller are; ``owners`` are nodes' groups or pools by their name."""
+    found: dict[str, set[str]] = {}
+    for pod in pods:
+        if is_running(pod):
+            name = f"{pod['metadata']['namespace']}/{controller_name(pod)}"
+            found.setdefault(name, set()).add(owners.get(pod["spec"].get("nodeName", ""), "nobody"))
+    return {name: sorted(where) for name, where in sorted(found.items())}
+
+
+def controller_name(pod: Mapping[str, Any]) -> str:
+    """The name of what controls a pod, a Deployment's rather than its ReplicaSet's; its own name without one."""
+    metadata = pod["metadata"]
+    owned_by = [str(owner["name"]) for owner in metadata.get("ownerReferences") or () if owner.get("controller")]
+    template = metadata.get("labels", {}).get("pod-template-hash", "")
+    return owned_by[0].removesuffix(f"-{template}") if owned_by else str(metadata["name"])
 
 
 class EvidenceError(RuntimeError):
@@ -171,8 +213,9 @@ class EvidenceReader:
     def _figures(self, since_seconds: float) -> EvidenceFigures:
         nodes = [node_of(raw) for raw in self.cluster.list(k8s.NODE)]
         floor = self.estate.region(self.region).node_group.floor
-        pods_on = self._running_pods()
+        pods_on = [pod["spec"]["nodeName"] for pod in self.running_pods()]
         of_pods, of_vcpu = shares(nodes, pods_on, floor)
+        karpenter = [node for node in nodes if not node.in_node_group]
         return EvidenceFigures(
             nodes=len(nodes),
             pods=len(pods_on),
@@ -181,16 +224,15 @@ class EvidenceReader:
             usd_hour=usd_hour(nodes, self.book, self.region),
             p95_ms=self._p95_ms(),
             error_ratio=self._error_ratio(since_seconds),
+            karpenter_nodes=len(karpenter),
+            usd_hour_karpenter=usd_hour(karpenter, self.book, self.region),
         )
 
-    def _running_pods(self) -> list[str]:
-        found = []
-        for name in self.estate.workloads:
-            for pod in self.cluster.list(k8s.POD, self.estate.namespace, labels=f"app={name}"):
-                leaving = "deletionTimestamp" in pod["metadata"]
-                if pod["status"].get("phase") == "Running" and not leaving:
-                    found.append(pod["spec"]["nodeName"])
-        return found
+    def running_pods(self) -> list[dict[str, Any]]:
+        """The pods of the workloads that run and are not leaving."""
+        space, names = self.estate.namespace, self.estate.workloads
+        found = [pod for name in names for pod in self.cluster.list(k8s.POD, space, labels=f"app={name}")]
+        return [pod for pod in found if is_running(pod)]
 
     def _p95_ms(self) -> float | None:
         slowest: list[float] = []
@@ -224,15 +266,18 @@ class EvidenceReader:
     def _all_specs(self) -> dict[str, Any]:
         namespace = self.estate.namespace
         nodes = [node_of(raw) for raw in self.cluster.list(k8s.NODE)]
-        where = self.estate.region(self.region)
-        group = self.eks.describe_nodegroup(clusterName=where.cluster, nodegroupName=where.node_group.name)
+        owners = {node.name: node.owner for node in nodes}
+        system = [pod for space in SYSTEM_NAMESPACES for pod in self.cluster.list(k8s.POD, space)]
         return {
             "nodes": dict(sorted(Counter(f"{n.owner} {n.instance_type} {n.capacity}" for n in nodes).items())),
-            "node_group": group["nodegroup"]["scalingConfig"],
+            "node_groups": self._node_groups(),
+            "pod_requests": requests_by_app(self.running_pods()),
+            "system_pods": places(system, owners),
             "node_pools": self._specs(k8s.NODE_POOL),
             "node_classes": self._specs(k8s.EC2_NODE_CLASS),
             "deployments": self._specs(k8s.DEPLOYMENT, namespace),
             "scaled_objects": self._specs(k8s.SCALED_OBJECT, namespace),
+            "vertical_autoscalers": self._specs_if_served(k8s.VERTICAL_AUTOSCALER, namespace),
             "disruption_budgets": self._specs(k8s.DISRUPTION_BUDGET, namespace),
             **{f"{name}_deployments": self._specs(k8s.DEPLOYMENT, name) for name in COST_NAMESPACES},
             "monitoring": {
@@ -248,6 +293,17 @@ class EvidenceReader:
             names = {object_name(item) for item in self.cluster.list(kind)} - STAYS.get(kind.plural, set())
             found[f"{kind.plural} {kind.api_version}"] = dict.fromkeys(sorted(names), "there")
         return found
+
+    def _node_groups(self) -> dict[str, Any]:
+        """The sizes of every managed node group of the cluster."""
+        cluster = self.estate.region(self.region).cluster
+        names = self.eks.list_nodegroups(clusterName=cluster)["nodegroups"]
+        groups = [self.eks.describe_nodegroup(clusterName=cluster, nodegroupName=name) for name in sorted(names)]
+        return {group["nodegroup"]["nodegroupName"]: group["nodegroup"]["scalingConfig"] for group in groups}
+
+    def _specs_if_served(self, kind: k8s.Kind, namespace: str) -> dict[str, Any]:
+        served = any(one.plural == kind.plural for one in self.served())
+        return self._specs(kind, namespace) if served else {}
 
     def _specs(self, kind: k8s.Kind, namespace: str | None = None) -> dict[str, Any]:
         return {item["metadata"]["name"]: item["spec"] for item in self.cluster.list(kind, namespace)}

@@ -12,6 +12,7 @@ import yaml
 
 from include.estate import ESTATE_FILE, Estate, load_estate
 from lab import world as worlds
+from lab.rehearsal.faults import AFTER_THE_CANARY, DAY_OF
 from lab.rehearsal.run import RehearsalError
 from lab.rehearsal.week import WEEK
 
@@ -35,16 +36,17 @@ def settings_from(environment: Mapping[str, str], on_terminal: bool) -> Rehearsa
     names = tuple(environment.get("REGIONS", "").replace(",", " ").split())
     chosen = tuple(worlds.chosen_regions(estate, names))
     fault, undo, keep, trace = (environment.get(name, "") for name in ("FAULT", "UNDO", "KEEP", "TRACE"))
-    if fault not in {"", "gate", "ice"}:
-        raise RehearsalError(f"FAULT={fault} is not known: use gate or ice, or leave it out")
+    if fault and fault not in DAY_OF:
+        raise RehearsalError(f"FAULT={fault} is not known: use {' or '.join(DAY_OF)}, or leave it out")
     if undo not in {"", "0", "1"}:
         raise RehearsalError(f"UNDO={undo} is not known: 1 undoes everything at the end, 0 leaves the changes standing")
     if keep not in {"", "0", "1"}:
         raise RehearsalError(f"KEEP={keep} is not known: 1 keeps the UI up until Ctrl-C, 0 does not")
     if len(chosen) > 1 and estate.canary_region not in chosen:
         raise RehearsalError(f"REGIONS={','.join(names)} leaves out the canary: add {estate.canary_region}")
-    if fault == "gate" and len(chosen) < 2:
-        raise RehearsalError(f"FAULT=gate fails a gate after the canary: add a region to REGIONS={','.join(names)}")
+    if fault in AFTER_THE_CANARY and len(chosen) < 2:
+        does = AFTER_THE_CANARY[fault]
+        raise RehearsalError(f"FAULT={fault} {does} after the canary: add a region to REGIONS={','.join(names)}")
     if trace and not Path(trace).is_file():
         raise RehearsalError(f"TRACE={trace} does not exist: name a CSV file of traffic")
     return RehearsalSettings(
@@ -59,16 +61,18 @@ def settings_from(environment: Mapping[str, str], on_terminal: bool) -> Rehearsa
 
 
 def _days(text: str, fault: str) -> tuple[int, ...]:
-    """The days to rehearse, in the week's order; a fault is one of day 1."""
+    """The days to rehearse, in the week's order; with a fault its own day, after those before it that are asked for."""
     known = {str(number): number for number in WEEK}
     asked = text.replace(",", " ").split()
     if unknown := [word for word in asked if word not in known]:
         raise RehearsalError(f"DAYS={text} has no day {', '.join(unknown)}: use {', '.join(known)}")
-    if fault:
-        if asked and "1" not in asked:
-            raise RehearsalError(f"FAULT={fault} is a fault of day 1: add it to DAYS={text}")
-        return (1,)
-    return tuple(number for word, number in known.items() if word in asked or not asked)
+    days = tuple(number for word, number in known.items() if word in asked or not asked)
+    if not fault:
+        return days
+    own = DAY_OF[fault]
+    if asked and own not in days:
+        raise RehearsalError(f"FAULT={fault} is a fault of day {own}: add it to DAYS={text}")
+    return tuple(number for number in days if number <= own) if asked else (own,)
 
 
 def open_window(estate: Estate, folder: Path, now: dt.datetime) -> Path | None:

@@ -14,7 +14,7 @@ from typing import Any
 from include.pages.table import aligned
 from include.rollout.ledger import WHOLE_RUN, OpenRun, Record, Step, is_complete_restoration, last
 from include.rollout.lever import Difference, differences
-from lab.rehearsal.evidence import COST_NAMESPACES
+from lab.rehearsal.evidence import COST_NAMESPACES, SYSTEM_GROUP
 from lab.rehearsal.report import moment
 
 DAG = "rollback"
@@ -23,10 +23,13 @@ NOT_KNOWN = "unknown"  # the lever of a difference that could be any's
 # The lever that writes each part of the lab's evidence; Deployments are written by several, by field.
 LEVER_OF = {
     "nodes": "spot_capacity",
-    "node_group": "spot_capacity",
+    "node_groups": "spot_capacity",
     "node_pools": "spot_capacity",
     "node_classes": "spot_capacity",
     "scaled_objects": "predictive_scaling",
+    "vertical_autoscalers": "right_sizing",
+    "pod_requests": "right_sizing",
+    "system_pods": "consolidation",
     "opencost_deployments": "cost_monitoring",
     "kubecost_deployments": "cost_monitoring",
     "monitoring": "cost_monitoring",
@@ -36,6 +39,7 @@ LEVER_OF_RESOURCE = {
     "ec2nodeclasses": "spot_capacity",
     "scaledobjects": "predictive_scaling",
     "horizontalpodautoscalers": "predictive_scaling",
+    "verticalpodautoscalers": "right_sizing",
 }
 COST_MONITORING_NAMESPACES = (*COST_NAMESPACES, "monitoring")
 OF_REPLICAS, OF_PLACEMENT = ("replicas",), ("template.spec.topologySpreadConstraints", "template.spec.affinity")
@@ -177,6 +181,8 @@ def of_evidence(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Remai
 def lever_of(found: Difference) -> str:
     """The lever that writes where the evidence differs."""
     part, _, field = found.path.partition(".")
+    if field.startswith(SYSTEM_GROUP) or (part == "node_pools" and ".disruption" in field):
+        return "consolidation"
     if part == "deployments":
         if field.endswith(OF_REPLICAS):
             return "predictive_scaling"

@@ -1,4 +1,4 @@
-"""The week of a rehearsal: each day's DAG, its lever, and what the day's run is triggered with."""
+"""The week of a rehearsal: each day's runs, and what they are triggered with."""
 
 from __future__ import annotations
 
@@ -12,61 +12,93 @@ from typing import Any
 from include.clients.storage import Folder
 from include.forecast.registry import Registry
 from lab import world as worlds
+from lab.cluster import vpa
 from lab.service.history import DAYS as HISTORY_DAYS
 
 COST_REPORT = "cost_report"
 # What has to be there before a day: recurring DAGs, in their order, which run beside the days before it.
 BEFORE: dict[int, tuple[str, ...]] = {2: ("traffic_export", "forecast_retrain"), 5: (COST_REPORT,)}
-# Settings of a run that are limits of a wait: a slower machine gets longer ones.
-WAITS = ("gate_wait_seconds", "converge_timeout_seconds")
+# Settings of a run that are limits of a wait: a slower machine gets longer ones. The lab's recommender is slowed down too.
+WAITS = ("gate_wait_seconds", "converge_timeout_seconds", "recommender_interval_seconds")
 
 
 @dataclass(frozen=True)
-class RehearsedDay:
-    """One day of the week: its DAG, its lever, and what the run is triggered with beside regions and reason."""
+class RehearsedRun:
+    """A run of the week: its DAG, its lever, and what it is triggered with beside regions and reason."""
 
     dag: str
     lever: str
     conf: Mapping[str, Any]
 
 
-# The rehearsal shortens windows and skips nothing.
-WEEK: dict[int, RehearsedDay] = {
-    1: RehearsedDay(
-        "day1_spot",
-        "spot_capacity",
-        {
-            "drill": True,
-            "soak_seconds": 20,
-            "gate_window_seconds": 20,
-            "gate_wait_seconds": 120,
-            "converge_timeout_seconds": 300,
-        },
+# The rehearsal shortens windows and skips nothing. The runs of a day follow each other.
+WEEK: dict[int, tuple[RehearsedRun, ...]] = {
+    1: (
+        RehearsedRun(
+            "day1_spot",
+            "spot_capacity",
+            {
+                "drill": True,
+                "soak_seconds": 20,
+                "gate_window_seconds": 20,
+                "gate_wait_seconds": 120,
+                "converge_timeout_seconds": 300,
+            },
+        ),
     ),
-    2: RehearsedDay(
-        "day2_predictive_scaling",
-        "predictive_scaling",
-        {
-            "polling_seconds": 5,
-            "rate_window_seconds": 20,
-            "scale_down_seconds": 15,
-            "soak_seconds": 5,
-            "gate_window_seconds": 15,
-            "gate_wait_seconds": 120,
-            "converge_timeout_seconds": 180,
-        },
+    2: (
+        RehearsedRun(
+            "day2_predictive_scaling",
+            "predictive_scaling",
+            {
+                "polling_seconds": 5,
+                "rate_window_seconds": 20,
+                "scale_down_seconds": 15,
+                "soak_seconds": 5,
+                "gate_window_seconds": 15,
+                "gate_wait_seconds": 120,
+                "converge_timeout_seconds": 180,
+            },
+        ),
     ),
-    5: RehearsedDay(
-        "day5_cost_monitoring",
-        "cost_monitoring",
-        {
-            # Nothing that day 5 writes can show itself late: its gates read series that are there or not.
-            "soak_seconds": 1,
-            "gate_window_seconds": 10,
-            "gate_wait_seconds": 90,
-            "converge_timeout_seconds": 120,
-            "validation_window_seconds": 6,
-        },
+    4: (
+        RehearsedRun(
+            "day4_right_sizing",
+            "right_sizing",
+            {
+                "recommender_interval_seconds": vpa.INTERVAL_SECONDS,
+                "soak_seconds": 5,
+                "gate_window_seconds": 15,
+                "gate_wait_seconds": 120,
+                "converge_timeout_seconds": 240,
+            },
+        ),
+        RehearsedRun(
+            "day4_consolidation",
+            "consolidation",
+            {
+                "consolidate_after_seconds": 5,
+                "right_size_floor": True,
+                "soak_seconds": 5,
+                "gate_window_seconds": 15,
+                "gate_wait_seconds": 120,
+                "converge_timeout_seconds": 300,
+            },
+        ),
+    ),
+    5: (
+        RehearsedRun(
+            "day5_cost_monitoring",
+            "cost_monitoring",
+            {
+                # Nothing that day 5 writes can show itself late: its gates read series that are there or not.
+                "soak_seconds": 1,
+                "gate_window_seconds": 10,
+                "gate_wait_seconds": 90,
+                "converge_timeout_seconds": 120,
+                "validation_window_seconds": 6,
+            },
+        ),
     ),
 }
 
@@ -76,14 +108,14 @@ def run_id_of(now: dt.datetime) -> str:
     return f"rehearsal_{now:%Y%m%dT%H%M%S}_{secrets.token_hex(3)}"
 
 
-def run_conf(day: RehearsedDay, regions: Sequence[str], prometheus: str, stretch: float = 1.0) -> dict[str, Any]:
-    """What the run of ``day`` is triggered with; in the lab KEDA reaches Prometheus at its URL, ``prometheus``.
+def run_conf(run: RehearsedRun, regions: Sequence[str], prometheus: str, stretch: float = 1.0) -> dict[str, Any]:
+    """What ``run`` is triggered with; in the lab KEDA reaches Prometheus at its URL, ``prometheus``.
 
     ``stretch`` multiplies the limits of waits, and neither soaks nor what gates compare with.
     """
-    own = {name: round(value * stretch) if name in WAITS else value for name, value in day.conf.items()}
+    own = {name: round(value * stretch) if name in WAITS else value for name, value in run.conf.items()}
     found = {"regions": list(regions), "dry_run": False, "reason": "rehearsal", **own}
-    return found | ({"prometheus_endpoint": prometheus} if day.lever == "predictive_scaling" else {})
+    return found | ({"prometheus_endpoint": prometheus} if run.lever == "predictive_scaling" else {})
 
 
 def beside_conf(dag: str, regions: Sequence[str]) -> dict[str, Any]:

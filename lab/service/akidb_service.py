@@ -15,11 +15,11 @@ time is at its start; before it nobody is served. Without it that moment is now.
 
 A region opens for requests when all its start replicas have been ready once, or ``--open-at`` of each Deployment:
 nobody calls a service that is still being set up. Before that it has no series. ``GET /metrics`` is Prometheus text,
-and so is ``GET /cadvisor``: CPU and memory of each serving pod under the names that kubelets use. ``GET /health`` is
-JSON: 200 once every region is open.
+and so is ``GET /cadvisor``: the use of each running pod, of all namespaces, under the names that kubelets use; KWOK is
+told the same (``kubelet.py``). ``GET /health`` is JSON: 200 once every region is open.
 The power of the edge devices is made up as well (``lab/service/devices.py``): no board is asked.
 ``plant_faults.json`` in the state folder, re-read when it changes, breaks the service on purpose:
-``{"us-east-1": {"extra_latency_ms": 80, "error_ratio": 0.01}}``.
+``{"us-east-1": {"extra_latency_ms": 80, "error_ratio": 0.01, "leak": {"app": "akidb-grpc", "mib": 4000}}}``.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from include.estate import Estate, load_estate
-from lab.service import devices
-from lab.service.endpoints import Census, Endpoints, Pod, watch_region
+from lab.service import cadvisor, devices, kubelet
+from lab.service.consumption import Consumption
+from lab.service.endpoints import Census, Endpoints, watch_region
 from lab.service.faults import FAULTS_FILE, Fault, ServiceFaults
+from lab.service.kubelet import Kubelet
+from lab.service.pods import Pod
 from lab.service.queueing import Load, load_of
 from lab.service.traffic import Demand, TraceError, demand_of, plant_start
+from lab.service.usage import MIB, PROTOCOLS, Use, constant_use, serving_use
 
 TICK_SECONDS = 0.5
 LONGEST_TICK_SECONDS = 5.0  # after a stopped machine: no burst of hours of requests
-MIB = 1024 * 1024
-IDLE_MEMORY_SHARE = 0.75  # of what a pod uses at the weekday peak
-IDLE_CPU_SHARE = 0.05
 # What AkiDB exports: its own names and bucket edges, in seconds. They differ between HTTP and gRPC.
 EDGES = {
     "http": (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
     "grpc": (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
 }
 EDGE_30_MS = 0.03
-PROTOCOLS = {"akidb-rest": "http", "akidb-grpc": "grpc"}
 # gRPC answers carry the HTTP code that a gateway would give them, so that one expression counts both.
 OK, FAULT, LOST, REFUSED = "200", "500", "502", "503"
 
@@ -101,17 +101,11 @@ class AkidbService:
 
 
 @dataclass
-class PodUsage:
-    """What one pod uses: CPU seconds since it began to serve, and the bytes that it holds."""
-
-    pod: Pod
-    cpu_seconds: float = 0.0
-    memory_bytes: float = 0.0
-
-
-@dataclass
 class RegionPlant:
-    """One region: who serves there, its services by Deployment, and the memory that they use."""
+    """One region: who serves there, its services by Deployment, and what all its pods use.
+
+    ``kubelet`` tells the cluster about use and kills; None: nobody does. ``leaking`` is the uid of the pod that leaks.
+    """
 
     endpoints: Endpoints
     services: dict[str, AkidbService]
@@ -119,7 +113,9 @@ class RegionPlant:
     memory_bytes: float = 0.0
     offered_qps: float = 0.0
     pods: dict[str, Census] = field(default_factory=dict)
-    usage: dict[str, PodUsage] = field(default_factory=dict)
+    usage: Consumption = field(default_factory=Consumption)
+    kubelet: Kubelet | None = None
+    leaking: str = ""
 
 
 class Plant:
@@ -133,6 +129,7 @@ class Plant:
         faults: ServiceFaults,
         edge_30ms: bool = False,
         open_at: int | None = None,
+        kubelets: Mapping[str, Kubelet] | None = None,
     ) -> None:
         self._estate = estate
         self._open_at = {name: w.replicas if open_at is None else open_at for name, w in estate.workloads.items()}
@@ -147,6 +144,8 @@ class Plant:
             region: RegionPlant(endpoints, {name: _service(PROTOCOLS[name], edge_30ms) for name in workloads})
             for region, endpoints in regions.items()
         }
+        for name, found in (kubelets or {}).items():
+            self._regions[name].kubelet = found
 
     def tick(self, seconds: float, plant_time: float) -> None:
         """Serve ``seconds`` (of the clock) of the demand at ``plant_time`` in the regions that are open."""
@@ -158,37 +157,42 @@ class Plant:
                     self._serve(name, region, seconds, plant_time)
 
     def _serve(self, name: str, region: RegionPlant, seconds: float, plant_time: float) -> None:
-        traffic, workloads = self._estate.traffic, self._estate.workloads
         region.pods = region.endpoints.take_census()
         if not region.is_open:
             serving = {app: region.pods.get(app, Census()).serving for app in region.services}
             region.is_open = all(count >= self._open_at[app] for app, count in serving.items())
             return
         region.offered_qps = self._demand.qps(name, plant_time)
-        region.memory_bytes = 0.0
         for app, service in region.services.items():
             census = region.pods.get(app, Census())
             offered = region.offered_qps * self._shares[app]
-            service.advance(seconds, offered, census, traffic.replica_qps, self._faults.of(name))
-            at_peak = traffic.target_utilisation * traffic.peak_share_of_capacity
-            fullness = service.load.utilisation / at_peak if service.load else 0.0
-            share = IDLE_MEMORY_SHARE + (1 - IDLE_MEMORY_SHARE) * min(fullness, 1.0)
-            memory = share * workloads[app].use_at_peak.memory_mib * MIB
-            cores = max(fullness, IDLE_CPU_SHARE) * workloads[app].use_at_peak.cpu_millicores / 1000
-            region.memory_bytes += census.serving * memory
-            self._use(region, app, cores * seconds, memory)
+            service.advance(seconds, offered, census, self._estate.traffic.replica_qps, self._faults.of(name))
+        self._use(region, seconds, self._faults.of(name))
 
-    @staticmethod
-    def _use(region: RegionPlant, app: str, cpu_seconds: float, memory_bytes: float) -> None:
-        """Move the usage of the app's serving pods on, and forget those that serve no more."""
-        pods = {pod.name: pod for pod in region.endpoints.serving_pods() if pod.app == app}
-        gone = [name for name, usage in region.usage.items() if usage.pod.app == app and name not in pods]
-        for name in gone:
-            del region.usage[name]
-        for name, pod in pods.items():
-            usage = region.usage.setdefault(name, PodUsage(pod))
-            usage.cpu_seconds += cpu_seconds
-            usage.memory_bytes = memory_bytes
+    def _use(self, region: RegionPlant, seconds: float, fault: Fault) -> None:
+        """Move the use of all pods on, and let those die that use too much memory."""
+        serving, pods = region.endpoints.serving(), region.endpoints.running_pods()
+        ours = [pod for pod in pods if pod.uid in serving and pod.app in region.services]
+        uses = {app: self._use_of(app, service) for app, service in region.services.items()}
+        idle = {app: self._use_of(app, None) for app in region.services}
+
+        def use_of(pod: Pod) -> Use:
+            if pod.app not in region.services or pod.namespace not in ("", self._estate.namespace):
+                return constant_use(pod.workload)
+            return uses[pod.app] if pod.uid in serving else idle[pod.app]
+
+        leaks = _leaks(region, fault, serving, pods)
+        kills = region.usage.advance(seconds, pods, use_of, leaks, region.endpoints.memory_of_nodes())
+        for kill in kills:
+            region.endpoints.lose(kill.pod.uid)
+        region.memory_bytes = region.usage.memory_bytes({pod.uid for pod in ours})
+        if region.kubelet:
+            region.kubelet.killed(kills)
+            region.kubelet.show(region.usage)
+
+    def _use_of(self, app: str, service: AkidbService | None) -> Use:
+        utilisation = service.load.utilisation if service and service.load else 0.0
+        return serving_use(self._estate.traffic, self._estate.workloads[app].use_at_peak, utilisation)
 
     def metrics(self) -> str:
         """All series in Prometheus' text format."""
@@ -203,17 +207,9 @@ class Plant:
         return "\n".join(lines) + "\n"
 
     def cadvisor(self) -> str:
-        """CPU and memory of each serving pod, named and labelled as kubelets do."""
-        cpu, memory = ["# TYPE container_cpu_usage_seconds_total counter"], []
-        memory.append("# TYPE container_memory_working_set_bytes gauge")
+        """The use of each running pod of the regions that are open, named and labelled as kubelets do."""
         with self._lock:
-            for region, plant in self._regions.items():
-                for name, usage in plant.usage.items():
-                    labels = f'region="{region}",namespace="{self._estate.namespace}",pod="{name}",container="akidb"'
-                    labels += f',node="{usage.pod.node}",instance="{usage.pod.node}"'
-                    cpu.append(f"container_cpu_usage_seconds_total{{{labels}}} {usage.cpu_seconds:.3f}")
-                    memory.append(f"container_memory_working_set_bytes{{{labels}}} {usage.memory_bytes:.0f}")
-        return "\n".join([*cpu, *memory]) + "\n"
+            return cadvisor.page({name: region.usage for name, region in self._regions.items()})
 
     def _labels(self, region: str) -> str:
         return f'region="{region}",namespace="{self._estate.namespace}"'
@@ -246,6 +242,17 @@ class Plant:
             return every, {"plant_time": self._plant_time, "regions": regions}
 
 
+def _leaks(region: RegionPlant, fault: Fault, serving: Collection[str], pods: Sequence[Pod]) -> dict[str, float]:
+    """Bytes that leak, by uid: in the first serving pod by name, and in that one until it is gone."""
+    if fault.leak is None:
+        region.leaking = ""
+        return {}
+    if region.leaking not in {pod.uid for pod in pods}:
+        candidates = sorted((pod.name, pod.uid) for pod in pods if pod.app == fault.leak.app and pod.uid in serving)
+        region.leaking = candidates[0][1] if candidates else ""
+    return {region.leaking: fault.leak.mib * MIB} if region.leaking else {}
+
+
 def _service(protocol: str, edge_30ms: bool) -> AkidbService:
     edges = EDGES[protocol]
     return AkidbService(protocol, tuple(sorted({*edges, EDGE_30_MS})) if edge_30ms else edges)
@@ -262,7 +269,8 @@ def _state(region: RegionPlant) -> dict[str, Any]:
             "utilisation": round(load.utilisation, 3) if load else None,
             "p95_ms": None if p95 is None else round(p95, 1),
         }
-    return {"open": region.is_open, "offered_qps": round(region.offered_qps, 1), "services": services}
+    state = {"open": region.is_open, "offered_qps": round(region.offered_qps, 1), "services": services}
+    return state if region.kubelet is None else {**state, "kubelet_calls": region.kubelet.calls}
 
 
 def run_clock(plant: Plant, start: float, time_scale: float, stop: threading.Event, wait: float = 0.0) -> None:
@@ -329,11 +337,14 @@ def main() -> None:
         state = json.loads((arguments.state / "state.json").read_text(encoding="utf-8"))
     except (OSError, TraceError) as error:
         sys.exit(f"plant: {error}")
-    regions = {name: Endpoints() for name in state["regions"]}
+    regions = {name: Endpoints(estate.namespace) for name in state["regions"]}
+    kubeconfigs = {name: Path(region["kubeconfig"]) for name, region in state["regions"].items()}
+    kubelets = {name: Kubelet(kubelet.ClusterReports(path)) for name, path in kubeconfigs.items()}
     faults = ServiceFaults(arguments.state / FAULTS_FILE, regions)
-    plant = Plant(estate, regions, demand, faults, arguments.edge_30ms, arguments.open_at)
+    plant = Plant(estate, regions, demand, faults, arguments.edge_30ms, arguments.open_at, kubelets)
     for name, endpoints in regions.items():
-        watch_region(Path(state["regions"][name]["kubeconfig"]), estate.namespace, endpoints, name)
+        watch_region(kubeconfigs[name], endpoints, name)
+        kubelet.keep_reporting(kubelets[name], name)
     now = time.time()
     begins = now if arguments.begins is None else arguments.begins
     start = plant_start(arguments.start, begins)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +17,12 @@ import urllib3
 from kubernetes import client, config
 from kubernetes.watch.watch import iter_resp_lines
 
-Object = Mapping[str, Any]
+from include.quantities import quantity
+from lab.service.pods import Object, Pod, pod_of
+
 WATCH_SECONDS = 60
 RETRY_SECONDS = 1.0
 CONNECT_SECONDS = 3
-
-
-@dataclass(frozen=True)
-class Pod:
-    """What the plant needs to know of one pod."""
-
-    app: str
-    node: str
-    ready: bool
-    terminating: bool
-    ended: bool
-    name: str = ""
-
-    @property
-    def listed(self) -> bool:
-        """Whether a Service would send requests to the pod."""
-        return self.ready and not self.terminating and not self.ended
 
 
 @dataclass(frozen=True)
@@ -53,27 +38,18 @@ class Census:
     killed: int = 0
 
 
-def pod_of(item: Object) -> Pod:
-    """The pod in an API object."""
-    status = item.get("status", {})
-    conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
-    return Pod(
-        app=(item["metadata"].get("labels") or {}).get("app", ""),
-        node=item["spec"].get("nodeName", ""),
-        ready=conditions.get("Ready") == "True",
-        terminating="deletionTimestamp" in item["metadata"],
-        ended=status.get("phase") in ("Failed", "Succeeded"),
-        name=item["metadata"].get("name", ""),
-    )
-
-
 class Endpoints:
-    """The pods and nodes of one region; methods may be called from several threads."""
+    """The pods and nodes of one region; methods may be called from several threads.
 
-    def __init__(self) -> None:
+    Of pods in other namespaces than ``namespace`` none serves AkiDB's requests, whatever its labels say; without one
+    every pod may.
+    """
+
+    def __init__(self, namespace: str = "") -> None:
         self._lock = threading.Lock()
+        self._namespace = namespace
         self._pods: dict[str, Pod] = {}
-        self._nodes: set[str] = set()
+        self._nodes: dict[str, int] = {}  # allocatable bytes; 0 where the node says nothing
         self._gone_nodes: set[str] = set()
         self._serving: dict[str, str] = {}  # uid -> app at the last census
         self._torn: set[str] = set()  # uids whose pod was serving when it was deleted at once
@@ -94,9 +70,9 @@ class Endpoints:
     def replace_nodes(self, items: Iterable[Object]) -> None:
         """Take over a complete list of nodes."""
         with self._lock:
-            names = {item["metadata"]["name"] for item in items}
-            self._gone_nodes = (self._gone_nodes | self._nodes) - names
-            self._nodes = names
+            nodes = {item["metadata"]["name"]: _allocatable(item) for item in items}
+            self._gone_nodes = (self._gone_nodes | self._nodes.keys()) - nodes.keys()
+            self._nodes = nodes
             self._listed.add("nodes")
 
     def pod_event(self, kind: str, item: Object) -> None:
@@ -117,16 +93,16 @@ class Endpoints:
         name = item["metadata"]["name"]
         with self._lock:
             if kind == "DELETED":
-                self._nodes.discard(name)
+                self._nodes.pop(name, None)
                 self._gone_nodes.add(name)
             else:
-                self._nodes.add(name)
+                self._nodes[name] = _allocatable(item)
                 self._gone_nodes.discard(name)
 
     def take_census(self) -> dict[str, Census]:
         """Count the pods by app and forget who was killed. A node that was never seen counts as present."""
         with self._lock:
-            listed = {uid: pod for uid, pod in self._pods.items() if pod.listed}
+            listed = {uid: pod for uid, pod in self._pods.items() if pod.listed and self._ours(pod)}
             serving = {uid: pod.app for uid, pod in listed.items() if pod.node not in self._gone_nodes}
             dead = Counter(pod.app for uid, pod in listed.items() if uid not in serving)
             killed = Counter(app for uid, app in self._serving.items() if uid not in serving and self._died(uid))
@@ -134,10 +110,33 @@ class Endpoints:
         counts = Counter(serving.values())
         return {app: Census(counts[app], dead[app], killed[app]) for app in {*counts, *dead, *killed}}
 
-    def serving_pods(self) -> list[Pod]:
-        """The pods that the last census counted as serving and that are still there."""
+    def running_pods(self) -> list[Pod]:
+        """The pods of all namespaces whose containers run, on nodes that are there."""
         with self._lock:
-            return [self._pods[uid] for uid in self._serving if uid in self._pods]
+            return [pod for pod in self._pods.values() if pod.running and pod.node not in self._gone_nodes]
+
+    def serving(self) -> frozenset[str]:
+        """The uids of the pods that the last census counted as serving."""
+        with self._lock:
+            return frozenset(self._serving)
+
+    def memory_of_nodes(self) -> dict[str, int]:
+        """Bytes that pods may use on each node that says so."""
+        with self._lock:
+            return {name: room for name, room in self._nodes.items() if room}
+
+    def lose(self, uid: str) -> None:
+        """The pod's container was killed: its requests are lost, and it serves none until the API server says ready."""
+        with self._lock:
+            pod = self._pods.get(uid)
+            if pod is None:
+                return
+            if uid in self._serving:
+                self._torn.add(uid)
+            self._pods[uid] = replace(pod, ready=False)
+
+    def _ours(self, pod: Pod) -> bool:
+        return not self._namespace or pod.namespace == self._namespace
 
     def _died(self, uid: str) -> bool:
         if uid in self._torn:
@@ -146,14 +145,14 @@ class Endpoints:
         return pod is not None and not pod.terminating and (pod.ended or pod.node in self._gone_nodes)
 
 
-def watch_region(kubeconfig: Path, namespace: str, endpoints: Endpoints, name: str) -> None:
+def _allocatable(node: Object) -> int:
+    return int(quantity((node.get("status", {}).get("allocatable") or {}).get("memory", 0)))
+
+
+def watch_region(kubeconfig: Path, endpoints: Endpoints, name: str) -> None:
     """Start two daemon threads that keep ``endpoints`` up to date from the region's API server."""
     core = client.CoreV1Api(config.new_client_from_config(config_file=str(kubeconfig)))
-
-    def pods(**options: Any) -> Any:
-        return core.list_namespaced_pod(namespace, **options)
-
-    follow(pods, endpoints.replace_pods, endpoints.pod_event, f"{name} pods")
+    follow(core.list_pod_for_all_namespaces, endpoints.replace_pods, endpoints.pod_event, f"{name} pods")
     follow(core.list_node, endpoints.replace_nodes, endpoints.node_event, f"{name} nodes")
 
 
@@ -162,25 +161,28 @@ def follow(
     replace: Callable[[Iterable[Object]], None],
     event: Callable[[str, Object], None],
     name: str,
+    stop: threading.Event | None = None,
 ) -> threading.Thread:
-    """List, then watch, for ever, in a daemon thread; what was last known stays while the API server is away."""
+    """List, then watch, until ``stop`` is set, in a daemon thread; while the API server is away, what was last known
+    stays.
+    """
+    ended = stop or threading.Event()
 
     def run() -> None:
         away = False
-        pause = threading.Event()
-        while True:
+        while not ended.is_set():
             try:
                 version = _list(call, replace)
                 if away:
                     print(f"{name}: the API server is back", flush=True)
                 away = False
-                while version:
+                while version and not ended.is_set():
                     version = _watch(call, version, event)
             except (client.ApiException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-                if not away:
+                if not away and not ended.is_set():
                     print(f"{name}: lost the API server ({type(error).__name__}), keeping the last state", flush=True)
                 away = True
-                pause.wait(RETRY_SECONDS)
+                ended.wait(RETRY_SECONDS)
 
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()

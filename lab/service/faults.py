@@ -16,28 +16,49 @@ class FaultError(ValueError):
 
 
 @dataclass(frozen=True)
+class Leak:
+    """Memory that the first serving pod (by name) of ``app`` holds without need, in MiB."""
+
+    app: str
+    mib: float
+
+
+@dataclass(frozen=True)
 class Fault:
-    """What is broken on purpose in a region: latency added to each request, share of requests answered with 500."""
+    """What is broken on purpose in a region.
+
+    Latency added to each request, share of requests answered with 500, and memory that one pod leaks.
+    """
 
     extra_latency_ms: float = 0.0
     error_ratio: float = 0.0
+    leak: Leak | None = None
 
 
 def parse_faults(text: str, regions: Mapping[str, Any]) -> dict[str, Fault]:
     """Faults by region from the file's text. Raises FaultError."""
     try:
         raw = json.loads(text or "{}")
-        faults = {region: Fault(**settings) for region, settings in raw.items()}
+        faults = {region: _fault(settings) for region, settings in raw.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise FaultError(
-            f'{FAULTS_FILE}: {error}: write {{"<region>": {{"extra_latency_ms": 80, "error_ratio": 0.01}}}}'
+            f'{FAULTS_FILE}: {error}: write {{"<region>": {{"extra_latency_ms": 80, "error_ratio": 0.01, '
+            '"leak": {"app": "akidb-grpc", "mib": 4000}}}'
         ) from error
     for region, fault in faults.items():
         if region not in regions:
             raise FaultError(f"{FAULTS_FILE}: region {region!r} is not running; use one of {', '.join(regions)}")
         if not (fault.extra_latency_ms >= 0 and 0 <= fault.error_ratio <= 1):
             raise FaultError(f"{FAULTS_FILE}: {region}: extra_latency_ms must be 0 or more, error_ratio from 0 to 1")
+        if fault.leak and not (fault.leak.app and fault.leak.mib > 0):
+            raise FaultError(f"{FAULTS_FILE}: {region}: leak needs the name of an app, and mib above 0")
     return faults
+
+
+def _fault(settings: Mapping[str, Any]) -> Fault:
+    given = dict(settings)
+    leak = given.pop("leak", None)
+    return Fault(**given, leak=None if leak is None else Leak(**leak))
 
 
 class ServiceFaults:

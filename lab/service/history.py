@@ -4,6 +4,7 @@ The history is what the plant would have exported had it run all the time with t
 demand, the same queue, the same edge devices, up to the present minute. Request counters have a sample a minute,
 device power one every four, latency histograms one every five minutes. They carry the labels of a scrape of the job
 ``akidb``, without an ``instance``. The plant's own counters start at zero, which ``rate`` takes for a restart.
+What pods used in the last week is ``usage_history.py``'s.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from include.estate import Estate
-from lab.service import devices
-from lab.service.akidb_service import EDGES, OK, PROTOCOLS
+from lab.service import devices, usage_history
+from lab.service.akidb_service import EDGES, OK
 from lab.service.queueing import load_of
 from lab.service.traffic import Demand, demand_of, plant_start
+from lab.service.usage import PROTOCOLS
 
 DAYS = 30
 MINUTES_PER_HISTOGRAM = 5
@@ -59,6 +61,7 @@ def backfill(
         with text.open("w", encoding="utf-8") as file:
             for region in regions:
                 file.writelines(samples(estate, demand, region, minutes(now, days), shift))
+                file.writelines(usage_history.samples(estate, demand, region, minutes(now, days), shift))
             file.writelines(devices.history(estate, minutes(now, days), shift))
             file.write("# EOF\n")
         _create_blocks(promtool, text, data_dir, TIMEOUT_SECONDS * stretch)

@@ -1,6 +1,6 @@
 """Whole rehearsals with something killed or failing on purpose: the run ends promoted or rolled back, never half way.
 
-Each boots its own lab in a folder of its own; `make test-faults` runs them (about 25 minutes).
+Each boots its own lab in a folder of its own; `make test-faults` runs them (about 35 minutes).
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def rehearsal(folder: Path, **environment: str) -> Iterator[subprocess.Popen[byt
             process.wait(timeout=120)
 
 
-def records(folder: Path, region: str = REGION) -> list[Mapping[str, Any]]:
+def records(folder: Path, region: str = REGION, lever: str = "spot_capacity") -> list[Mapping[str, Any]]:
     """The region's ledger records so far, oldest first."""
-    chains = (folder / "ledger" / "spot_capacity" / region).glob("*/*.json")
+    chains = (folder / "ledger" / lever / region).glob("*/*.json")
     return [json.loads(path.read_text()) for path in sorted(chains)]
 
 
@@ -159,3 +159,17 @@ def test_an_empty_spot_market_falls_back_to_on_demand_in_its_own_domains(tmp_pat
     pending = [result for result in gates[0]["results"] if result["gate"] == "pods_pending_too_long"]
     assert pending[0]["outcome"] == "pass"
     assert report["verdict"] == "promoted"
+
+
+def test_memory_that_leaks_after_a_resize_is_seen_and_the_old_requests_come_back(tmp_path: Path) -> None:
+    with rehearsal(tmp_path, REGIONS=f"{REGION},us-east-1", FAULT="oom") as process:
+        report = outcome(tmp_path, process)
+    assert report["verdict"] == "rolled back"
+    assert report["days"]["4"]["regions"]["us-east-1"]["oom_kills"] > 0
+    undone = records(tmp_path, "us-east-1", "right_sizing")
+    gates = [r["figures"] for r in undone if r["step"] == "gate" and r["figures"]["slot"].startswith("in_place")]
+    failed = [result["gate"] for gate in gates for result in gate["results"] if result["outcome"] == "fail"]
+    assert "oom_kills" in failed
+    # That the old requests are back on running pods is part of ``restored``: the lab compares them with the start.
+    assert any(r["step"] == "restored" for r in undone)
+    assert records(tmp_path, REGION, "consolidation") == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from include.clients.kubernetes.errors import BlockedError, NotFoundError
 from include.clients.kubernetes.kinds import POD, Kind, Object, identity
 from include.clients.kubernetes.waits import Waits
@@ -21,10 +23,11 @@ class Cluster(Waits):
         except NotFoundError:
             return None
 
-    def create(self, body: Object) -> Object:
-        """Create the object. Raises ConflictError when it exists."""
+    def create(self, body: Object, dry_run: bool = False) -> Object:
+        """Create the object; a dry run only shows what admission makes of it. Raises ConflictError when it exists."""
         kind, namespace, _ = identity(body)
-        return self._call("POST", kind.path(namespace), kind=kind, body=body, patience=0)
+        query = {"dryRun": "All"} if dry_run else {}
+        return self._call("POST", kind.path(namespace), kind=kind, query=query, body=body, patience=0)
 
     def replace(self, body: Object) -> Object:
         """Replace the object; with a resourceVersion in it, only if it hasn't changed (else ConflictError)."""
@@ -52,6 +55,19 @@ class Cluster(Waits):
         media = "application/json-patch+json" if isinstance(patch, list) else "application/merge-patch+json"
         query = {"fieldManager": manager} if manager else {}
         return self._call("PATCH", kind.path(namespace, name), kind=kind, query=query, body=patch, media=media)
+
+    def resize(
+        self, pod: str, namespace: str, requests: Mapping[str, Mapping[str, str]], manager: str | None = None
+    ) -> Object:
+        """Set requests of a running pod, by container and resource, where it runs; what is not named stays.
+
+        The kubelet carries it out later: see the pod's conditions PodResizePending and PodResizeInProgress. Raises
+        NodeCapacityError when its node could never hold the pod.
+        """
+        containers = [{"name": name, "resources": {"requests": dict(asked)}} for name, asked in requests.items()]
+        query, path = {"fieldManager": manager} if manager else {}, POD.path(namespace, pod, "resize")
+        body, media = {"spec": {"containers": containers}}, "application/strategic-merge-patch+json"
+        return self._call("PATCH", path, kind=POD, query=query, body=body, media=media)
 
     def delete(self, kind: Kind, name: str, namespace: str | None = None) -> bool:
         """Ask for the object's deletion, dependants in the background; False when it was gone already."""

@@ -25,6 +25,10 @@ class ForbiddenError(KubernetesError):
     """The credentials lack a right (403)."""
 
 
+class NodeCapacityError(KubernetesError):
+    """A pod's node could never hold the pod as large as that, whatever else ran on it (403, cause NodeCapacity)."""
+
+
 class NotServedError(KubernetesError):
     """The API server doesn't know the resource: its CustomResourceDefinition is missing."""
 
@@ -74,6 +78,8 @@ def explained(error: Any, cluster: str, method: str, path: str, kind: Kind | Non
             f"cluster {cluster} does not accept the credentials (401): they are wrong or have expired; renew "
             "those of its Kubernetes connection"
         )
+    if error.status == 403 and _has_cause(status, "NodeCapacity"):
+        return NodeCapacityError(f"{where}: {reported}")
     if error.status == 403:
         return ForbiddenError(
             f"cluster {cluster} forbids {_verb(method)} on {kind.plural if kind else path}: {reported}. Grant it to "
@@ -109,6 +115,10 @@ def _status(body: Any) -> Object:
     except json.JSONDecodeError:
         return {}
     return parsed if isinstance(parsed, dict) else {}
+
+
+def _has_cause(status: Object, reason: str) -> bool:
+    return any(cause.get("reason") == reason for cause in status.get("details", {}).get("causes") or [])
 
 
 def _conflict(status: Object, where: str, reported: str) -> ConflictError:

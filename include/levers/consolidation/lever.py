@@ -108,8 +108,9 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
 
     def plan(self, target: Target) -> Plan:
         """See :class:`include.rollout.lever.Lever`; the floor's nodes have to grow back, the fields don't."""
-        undo = Undo.MINUTES if target.settings.right_size_floor else Undo.INSTANT
-        return replace(super().plan(target), undo=undo)
+        undo, made = Undo.MINUTES if target.settings.right_size_floor else Undo.INSTANT, super().plan(target)
+        more = floor.differences(self.world(target), made.live[FLOOR])
+        return replace(made, undo=undo, differences=(*made.differences, *more))
 
     # A stage -----------------------------------------------------------------------------------------------------
 

@@ -37,5 +37,5 @@ def _rest(world: World, nodes: list[NodeFact]) -> Decimal | None:
         return usd_hour(world, nodes)[0]
     mine = world.region.node_group.name
     after, others = floor.usd_hour_after(world), [node for node in nodes if node.node_group != mine]
-    kept = usd_hour(world, [node for node in others if not floor.is_floor(node)])[0]
+    kept = usd_hour(world, [node for node in others if not floor.is_floor(world, node)])[0]
     return None if after is None or kept is None else after + kept

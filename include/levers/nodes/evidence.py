@@ -56,21 +56,25 @@ def nodes_by_kind(nodes: Sequence[NodeFact]) -> dict[str, int]:
 
 
 def spot_shares(
-    nodes: Sequence[NodeFact], pods: Sequence[Object], node_group: str, floor: int
+    nodes: Sequence[NodeFact], pods: Sequence[Object], node_group: str, floor: int, system: str = ""
 ) -> tuple[float | None, float | None]:
-    """Spot share by ready pods and by vCPU. The node group's floor doesn't count; None without pods or vCPUs."""
+    """Spot share by ready pods and by vCPU; None without pods or vCPUs.
+
+    Neither the node group's floor counts nor ``system``, the small group that may stand in its place.
+    """
     spot = {n.name for n in nodes if n.capacity == "spot"}
     placed = [pod["spec"].get("nodeName") for pod in pods if is_ready(pod)]
     by_pods = sum(name in spot for name in placed) / len(placed) if placed else None
     group = sorted(n.vcpu for n in nodes if n.node_group == node_group)
-    counted = sum(n.vcpu for n in nodes if n.node_group != node_group) + sum(group[floor:])
+    beside = [n.vcpu for n in nodes if n.node_group is None or n.node_group not in (node_group, system)]
+    counted = sum(beside) + sum(group[floor:])
     return by_pods, sum(n.vcpu for n in nodes if n.name in spot) / counted if counted else None
 
 
 def share_figures(world: World, nodes: Sequence[NodeFact], pods: Sequence[Object]) -> dict[str, float | None]:
     """The spot shares beside the estate's node group, as reports name them."""
     group = world.region.node_group
-    by_pods, by_vcpu = spot_shares(nodes, pods, group.name, group.floor)
+    by_pods, by_vcpu = spot_shares(nodes, pods, group.name, group.floor, group.system.name)
     return {"spot_share_pods": by_pods, "spot_share_vcpu": by_vcpu}
 
 

@@ -1,4 +1,4 @@
-"""The managed node group of a region: as EKS describes it, its nodes, and its size."""
+"""The managed node group of a region: as EKS describes it, its nodes, and its size; and the small one beside it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,25 @@ def path(size: str) -> str:
     return f"{PATH} {size}"
 
 
-def describe(world: World) -> Object:
-    """The managed node group as EKS describes it."""
-    found: Object = world.aws.call("eks", "describe_nodegroup", **_where(world))["nodegroup"]
+def describe(world: World, name: str = "") -> Object:
+    """A managed node group as EKS describes it; without a name the estate's."""
+    found: Object = world.aws.call("eks", "describe_nodegroup", **where(world, name))["nodegroup"]
     return found
 
 
-def _where(world: World) -> dict[str, str]:
-    return {"clusterName": world.region.cluster, "nodegroupName": world.region.node_group.name}
+def where(world: World, name: str = "") -> dict[str, str]:
+    """How EKS's requests name a node group; without a name the estate's."""
+    return {"clusterName": world.region.cluster, "nodegroupName": name or world.region.node_group.name}
 
 
-def nodes(world: World) -> list[Object]:
-    """Nodes of the node group."""
-    return world.cluster.list(NODE, labels=f"{NODE_GROUP}={world.region.node_group.name}")
+def nodes(world: World, name: str = "") -> list[Object]:
+    """Nodes of a node group; without a name the estate's."""
+    return world.cluster.list(NODE, labels=f"{NODE_GROUP}={name or world.region.node_group.name}")
+
+
+def is_right_sized(world: World) -> bool:
+    """Whether the system pods have a small node group of their own, so that this one may have no nodes at all."""
+    return bool(nodes(world, world.region.node_group.system.name))
 
 
 def of_group(world: World, found: Iterable[Object]) -> list[Object]:
@@ -74,18 +80,18 @@ def terminate(world: World, surplus: Sequence[Object], floor: int) -> None:
 
 def resize(world: World, **scaling: int) -> None:
     """Change the node group's ``minSize`` or ``desiredSize`` once no other update of it is under way."""
-    where = _where(world)
+    names = where(world)
 
     def busy() -> list[str]:
         status = describe(world)["status"]
         if status not in ("ACTIVE", "DEGRADED"):
-            return [f"node group {where['nodegroupName']} is {status}"]
+            return [f"node group {names['nodegroupName']} is {status}"]
         try:
-            world.aws.call("eks", "update_nodegroup_config", **where, scalingConfig=scaling)
+            world.aws.call("eks", "update_nodegroup_config", **names, scalingConfig=scaling)
         except AwsRefusedError as error:
             if error.code in ("ResourceInUseException", "ResourceInUse"):
                 return [str(error)]
             raise
         return []
 
-    world.wait_for(busy, f"resizing node group {where['nodegroupName']}")
+    world.wait_for(busy, f"resizing node group {names['nodegroupName']}")

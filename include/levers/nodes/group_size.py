@@ -13,7 +13,7 @@ from include.levers.node_costs import node_fact, node_facts
 from include.levers.nodes import group as node_group
 from include.levers.nodes.requests import pod_requests
 from include.levers.nodes.rooms import Crowd, Room, by_node, crowd_of, place, room_of, takes_pods
-from include.levers.nodes.scheduling import HOST, NODE_GROUP, ZONE, labels_of, tolerates, wants
+from include.levers.nodes.scheduling import ARCHITECTURE, HOST, NODE_GROUP, ZONE, labels_of, tolerates, wants
 from include.levers.pods import evictable, is_finished, namespace_of, pods_of_deployments, replicas_of
 from include.levers.world import Object, World, name_of
 from include.prices import PriceBookError, load_aws_book
@@ -134,7 +134,7 @@ def need_now(
         if pod["spec"].get("nodeName") in nodes and evictable(pod) and (namespace_of(pod), name_of(pod)) not in known
     ]
     coming = crowds_to_come(deployments, ours, others, group, ignored)
-    need = group_need(group, pods, coming, idle, _typical(world))
+    need = group_need(group, pods, coming, idle, typical(world))
     if need is None:
         raise NotConverged(
             f"{world.place}: no number of nodes of {world.region.node_group.name} would take every pod back: "
@@ -143,14 +143,15 @@ def need_now(
     return need
 
 
-def _typical(world: World) -> Room:
+def typical(world: World) -> Room:
     """A new node of the group by the price book; one without limits where the book has no such type."""
     group = world.region.node_group
-    labels = {NODE_GROUP: group.name}
+    labels = {NODE_GROUP: group.name, "kubernetes.io/os": "linux"}
     try:
         details = load_aws_book(world.estate).details(group.instance_type)
     except PriceBookError:
         return Room("new", labels, (), dict.fromkeys(("cpu", "memory"), Decimal("Infinity")))
+    labels |= {ARCHITECTURE: details.arch, "node.kubernetes.io/instance-type": group.instance_type}
     memory = Decimal(details.allocatable_memory_mib) * 2**20
     return Room("new", labels, (), {"cpu": Decimal(str(details.allocatable_cpu)), "memory": memory})
 

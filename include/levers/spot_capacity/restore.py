@@ -58,6 +58,7 @@ class SpotUndo:
     def group(self) -> group_size.Before:
         """The node group as it was; what an autoscaler moves now, or moved before, is not set back."""
         was, floor = self.snapshot, self.snapshot.get("floor", self.world.region.node_group.floor)
+        floor = 0 if group.is_right_sized(self.world) else floor  # then its minSize of 0 is a rollout's too
         moved = group.SIZE in (was.get("moving") or group.moving(self.world.cluster.list(POD)))
         idle = frozenset(was.get("out_of_use") or ())
         return group_size.Before(was["node_group"], was["nodes"], floor, idle, moved)

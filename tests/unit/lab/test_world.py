@@ -27,8 +27,9 @@ def test_no_two_listeners_get_the_same_port(tmp_path: Path) -> None:
         plane = boot.booting[name]
         ports += [plane._etcd_port, plane._peer_port, plane._api_port, plane._kwok_port]
         ports += [*boot.karpenter_ports[name], *astuple(boot.keda_ports[name]), *boot.behind_ports[name].values()]
+        ports += [boot.metrics_ports[name], *astuple(boot.vpa_ports[name])]
         assert list(boot.behind_ports[name]) == list(containers.SERVED)
-    assert len(ports) == len(set(ports)) == 3 + 13 * len(names)
+    assert len(ports) == len(set(ports)) == 3 + 18 * len(names)
 
 
 def boot_of(folder: Path, stretch: float | None = None) -> world._Boot:

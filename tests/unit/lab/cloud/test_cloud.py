@@ -27,7 +27,8 @@ from include.rollout.place import ESTATE_WIDE
 from lab.cloud.calls import Answer, Call
 from lab.cloud.emulator import AMI_OWNER, CallLog, images, read_call, wait_until_ready
 from lab.cloud.fleets import DryPools, Override, fleet_overrides, fleet_with_only
-from lab.cloud.moto_patches import Repairs, scaling_problem
+from lab.cloud.moto_patches import Repairs
+from lab.cloud.node_groups import scaling_problem
 from lab.cloud.notices import send_through_rules, send_to_queue, set_dry_pools, warning
 from lab.cloud.price_lists import listed, on_demand_list, spot_history
 from lab.cloud.seed import CloudClients, SeededRegion, seed

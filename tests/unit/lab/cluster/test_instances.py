@@ -19,8 +19,8 @@ from lab.cluster.instances import (
     node_name,
     node_of_claim,
     price_key,
-    run,
 )
+from lab.cluster.polling import run
 
 REGION = "ap-northeast-1"
 

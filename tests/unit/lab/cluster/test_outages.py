@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
-from lab.cluster import containers, instances
+from lab.cluster.polling import ask
 from lab.machine.again import UnavailableError
 
 
@@ -26,17 +27,23 @@ READ_TIMEOUT = ReadTimeoutError(None, "/", "Read timed out.")  # type: ignore[ar
 
 
 @pytest.mark.parametrize("problem", [READ_TIMEOUT, ProtocolError("broken"), ConnectionResetError()])
-@pytest.mark.parametrize("kind", [containers.KubernetesPods, instances.KubernetesNodes])
-def test_an_answer_that_is_cut_off_does_not_end_the_process(kind: Any, problem: Exception) -> None:
-    cluster = kind.__new__(kind)
+def test_an_answer_that_is_cut_off_does_not_end_the_process(problem: Exception) -> None:
     with pytest.raises(UnavailableError, match="the API server can't be reached"):
-        cluster._call(lambda **_: CutOff(problem))
+        ask(lambda **_: CutOff(problem))
 
 
 def test_half_a_body_is_an_outage_too() -> None:
     class Half:
         data = b'{"items": ['
 
-    cluster = instances.KubernetesNodes.__new__(instances.KubernetesNodes)
     with pytest.raises(UnavailableError):
-        cluster._call(lambda **_: Half())
+        ask(lambda **_: Half())
+
+
+def test_a_status_that_may_pass_is_no_outage() -> None:
+    def refuse(**_: Any) -> None:
+        raise ApiException(409, "Conflict")
+
+    assert ask(refuse, passing=(404, 409)) == {}
+    with pytest.raises(UnavailableError, match="the API server answered 409 Conflict"):
+        ask(refuse)

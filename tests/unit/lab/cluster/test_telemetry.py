@@ -20,7 +20,10 @@ TARGETS = ScrapeTargets(20001, PORTS)
 def test_every_job_has_its_targets_and_cost_jobs_keep_the_labels_of_their_series() -> None:
     config = yaml.safe_load(configuration(TARGETS, Path("/lab/rules")))
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
-    assert list(jobs) == ["akidb", "kubernetes-cadvisor", "karpenter", "opencost", "kubecost", "traffic-predictor"]
+    assert list(jobs) == [
+        *("akidb", "kubernetes-cadvisor", "karpenter", "vpa-recommender", "vpa-updater", "vpa-admission-controller"),
+        *("opencost", "kubecost", "traffic-predictor"),
+    ]
     assert jobs["akidb"]["static_configs"] == [{"targets": ["127.0.0.1:20001"], "labels": {"instance": "akidb"}}]
     assert jobs["kubernetes-cadvisor"]["metrics_path"] == "/cadvisor"
     assert jobs["opencost"]["static_configs"] == [{"targets": ["127.0.0.1:20003"], "labels": {"region": "us-east-1"}}]

@@ -61,8 +61,10 @@ def test_programs_of_one_group_and_the_same_flags_are_one_build_and_the_longest_
         "keda",
         "kubernetes",
         "kwok",
+        "metrics-server",
         "opencost",
         "prometheus",
+        "vpa",
     ]
     assert [job.seconds for job in jobs] == sorted((job.seconds for job in jobs), reverse=True)
 
@@ -73,6 +75,7 @@ def test_programs_of_one_group_and_the_same_flags_are_one_build_and_the_longest_
         ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
         ("go.etcd.io/etcd/server/v3", "server"),
         ("github.com/kedacore/keda/v2/cmd/adapter", "adapter"),
+        ("k8s.io/autoscaler/vertical-pod-autoscaler/pkg/admission-controller", "admission-controller"),
         ("example.com/vault", "vault"),
     ],
 )
@@ -90,9 +93,9 @@ def test_everything_missing_is_built_and_shared_and_only_that_stays(log: Path, t
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["build.lock", "manifests", "programs"]
     assert lines[0].startswith(
         "  building kube-apiserver, kube-controller-manager, kube-scheduler, kubectl 1.36.3   "
-        "(0 of 12; elapsed 0.0 min, about "
+        "(0 of 16; elapsed 0.0 min, about "
     )
-    assert "(12 of 12; " in lines[-1]
+    assert "(16 of 16; " in lines[-1]
     assert "about 0.0 min to go" in lines[-1]
 
 
@@ -112,7 +115,7 @@ def test_gos_folders_are_kept_on_request(log: Path, monkeypatch: pytest.MonkeyPa
 def test_a_lighter_group_is_built_in_its_copy_and_all_modules_are_fetched_beside_the_first_build(log: Path) -> None:
     build.provide_all(lambda _: None)
     calls = log.read_text().splitlines()
-    assert sum(call.startswith("list -deps") for call in calls) == 6
+    assert sum(call.startswith("list -deps") for call in calls) == 8
     assert calls.count("mod download github.com/opencost/opencost") == 2  # its copy, its manifests
     one = next(call for call in calls if "cmd/prometheus" in call and call.startswith("build"))
     assert one.startswith("build -trimpath -gcflags=all=-dwarf=false -tags remove_all_sd -ldflags -s -w -o ")

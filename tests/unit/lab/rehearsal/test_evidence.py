@@ -21,6 +21,8 @@ from lab.rehearsal.evidence import (
     lasting_kinds,
     node_of,
     object_name,
+    places,
+    requests_by_app,
     shares,
     usd_hour,
 )
@@ -45,6 +47,11 @@ def test_nodes_beyond_the_floor_count() -> None:
 
 def test_without_pods_or_nodes_the_share_is_zero() -> None:
     assert shares([], [], floor=2) == (0.0, 0.0)
+
+
+def test_the_group_that_day_4_makes_for_the_system_does_not_count() -> None:
+    system = [Node(f"system{n}", "akidb-system", "c7g.large", "a", "on-demand", 2, True) for n in range(3)]
+    assert shares([*system, *SPOT, *REST], ["spot0"], floor=2) == (1.0, 0.75)
 
 
 class Book:
@@ -117,6 +124,48 @@ def test_everything_that_lasts_is_listed_in_its_preferred_version_whoever_made_i
 )
 def test_an_object_is_named_with_its_namespace(metadata: dict[str, str], name: str) -> None:
     assert object_name({"metadata": metadata}) == name
+
+
+def pod(name: str, app: str, node: str, *requests: dict[str, str], **more: Any) -> dict[str, Any]:
+    containers = [{"name": f"c{n}", "resources": {"requests": asked}} for n, asked in enumerate(requests)]
+    metadata = {"name": name, "namespace": "kube-system", "labels": {"app": app}}
+    spec = {"nodeName": node, "containers": containers}
+    return {"metadata": {**metadata, **more}, "spec": spec, "status": {"phase": "Running"}}
+
+
+def test_requests_are_those_of_the_running_pods_however_they_are_written() -> None:
+    pods = [
+        pod("a", "akidb-rest", "n", {"cpu": "1", "memory": "2Gi"}, {"cpu": "50m"}),
+        pod("b", "akidb-rest", "n", {"cpu": "1000m", "memory": "2048Mi"}, {"cpu": "50m"}),
+        pod("c", "akidb-grpc", "n", {"cpu": "860m", "memory": "1342177280"}),
+        pod("d", "akidb-grpc", "n", {}),
+    ]
+    assert requests_by_app(pods) == {
+        "akidb-grpc/c0": ["0m 0Mi", "860m 1280Mi"],
+        "akidb-rest/c0": ["1000m 2048Mi"],
+        "akidb-rest/c1": ["50m 0Mi"],
+    }
+
+
+def test_system_pods_are_where_their_controllers_pods_run() -> None:
+    replica_set = {
+        "ownerReferences": [{"name": "coredns-5f4", "controller": True}],
+        "labels": {"pod-template-hash": "5f4"},
+    }
+    daemon_set = {"ownerReferences": [{"name": "kube-proxy", "controller": True}]}
+    gone = {"deletionTimestamp": "2026-11-29T06:00:00Z", **replica_set}
+    pods = [
+        pod("coredns-5f4-a", "", "n1", **replica_set),
+        pod("coredns-5f4-b", "", "n2", **gone),
+        pod("kube-proxy-a", "", "n1", **daemon_set),
+        pod("kube-proxy-b", "", "n2", **daemon_set),
+        pod("alone", "", "n3"),
+    ]
+    assert places(pods, {"n1": "akidb-on-demand", "n2": "akidb-spot"}) == {
+        "kube-system/alone": ["nobody"],
+        "kube-system/coredns": ["akidb-on-demand"],
+        "kube-system/kube-proxy": ["akidb-on-demand", "akidb-spot"],
+    }
 
 
 def reader(served: Any) -> EvidenceReader:

@@ -25,7 +25,7 @@ from lab.rehearsal.folders import ledger_folder
 from lab.rehearsal.settings import RehearsalSettings, results_file
 
 REGION, SPOT = "ap-northeast-1", "spot_capacity"
-START = {"node_pools": {}, "node_group": {"desiredSize": 5}}
+START = {"node_pools": {}, "node_groups": {"old": {"desiredSize": 5}}}
 DAYS_REPORT = {"verdict": "promoted", "restored": False, "regions": {"a": 1}, "days": {"1": {}}}
 
 
@@ -63,7 +63,7 @@ def rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRehearsal:
     parts = {"processes": Processes(tmp_path), "seconds": {"healthy": 1.0}, "memory_mib": lambda: 1, "stretch": 1.0}
     made.airflow = cast("airflows.Airflow", SimpleNamespace(**parts, url="http://a", passwords={}))
     made.world = cast("conduct.worlds.LabWorld", SimpleNamespace(**parts, state={}))
-    made.report = dict(DAYS_REPORT)
+    made.results.report = dict(DAYS_REPORT)
     made._write_report()
     place = Chain(SPOT, REGION, "day1_spot", "r")
     for step in (Step.SNAPSHOT, Step.TOUCH, Step.PROMOTED):
@@ -115,9 +115,11 @@ def test_everything_is_undone_after_the_figures_were_taken(
 
 def test_an_undo_that_the_ledger_calls_complete_is_not_when_the_cluster_differs(rehearsed: FakeRehearsal) -> None:
     rehearsed.undoes = undoes_all
-    restored, report = undo(rehearsed, {**START, "node_group": {"desiredSize": 2}})
+    restored, report = undo(rehearsed, {**START, "node_groups": {"old": {"desiredSize": 2}}})
     assert not restored
-    assert report["undo"]["remaining"] == [{"region": REGION, "lever": SPOT, "what": "node_group.desiredSize: 5 -> 2"}]
+    assert report["undo"]["remaining"] == [
+        {"region": REGION, "lever": SPOT, "what": "node_groups.old.desiredSize: 5 -> 2"}
+    ]
     assert report["undo"]["by_lever"][SPOT]["restored"] is False
 
 
@@ -137,7 +139,7 @@ def test_a_region_that_can_not_be_read_is_not_restored(rehearsed: FakeRehearsal)
     rehearsed.undoes = undoes_all
     lab = cast("Any", {REGION: SimpleNamespace(specs=unread)})
     assert not rehearsed._undo_everything(cast("Any", None), lab, {REGION: START})
-    assert rehearsed.report["undo"]["remaining"] == [
+    assert rehearsed.results.report["undo"]["remaining"] == [
         {
             "region": REGION,
             "lever": "unknown",

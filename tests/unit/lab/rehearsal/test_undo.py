@@ -119,7 +119,14 @@ def test_where_nothing_stood_nothing_remains() -> None:
     ("path", "lever"),
     [
         ("node_pools.akidb-spot", SPOT),
-        ("node_group.desiredSize", SPOT),
+        ("node_groups.akidb-on-demand.desiredSize", SPOT),
+        ("node_groups.akidb-system", "consolidation"),
+        ("nodes.akidb-system c7g.large on-demand", "consolidation"),
+        ("node_pools.akidb-spot.disruption.consolidationPolicy", "consolidation"),
+        ("system_pods.kube-system/coredns", "consolidation"),
+        ("pod_requests.akidb-rest/akidb", "right_sizing"),
+        ("vertical_autoscalers.akidb-rest", "right_sizing"),
+        ("objects.verticalpodautoscalers autoscaling.k8s.io/v1.akidb/akidb-rest", "right_sizing"),
         ("nodes.akidb-spot c7g.xlarge spot", SPOT),
         ("deployments.akidb-rest.template.spec.topologySpreadConstraints", SPOT),
         ("deployments.akidb-rest.replicas", SCALING),
@@ -140,13 +147,13 @@ def test_a_difference_is_told_to_the_lever_that_writes_there(path: str, lever: s
 
 
 def test_evidence_names_region_and_lever_of_each_difference() -> None:
-    before = {CANARY: {"node_group": {"desiredSize": 5}, "node_pools": {}}, OTHER: {"node_pools": {}}}
+    before = {CANARY: {"node_groups": {"old": {"desiredSize": 5}}, "node_pools": {}}, OTHER: {"node_pools": {}}}
     now = {
-        CANARY: {"node_group": {"desiredSize": 2}, "node_pools": {}},
+        CANARY: {"node_groups": {"old": {"desiredSize": 2}}, "node_pools": {}},
         OTHER: {"node_pools": {"akidb-spot": {"w": 1}}},
     }
     assert undo.of_evidence(before, now) == [
-        Remains(CANARY, SPOT, "node_group.desiredSize: 5 -> 2"),
+        Remains(CANARY, SPOT, "node_groups.old.desiredSize: 5 -> 2"),
         Remains(OTHER, SPOT, 'node_pools.akidb-spot: absent -> {"w": 1}'),
     ]
     assert undo.of_evidence(before, before) == []

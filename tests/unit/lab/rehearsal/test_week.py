@@ -22,6 +22,8 @@ from lab.rehearsal.faults import Faults
 from lab.rehearsal.run import RehearsalError, verdict_of
 from lab.rehearsal.settings import RehearsalSettings, open_window, settings_from
 
+EVERY_RUN = [one for runs in week.WEEK.values() for one in runs]
+
 
 def record(step: str, region: str = "us-east-1", **figures: Any) -> Record:
     return Record("spot_capacity", region, "day1_spot", "r", 1, FIRST_LINK, step, "2026-11-24T10:00:00+00:00", figures)
@@ -48,14 +50,16 @@ def test_regions_trace_and_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "days"),
     [
-        ({}, (1, 2, 5)),
+        ({}, (1, 2, 4, 5)),
         ({"DAYS": "5,1"}, (1, 5)),
         ({"DAYS": "5"}, (5,)),
         ({"FAULT": "ice"}, (1,)),
         ({"FAULT": "ice", "DAYS": "1,5"}, (1,)),
+        ({"FAULT": "oom"}, (4,)),
+        ({"FAULT": "oom", "DAYS": "5,4,2,1"}, (1, 2, 4)),
     ],
 )
-def test_days_are_the_weeks_in_its_order_and_a_fault_has_day_1_alone(
+def test_days_are_the_weeks_in_its_order_and_a_fault_ends_with_its_own_day(
     asked: dict[str, str], days: tuple[int, ...]
 ) -> None:
     assert settings_from(asked, on_terminal=False).days == days
@@ -64,9 +68,10 @@ def test_days_are_the_weeks_in_its_order_and_a_fault_has_day_1_alone(
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"DAYS": "1,7"}, "DAYS=1,7 has no day 7: use 1, 2, 5"),
+        ({"DAYS": "1,7"}, "DAYS=1,7 has no day 7: use 1, 2, 4, 5"),
         ({"DAYS": "5", "FAULT": "ice"}, "FAULT=ice is a fault of day 1: add it to DAYS=5"),
-        ({"FAULT": "fire"}, "FAULT=fire is not known: use gate or ice, or leave it out"),
+        ({"DAYS": "1,2", "FAULT": "oom"}, "FAULT=oom is a fault of day 4: add it to DAYS=1,2"),
+        ({"FAULT": "fire"}, "FAULT=fire is not known: use gate or ice or oom, or leave it out"),
         ({"UNDO": "no"}, "UNDO=no is not known: 1 undoes everything at the end, 0 leaves the changes standing"),
         ({"KEEP": "yes"}, "KEEP=yes is not known: 1 keeps the UI up until Ctrl-C, 0 does not"),
         ({"TRACE": "none.csv"}, "TRACE=none.csv does not exist: name a CSV file of traffic"),
@@ -77,6 +82,10 @@ def test_days_are_the_weeks_in_its_order_and_a_fault_has_day_1_alone(
         (
             {"REGIONS": "ap-northeast-1", "FAULT": "gate"},
             "FAULT=gate fails a gate after the canary: add a region to REGIONS=ap-northeast-1",
+        ),
+        (
+            {"REGIONS": "ap-northeast-1", "FAULT": "oom"},
+            "FAULT=oom makes memory leak after the canary: add a region to REGIONS=ap-northeast-1",
         ),
     ],
 )
@@ -119,6 +128,30 @@ def test_the_gate_fault_waits_for_the_canary_and_is_lifted_by_the_rollback(tmp_p
     chains["us-east-1"].append(record(Step.UNDO))
     fault.react(chains)
     assert json.loads(planted.read_text()) == {}
+
+
+def test_memory_leaks_once_a_second_region_resizes_running_pods_and_until_its_undo(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planted = tmp_path / "plant_faults.json"
+    fault = faults("oom", tmp_path)
+    chains: dict[str, list[Record]] = {
+        "ap-northeast-1": [record(Step.TOUCH, "ap-northeast-1", slot="in_place_rest")],
+        "us-east-1": [record(Step.TOUCH, slot="new_pods")],
+    }
+    fault.react(chains)
+    assert not planted.exists()
+    chains["us-east-1"].append(record(Step.TOUCH, slot="in_place_canary"))
+    fault.react(chains)
+    assert json.loads(planted.read_text()) == {"us-east-1": {"leak": {"app": "akidb-grpc", "mib": 4000}}}
+    chains["us-east-1"].append(record(Step.UNDO))
+    fault.react(chains)
+    fault.react(chains)
+    assert json.loads(planted.read_text()) == {}
+    assert capsys.readouterr().out.splitlines() == [
+        "FAULT=oom: in us-east-1 a pod of akidb-grpc now holds 4000 MiB more",
+        "FAULT=oom: lifted, us-east-1 is being rolled back",
+    ]
 
 
 def test_spot_is_dry_from_the_first_steps_gate_to_the_seconds(tmp_path: Path) -> None:
@@ -166,20 +199,21 @@ def test_everything_is_undone_at_the_end_but_after_a_fault(asked: dict[str, str]
 
 
 def test_a_slower_machine_gets_longer_waits_and_the_same_soaks_and_windows() -> None:
-    for day in week.WEEK.values():
-        normal = week.run_conf(day, ["us-east-1"], "p")
-        slow = week.run_conf(day, ["us-east-1"], "p", stretch=2.5)
+    for one in EVERY_RUN:
+        normal = week.run_conf(one, ["us-east-1"], "p")
+        slow = week.run_conf(one, ["us-east-1"], "p", stretch=2.5)
         waits = {name for name in normal if normal[name] != slow[name]}
-        assert waits == {"gate_wait_seconds", "converge_timeout_seconds"}
+        own = {"recommender_interval_seconds"} if one.lever == "right_sizing" else set()
+        assert waits == {"gate_wait_seconds", "converge_timeout_seconds"} | own
         assert all(slow[name] == round(normal[name] * 2.5) for name in waits)
 
 
 def test_no_wait_is_longer_than_its_form_allows_even_on_the_slowest_machine() -> None:
     estate = load_estate()
-    for day in week.WEEK.values():
-        conf = week.run_conf(day, estate.ordered_regions(), "http://127.0.0.1:1", LONGEST_STRETCH)
+    for one in EVERY_RUN:
+        conf = week.run_conf(one, estate.ordered_regions(), "http://127.0.0.1:1", LONGEST_STRETCH)
         build(RolloutSettings, conf, estate)
-        build(levers.lever(day.lever).settings_type, conf, estate)
+        build(levers.lever(one.lever).settings_type, conf, estate)
 
 
 def test_run_ids_are_unique_and_part_of_the_ledgers_paths_as_they_are() -> None:
@@ -208,7 +242,7 @@ def test_a_long_reason_is_cut_and_says_so() -> None:
 
 
 def test_the_run_is_real_and_only_its_windows_are_short() -> None:
-    assert week.run_conf(week.WEEK[1], ["us-east-1"], "http://127.0.0.1:9090") == {
+    assert week.run_conf(week.WEEK[1][0], ["us-east-1"], "http://127.0.0.1:9090") == {
         "regions": ["us-east-1"],
         "dry_run": False,
         "reason": "rehearsal",
@@ -232,17 +266,25 @@ def test_a_question_is_answered_once_the_scheduler_knows_that_its_task_waits() -
 
 
 def test_day_5_waits_for_a_window_to_validate() -> None:
-    day = week.WEEK[5]
+    day = week.WEEK[5][0]
     assert (day.dag, day.lever) == ("day5_cost_monitoring", "cost_monitoring")
     assert week.run_conf(day, ["us-east-1"], "http://127.0.0.1:9090")["validation_window_seconds"] == 6
 
 
 def test_day_2_is_told_where_prometheus_is() -> None:
-    day = week.WEEK[2]
+    day = week.WEEK[2][0]
     assert (day.dag, day.lever) == ("day2_predictive_scaling", "predictive_scaling")
     assert week.run_conf(day, ["us-east-1"], "http://127.0.0.1:9090")["prometheus_endpoint"] == (
         "http://127.0.0.1:9090"
     )
+
+
+def test_day_4_right_sizes_and_then_packs_with_the_floor() -> None:
+    assert [(one.dag, one.lever) for one in week.WEEK[4]] == [
+        ("day4_right_sizing", "right_sizing"),
+        ("day4_consolidation", "consolidation"),
+    ]
+    assert week.run_conf(week.WEEK[4][1], ["us-east-1"], "http://127.0.0.1:9090")["right_size_floor"] is True
 
 
 def test_a_region_without_champion_is_named_with_the_reason(tmp_path: Path) -> None:

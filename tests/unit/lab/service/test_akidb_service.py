@@ -20,13 +20,17 @@ from lab.service.akidb_service import (
     server,
     start_mode,
 )
+from lab.service.consumption import Consumption, Kill
 from lab.service.endpoints import Census, Endpoints
 from lab.service.faults import FaultError, ServiceFaults, parse_faults
+from lab.service.kubelet import Kubelet
 from lab.service.queueing import load_of
+from lab.service.usage import MIB
 
 ESTATE = load_estate()
 REGION = "us-east-1"
 PEAK_QPS = 5880.0
+LIMITS = {"cpu": "2", "memory": "4Gi"}
 
 
 class Steady:
@@ -39,8 +43,8 @@ class Steady:
 def pods(app: str, count: int) -> list[Any]:
     return [
         {
-            "metadata": {"uid": f"{app}-{n}", "name": f"{app}-{n}", "labels": {"app": app}},
-            "spec": {"nodeName": "n1"},
+            "metadata": {"uid": f"{app}-{n}", "name": f"{app}-{n}", "namespace": "akidb", "labels": {"app": app}},
+            "spec": {"nodeName": "n1", "containers": [{"name": "akidb", "resources": {"limits": LIMITS}}]},
             "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
         }
         for n in range(count)
@@ -173,6 +177,8 @@ def test_faults_follow_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ('{"mars": {}}', "region 'mars' is not running; use one of us-east-1"),
         ('{"us-east-1": {"error_ratio": 2}}', "error_ratio from 0 to 1"),
         ('{"us-east-1": {"extra_latency_ms": -1}}', "extra_latency_ms must be 0 or more"),
+        ('{"us-east-1": {"leak": {"app": "akidb-grpc", "mib": 0}}}', "leak needs the name of an app, and mib above 0"),
+        ('{"us-east-1": {"leak": {"app": "akidb-grpc"}}}', "missing 1 required positional argument: 'mib'"),
         ("[]", "write"),
     ],
 )
@@ -206,15 +212,81 @@ def test_usage_of_each_pod_under_the_names_of_kubelets(tmp_path: Path) -> None:
     plant.tick(10, 1)
     labels = 'region="us-east-1",namespace="akidb",pod="akidb-rest-0",container="akidb",node="n1",instance="n1"'
     found = values(plant.cadvisor())
-    assert len(found) == 60
+    assert len(found) == 30 * 6
     # 0.6 CPU and 1,229 MiB a pod at the weekday peak.
     assert found[f"container_cpu_usage_seconds_total{{{labels}}}"] == pytest.approx(6.0)
     assert found[f"container_memory_working_set_bytes{{{labels}}}"] == 1229 * 1024 * 1024
+    assert found[f"container_cpu_cfs_periods_total{{{labels}}}"] == 100
+    assert found[f"container_cpu_cfs_throttled_periods_total{{{labels}}}"] == 0
+    assert found[f"container_oom_events_total{{{labels}}}"] == 0
     leave(endpoints, 14, 15)
     plant.tick(10, 2)
     rest = [name for name in values(plant.cadvisor()) if "akidb-rest" in name]
-    assert len(rest) == 28  # a pod that is gone has no series
+    assert len(rest) == 14 * 6  # a pod that is gone has no series
     assert values(plant.cadvisor())[f"container_cpu_usage_seconds_total{{{labels}}}"] > 12.0  # less pods, more each
+
+
+class Reported:
+    """A kubelet that keeps the kills it was told of."""
+
+    def __init__(self) -> None:
+        self.kills: list[Kill] = []
+
+    def killed(self, kills: list[Kill]) -> None:
+        self.kills += kills
+
+    def show(self, consumption: Consumption) -> None:
+        self.shown = consumption
+
+
+def test_a_pod_that_leaks_is_killed_again_and_again_and_loses_its_requests(tmp_path: Path) -> None:
+    endpoints, reported = region(15, 15), Reported()
+    faults = ServiceFaults(tmp_path / "plant_faults.json", {REGION: endpoints})
+    kubelets = {REGION: cast(Kubelet, reported)}
+    plant = Plant(ESTATE, {REGION: endpoints}, Steady(), faults, kubelets=kubelets)
+    plant.tick(1, 0)
+    (tmp_path / "plant_faults.json").write_text(json.dumps({REGION: {"leak": {"app": "akidb-grpc", "mib": 4000}}}))
+    for second in range(1, 8):
+        plant.tick(1, second)
+    # 1,229 MiB and 400 more each second: 4,029 after 7 s.
+    assert reported.kills == []
+    plant.tick(1, 8)
+    (kill,) = reported.kills
+    assert (kill.pod.name, kill.container, kill.restarts) == ("akidb-grpc-0", "akidb", 1)
+    assert (kill.memory_bytes, kill.limit) == (4429 * MIB, 4096 * MIB)
+    assert endpoints.take_census()["akidb-grpc"] == Census(serving=14, killed=1)
+    labels = 'region="us-east-1",namespace="akidb",pod="akidb-grpc-0",container="akidb",node="n1",instance="n1"'
+    assert values(plant.cadvisor())[f"container_oom_events_total{{{labels}}}"] == 1
+    leave(endpoints, 15, 15)
+    for second in range(9, 18):
+        plant.tick(1, second)
+    # It grows again, idle memory and leak: after 8 s 0.8 x 1,229 and 3,200 MiB.
+    assert [kill.restarts for kill in reported.kills] == [1, 2]
+    assert reported.kills[1].memory_bytes == pytest.approx((0.8 * 1229 + 3200) * MIB, rel=0.001)
+    (tmp_path / "plant_faults.json").unlink()
+    for second in range(18, 60):
+        plant.tick(1, second)
+    assert len(reported.kills) == 2
+
+
+def test_what_runs_in_other_namespaces_uses_something_and_serves_nothing(tmp_path: Path) -> None:
+    endpoints = Endpoints("akidb")
+    endpoints.replace_nodes([{"metadata": {"name": "n1"}}])
+    staging, karpenter = pods("akidb-rest", 2)
+    staging["metadata"] |= {"uid": "s", "namespace": "akidb-staging"}
+    labels = {"app.kubernetes.io/name": "karpenter"}
+    karpenter["metadata"] |= {"uid": "k", "name": "karpenter-0", "namespace": "karpenter", "labels": labels}
+    endpoints.replace_pods([*pods("akidb-rest", 15), *pods("akidb-grpc", 15), staging, karpenter])
+    plant = plant_with(endpoints, tmp_path)
+    plant.tick(10, 1)
+    assert plant.health()[1]["regions"][REGION]["services"]["akidb-rest"]["serving"] == 15
+    found = values(plant.cadvisor())
+    memory = 'container_memory_working_set_bytes{region="us-east-1",namespace="%s",pod="%s",container="akidb",'
+    memory += 'node="n1",instance="n1"}'
+    assert found[memory % ("karpenter", "karpenter-0")] == 290 * MIB
+    assert found[memory % ("akidb-staging", "akidb-rest-0")] == 50 * MIB
+    name = 'kube_pod_labels{region="us-east-1",namespace="karpenter",pod="karpenter-0",label_%s="karpenter"}'
+    assert found[name % "app_kubernetes_io_name"] == 1
 
 
 class Ticks:

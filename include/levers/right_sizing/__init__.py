@@ -1,0 +1,1 @@
+"""The right-sizing lever: requests that follow use, recommended by the VerticalPodAutoscaler and checked by a twin."""
