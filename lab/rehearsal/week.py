@@ -67,6 +67,7 @@ WEEK: dict[int, tuple[RehearsedRun, ...]] = {
             "right_sizing",
             {
                 "recommender_interval_seconds": vpa.INTERVAL_SECONDS,
+                "deferred_seconds": 20,
                 "soak_seconds": 5,
                 "gate_window_seconds": 15,
                 "gate_wait_seconds": 120,
@@ -77,7 +78,8 @@ WEEK: dict[int, tuple[RehearsedRun, ...]] = {
             "day4_consolidation",
             "consolidation",
             {
-                "consolidate_after_seconds": 5,
+                "consolidate_after_seconds": 10,
+                "underutilized_nodes": "100%",
                 "right_size_floor": True,
                 "soak_seconds": 5,
                 "gate_window_seconds": 15,

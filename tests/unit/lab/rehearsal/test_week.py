@@ -203,8 +203,7 @@ def test_a_slower_machine_gets_longer_waits_and_the_same_soaks_and_windows() -> 
         normal = week.run_conf(one, ["us-east-1"], "p")
         slow = week.run_conf(one, ["us-east-1"], "p", stretch=2.5)
         waits = {name for name in normal if normal[name] != slow[name]}
-        own = {"recommender_interval_seconds"} if one.lever == "right_sizing" else set()
-        assert waits == {"gate_wait_seconds", "converge_timeout_seconds"} | own
+        assert waits == {"gate_wait_seconds", "converge_timeout_seconds"}
         assert all(slow[name] == round(normal[name] * 2.5) for name in waits)
 
 
