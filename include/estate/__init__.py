@@ -12,6 +12,7 @@ from include.estate.cost import Component, ComponentRule, Contract, Cost, EdgeDe
 from include.estate.fields import Age, Cpu, EstateError, Hour, Matchers, Memory, Seconds, Share
 from include.estate.file import ESTATE_FILE, load_estate
 from include.estate.governance import ChangeWindow, Governance, Windows
+from include.estate.nonprod import Calendar, Nonprod
 from include.estate.regions import Connections, EstateConnections, NodeGroup, Region, SystemGroup
 from include.estate.service import Dns, Metrics, Resources, Targets, Traffic, Use, Workload
 from include.estate.whole import Estate
@@ -19,6 +20,7 @@ from include.estate.whole import Estate
 __all__ = [
     "ESTATE_FILE",
     "Age",
+    "Calendar",
     "ChangeWindow",
     "Component",
     "ComponentRule",
@@ -38,6 +40,7 @@ __all__ = [
     "Memory",
     "Metrics",
     "NodeGroup",
+    "Nonprod",
     "PredictiveScalingOptions",
     "Predictor",
     "Region",

@@ -13,6 +13,7 @@ from include.estate.capacity import PredictiveScalingOptions, RightSizingOptions
 from include.estate.cost import Cost
 from include.estate.fields import EstateError, Part
 from include.estate.governance import Governance, Windows
+from include.estate.nonprod import Nonprod
 from include.estate.problems import explain
 from include.estate.regions import EstateConnections, Region
 from include.estate.service import Dns, Metrics, Targets, Traffic, Workload
@@ -42,6 +43,7 @@ class Estate(Part):
     windows: Windows
     governance: Governance
     cost: Cost
+    nonprod: Nonprod = Nonprod()
 
     @model_validator(mode="after")
     def _canary_exists(self) -> Estate:
@@ -57,6 +59,15 @@ class Estate(Part):
                     f"regions: {name!r} can't be a region's name: the ledger names something else by it; "
                     "use the name that AWS has for the region"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _production_never_sleeps(self) -> Estate:
+        if self.namespace in self.nonprod.namespaces:
+            raise ValueError(
+                f"nonprod.namespaces.{self.namespace} is the estate's own namespace, production: it never sleeps; "
+                "take it out"
+            )
         return self
 
     @model_validator(mode="after")

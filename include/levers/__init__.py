@@ -15,11 +15,12 @@ log = logging.getLogger(__name__)
 LEVERS: dict[str, str] = {
     "spot_capacity": "include.levers.spot_capacity:SpotCapacity",
     "predictive_scaling": "include.levers.predictive_scaling:PredictiveScaling",
-    "right_sizing": "include.levers.right_sizing.lever:RightSizing",
+    "right_sizing": "include.levers.right_sizing:RightSizing",
     "consolidation": "include.levers.consolidation:Consolidation",
     "dns_health_checks": "include.levers.dns_health_checks:DnsHealthChecks",
     "cost_monitoring": "include.levers.cost_monitoring:CostMonitoring",
     "cost_cap": "include.levers.cost_cap:CostCap",
+    "nonprod_hours": "include.levers.nonprod_hours:NonprodHours",
 }
 # old name -> name of today: the ledger keeps the records of a renamed lever under the name that wrote them.
 RENAMED: dict[str, str] = {}

@@ -107,6 +107,11 @@ class ManifestLever(abc.ABC, Generic[Settings]):
     def before_apply(self, world: World[Settings], stage: Stage) -> None:
         """Whatever comes before the first write of a stage; raises Refused to stop it."""
 
+    def facts_for(self, world: World[Settings], stage: Stage) -> dict[str, Json]:
+        """The facts by which a stage is written; here the live ones, whatever has come since the plan."""
+        del stage
+        return self.facts(world)
+
     def settle(self, world: World[Settings], stage: Stage) -> None:
         """Wait until what a stage wrote works; raises NotConverged."""
 
@@ -180,7 +185,7 @@ class ManifestLever(abc.ABC, Generic[Settings]):
         started = world.now()
         with refusals(world):
             self.before_apply(world, stage)
-            facts = self.facts(world)
+            facts = self.facts_for(world, stage)
             wanted = [thing for thing in self.desired(world, stage.slot, facts) if thing.wanted]
             for thing in wanted:
                 thing.write(world)

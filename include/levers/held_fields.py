@@ -76,6 +76,11 @@ def fields_of(was: Mapping[str, Json]) -> list[Field]:
     return [Field(tuple(raw["path"]), FieldState(raw["state"]), raw["was"], raw["owners"]) for raw in was["fields"]]
 
 
+def was_there(was: Mapping[str, Json]) -> bool:
+    """Whether the object stood when the entry was made: one that did not, and does not, has nothing to go back to."""
+    return any(field.state is not FieldState.UNKNOWN for field in fields_of(was))
+
+
 def differences(key: str, body: Object, was: Mapping[str, Json]) -> list[Difference]:
     """From the fields of an entry to what ``body`` wants of them."""
     found = []
@@ -124,7 +129,7 @@ def _left(key: str, fields: Sequence[Field], live: Object, manager: str) -> Iter
 def unrestored(key: str, was: Mapping[str, Any], live: Object | None, manager: str) -> list[Difference]:
     """What would still have to be set back, from live to snapshot: values, and who owns them."""
     if live is None:
-        return [Difference(key, GONE, BEFORE)]
+        return [Difference(key, GONE, BEFORE)] if was_there(was) else []
     found = []
     for field in fields_of(was):
         now, path = at(live, field.path), f"{key} {field.name}"

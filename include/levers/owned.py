@@ -319,7 +319,7 @@ def _unrestored(world: World, key: str, was: Mapping[str, Any] | None) -> Sequen
 def _restore_fields(world: World, key: str, was: Mapping[str, Any], report: Report) -> str | None:
     live = read_key(world, key)
     if live is None:
-        report.append(Difference(key, BEFORE, GONE))
+        report += [Difference(key, BEFORE, GONE)] if held_fields.was_there(was) else []
         return None
     back = held_fields.way_back(key, was, live, world.manager)
     report += back.others

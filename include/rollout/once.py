@@ -1,4 +1,6 @@
-"""A change that a recurring job makes after an approval: one place, one stage, under the same lock and ledger.
+"""A change that a recurring job makes: one place, one stage, under the same lock and ledger.
+
+It is approved, or ordered by the estate's file (:func:`carry_out`); of a whole place or a part (:class:`PartRun`).
 
 What stands afterwards is found and undone by the rollback DAG like any rollout's change.
 """
@@ -6,12 +8,43 @@ What stands afterwards is found and undone by the rollback DAG like any rollout'
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from include.rollout import decisions, steps
-from include.rollout.ledger import WHOLE_RUN, Step, last
+from include.rollout.ledger import WHOLE_RUN, Chain, OpenRun, Step, last
 from include.rollout.lever import Refused, Stage, Target
 from include.rollout.steps import Run
+
+PART = "@"  # stands in a chain's run id before the part of the place
+
+
+@dataclasses.dataclass(frozen=True)
+class PartRun(Run):
+    """A run whose change covers a part of a place, such as a namespace: each part is undone on its own."""
+
+    part: str = dataclasses.field(kw_only=True)
+
+    @classmethod
+    def of(cls, run: Run, part: str, settings: dict[str, Any]) -> PartRun:
+        """The run for one part, with the lever's settings instead of the form's."""
+        fields = {field.name: getattr(run, field.name) for field in dataclasses.fields(Run)}
+        return cls(**{**fields, "params": settings}, part=part)
+
+    def chain(self, place: str = WHOLE_RUN) -> Chain:
+        """The part's own chain."""
+        chain = super().chain(place)
+        return dataclasses.replace(chain, run_id=f"{chain.run_id}{PART}{self.part}")
+
+    def beside(self, chain: Chain) -> bool:
+        """Whether a change is of the same part."""
+        return part_of(chain) == self.part
+
+
+def part_of(chain: Chain) -> str:
+    """The part of the place that a chain's change covers; empty for a whole place."""
+    return chain.run_id.rpartition(PART)[2] if PART in chain.run_id else ""
 
 
 def change(run: Run, place: str, plan_hash: str) -> dict[str, Any]:
@@ -24,12 +57,32 @@ def change(run: Run, place: str, plan_hash: str) -> dict[str, Any]:
     answer = steps.answer_on_record(run)
     if problem := decisions.approval_problem(answer, [plan_hash], run.estate.governance.approvers):
         raise Refused(f"{place}: {problem}. Nothing was changed")
-    lock = run.lock(place)
-    lock.acquire(run.run_ended)
-    try:
+    with locked(run, place):
         figures = {"approved_by": (answer or {}).get("user"), "locked": [place], "hash": plan_hash}
         run.record(WHOLE_RUN, Step.APPROVAL, figures)
         return _change(run, run.target(place, run.begin(place, "change")))
+
+
+def carry_out(run: Run, place: str) -> dict[str, Any]:
+    """Like :func:`change`, for what the estate's file orders: it was reviewed there, and nobody is asked again."""
+    with locked(run, place):
+        return _change(run, run.target(place, run.begin(place, "change")))
+
+
+def take_back(run: Run, place: str, standing: OpenRun) -> None:
+    """Undo a change under the lock and prove it. Raises what the steps raise; safe to run again."""
+    with locked(run, place):
+        steps.undo_changes(run, place, standing.snapshot)
+        steps.verify_restored(run, place, standing.snapshot)
+
+
+@contextmanager
+def locked(run: Run, place: str) -> Iterator[None]:
+    """Hold the place's lock. Raises LockHeld while another run has it."""
+    lock = run.lock(place)
+    lock.acquire(run.run_ended)
+    try:
+        yield
     finally:
         lock.release()
 
@@ -78,7 +131,7 @@ def _begin(run: Run, target: Target) -> tuple[Stage, ...]:
 def _refuse_second(run: Run, place: str) -> None:
     """Two changes of one field would be undone in an order that nobody remembers."""
     for other in run.ledger.standing(run.lever.name, place):
-        if other.chain != run.chain(place):
+        if other.chain != run.chain(place) and run.beside(other.chain):
             choice = f'{{"lever": "{run.lever.name}", "regions": ["{place}"], "dry_run": false}}'
             raise Refused(
                 f"{place}: a change of {run.lever.name} by {other.chain.dag_id}/{other.chain.run_id} stands; "

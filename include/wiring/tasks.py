@@ -9,7 +9,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import get_current_context, task
@@ -236,7 +236,18 @@ class PlanApproval(ApprovalOperator):
         return super().execute_complete(context, event)
 
 
-def await_approval(engine: Engine, plan_task: str) -> Any:
+class Asking(Protocol):
+    """Whose approvers are asked, and who keeps what they answer."""
+
+    @property
+    def estate(self) -> Estate | None:
+        """None where it can't be read: then anybody may answer."""
+
+    def keep_answer(self, answer: Mapping[str, Any]) -> None:
+        """Keep ``approved``, ``user``, ``user_id`` and ``hash``."""
+
+
+def await_approval(engine: Asking, plan_task: str) -> Any:
     """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject.
 
     Without an estate anybody may answer in the form; who may approve is then checked when the locks are taken.

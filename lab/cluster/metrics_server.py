@@ -4,7 +4,7 @@ It asks KWOK, in place of every kubelet, over plain HTTP: KWOK serves nothing el
 reaches KEDA's adapter, and checks its certificate.
 
 - `--metric-resolution` 10 s: the least that it accepts; its manifest has 15 s.
-- `--kubelet-request-timeout` 5 s: must be below 9/10 of the resolution.
+- `--kubelet-request-timeout` 9 s: the most that goes with this resolution; KWOK answers in tenths of a second.
 - `--kubelet-preferred-address-types` ExternalDNS: `localhost`; a node's other addresses are its instance's.
 - `--deprecated-kubelet-completely-insecure`: plain HTTP and no credentials.
 """
@@ -24,7 +24,7 @@ from lab.machine.programs import find, shared_folder
 NAME, NAMESPACE = "metrics-server", "kube-system"
 USER = f"system:serviceaccount:{NAMESPACE}:{NAME}"
 API_SERVICE = "v1beta1.metrics.k8s.io"
-RESOLUTION_SECONDS, REQUEST_SECONDS = 10, 5
+RESOLUTION_SECONDS, REQUEST_SECONDS = 10, 9
 READY_SECONDS = 60
 PORTS_NEEDED = 1
 
@@ -35,7 +35,7 @@ def start(processes: Processes, plane: ControlPlane, port: int) -> None:
     workloads.apply_all(dynamic, api_services.documents([shared_folder(NAME) / "rbac.yaml"]))
     files = plane.folder / NAME
     authority = write_certificates(files, plane.region)
-    given = arguments(plane.kubeconfig(USER), files, port, processes.stretch)
+    given = arguments(plane.kubeconfig(USER), files, port)
     processes.start(f"{plane.region}-{NAME}", [find(NAME), *given])
     # Not /readyz: that needs nodes, which come later than this.
     alive = f"https://127.0.0.1:{port}/livez"
@@ -60,12 +60,12 @@ def write_certificates(folder: Path, region: str) -> bytes:
     return pki.write_service(folder, f"{NAME} lab {region}", NAME, (f"{NAME}.{NAMESPACE}.svc",))
 
 
-def arguments(kubeconfig: Path, files: Path, port: int, stretch: float) -> list[str]:
-    """The command line without the program; ``stretch`` lengthens how long it waits for KWOK, and so how often."""
+def arguments(kubeconfig: Path, files: Path, port: int) -> list[str]:
+    """The command line without the program."""
     found = [f"--{use}kubeconfig={kubeconfig}" for use in ("", "authentication-", "authorization-")]
     found += [f"--secure-port={port}", "--bind-address=127.0.0.1", f"--cert-dir={files}"]
     found += [f"--tls-cert-file={files}/tls.crt", f"--tls-private-key-file={files}/tls.key"]
     found += ["--deprecated-kubelet-completely-insecure", "--kubelet-use-node-status-port"]
     found += ["--kubelet-preferred-address-types=ExternalDNS"]
-    found += [f"--metric-resolution={round(RESOLUTION_SECONDS * stretch)}s"]
-    return [*found, f"--kubelet-request-timeout={round(REQUEST_SECONDS * stretch)}s"]
+    found += [f"--metric-resolution={RESOLUTION_SECONDS}s"]
+    return [*found, f"--kubelet-request-timeout={REQUEST_SECONDS}s"]

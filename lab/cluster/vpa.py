@@ -12,7 +12,8 @@ Recommender:
 - `--prometheus-cadvisor-job-name` as `own_series` says, and `--metric-for-pod-labels` with the region: three regions
   share one Prometheus. The latter has a range, since a matrix is expected.
 - the names of labels: those of cAdvisor and kube-state-metrics; its defaults are older ones.
-- `--recommender-interval` 10 s: its default is a minute, and a rehearsed day has eight.
+- `--recommender-interval` 10 s: its default is a minute, and a rehearsed day has eight. Not longer on a slow machine:
+  each look is a sample, and the twin counts them.
 - `--leader-elect`: its lease tells whether it is alive.
 
 Left at their defaults, production's: half-lives and confidence intervals of 24 h, one memory peak a day over 8 days,
@@ -90,12 +91,12 @@ def start(processes: Processes, plane: ControlPlane, ports: Ports) -> None:
     files = plane.folder / "vpa"
     pki.write_service(files, f"vpa lab {plane.region}", ADMISSION)
     _start(processes, plane, ADMISSION, admission_arguments(files, ports))
-    _start(processes, plane, UPDATER, updater_arguments(ports, processes.stretch))
+    _start(processes, plane, UPDATER, updater_arguments(ports))
 
 
 def start_recommender(processes: Processes, plane: ControlPlane, ports: Ports, prometheus: str) -> None:
     """Start the recommender and wait until it has read the history of the Prometheus at that base URL."""
-    _start(processes, plane, RECOMMENDER, recommender_arguments(plane.region, ports, prometheus, processes.stretch))
+    _start(processes, plane, RECOMMENDER, recommender_arguments(plane.region, ports, prometheus))
     what = f"the recommender of {plane.region} having read its history from Prometheus"
     processes.wait_until(lambda: has_read_history(ports.recommender), what, READY_SECONDS)
 
@@ -113,7 +114,7 @@ def own_series(region: str) -> str:
     return f'kubernetes-cadvisor", region="{region}'
 
 
-def recommender_arguments(region: str, ports: Ports, prometheus: str, stretch: float) -> list[str]:
+def recommender_arguments(region: str, ports: Ports, prometheus: str) -> list[str]:
     """The recommender's flags."""
     return [
         f"--address=127.0.0.1:{ports.recommender}",
@@ -129,16 +130,16 @@ def recommender_arguments(region: str, ports: Ports, prometheus: str, stretch: f
         "--container-namespace-label=namespace",
         "--container-pod-name-label=pod",
         "--container-name-label=container",
-        f"--recommender-interval={_interval(stretch)}",
+        f"--recommender-interval={INTERVAL_SECONDS}s",
         "--leader-elect=true",
     ]
 
 
-def updater_arguments(ports: Ports, stretch: float) -> list[str]:
+def updater_arguments(ports: Ports) -> list[str]:
     """The updater's flags."""
     return [
         f"--address=127.0.0.1:{ports.updater}",
-        f"--updater-interval={_interval(stretch)}",
+        f"--updater-interval={INTERVAL_SECONDS}s",
         f"--eviction-rate-limit={EVICTIONS_PER_SECOND}",
         f"--eviction-rate-burst={EVICTION_BURST}",
         f"--eviction-tolerance={EVICTION_TOLERANCE}",
@@ -160,10 +161,6 @@ def admission_arguments(files: Path, ports: Ports) -> list[str]:
         f"--webhook-port={ports.webhook}",
         f"--webhook-timeout-seconds={WEBHOOK_SECONDS}",
     ]
-
-
-def _interval(stretch: float) -> str:
-    return f"{round(INTERVAL_SECONDS * stretch)}s"
 
 
 def has_read_history(port: int) -> bool:

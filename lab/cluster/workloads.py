@@ -90,8 +90,11 @@ def create_objects(control_plane: ControlPlane, estate: Estate) -> None:
         for name in (estate.namespace, "karpenter")
     ]
     roles = [d for path in sorted(ROLES.glob("*/rbac.yaml")) for d in yaml.safe_load_all(path.read_text())]
-    node_group = estate.region(control_plane.region).node_group.name
-    apply_all(dynamic, [*namespaces, *roles, *_render("system.yaml", {"NODE_GROUP": node_group})])
+    region = estate.region(control_plane.region)
+    apply_all(
+        dynamic,
+        [*namespaces, *roles, *_render("system.yaml", {"NODE_GROUP": region.node_group.name, "QUEUE": region.queue})],
+    )
     for name, workload in estate.workloads.items():
         values = {
             "NAME": name,

@@ -43,7 +43,7 @@ PASSING = {
         "csinodes",
         "componentstatuses",
     ),
-    *("replicasets", "controllerrevisions", "nodeclaims", "verticalpodautoscalercheckpoints"),
+    *("replicasets", "controllerrevisions", "nodeclaims", "verticalpodautoscalercheckpoints", "clusterresourceusages"),
 }
 AGGREGATED_DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 COST_NAMESPACES = ("opencost", "kubecost")

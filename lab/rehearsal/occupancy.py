@@ -21,7 +21,7 @@ from include.quantities import quantity
 from lab.rehearsal.evidence import EvidenceFigures, EvidenceReader
 
 SOAK_SECONDS = 30  # use is the mean of so long: the last soak
-FIRST_SAMPLES_SECONDS = 45  # a pod that has just started needs two scrapes
+FIRST_SAMPLES_SECONDS = 60  # so long a pod that has just started may take to have series of a whole soak
 OOM_KILLED = "OOMKilled"
 
 
@@ -102,12 +102,16 @@ def use_of(pods: Iterable[Mapping[str, Any]], used: Mapping[str, Amount]) -> Use
 
 
 def used_by_pod(prometheus: Prometheus, namespace: str, region: str, seconds: int = SOAK_SECONDS) -> dict[str, Amount]:
-    """The mean use of each pod over the last ``seconds``; only pods of which both figures are there."""
+    """The mean use of each pod over the last ``seconds``; only pods that were there all the time, with both figures.
+
+    The rate of a counter that has just begun is less than the pod uses.
+    """
     chosen = f'{{region="{region}",namespace="{namespace}",container!="",container!="POD"}}'
     cpu = _by_pod(prometheus, f"sum by (pod) (rate(container_cpu_usage_seconds_total{chosen}[{seconds}s]))")
     memory = f"sum by (pod) (avg_over_time(container_memory_working_set_bytes{chosen}[{seconds}s]))"
     resident = _by_pod(prometheus, memory)
-    return {name: Amount(cpu[name], resident[name]) for name in cpu.keys() & resident.keys()}
+    old = _by_pod(prometheus, f"sum by (pod) (container_cpu_usage_seconds_total{chosen} offset {seconds}s)")
+    return {name: Amount(cpu[name], resident[name]) for name in cpu.keys() & resident.keys() & old.keys()}
 
 
 def _by_pod(prometheus: Prometheus, expression: str) -> dict[str, float]:

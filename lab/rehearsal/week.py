@@ -12,12 +12,13 @@ from typing import Any
 from include.clients.storage import Folder
 from include.forecast.registry import Registry
 from lab import world as worlds
+from lab.cluster import vpa
 from lab.service.history import DAYS as HISTORY_DAYS
 
 COST_REPORT = "cost_report"
 # What has to be there before a day: recurring DAGs, in their order, which run beside the days before it.
 BEFORE: dict[int, tuple[str, ...]] = {2: ("traffic_export", "forecast_retrain"), 5: (COST_REPORT,)}
-# Settings of a run that are limits of a wait: a slower machine gets longer ones.
+# Limits of waits: a slower machine gets longer ones. So does the pace of the lab's recommender.
 WAITS = ("gate_wait_seconds", "converge_timeout_seconds")
 
 
@@ -65,6 +66,8 @@ WEEK: dict[int, tuple[RehearsedRun, ...]] = {
             "day4_right_sizing",
             "right_sizing",
             {
+                "recommender_interval_seconds": vpa.INTERVAL_SECONDS,
+                "deferred_seconds": 20,
                 "soak_seconds": 5,
                 "gate_window_seconds": 15,
                 "gate_wait_seconds": 120,
@@ -75,7 +78,8 @@ WEEK: dict[int, tuple[RehearsedRun, ...]] = {
             "day4_consolidation",
             "consolidation",
             {
-                "consolidate_after_seconds": 5,
+                "consolidate_after_seconds": 10,
+                "underutilized_nodes": "100%",
                 "right_size_floor": True,
                 "soak_seconds": 5,
                 "gate_window_seconds": 15,

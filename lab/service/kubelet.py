@@ -7,7 +7,8 @@ any, so none may overlap. An object is written when its pods changed or a value 
 every ``WRITE_SECONDS``.
 
 A kill becomes the pod's status (from running to running with one restart more, as the VPA's recommender counts it) and
-an Event. While the API server is away kills wait in their order, and of use only the last is written afterwards.
+an Event; the container is ready again after ``RESTART_SECONDS``. While the API server is away kills wait in their
+order, and of use only the last is written afterwards.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from lab.service.usage import MIB
 
 WRITE_SECONDS = 2.0
 STEP_SECONDS = 0.5
+RESTART_SECONDS = 1.0
 NOTICEABLE = 0.01
 MOST_WAITING_KILLS = 1000
 FIELD_MANAGER = "akidb-plant"
@@ -57,6 +59,7 @@ class UsageCluster(Protocol):
     def apply_usage(self, name: str, group: Group) -> None: ...
     def delete_usage(self, name: str) -> None: ...
     def report(self, kill: Kill, at: str) -> None: ...
+    def report_ready(self, kill: Kill, at: str) -> None: ...
 
 
 def groups(usages: Iterable[PodUsage]) -> dict[str, Group]:
@@ -104,6 +107,7 @@ class Kubelet:
     calls: int = 0
     _wanted: dict[str, Group] = field(default_factory=dict)
     _kills: deque[tuple[Kill, str]] = field(default_factory=lambda: deque(maxlen=MOST_WAITING_KILLS))
+    _restarting: deque[tuple[float, Kill]] = field(default_factory=deque)
     _written: dict[str, Group | None] | None = None
     _written_at: float = -WRITE_SECONDS
 
@@ -113,17 +117,23 @@ class Kubelet:
 
     def killed(self, kills: Iterable[Kill]) -> None:
         """Remember who was killed just now."""
-        now = dt.datetime.fromtimestamp(self.clock(), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self._kills.extend((kill, now) for kill in kills)
+        self._kills.extend((kill, self._now()) for kill in kills)
 
     def step(self) -> None:
         """Write what has changed. Raises UnavailableError; what was not written then is written by the next step."""
         while self._kills:
             self._call(self.cluster.report, *self._kills[0])
-            self._kills.popleft()
+            kill, _ = self._kills.popleft()
+            self._restarting.append((self.clock() + RESTART_SECONDS, kill))
+        while self._restarting and self._restarting[0][0] <= self.clock():
+            self._call(self.cluster.report_ready, self._restarting[0][1], self._now())
+            self._restarting.popleft()
         if self.clock() - self._written_at >= WRITE_SECONDS:
             self._written_at = self.clock()
             self._write(self._wanted)
+
+    def _now(self) -> str:
+        return dt.datetime.fromtimestamp(self.clock(), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _write(self, wanted: Mapping[str, Group]) -> None:
         if self._written is None:  # what an earlier plant has left
@@ -155,20 +165,39 @@ def usage_body(name: str, group: Group) -> dict[str, Any]:
     return {**USAGE_KIND, "metadata": {"name": name, "labels": MANAGED}, "spec": spec}
 
 
-def status_body(kill: Kill, at: str) -> dict[str, Any]:
-    """The strategic merge patch of the status of a pod, one of whose containers was killed and runs again."""
+def killed_patch(kill: Kill, at: str) -> list[dict[str, Any]]:
+    """The JSON patch of the status of a container that was killed and runs again.
+
+    Not a merge: the API server takes a list of container statuses as a whole.
+    """
     ended = {"reason": "OOMKilled", "exitCode": 137, "startedAt": kill.started or at, "finishedAt": at}
-    container = {
-        "name": kill.container,
-        "ready": False,
-        "restartCount": kill.restarts,
-        "lastState": {"terminated": ended},
-        "state": {"running": {"startedAt": at}},
-    }
-    unready = {"status": "False", "reason": "ContainersNotReady", "lastTransitionTime": at}
-    unready["message"] = f"containers with unready status: [{kill.container}]"
-    conditions = [{"type": name, **unready} for name in ("Ready", "ContainersReady")]
-    return {"status": {"containerStatuses": [container], "conditions": conditions}}
+    return _container_patch(
+        kill,
+        ready=False,
+        restartCount=kill.restarts,
+        lastState={"terminated": ended},
+        state={"running": {"startedAt": at}},
+    )
+
+
+def ready_patch(kill: Kill) -> list[dict[str, Any]]:
+    """The JSON patch of the status of a killed container that is ready again."""
+    return _container_patch(kill, ready=True)
+
+
+def _container_patch(kill: Kill, **fields: Any) -> list[dict[str, Any]]:
+    names = [container.name for container in kill.pod.containers]
+    path = f"/status/containerStatuses/{names.index(kill.container)}"
+    test = {"op": "test", "path": f"{path}/name", "value": kill.container}
+    return [test, *({"op": "add", "path": f"{path}/{name}", "value": value} for name, value in fields.items())]
+
+
+def conditions_body(kill: Kill, at: str, ready: bool) -> dict[str, Any]:
+    """The strategic merge patch of what the pod says about being ready."""
+    message = None if ready else f"containers with unready status: [{kill.container}]"
+    condition = {"status": str(ready), "lastTransitionTime": at, "message": message}
+    condition["reason"] = None if ready else "ContainersNotReady"
+    return {"status": {"conditions": [{"type": name, **condition} for name in ("Ready", "ContainersReady")]}}
 
 
 def event_body(kill: Kill, at: str) -> dict[str, Any]:
@@ -225,16 +254,24 @@ class ClusterReports:
 
     def report(self, kill: Kill, at: str) -> None:
         """Write a kill into the pod's status, and an Event."""
-        namespace = f"/api/v1/namespaces/{kill.pod.namespace}"
-        kind = "application/strategic-merge-patch+json"
-        self._call("PATCH", f"{namespace}/pods/{kill.pod.name}/status", status_body(kill, at), kind, passing=GONE)
-        self._call("POST", f"{namespace}/events", event_body(kill, at), passing=GONE)
+        self._patch_status(kill, killed_patch(kill, at), conditions_body(kill, at, ready=False))
+        events = f"/api/v1/namespaces/{kill.pod.namespace}/events"
+        self._call("POST", events, event_body(kill, at), passing=GONE)
+
+    def report_ready(self, kill: Kill, at: str) -> None:
+        """Write into the pod's status that its container is ready again."""
+        self._patch_status(kill, ready_patch(kill), conditions_body(kill, at, ready=True))
+
+    def _patch_status(self, kill: Kill, container: list[dict[str, Any]], conditions: Mapping[str, Any]) -> None:
+        path = f"/api/v1/namespaces/{kill.pod.namespace}/pods/{kill.pod.name}/status"
+        self._call("PATCH", path, container, "application/json-patch+json", passing=GONE)
+        self._call("PATCH", path, conditions, "application/strategic-merge-patch+json", passing=GONE)
 
     def _call(
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | list[dict[str, Any]] | None = None,
         kind: str = "application/json",
         passing: tuple[int, ...] = (),
     ) -> Any:

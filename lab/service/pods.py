@@ -11,6 +11,8 @@ from include.quantities import quantity
 Object = Mapping[str, Any]
 # The label that names a pod's workload: AkiDB's own, the one of EKS's add-ons, the one of Helm charts.
 WORKLOAD_LABELS = ("app", "k8s-app", "app.kubernetes.io/name")
+# Label of pods whose use somebody else says, in a ClusterResourceUsage of its own: the plant leaves them alone.
+OWN_USE = {"lab.akidb.io/use": "own"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,10 @@ class Container:
 
 @dataclass(frozen=True)
 class Pod:
-    """One pod. ``app`` is its label, ``workload`` what it belongs to; ``running``: its containers have started."""
+    """One pod. ``app`` is its label, ``workload`` what it belongs to; ``running``: its containers have started.
+
+    A pod of ``OWN_USE`` never counts as running.
+    """
 
     app: str
     node: str
@@ -70,7 +75,7 @@ def pod_of(item: Object) -> Pod:
         namespace=metadata.get("namespace", ""),
         uid=metadata["uid"],
         workload=next((labels[key] for key in WORKLOAD_LABELS if key in labels), ""),
-        running=status.get("phase") == "Running",
+        running=status.get("phase") == "Running" and not OWN_USE.items() <= labels.items(),
         containers=_containers(item),
         labels=tuple(sorted(labels.items())),
     )

@@ -20,12 +20,17 @@ from include.rollout.ledger import Chain, Ledger, Record
 from include.rollout.lever import Lever
 from include.rollout.place import estate_for
 from include.wiring.tasks import Engine
-from tests.conformance.levers.scenes import Scene, dns, scaling, spot
+from tests.conformance.levers.scenes import Scene, dns, scaling, sizing, spot
 from tests.dags.toy_dags import rollback_dag
 
 Runner = Callable[..., Any]
 QUICK = {"soak_seconds": 1, "gate_window_seconds": 20, "gate_wait_seconds": 0, "dry_run": False}
-SCENES = [("spot_capacity", spot), ("predictive_scaling", scaling), ("dns_health_checks", dns)]
+SCENES = [
+    ("spot_capacity", spot),
+    ("predictive_scaling", scaling),
+    ("right_sizing", sizing),
+    ("dns_health_checks", dns),
+]
 SOAKS = r".*\.await_soak"
 HOUR_BEFORE = dt.datetime.fromtimestamp(1_800_000_000 - 3600, dt.UTC)  # the levers' own clock shows an hour later
 scene: Scene  # of the test that runs
@@ -39,7 +44,7 @@ def lever_of_the_scene() -> Lever:
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("AIRFLOW_VAR_AKIDB_LEDGER", str(tmp_path / "ledger"))
-    for name in ("spot_capacity", "predictive_scaling", "dns_health_checks"):
+    for name, _ in SCENES:
         monkeypatch.setitem(levers.LEVERS, name, f"{__name__}:lever_of_the_scene")
     moments = (HOUR_BEFORE + dt.timedelta(seconds=n) for n in range(100_000))
     made = Engine.run

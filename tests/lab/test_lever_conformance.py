@@ -27,6 +27,7 @@ from lab import world as worlds
 from lab.cluster.workloads import api_client
 from tests.conformance.levers.crash import Killed, watched
 from tests.lab.conftest import REGION
+from tests.lab.staging import STAGING, build_staging
 from tests.lab.test_predictive_scaling import QUICK, crown, forecast
 
 pytestmark = [pytest.mark.lab, pytest.mark.conformance]
@@ -77,6 +78,7 @@ def targets(
     )
     estate = world.estate.slice(REGION)
     given = {"converge_timeout_seconds": 240, "prometheus_endpoint": state["prometheus"]} | QUICK
+    given |= {"namespace": STAGING, "nodes_wait_seconds": 120}
 
     def target(name: str) -> Target:
         model = levers.lever(name).settings_type
@@ -87,6 +89,7 @@ def targets(
         place = REGION if acts_in(levers.lever(name)) is PlaceKind.REGION else ESTATE_WIDE
         return Target(place, estate, "lab-test", settings, clients)
 
+    build_staging(Path(state["regions"][REGION]["kubeconfig"]))
     admin.apply(POOL, "team-other")
     admin.apply(tolerating([{"key": "team", "operator": "Exists"}]), "team-search")
     forecast(world, 5000)
@@ -96,6 +99,7 @@ def targets(
         forecast(world, None)
         admin.apply(tolerating([]), "team-search")
         admin.delete(KINDS["NodePool"], "of-another-team")
+        admin.delete(KINDS["Namespace"], STAGING)
 
 
 def tolerating(tolerations: list[Json]) -> dict[str, Json]:

@@ -24,6 +24,7 @@ from lab import world as worlds
 from lab.cluster import workloads
 from lab.machine.processes import OUTAGE_MARK
 from lab.machine.programs import find
+from lab.service.pods import OWN_USE
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.
@@ -57,7 +58,7 @@ def manifests() -> list[dict[str, Any]]:
         "image": "worker",
         "resources": {"requests": REQUESTS, "limits": {"cpu": "2", "memory": "4Gi"}},
     }
-    labels = {"app": APP}
+    labels = {"app": APP, **OWN_USE}
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
         {

@@ -66,32 +66,37 @@ def packing_figures(world: World) -> dict[str, Any]:
 
 
 def shapes(pods: Iterable[Object], nodes: Mapping[str, Object], offers: Sequence[Offer]) -> list[Shape]:
-    """Equal pods of one maker as one shape. A spread may be as uneven as it is now: the optimum is for the same pods.
+    """Equal pods of one maker in one domain as one shape: each stays in the domain that it stands in.
 
     The spread over zones is a wish (ScheduleAnyway) that Karpenter keeps as long as it can: here it is kept as well as
     the live pods keep it.
     """
-    counts: Counter[tuple[str, int, int]] = Counter()
+    counts: Counter[tuple[str, int, int, str]] = Counter()
     by_maker: dict[str, list[Object]] = {}
     for pod in pods:
         requests, maker = pod_requests(pod["spec"]), origin_of(pod)
         cpu, memory = int(requests.get("cpu", Decimal(0)) * 1000), int(requests.get("memory", Decimal(0)))
-        counts[maker, cpu, memory] += 1
+        counts[maker, cpu, memory, labels_of(nodes[pod["spec"]["nodeName"]]).get(SPREAD, "")] += 1
         by_maker.setdefault(maker, []).append(pod)
-    domains, zones = {offer.domain for offer in offers}, {offer.zone for offer in offers}
-    skews = {m: (_skew(p, nodes, SPREAD, domains), _skew(p, nodes, ZONE, zones)) for m, p in by_maker.items()}
-    return [Shape(*key, count, *skews[key[0]]) for key, count in sorted(counts.items())]
+    skews = {maker: _kept(mine, nodes, {offer.zone for offer in offers}) for maker, mine in by_maker.items()}
+    found = sorted(counts.items())
+    return [Shape(m, cpu, mem, count, domain or None, skews[m]) for (m, cpu, mem, domain), count in found]
 
 
-def _skew(pods: Sequence[Object], nodes: Mapping[str, Object], key: str, places: Iterable[str]) -> int | None:
-    """The larger of the skew that the pods ask for and the one that they have; None where they ask for none."""
-    constraints = pods[0]["spec"].get("topologySpreadConstraints") or []
-    asked = [int(c.get("maxSkew", 1)) for c in constraints if c["topologyKey"] == key]
-    if not asked:
+def _asked(pod: Object, key: str) -> int | None:
+    """The skew over a label that a pod asks for, None where it asks for none."""
+    constraints = pod["spec"].get("topologySpreadConstraints") or []
+    return min((int(c.get("maxSkew", 1)) for c in constraints if c["topologyKey"] == key), default=None)
+
+
+def _kept(pods: Sequence[Object], nodes: Mapping[str, Object], zones: Iterable[str]) -> int | None:
+    """The larger of the skew over zones that the pods ask for and the one that they have."""
+    asked = _asked(pods[0], ZONE)
+    if asked is None:
         return None
-    counts = Counter(dict.fromkeys(places, 0))
-    counts.update(labels_of(nodes[pod["spec"]["nodeName"]]).get(key, "") for pod in pods)
-    return max(min(asked), max(counts.values()) - min(counts.values()))
+    counts = Counter(dict.fromkeys(zones, 0))
+    counts.update(labels_of(nodes[pod["spec"]["nodeName"]]).get(ZONE, "") for pod in pods)
+    return max(asked, max(counts.values()) - min(counts.values()))
 
 
 # Nodes -------------------------------------------------------------------------------------------------------------

@@ -6,14 +6,15 @@ nodes of each pattern stand in each domain and zone. Among equal prices fewer no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import groupby, pairwise, product
+from itertools import groupby, product
 
-MOST_SHAPES = 6  # more distinct shapes than that are merged: patterns grow with their product
+MOST_SHAPES = 6  # of one domain; more distinct shapes are merged: patterns grow with their product
 NODE_WEIGHT = 1e-6  # USD an hour that a node more may cost: decides among equal prices alone
-TIME_LIMIT = 20.0  # seconds of the solver
+TIME_LIMIT = 5.0  # seconds of the solver
 Cell = tuple[str, str]  # domain and zone
 Counts = tuple[int, ...]  # pods of each shape
 
@@ -22,15 +23,15 @@ Counts = tuple[int, ...]  # pods of each shape
 class Shape:
     """Equal pods of one workload: requests of one pod, and how many there are.
 
-    ``domain_skew`` and ``zone_skew``: by how many the workload's pods in two domains, or two zones, may differ; None
-    where they may stand anywhere. Shapes of one workload share them.
+    ``domain``: the only one that they may stand in, None for any. ``zone_skew``: by how many the workload's pods in two
+    zones may differ, None for any number; shapes of one workload share it.
     """
 
     workload: str
     cpu_millicores: int
     memory_bytes: int
     count: int
-    domain_skew: int | None = None
+    domain: str | None = None
     zone_skew: int | None = None
 
 
@@ -85,18 +86,17 @@ def optimum(shapes: Sequence[Shape], offers: Sequence[Offer], seconds: float = T
 
 def merged(shapes: Sequence[Shape]) -> list[Shape]:
     """The shapes, equal ones as one; where they are still too many, each workload's as one of its largest requests."""
-    found = _grouped(shapes, lambda s: (s.workload, s.cpu_millicores, s.memory_bytes))
-    return found if len(found) <= MOST_SHAPES else _grouped(shapes, lambda s: (s.workload,))
+    found = _grouped(shapes, lambda s: (s.domain or "", s.workload, s.cpu_millicores, s.memory_bytes))
+    most = max(Counter(shape.domain for shape in found).values(), default=0)
+    return found if most <= MOST_SHAPES else _grouped(shapes, lambda s: (s.domain or "", s.workload))
 
 
-def _grouped(shapes: Sequence[Shape], key: object) -> list[Shape]:
-    assert callable(key)
+def _grouped(shapes: Sequence[Shape], key: Callable[[Shape], tuple[object, ...]]) -> list[Shape]:
     made = []
-    for _, group in groupby(sorted(shapes, key=key), key=key):
+    for _, group in groupby(sorted(shapes, key=key), key=key):  # type: ignore[arg-type]
         same = list(group)
         cpu, memory = max(s.cpu_millicores for s in same), max(s.memory_bytes for s in same)
-        skews = same[0].domain_skew, same[0].zone_skew
-        made.append(Shape(same[0].workload, cpu, memory, sum(s.count for s in same), *skews))
+        made.append(replace(same[0], cpu_millicores=cpu, memory_bytes=memory, count=sum(s.count for s in same)))
     return made
 
 
@@ -127,9 +127,13 @@ def _fillings(shapes: Sequence[Shape], cpu: int, memory: int) -> Iterator[Counts
 
 def _choices(shapes: Sequence[Shape], offers: Sequence[Offer]) -> dict[Cell, list[Node]]:
     """What each domain and zone offers: the cheapest type for each pattern, without what another one is better at."""
-    by_size = {(o.cpu_millicores, o.memory_bytes): o for o in offers}
-    known = sorted({counts for offer in by_size.values() for counts in patterns(shapes, offer)})
-    return {cell: _useful(shapes, known, mine) for cell, mine in _by_cell(offers).items()}
+    found = {}
+    for cell, mine in _by_cell(offers).items():
+        here = [shape if shape.domain in (None, cell[0]) else replace(shape, count=0) for shape in shapes]
+        by_size = {(o.cpu_millicores, o.memory_bytes): o for o in mine}
+        known = sorted({counts for offer in by_size.values() for counts in patterns(here, offer)})
+        found[cell] = _useful(shapes, known, mine)
+    return found
 
 
 def _by_cell(offers: Sequence[Offer]) -> dict[Cell, list[Offer]]:
@@ -224,34 +228,14 @@ def _program(shapes: Sequence[Shape], cells: Mapping[Cell, Sequence[Node]]) -> _
         program.row({(number, cell): 1.0 for cell in cells}, shape.count, shape.count)
     for workload in sorted({shape.workload for shape in shapes}):
         _spread(program, shapes, workload, cells)
-    _order_equals(program, cells)
     return program
 
 
-def _order_equals(program: _Program, cells: Mapping[Cell, Sequence[Node]]) -> None:
-    """Of domains with the same offers the first has most pods of the first shape: any other order costs the same."""
-    kinds: dict[object, list[str]] = {}
-    for domain in sorted({domain for domain, _ in cells}):
-        offers = frozenset(
-            (n.zone, n.usd_hour, n.room) for cell, nodes in cells.items() if cell[0] == domain for n in nodes
-        )
-        kinds.setdefault(offers, []).append(domain)
-    for equals in kinds.values():
-        for more, less in pairwise(equals):
-            pods: dict[object, float] = {
-                (0, cell): 1.0 if cell[0] == more else -1.0 for cell in cells if cell[0] in (more, less)
-            }
-            program.row(pods, 0.0, float("inf"))
-
-
 def _spread(program: _Program, shapes: Sequence[Shape], workload: str, cells: Mapping[Cell, Sequence[Node]]) -> None:
-    """A workload's pods in each domain, and in each zone, are at least the fewest and at most the skew more."""
+    """A workload's pods in each zone are at least the fewest of a zone, and at most the skew more."""
     mine = [number for number, shape in enumerate(shapes) if shape.workload == workload]
-    skews = shapes[mine[0]].domain_skew, shapes[mine[0]].zone_skew
-    for part, skew in enumerate(skews):
-        if skew is None:
-            continue
-        for place in sorted({cell[part] for cell in cells}):
-            here = [cell for cell in cells if cell[part] == place]
-            pods: dict[object, float] = dict.fromkeys(product(mine, here), 1.0)
-            program.row({**pods, ("fewest", workload, part): -1.0}, 0.0, float(skew))
+    skew = shapes[mine[0]].zone_skew
+    for zone in sorted({zone for _, zone in cells}) if skew is not None else ():
+        here = [cell for cell in cells if cell[1] == zone]
+        pods: dict[object, float] = dict.fromkeys(product(mine, here), 1.0)
+        program.row({**pods, ("fewest", workload): -1.0}, 0.0, float(skew or 0))

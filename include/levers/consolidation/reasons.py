@@ -22,6 +22,7 @@ DECISIONS = (
     "DisruptionTerminating",
 )
 AGAINST = ("ConsolidationRejected", "Unconsolidatable", "DisruptionBlocked")
+OLD_POLICY = "has consolidation policy WhenEmpty"
 MOST_KEPT = 40  # decisions of one stage in the ledger, the newest
 MOST_CHARACTERS = 240  # of one message
 EVENTS_NAMESPACE = "default"  # where events of what has no namespace are kept
@@ -54,8 +55,12 @@ def _decision(event: Object) -> dict[str, Any]:
 
 
 def why_not(found: Sequence[Mapping[str, Any]], nodes: Iterable[str]) -> dict[str, str]:
-    """The newest reason against each of ``nodes`` that still stands."""
-    against = {one["about"].removeprefix("Node "): one["message"] for one in found if one["reason"] in AGAINST}
+    """The newest reason against each of ``nodes`` that still stands.
+
+    Karpenter gives a node one such reason in 15 minutes. That the policy was WhenEmpty is none any more.
+    """
+    said = (one for one in found if one["reason"] in AGAINST and OLD_POLICY not in one["message"])
+    against = {one["about"].removeprefix("Node "): one["message"] for one in said}
     return {node: against[node] for node in sorted(nodes) if node in against}
 
 

@@ -1,4 +1,4 @@
-"""The Grafana dashboard of the cost plan: its eight panels, each on series that exist.
+"""The Grafana dashboard of the cost plan: its eight panels and those of right-sizing, each on series that exist.
 
 The panels stand in include/manifests/cost_monitoring/panels.yaml. Pure functions; equal estates give equal bytes.
 """
@@ -38,7 +38,7 @@ class PanelSpec:
 
 
 def panels(estate: Estate, job: str = "opencost") -> list[PanelSpec]:
-    """The eight panels in the plan's order; ``job`` is Prometheus' name of the OpenCost scrape."""
+    """The plan's eight panels in its order, then those of right-sizing; ``job`` is Prometheus' name of OpenCost."""
     mine, akidb = f'job="{job}"', estate.matchers("")
     http, grpc = (f"sum by (region) (rate({metric}{{{akidb}}}[5m]))" for metric, _ in estate.metrics.requests())
     pods = f'namespace="{estate.namespace}",container!=""'
@@ -49,6 +49,7 @@ def panels(estate: Estate, job: str = "opencost") -> list[PanelSpec]:
         "allocatable": f"sum by (region) (kube_node_status_allocatable_cpu_cores{{{mine}}})",
         "used": f"sum by (region) (rate(container_cpu_usage_seconds_total{{{pods}}}[5m]))",
         "by_service": _by_service(mine),
+        **_requests_and_use(estate, mine),
         "interruption_limit": f"{estate.targets.interruption_rate:.0%}",
         "month": f"max(akidb:cost_usd_day:total) * {DAYS_PER_MONTH}",
         "week_13": 'max(akidb:cost_usd_month:week_13{book="components"})',
@@ -72,6 +73,18 @@ def _by_service(mine: str) -> str:
     cpu = part(f"container_cpu_allocation{{{mine}}}", "node_cpu_hourly_cost")
     memory = part(f"container_memory_allocation_bytes{{{mine}}} / 2^30", "node_ram_hourly_cost")
     return f"24 * ({cpu} + on (region, namespace, service) {memory})"
+
+
+def _requests_and_use(estate: Estate, mine: str) -> dict[str, str]:
+    """What the workloads' pods request and use: cores and bytes by region."""
+    chosen = f'namespace="{estate.namespace}",pod=~"({"|".join(estate.workloads)})-.+",container!=""'
+    requested = f"kube_pod_container_resource_requests{{{mine},{chosen},resource="
+    return {
+        "cpu_requested": f'sum by (region) ({requested}"cpu"}})',
+        "memory_requested": f'sum by (region) ({requested}"memory"}})',
+        "cpu_used": f"sum by (region) (rate(container_cpu_usage_seconds_total{{{chosen}}}[5m]))",
+        "memory_used": f"sum by (region) (container_memory_working_set_bytes{{{chosen}}})",
+    }
 
 
 def queries(estate: Estate, job: str = "opencost") -> list[tuple[str, str]]:

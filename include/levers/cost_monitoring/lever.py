@@ -67,7 +67,7 @@ class CostMonitoring(ManifestLever[MonitoringSettings]):
     def title(self, world: World, slot: str, live: Mapping[str, Json]) -> str:
         """``opencost 1.108.1 (opencost-2.5.29) installed``."""
         if slot == DASHBOARD:
-            return "dashboard of 8 panels and the budget alerts"
+            return "dashboard and budget alerts"
         verb = "checked" if slot in live["foreign"] else "installed"
         return f"{slot} {world.settings.version(slot)} ({world.settings.chart(slot)}) {verb}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from include.clients.kubernetes import LEASE
 from include.levers.nodes.requests import Requests, show_cpu, show_memory
 from include.levers.owned import read_key
 from include.levers.pods import unix
-from include.levers.right_sizing.sizes import Recommended, recommended, requests_of
+from include.levers.right_sizing.sizes import Recommended, recommended, requests_of, whole_mib
 from include.levers.right_sizing.survey import Sized, from_text
 from include.levers.right_sizing.wanted import OFF, PREDICTOR, World, vpa_key
 from include.levers.world import Object, condition, readable, standing
@@ -24,7 +24,14 @@ PROVIDED = "RecommendationProvided"
 # Their leases. The admission controller has one always, the others where leader election is on (--leader-elect).
 RECOMMENDER, UPDATER, ADMISSION = "vpa-recommender-lease", "vpa-updater", "vpa-admission-controller"
 ALIVE_SECONDS = 60.0  # a lease that is older was given up
-SHOWN = {"cpu": show_cpu, "memory": show_memory}
+
+
+def show_mib(value: Decimal | None) -> str:
+    """Bytes as whole MiB: a recommendation is any number of them."""
+    return show_memory(None if value is None else whole_mib(value))
+
+
+SHOWN: Mapping[str, Callable[[Decimal | None], str]] = {"cpu": show_cpu, "memory": show_mib}
 
 
 # Our own figure --------------------------------------------------------------------------------------------------
@@ -149,7 +156,7 @@ def _problems(world: World, name: str, one: Mapping[str, Json], use: ByContainer
         for resource in own
         if apart({resource: found.uncapped[resource]}, {resource: own[resource]}) > limit
     ]
-    return [*lines, *starved(world, name, one, found)]
+    return [*lines, *starved(world, name, one, found.target["memory"])]
 
 
 THIN = "wait until these days have passed, have Prometheus keep more, or lower history_days"
@@ -167,13 +174,13 @@ def most_of(world: World, name: str, container: str) -> dict[str, Decimal]:
     return {resource: min(bound, limits.get(resource, bound)) for resource, bound in bounds.items()}
 
 
-def starved(world: World, name: str, one: Mapping[str, Json], found: Recommended) -> list[str]:
-    """Memory at its bound: nobody knows how much it would need."""
+def starved(world: World, name: str, one: Mapping[str, Json], recommended_bytes: Decimal | None = None) -> list[str]:
+    """Memory at its bound, by VPA or by its own peak: nobody knows how much it would need."""
     most = most_of(world, name, one["container"])["memory"]
-    if found.target["memory"] < most:
+    if max(recommended_bytes or Decimal(0), from_text(one["floor"])["memory"]) < most:
         return []
     remedy = f"raise right_sizing.bounds.{name}.most.memory in estate.yaml and its limit, or give it more memory first"
-    return [f"{name}: VPA recommends memory {show_memory(most)}, the most that it may have: {remedy}"]
+    return [f"{name} needs memory {show_memory(most)} or more, the most that it may have: {remedy}"]
 
 
 def at_bounds(world: World, name: str, one: Mapping[str, Json]) -> list[str]:

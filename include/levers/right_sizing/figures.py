@@ -10,12 +10,11 @@ from include.clients.kubernetes import EVENT
 from include.estate import Estate
 from include.levers import service
 from include.levers.node_costs import node_facts, usd_hour
-from include.levers.nodes.requests import shown
 from include.levers.pods import is_ready, unix
 from include.levers.probes import GateWindow, Probe, at_once, over_recent, over_stage
 from include.levers.right_sizing import agreement, live
 from include.levers.right_sizing.agreement import apart, recommended_for, sized_at_all, use_of
-from include.levers.right_sizing.sizes import container_of, killed_since, requests_of, running
+from include.levers.right_sizing.sizes import container_of, in_mib, killed_since, requests_of, running
 from include.levers.right_sizing.survey import survey
 from include.levers.right_sizing.wanted import CANARY, NEW_PODS, PREDICTOR, RECOMMEND, REST, World, canary_of
 from include.levers.service import covered
@@ -99,7 +98,7 @@ def furthest(world: World) -> Figure | None:
         own = agreement.own_figure(world, use[name], sized[name]["container"])
         assert theirs is not None
         shares.append(apart(theirs.uncapped, own))
-        lines.append(f"{name}: VPA {shown(theirs.uncapped)}, ours {shown(own)}")
+        lines.append(f"{name}: VPA {in_mib(theirs.uncapped)}, ours {in_mib(own)}")
     return Figure(round(max(shares), 6), "ratio", len(shares), "VPA's status against our own figure", _note(lines))
 
 

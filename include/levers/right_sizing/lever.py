@@ -13,6 +13,7 @@ from include.levers.nodes.requests import show_cpu, shown
 from include.levers.owned import Item, Report, by_key, identity
 from include.levers.probes import Probe
 from include.levers.right_sizing import agreement, figures, live, preflight, restore
+from include.levers.right_sizing.sizes import in_mib
 from include.levers.right_sizing.survey import from_text, survey
 from include.levers.right_sizing.wanted import (
     CANARY,
@@ -115,7 +116,8 @@ class RightSizing(ManifestLever[RightSizingSettings]):
         sized = agreement.sized_at_all(self.facts(world)["sized"])
         if stage.slot == RECOMMEND:
             agreement.refuse(world, agreement.stale(world))
-            agreement.refuse(world, thin_lines(world, sized))
+            starved = [line for name, one in sized.items() for line in agreement.starved(world, name, one)]
+            agreement.refuse(world, [*thin_lines(world, sized), *starved])
         elif sized:
             agreement.check_actionable(world, sized)
 
@@ -213,7 +215,7 @@ def freed(world: World, sized: Mapping[str, Json]) -> list[str]:
             own[name], from_text(sized[name]["floor"]), agreement.most_of(world, name, sized[name]["container"])
         )
         cpu, memory = cpu + count * (now["cpu"] - after["cpu"]), memory + count * (now["memory"] - after["memory"])
-        lines.append(f"{name}: {shown(now)} -> about {shown(after)} a pod, {count} pods")
+        lines.append(f"{name}: {shown(now)} -> about {in_mib(after)} a pod, {count} pods")
     return [
         *lines,
         f"about {show_cpu(cpu.quantize(Decimal('0.001')))} CPU and {memory / 2**30:.1f} GiB of requests are freed",

@@ -10,11 +10,12 @@ from include.clients.kubernetes import POD, REPLICA_SET
 from include.levers.nodes.requests import shown
 from include.levers.pods import controlled_by, pods_of_deployments
 from include.levers.right_sizing.agreement import recommended_for
-from include.levers.right_sizing.sizes import requests_of, running, unsized
+from include.levers.right_sizing.sizes import in_mib, requests_of, running, unsized
 from include.levers.right_sizing.wanted import World
 from include.levers.world import Object, standing
 from include.rollout.lever import Json
 
+UPDATERS_LEAST = 2  # of fewer pods the updater resizes none (its --min-replicas)
 REVISION = "deployment.kubernetes.io/revision"
 
 
@@ -31,8 +32,9 @@ def unsized_pods(world: World, sized: Mapping[str, Json]) -> list[str]:
         if wanted is None:
             lines.append(f"VPA {name} has no recommendation any more: is vpa-recommender running?")
         else:
-            pods = running(pods_of(world, name))
-            lines += [line for pod in pods if (line := unsized(pod, one["container"], wanted))]
+            pods, inside = running(pods_of(world, name)), not world.settings.wait_within_bounds
+            pods = pods if len(pods) >= UPDATERS_LEAST else []
+            lines += [line for pod in pods if (line := unsized(pod, one["container"], wanted, inside))]
     return lines
 
 
@@ -83,7 +85,7 @@ def unsized_new_pods(world: World, sized: Mapping[str, Json]) -> list[str]:
         target = {} if wanted is None else dict(wanted.target)
         if got != target or not got:
             lines.append(
-                f"a new pod of {name} would request {shown(got)}, VPA recommends {shown(target)}: {WEBHOOK_HINT}"
+                f"a new pod of {name} would request {in_mib(got)}, VPA recommends {in_mib(target)}: {WEBHOOK_HINT}"
             )
     return lines
 

@@ -72,7 +72,7 @@ def controllers(world: World) -> Iterator[Check]:
     if agreement.silent_for(world, agreement.ADMISSION) is None:
         reason = f"there is no lease {agreement.ADMISSION} in {space}: the updater does nothing without it"
         remedy = f"start vpa-admission-controller, or set vpa_namespace to where VPA runs, or {INSTALL_VPA}"
-        yield Check("VPA's admission controller", False, reason, remedy)
+        yield Check("VPA's programs", False, reason, remedy)
     for program, shows in ((agreement.RECOMMENDER, "first recommendation"), (agreement.UPDATER, "first resize")):
         seconds = agreement.silent_for(world, program)
         if seconds is None:
@@ -193,6 +193,11 @@ def kubelets(world: World) -> Iterator[Check]:
 
 def own_sizes(world: World) -> Iterator[Check]:
     """Have the running pods their template's requests, unless our own VPA has set others?"""
+    passed = "running pods request what their template says, or what our own VPA has given them"
+    yield from checks.report("sizes", _odd_sizes(world), passed)
+
+
+def _odd_sizes(world: World) -> Iterator[Finding]:
     for name, deployment in _each(world).items():
         spec = deployment["spec"]["template"]["spec"]
         container, vpa = main_container(spec), agreement.vpa_of(world, name)
@@ -203,14 +208,16 @@ def own_sizes(world: World) -> Iterator[Check]:
                 f"{workloads.listed(sorted(odd))} have other requests than the template of {name}: resized by hand?"
             )
             remedy = f"restart them: kubectl -n {world.estate.namespace} rollout restart deployment {name}"
-            yield Check(f"sizes of {name}", False, reason, remedy)
+            yield Finding(name, reason, remedy)
 
 
 def budgets(world: World) -> Iterator[Check]:
     """What happens where a budget allows no eviction, and where there are too few pods for the updater?"""
     found = world.cluster.list(DISRUPTION_BUDGET, world.estate.namespace)
+    passed = True
     for name, deployment in _each(world).items():
         blocked = list(workloads.budget_findings(found, running(pods_of(world, name))))
+        passed = passed and not blocked
         for finding in blocked:
             reason = f"{finding.reason}: where a resize in place fails, neither VPA nor a rollback could evict a pod"
             yield Check(f"disruption budget of {name}", False, reason, finding.remedy)
@@ -218,12 +225,17 @@ def budgets(world: World) -> Iterator[Check]:
             reason = f"{name} has one pod: VPA's updater leaves it (its --min-replicas is 2): new pods alone are sized"
             yield Check(f"replicas of {name}", True, reason)
 
+    if passed:
+        yield Check("disruption budget", True, "every budget lets a pod go that can't be resized where it runs")
+
 
 def fallbacks(world: World) -> Iterator[Check]:
     """What is not resized, and why."""
-    for name, one in survey(world).items():
-        if one.highest in (OFF, INITIAL):
-            yield Check(f"mode of {name}", True, next((n for n in one.notes if n.startswith(name)), one.highest))
+    held = {name: one for name, one in survey(world).items() if one.highest in (OFF, INITIAL)}
+    if not held:
+        yield Check("mode", True, "the running pods of every workload may be resized")
+    for name, one in held.items():
+        yield Check(f"mode of {name}", True, next((n for n in one.notes if n.startswith(name)), one.highest))
 
 
 FIRST: Mapping[str, CheckOf] = {

@@ -20,12 +20,13 @@ from include.levers.right_sizing.sizes import (
     DEFERRED,
     carried_out,
     container_of,
+    main_container,
     refused_for,
     requests_of,
     running,
 )
 from include.levers.right_sizing.survey import as_text, from_text
-from include.levers.right_sizing.wanted import MANAGER, OFF, World, vpa_key
+from include.levers.right_sizing.wanted import MANAGER, OFF, PREDICTOR, World, vpa_key
 from include.levers.workloads import replicas_of
 from include.levers.world import Object, name_of, standing
 from include.rollout.lever import Difference, kept
@@ -34,12 +35,20 @@ Wanted = Mapping[str, tuple[str, Mapping[str, Decimal]]]  # by Deployment: its c
 
 
 def to_size_back(world: World, snapshot: Mapping[str, Any], objects: Mapping[str, Any]) -> dict[str, Any]:
-    """The snapshot's Deployments whose requests were their template's: no VPA of ours set them then."""
-    return {
-        name: one
-        for name, one in kept(snapshot, "sized").items()
-        if _mode(objects.get(vpa_key(world.estate, name))) == OFF
-    }
+    """The Deployments whose requests were their template's: no VPA of ours set them then.
+
+    One that came after the snapshot is of these too: what its template says now is all that there is of it.
+    """
+    known = kept(snapshot, "sized")
+    since = standing(world, [name for name in (*world.estate.workloads, PREDICTOR) if name not in known])
+    every = {**known, **{name: _as_kept(deployment) for name, deployment in since.items()}}
+    return {name: one for name, one in every.items() if _mode(objects.get(vpa_key(world.estate, name))) == OFF}
+
+
+def _as_kept(deployment: Object) -> dict[str, Any]:
+    spec = deployment["spec"]["template"]["spec"]
+    container = main_container(spec)
+    return {"container": container, "requests": as_text(requests_of(spec, container))}
 
 
 def _mode(was: Mapping[str, Any] | None) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any
+from decimal import ROUND_CEILING, Decimal
+from typing import Any, NamedTuple
 
 from include.levers.nodes.requests import Requests, read_quantities, shown
 from include.levers.pods import is_ending, unix
 from include.levers.world import Object, name_of
+from include.quantities import MIB
 
 RESOURCES = ("cpu", "memory")
 PENDING, IN_PROGRESS = "PodResizePending", "PodResizeInProgress"
@@ -17,8 +17,7 @@ DEFERRED = "Deferred"
 UPDATE_THRESHOLD = Decimal("0.1")  # the updater leaves a pod whose requests are nearer to the target than that
 
 
-@dataclass(frozen=True)
-class Recommended:
+class Recommended(NamedTuple):
     """What a VPA's status recommends for one container; ``uncapped`` is the target without the VPA's bounds."""
 
     lower: Requests
@@ -37,14 +36,23 @@ def _under(limits: Requests, requests: Requests) -> dict[str, Decimal]:
 
 
 def recommended(vpa: Mapping[str, Any], container: str) -> Recommended | None:
-    """The recommendation for one container; None while there is none."""
+    """The recommendation for one container; None while there is none for the bounds that its VPA has now."""
     found = ((vpa.get("status") or {}).get("recommendation") or {}).get("containerRecommendations") or []
     mine = next((one for one in found if one["containerName"] == container), None)
     if mine is None:
         return None
     target = mine["target"]
+    if not _within_bounds(vpa, container, read_quantities(target)):
+        return None
     parts = (mine.get("lowerBound"), target, mine.get("upperBound"), mine.get("uncappedTarget"))
     return Recommended(*(read_quantities(part or target) for part in parts))
+
+
+def _within_bounds(vpa: Mapping[str, Any], container: str, target: Requests) -> bool:
+    policies = (vpa["spec"].get("resourcePolicy") or {}).get("containerPolicies") or []
+    mine: Mapping[str, Any] = next((policy for policy in policies if policy.get("containerName") == container), {})
+    low, high = (read_quantities(mine.get(bound)) for bound in ("minAllowed", "maxAllowed"))
+    return all(low.get(name, value) <= value <= high.get(name, value) for name, value in target.items())
 
 
 # Containers ------------------------------------------------------------------------------------------------------
@@ -89,6 +97,16 @@ def _is_fixed(container: Mapping[str, Any]) -> bool:
     return set(limits) == set(RESOURCES) and {**limits, **_asked(container, "requests")} == limits
 
 
+def in_mib(requests: Requests) -> str:
+    """CPU and memory as a person writes them, memory in whole MiB: a recommendation is any number of bytes."""
+    return shown({name: whole_mib(value) if name == "memory" else value for name, value in requests.items()})
+
+
+def whole_mib(value: Decimal) -> Decimal:
+    """Bytes rounded up to MiB."""
+    return (value / MIB).to_integral_value(ROUND_CEILING) * MIB
+
+
 # Pods that are resized -------------------------------------------------------------------------------------------
 
 
@@ -97,19 +115,23 @@ def running(pods: Iterable[Object]) -> list[Object]:
     return [pod for pod in pods if pod["spec"].get("nodeName") and not is_ending(pod)]
 
 
-def unsized(pod: Object, container: str, wanted: Recommended) -> str:
-    """What a pod lacks until it has the recommended size, in a line; empty when VPA has no more to do with it."""
+def unsized(pod: Object, container: str, wanted: Recommended, within_bounds: bool = False) -> str:
+    """What a pod lacks until it has the recommended size, in a line; empty when VPA has no more to do with it.
+
+    ``within_bounds`` is enough where the updater is not waited for: it takes its time with such a pod.
+    """
     asked, given = requests_of(pod["spec"], container), carried_out(pod, container)
-    if not (near(asked, wanted.target) or _inside(asked, wanted)):
-        return f"{name_of(pod)} requests {shown(asked)}, recommended is {shown(wanted.target)}{_told(pod)}"
+    if not (near(asked, wanted.target) or (within_bounds and _inside(asked, wanted))):
+        return f"{name_of(pod)} requests {in_mib(asked)}, recommended is {in_mib(wanted.target)}{_told(pod)}"
     if given != asked:
-        return f"{name_of(pod)} has {shown(given)} of the {shown(asked)} that it requests{_told(pod)}"
+        return f"{name_of(pod)} has {in_mib(given)} of the {in_mib(asked)} that it requests{_told(pod)}"
     return ""
 
 
 def near(asked: Requests, target: Requests) -> bool:
     """Whether requests are so near to the target that the updater leaves them."""
-    return all(abs(asked.get(name, Decimal(0)) - value) <= UPDATE_THRESHOLD * value for name, value in target.items())
+    has = {name: asked.get(name, Decimal(0)) for name in target}
+    return all(abs(has[name] - value) <= UPDATE_THRESHOLD * has[name] for name, value in target.items())
 
 
 def _inside(asked: Requests, wanted: Recommended) -> bool:

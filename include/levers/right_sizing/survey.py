@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from include.clients.kubernetes import AUTOSCALER, SCALED_OBJECT
 from include.levers.autoscalers import scales
@@ -21,8 +20,7 @@ from include.rollout.lever import Json, Refused
 DAY = 86_400.0
 
 
-@dataclass(frozen=True)
-class Sized:
+class Sized(NamedTuple):
     """One Deployment that is sized. ``requests`` are those of its template, ``floor`` is its VPA's minAllowed."""
 
     container: str

@@ -37,7 +37,8 @@ class Observed:
     """One container of a workload in one region, over the days before ``now`` (Unix seconds).
 
     ``requests`` is what each of its ``pods`` requests now. ``cpu_floor`` are the millicores of a pod that carries its
-    autoscaler's target (0: not autoscaled); None: that is not known. ``throttled`` is None where no period was counted.
+    autoscaler's target, as day 4 has found them (0: not autoscaled); None: not known. ``throttled`` is None where no
+    period was counted.
     """
 
     region: str
@@ -127,13 +128,13 @@ def usd_month(requests: Requests, pods: int, offers: Sequence[Offer]) -> float |
     return round(min(each) * pods * HOURS_A_MONTH, 2) if each else None
 
 
-def to_record(proposals: Sequence[Proposal]) -> dict[str, Any]:
-    """The proposals as JSON, with the hash that an approval names."""
+def to_record(proposals: Sequence[Proposal], as_of: str) -> dict[str, Any]:
+    """The proposals as JSON, with the hash that an approval names; ``as_of`` is when the use ends (ISO 8601)."""
     shown = [{**asdict(one), "changes": one.changes} for one in proposals]
     # Through JSON once: what is hashed is what is read again.
     plain = json.loads(json.dumps(shown))
-    text = json.dumps(plain, sort_keys=True)
-    return {"proposals": plain, "hash": hashlib.sha256(text.encode()).hexdigest()[:12]}
+    text = json.dumps([as_of, plain], sort_keys=True)
+    return {"as_of": as_of, "proposals": plain, "hash": hashlib.sha256(text.encode()).hexdigest()[:12]}
 
 
 def estate_part(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,6 +147,25 @@ def estate_part(record: Mapping[str, Any]) -> dict[str, Any]:
         for one in record["proposals"]
         if one["changes"]
     }
+
+
+def next_steps(record: Mapping[str, Any], regions: Sequence[str]) -> str:
+    """What the owner of the estate does with an approved record: nothing here does it."""
+    part = "\n".join(f"    {line}" for line in _yaml({"right_sizing": {"bounds": estate_part(record)}}))
+    conf = json.dumps({"regions": list(regions), "dry_run": False})
+    return (
+        f"1. In estate.yaml replace these entries:\n{part}\n2. Trigger day 4; its plan shows the difference once "
+        f"more and waits for an approval of its own:\n    airflow dags trigger day4_right_sizing --conf '{conf}'"
+    )
+
+
+def _yaml(tree: Mapping[str, Any], depth: int = 0) -> list[str]:
+    lines = []
+    for name, value in tree.items():
+        inner = isinstance(value, Mapping)
+        lines.append(f"{'  ' * depth}{name}:" + ("" if inner else f" {value}"))
+        lines += _yaml(value, depth + 1) if inner else []
+    return lines
 
 
 def text_of(record: Mapping[str, Any]) -> str:
@@ -170,7 +190,9 @@ def _unknown(one: Observed) -> list[str]:
     if not any(len(use.cpu_cores.times) and len(use.memory_bytes.times) for use in one.use):
         found.append(f"{where} has no use on record: check that it runs and that cAdvisor is scraped")
     if one.cpu_floor is None:
-        found.append(f"{where} is autoscaled, and what a request costs is not known: check its request counter")
+        found.append(
+            f"{where} is autoscaled, and no VPA has a least CPU of its own for it: run day 4 first, or unpin it"
+        )
     if one.throttled is None:
         found.append(f"{where} has no CFS periods on record: check container_cpu_cfs_periods_total")
     return found

@@ -27,6 +27,10 @@ class RightSizingSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    converge_timeout_seconds: Annotated[
+        int,
+        Field(gt=0, le=LONGEST_CONVERGENCE, description="Longest wait for a recommendation or the pods, in seconds"),
+    ]
     canary: Annotated[str, Field(min_length=1, description="Deployment whose running pods are resized first")]
     history_days: Annotated[int, Field(ge=1, le=30, description="Days of use without a gap that it takes")]
     memory_margin: Annotated[
@@ -35,20 +39,23 @@ class RightSizingSettings(BaseModel):
     agree_within: Annotated[
         float, Field(gt=0, lt=1, description="How far the recommender may be from our own figure, as a share")
     ]
-    vpa_namespace: Annotated[str, Field(min_length=1, description="Namespace in which VPA runs")] = "kube-system"
-    recommender_interval_seconds: Annotated[
-        int, Field(gt=0, description="The recommender's --recommender-interval: our own figure takes as many samples")
-    ] = 60
-    history_resolution_seconds: Annotated[
-        int, Field(ge=60, le=3600, description="The recommender's --history-resolution")
-    ] = 300
     deferred_seconds: Annotated[
         int, Field(gt=0, le=3600, description="A rollback evicts a pod whose node has no room for that long")
     ] = 60
-    converge_timeout_seconds: Annotated[
-        int,
-        Field(gt=0, le=LONGEST_CONVERGENCE, description="Longest wait for a recommendation or the pods, in seconds"),
-    ]
+    vpa_namespace: Annotated[str, Field(min_length=1, description="Namespace in which VPA runs")] = "kube-system"
+    recommender_interval_seconds: int = Field(
+        default=60, gt=0, description="The recommender's --recommender-interval: our own figure takes as many samples"
+    )
+    history_resolution_seconds: Annotated[
+        int, Field(ge=60, le=3600, description="The recommender's --history-resolution")
+    ] = 300
+    wait_within_bounds: Annotated[
+        bool,
+        Field(
+            description="Wait for pods too whose requests lie within VPA's bounds: it leaves those of less than "
+            "12 h (--in-recommendation-bounds-eviction-lifetime-threshold)"
+        ),
+    ] = True
 
     @classmethod
     def estate_defaults(cls, estate: Estate) -> dict[str, Any]:

@@ -44,7 +44,8 @@ def put_snapshot(run: Run, target: Target) -> None:
     place = target.place.name
     figures = {"before": run.lever.evidence(target), "settings": target.settings.model_dump(mode="json")}
     figures["estate"] = estate_for(run.estate, place).model_dump(mode="json")
-    unfinished = run.ledger.unfinished(run.lever.name, place)
+    standing = [change for change in run.ledger.standing(run.lever.name, place) if run.beside(change.chain)]
+    unfinished = next((change for change in reversed(standing) if not change.promoted), None)
     if unfinished is None:
         links = dict(run.links)
         figures["snapshot"] = run.lever.snapshot(target)

@@ -19,7 +19,15 @@ from include.levers.cost_cap import CapSettings, CostCap
 from include.levers.spot_capacity import SpotCapacity
 from include.rollout.lever import Json, Lever, Target
 from include.rollout.settings import build
-from tests.unit.levers import dns_world, monitoring_world, scaling_world, spot_world
+from tests.unit.levers import (
+    dns_world,
+    monitoring_world,
+    nonprod_world,
+    packing_world,
+    scaling_world,
+    sizing_world,
+    spot_world,
+)
 
 Object = dict[str, Any]
 # What controllers make and remove by themselves, and what only tells how often something was written.
@@ -103,7 +111,10 @@ class ClusterScene(Scene):
         touched: dict[str, Callable[[], bool]] = {}
         for key, thing in list(self.objects.items()):
             name = " ".join(key)
-            if key[0] not in ("Deployment", "NodePool", "ScaledObject", "ConfigMap") or name not in self.state():
+            if (
+                key[0] not in ("Deployment", "NodePool", "ScaledObject", "VerticalPodAutoscaler", "ConfigMap")
+                or name not in self.state()
+            ):
                 continue
             if before.get(name) == self.state()[name]:
                 continue
@@ -128,7 +139,7 @@ class ClusterScene(Scene):
     def unserve(self, before: Mapping[str, Json]) -> Callable[[str], bool] | None:
         """The CustomResourceDefinitions."""
         changed = {name.split()[0] for name, body in self.state().items() if before.get(name) != body}
-        kinds = changed & {"NodePool", "EC2NodeClass", "ScaledObject", "PrometheusRule"}
+        kinds = changed & {"NodePool", "EC2NodeClass", "ScaledObject", "PrometheusRule", "VerticalPodAutoscaler"}
         for key in [key for key in self.objects if key[0] in kinds]:
             del self.objects[key]
         self.cluster.unserved |= {KINDS[kind].plural for kind in kinds}
@@ -143,6 +154,8 @@ def _changed_by_somebody(kind: str, thing: dict[str, Any]) -> dict[str, Any]:
         return {"spec": {"limits": {"cpu": "64"}}}
     if kind == "ScaledObject":
         return {"spec": {"maxReplicaCount": 19}}
+    if kind == "VerticalPodAutoscaler":
+        return {"spec": {"updatePolicy": {"updateMode": "Off"}}}
     return {"spec": {"template": {"metadata": {"annotations": {"team": "search"}}}}}
 
 
@@ -155,6 +168,14 @@ def contains(thing: Any, part: Any) -> bool:
 
 def _is_of(pod: dict[str, Any], workload: str) -> bool:
     return bool(pod["metadata"].get("labels", {}).get("app") == workload)
+
+
+class SizingScene(ClusterScene):
+    """A region whose pods are sized: what they request is part of its state."""
+
+    def state(self) -> dict[str, Json]:
+        """With the requests of each pod that runs."""
+        return {**super().state(), **{f"requests of {pod}": size for pod, size in self.cluster.sizes().items()}}
 
 
 class DnsScene(Scene):
@@ -215,9 +236,20 @@ def scaling(folder: Path) -> Scene:
     return ClusterScene(scaling_world.LEVER, scaling_world.World(folder).target)
 
 
+def sizing(folder: Path) -> Scene:
+    """Two workloads of 15 pods, a week of use, and a VPA that knows it."""
+    return SizingScene(sizing_world.LEVER, sizing_world.World().target)
+
+
 def monitoring(folder: Path) -> Scene:
     """A cluster in which nothing of it is installed."""
     return ClusterScene(monitoring_world.LEVER, monitoring_world.World().target)
+
+
+def packing(folder: Path) -> Scene:
+    """Two nodes a domain, and recommendations to be held."""
+    world = packing_world.World()
+    return ClusterScene(world.lever, world.target)
 
 
 def cap(folder: Path) -> Scene:
@@ -236,18 +268,37 @@ def dns(folder: Path) -> Scene:
     return DnsScene()
 
 
+class NonprodScene(ClusterScene):
+    """A staging namespace, whose world has its own controllers."""
+
+    def __init__(self) -> None:
+        world = nonprod_world.World()
+        super().__init__(world.lever, world.target)
+
+
+def nonprod(folder: Path) -> Scene:
+    """A staging namespace with a workload of each kind."""
+    return NonprodScene()
+
+
 SCENES: dict[str, Callable[[Path], Scene]] = {
     "spot_capacity": spot,
     "predictive_scaling": scaling,
+    "consolidation": packing,
+    "right_sizing": sizing,
     "cost_monitoring": monitoring,
     "cost_cap": cap,
+    "nonprod_hours": nonprod,
     "dns_health_checks": dns,
 }
 # Settings of a run that resumes the one before; None where a lever has nothing to choose.
 OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "spot_capacity": {"steps_percent": (50,)},
     "predictive_scaling": {"use_forecast": False},
+    "right_sizing": {"canary": "akidb-rest"},
     "cost_monitoring": {"known_usd_day": {"s3": "4.00"}, "known_as_of": "2026-11-23"},
+    "consolidation": {"consolidate_after_seconds": 10},
     "cost_cap": None,
+    "nonprod_hours": None,
     "dns_health_checks": {"keep_string_matching": False},
 }

@@ -43,6 +43,7 @@ from tests.unit.levers.fake_fields import (
     put_at,
     without_empty,
 )
+from tests.unit.levers.fake_resize import refuse_resize, resized
 
 Object = dict[str, Any]
 Key = tuple[str, str, str]  # kind, namespace ("" without), name
@@ -130,6 +131,8 @@ class FakeApi:
             return self._answer(self.read(key))
         if sub == "eviction":
             return self._answer(self._evict(key))
+        if sub == "resize":
+            return self._answer(self._resize(key, body, query.get("fieldManager", "unknown")))
         return self._answer(self._write(method, kind, key, query, header_params["Content-Type"], body))
 
     def _answer(self, body: Object) -> Any:
@@ -297,6 +300,8 @@ class FakeApi:
             text = f"apply {kind.name}/{key[2]}"
         else:
             text = self._update(method, key, changed, body, manager, media)
+        if found is None:
+            self.admit(key, changed)
         shown = without_empty(changed)
         if query.get("dryRun"):
             return shown | {"apiVersion": kind.api_version, "kind": kind.name}
@@ -424,6 +429,21 @@ class FakeApi:
         self.notice()
         self.writes.append(f"delete {key[0]}/{key[2]}")
         return {"kind": "Status", "status": "Success"}
+
+    def admit(self, key: Key, body: Object) -> None:
+        """What mutating webhooks do to an object that is made, in a dry run too; set by a world."""
+
+    def _resize(self, key: Key, body: Object, manager: str) -> Object:
+        """The subresource: refused beyond the node, for another QoS class, and without resources in the status."""
+        self.read(key)
+        pod = self.objects[key]
+        refuse_resize(pod, body, self.objects.get(("Node", "", pod["spec"].get("nodeName", ""))))
+        before = leaves({k: v for k, v in pod.items() if k != "status"})
+        pod["spec"] = resized(pod["spec"], body)
+        self._took(pod, before, manager)
+        self.notice()
+        self.writes.append(f"resize {key[2]}")
+        return self.read(key)
 
     def may_evict(self, key: Key) -> bool:
         """Whether the budgets have room; set by a world."""

@@ -29,6 +29,7 @@ class PackingCluster(spot_world.FakeCluster):
 
     packs = True
     requests: ClassVar = {"cpu": "1", "memory": "2Gi"}
+    templates: ClassVar[dict[str, Object]] = {}
 
     def nodes_of(self, domain: str) -> list[str]:
         return sorted(node["metadata"]["name"] for node in self._karpenter_nodes(domain))
@@ -54,8 +55,13 @@ class PackingCluster(spot_world.FakeCluster):
         live["status"] |= counts
 
     def _pod(self, pod: str, app: str, node: str) -> None:
+        there = self.objects.get(("Pod", self.estate.namespace, pod))
+        if there and there["spec"].get("nodeName") == node and "containers" in there["spec"]:
+            return
         made = spot_world.own_pod(pod, app, self.estate.namespace, node)
-        template = placing(self.estate, app, 4).body["spec"]["template"]["spec"]
+        if app not in self.templates:
+            self.templates[app] = placing(self.estate, app, 4).body["spec"]["template"]["spec"]
+        template = self.templates[app]
         container = {"name": "akidb", "image": "akidb/akidb:1", "resources": {"requests": dict(self.requests)}}
         made["spec"] |= {"containers": [container], **template}
         self.put(made)
@@ -149,7 +155,7 @@ def event(reason: str, about: str, message: str, at: str = "2027-01-15T08:00:30Z
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{name}.{reason}.{at}", "namespace": "default", "creationTimestamp": at},
+        "metadata": {"name": f"{kind}.{name}.{reason}.{at}", "namespace": "default", "creationTimestamp": at},
         "involvedObject": {"kind": kind, "name": name},
         "reason": reason,
         "message": message,

@@ -24,7 +24,7 @@ from tests.unit.levers.spot_world import Object
 # Dashboard ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_dashboard_has_the_plans_eight_panels_and_equal_bytes() -> None:
+def test_the_dashboard_has_the_plans_eight_panels_then_those_of_right_sizing_and_equal_bytes() -> None:
     estate = load_estate()
     text = dashboard_json(estate)
     assert text == dashboard_json(estate)
@@ -38,11 +38,16 @@ def test_the_dashboard_has_the_plans_eight_panels_and_equal_bytes() -> None:
         "Cost by service",
         "Interruption rate",
         "Daily trend",
+        "Use of requests",
+        "CPU requested and used",
+        "Memory requested and used",
+        "Nodes",
+        "Dollars an hour",
     ]
     assert (board["uid"], board["tags"], "id" in board) == ("akidb-cost", ["akidb", "cost"], False)
     shown = [(p["title"], t["expr"]) for p in board["panels"] for t in p["targets"]]
     assert shown == queries(estate)
-    assert len(shown) == 15
+    assert len(shown) == 23
     assert "akidb_requests_total" not in text  # the plan's series, which AkiDB does not export
 
 
@@ -52,6 +57,15 @@ def test_metric_names_and_job_of_the_dashboard_are_settings() -> None:
     changed = dict(queries(estate.model_copy(update={"metrics": metrics}), "finops"))
     assert 'rate(other_requests_total{namespace="akidb"}[5m])' in changed["Cost per million requests"]
     assert 'job="finops"' in changed["CPU use"]
+
+
+def test_use_of_requests_compares_the_same_pods() -> None:
+    memory = dict(queries(load_estate()))["Use of requests"]
+    pods = 'namespace="akidb",pod=~"(akidb-rest|akidb-grpc)-.+",container!=""'
+    assert memory == (
+        f"sum by (region) (container_memory_working_set_bytes{{{pods}}}) / on (region) "
+        f'sum by (region) (kube_pod_container_resource_requests{{job="opencost",{pods},resource="memory"}})'
+    )
 
 
 # Rules ----------------------------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from include.levers import lever
-from tests.unit.levers import dns_world, monitoring_world, scaling_world, spot_world
+from tests.unit.levers import dns_world, monitoring_world, packing_world, scaling_world, sizing_world, spot_world
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "preflight.md"
 # Checks that are made for each of several things, by what the page calls them.
-SERIES = {"definition": "definition", "metric": "metric", "health check ": "health check <id>"}
+SERIES = {"definition": "definition", "NodePool ": "pool", "metric ": "metric", "health check ": "health check <id>"}
 
 
 def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:
@@ -22,6 +22,10 @@ def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:
         return spot_world.World().target
     if name == "predictive_scaling":
         return scaling_world.World(folder).target
+    if name == "right_sizing":
+        return sizing_world.World().target
+    if name == "consolidation":
+        return packing_world.World().target
     if name == "dns_health_checks":
         world = dns_world.World()
         request.addfinalizer(world.close)
@@ -38,7 +42,10 @@ def called(check: str) -> str:
     return next((name for first, name in SERIES.items() if check.startswith(first)), check)
 
 
-@pytest.mark.parametrize("name", ["spot_capacity", "predictive_scaling", "cost_monitoring", "dns_health_checks"])
+@pytest.mark.parametrize(
+    "name",
+    ["spot_capacity", "predictive_scaling", "right_sizing", "consolidation", "cost_monitoring", "dns_health_checks"],
+)
 def test_the_page_lists_every_check_and_no_other(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     made = [called(check.name) for check in lever(name).preflight(target_of(name, tmp_path, request))]
     assert listed(name) == list(dict.fromkeys(made))

@@ -13,6 +13,7 @@ from include.levers.right_sizing.tune import (
     Observed,
     Offer,
     estate_part,
+    next_steps,
     propose,
     share_above,
     text_of,
@@ -23,6 +24,7 @@ from include.levers.right_sizing.tune import (
 NOW = 1_764_417_600.0
 GIB, MIB = 2**30, 2**20
 BEFORE = Bounds(Requests(250, 512 * MIB), Requests(2000, 8 * GIB))
+WHEN = "2025-11-29T12:00:00+00:00"
 OFFERS = (Offer(4, 8, 0.145), Offer(4, 16, 0.16))
 
 
@@ -91,7 +93,7 @@ def test_throttling_forbids_a_lower_cpu_request() -> None:
         ({"use": ()}, "tokyo: akidb-rest has no use on record: check that it runs and that cAdvisor is scraped"),
         (
             {"cpu_floor": None},
-            "tokyo: akidb-rest is autoscaled, and what a request costs is not known: check its request counter",
+            "tokyo: akidb-rest is autoscaled, and no VPA has a least CPU of its own for it: run day 4 first, or unpin it",
         ),
         (
             {"throttled": None},
@@ -123,18 +125,36 @@ def test_dollars_without_an_offer_are_not_known() -> None:
 
 def test_a_record_names_what_of_the_estate_it_replaces_and_its_hash_follows_its_figures() -> None:
     proposals = [propose([observed()], BEFORE, 0.05), propose([observed(missing=("2025-11-24",))], BEFORE, 0.05)]
-    record = to_record(proposals)
+    record = to_record(proposals, WHEN)
     assert list(estate_part(record)) == ["akidb-rest"]
     part = estate_part(record)["akidb-rest"]
     assert (part["least"]["cpu"], part["most"]["cpu"]) == ("590m", "670m")
-    assert record["hash"] == to_record(proposals)["hash"]
-    assert record["hash"] != to_record(proposals[:1])["hash"]
+    assert record["hash"] == to_record(proposals, WHEN)["hash"]
+    assert record["hash"] != to_record(proposals[:1], WHEN)["hash"]
 
 
 def test_the_text_says_what_changes_what_stays_and_what_it_costs() -> None:
     kept = propose([observed(missing=("2025-11-24",), workload="akidb-grpc")], BEFORE, 0.05)
-    text = text_of(to_record([propose([observed()], BEFORE, 0.05), kept]))
+    text = text_of(to_record([propose([observed()], BEFORE, 0.05), kept], WHEN))
     assert "- akidb-rest: least 250m and 512Mi -> 590m and" in text
     assert "- akidb-grpc: stays as it is. tokyo: akidb-grpc has too little history on 2025-11-24" in text
     assert "| akidb-rest | tokyo | 10 | 1000m and 2048Mi | 590m and" in text
     assert "| 0.0% / 0.0% | 0 | 1.0% |" in text
+
+
+def test_the_next_steps_are_an_entry_in_the_estate_and_a_run_of_day_4() -> None:
+    text = next_steps(to_record([propose([observed()], BEFORE, 0.05)], WHEN), ["tokyo"])
+    assert text == (
+        "1. In estate.yaml replace these entries:\n"
+        "    right_sizing:\n"
+        "      bounds:\n"
+        "        akidb-rest:\n"
+        "          least:\n"
+        "            cpu: 590m\n"
+        "            memory: 1488Mi\n"
+        "          most:\n"
+        "            cpu: 670m\n"
+        "            memory: 1696Mi\n"
+        "2. Trigger day 4; its plan shows the difference once more and waits for an approval of its own:\n"
+        '    airflow dags trigger day4_right_sizing --conf \'{"regions": ["tokyo"], "dry_run": false}\''
+    )

@@ -26,12 +26,7 @@ def test_a_certificate_is_checked_though_the_manifest_would_not(tmp_path: Path) 
 
 
 def test_metrics_server_listens_on_loopback_and_asks_kwok_at_the_address_that_a_node_shows() -> None:
-    found = metrics_server.arguments(Path("/lab/user.kubeconfig"), Path("/lab/files"), 20005, 1.0)
+    found = metrics_server.arguments(Path("/lab/user.kubeconfig"), Path("/lab/files"), 20005)
     assert {"--secure-port=20005", "--bind-address=127.0.0.1"} <= set(found)
     assert "--kubelet-preferred-address-types=ExternalDNS" in found
-    assert found[-2:] == ["--metric-resolution=10s", "--kubelet-request-timeout=5s"]
-
-
-def test_metrics_server_waits_longer_for_kwok_on_a_slow_machine() -> None:
-    found = metrics_server.arguments(Path("/lab/user.kubeconfig"), Path("/lab/files"), 20005, 2.4)
-    assert found[-2:] == ["--metric-resolution=24s", "--kubelet-request-timeout=12s"]
+    assert found[-2:] == ["--metric-resolution=10s", "--kubelet-request-timeout=9s"]

@@ -15,7 +15,7 @@ REGION = "ap-northeast-1"
 
 
 def test_the_recommender_sees_its_own_region_alone() -> None:
-    found = vpa.recommender_arguments(REGION, PORTS, "http://127.0.0.1:9090", 1.0)
+    found = vpa.recommender_arguments(REGION, PORTS, "http://127.0.0.1:9090")
     job = next(flag for flag in found if flag.startswith("--prometheus-cadvisor-job-name="))
     # As its history provider writes the selector.
     selector = 'job="{}", '.format(job.partition("=")[2])
@@ -24,21 +24,21 @@ def test_the_recommender_sees_its_own_region_alone() -> None:
 
 
 def test_the_recommenders_history_fits_in_one_answer_of_prometheus() -> None:
-    found = vpa.recommender_arguments(REGION, PORTS, "http://127.0.0.1:9090", 1.0)
+    found = vpa.recommender_arguments(REGION, PORTS, "http://127.0.0.1:9090")
     assert {"--storage=prometheus", "--history-length=8d", "--history-resolution=5m"} <= set(found)
     assert 8 * 24 * 60 // 5 < 11_000 < 8 * 24 * 60
 
 
 def test_what_the_twin_computes_is_left_at_the_recommenders_defaults() -> None:
-    found = vpa.recommender_arguments(REGION, PORTS, "http://127.0.0.1:9090", 1.0)
+    found = vpa.recommender_arguments(REGION, PORTS, "http://127.0.0.1:9090")
     decides = ("half-life", "confidence", "percentile", "margin", "round", "aggregation", "min-")
     assert [flag for flag in found if any(word in flag for word in decides)] == []
 
 
 def test_the_updater_can_neither_evict_without_limit_nor_half_of_a_workload() -> None:
-    assert vpa.updater_arguments(PORTS, 2.4) == [
+    assert vpa.updater_arguments(PORTS) == [
         "--address=127.0.0.1:20002",
-        "--updater-interval=24s",
+        "--updater-interval=10s",
         "--eviction-rate-limit=0.5",
         "--eviction-rate-burst=1",
         "--eviction-tolerance=0.25",

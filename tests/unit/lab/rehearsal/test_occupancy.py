@@ -70,7 +70,15 @@ def test_use_is_the_mean_of_the_last_soak_by_pod_and_only_where_both_are_known()
         'container!="POD"}[30s]))',
         'sum by (pod) (avg_over_time(container_memory_working_set_bytes{region="us-east-1",namespace="akidb",'
         'container!="",container!="POD"}[30s]))',
+        'sum by (pod) (container_cpu_usage_seconds_total{region="us-east-1",namespace="akidb",container!="",'
+        'container!="POD"} offset 30s)',
     ]
+
+
+def test_a_pod_that_has_just_started_has_no_mean_yet() -> None:
+    both = {"a": 0.8, "b": 0.8}
+    server = Server(offset={"a": 9.0}, container_cpu_usage_seconds_total=both, container_memory_working_set_bytes=both)
+    assert list(occupancy.used_by_pod(cast("Any", server), "akidb", "us-east-1")) == ["a"]
 
 
 @pytest.mark.parametrize(("grpc", "qps"), [(3000.04, 7200.1), (None, None)])

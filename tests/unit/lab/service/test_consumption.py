@@ -8,7 +8,7 @@ import pytest
 
 from include.estate import load_estate
 from lab.service.consumption import Consumption, Kill
-from lab.service.pods import Container, Pod, pod_of
+from lab.service.pods import OWN_USE, Container, Pod, pod_of
 from lab.service.usage import MIB, Use, constant_use, serving_use, throttled_share
 
 ESTATE = load_estate()
@@ -93,6 +93,8 @@ def test_limits_are_those_that_a_container_was_last_given() -> None:
     }
     assert pod_of(item).containers == (Container("c", 0, 1024 * MIB, 0.5),)
     assert (pod_of(item).workload, pod_of(item).running) == ("kube-dns", True)
+    item["metadata"]["labels"] |= OWN_USE
+    assert not pod_of(item).running
     given = {"limits": {"memory": "2Gi"}, "requests": {"memory": "1Gi"}}
     running = {"running": {"startedAt": "2026-11-24T10:00:00Z"}}
     item["status"]["containerStatuses"] = [{"name": "c", "resources": given, "restartCount": 2, "state": running}]

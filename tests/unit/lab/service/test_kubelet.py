@@ -6,7 +6,17 @@ import pytest
 
 from lab.machine.again import UnavailableError
 from lab.service.consumption import Consumption, Kill, Meter, PodUsage
-from lab.service.kubelet import Group, Kubelet, differs, event_body, groups, status_body, usage_body
+from lab.service.kubelet import (
+    Group,
+    Kubelet,
+    conditions_body,
+    differs,
+    event_body,
+    groups,
+    killed_patch,
+    ready_patch,
+    usage_body,
+)
 from lab.service.pods import Container, Pod
 from lab.service.usage import MIB
 
@@ -37,6 +47,7 @@ class FakeCluster:
     def __init__(self, *left: str) -> None:
         self.found: dict[str, Group | None] = dict.fromkeys(left)
         self.reported: list[tuple[Kill, str]] = []
+        self.ready: list[tuple[Kill, str]] = []
         self.away = False
 
     def _answer(self) -> None:
@@ -58,6 +69,10 @@ class FakeCluster:
     def report(self, kill: Kill, at: str) -> None:
         self._answer()
         self.reported.append((kill, at))
+
+    def report_ready(self, kill: Kill, at: str) -> None:
+        self._answer()
+        self.ready.append((kill, at))
 
 
 class Clock:
@@ -139,23 +154,34 @@ def test_kills_wait_while_the_api_server_is_away_and_keep_their_time() -> None:
     kubelet.step()
     kubelet.step()
     assert cluster.reported == [(KILL, AT)]
+    assert cluster.ready == []
+    clock.now += 1
+    kubelet.step()
+    kubelet.step()
+    assert cluster.reported == [(KILL, AT)]
+    assert cluster.ready == [(KILL, "2026-11-24T10:01:41Z")]
 
 
 def test_a_kill_shows_as_a_restart_from_running_to_running() -> None:
-    status = status_body(KILL, AT)["status"]
-    (container,) = status["containerStatuses"]
     ended = {"reason": "OOMKilled", "exitCode": 137, "startedAt": "2026-11-24T09:00:00Z", "finishedAt": AT}
-    assert container == {
-        "name": "c",
-        "ready": False,
-        "restartCount": 3,
-        "lastState": {"terminated": ended},
-        "state": {"running": {"startedAt": AT}},
-    }
-    assert [(c["type"], c["status"]) for c in status["conditions"]] == [
-        ("Ready", "False"),
-        ("ContainersReady", "False"),
+    at = "/status/containerStatuses/0/"
+    assert [(op["op"], op["path"].removeprefix(at), op["value"]) for op in killed_patch(KILL, AT)] == [
+        ("test", "name", "c"),
+        ("add", "ready", False),
+        ("add", "restartCount", 3),
+        ("add", "lastState", {"terminated": ended}),
+        ("add", "state", {"running": {"startedAt": AT}}),
     ]
+    conditions = conditions_body(KILL, AT, ready=False)["status"]["conditions"]
+    assert [(c["type"], c["status"]) for c in conditions] == [("Ready", "False"), ("ContainersReady", "False")]
+    assert conditions[0]["message"] == "containers with unready status: [c]"
+
+
+def test_a_restarted_container_is_ready_and_nothing_else_of_it_changes() -> None:
+    assert [op["path"].rsplit("/", 1)[1] for op in ready_patch(KILL)] == ["name", "ready"]
+    conditions = conditions_body(KILL, AT, ready=True)["status"]["conditions"]
+    ready = {"status": "True", "lastTransitionTime": AT, "reason": None, "message": None}
+    assert conditions == [{"type": name, **ready} for name in ("Ready", "ContainersReady")]
 
 
 def test_the_event_says_how_much_was_held_and_what_the_limit_is() -> None:

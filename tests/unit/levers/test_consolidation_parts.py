@@ -1,0 +1,122 @@
+"""What the consolidation lever looks at while nodes are packed: the spot share, and every state of the budgets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from include.levers.consolidation.budgets import BudgetWatch, violation_figure, violations
+from include.levers.consolidation.reasons import why_not
+from include.levers.consolidation.settings import ConsolidationSettings
+from include.levers.consolidation.share import surplus
+from include.levers.node_costs import NodeFact
+from include.levers.world import World as AnyWorld
+from include.rollout.lever import Target
+from tests.unit.levers.packing_world import NOW, World
+from tests.unit.levers.spot_world import made_pod
+
+WORKLOADS = {"akidb-rest": None, "akidb-grpc": None}
+
+
+def node(domain: str, capacity: str = "spot") -> NodeFact:
+    pool = "akidb-spot" if capacity == "spot" else "akidb-on-demand"
+    return NodeFact(f"node-{domain}", "c7g.xlarge", "a", capacity, 4.0, None, pool, domain)
+
+
+NODES = [node("d1"), node("d2"), node("d3"), node("d4", "on-demand")]
+
+
+def pods(app: str, *counts: int) -> list[dict[str, Any]]:
+    """So many pods of a workload in d1, d2, d3 and d4."""
+    where = [f"node-d{n}" for n, count in enumerate(counts, 1) for _ in range(count)]
+    return [made_pod(f"{app}-{n}", app, "akidb", name) for n, name in enumerate(where)]
+
+
+@pytest.mark.parametrize(
+    ("counts", "victim"),
+    [
+        ((2, 2, 3, 4), "akidb-rest-9"),  # two more than the emptiest: what follows goes elsewhere
+        ((3, 3, 2, 3), None),  # one more: what follows could come back
+        ((3, 3, 3, 2), None),
+        ((0, 0, 0, 2), "akidb-rest-1"),  # domains without a pod count
+        ((4, 2, 3, 2), None),  # the surplus is on spot
+    ],
+)
+def test_a_surplus_pod_is_one_on_demand_that_will_not_come_back(counts: tuple[int, ...], victim: str | None) -> None:
+    found = surplus(WORKLOADS, pods("akidb-rest", *counts), NODES)
+    assert (found and found["metadata"]["name"]) == victim
+
+
+def test_the_workload_with_the_largest_surplus_goes_first() -> None:
+    both = [*pods("akidb-rest", 2, 2, 3, 4), *pods("akidb-grpc", 1, 2, 3, 5)]
+    found = surplus(WORKLOADS, both, NODES)
+    assert found is not None
+    assert found["metadata"]["name"] == "akidb-grpc-9"
+
+
+def test_a_pod_that_asks_to_stay_is_not_evicted() -> None:
+    mine = pods("akidb-rest", 0, 0, 0, 2)
+    for pod in mine:
+        pod["metadata"]["annotations"] = {"karpenter.sh/do-not-disrupt": "true"}
+    assert surplus(WORKLOADS, mine, NODES) is None
+
+
+# Budgets -----------------------------------------------------------------------------------------------------------
+
+
+def budget(healthy: int, desired: int = 8, name: str = "akidb-rest") -> dict[str, Any]:
+    status = {"currentHealthy": healthy, "desiredHealthy": desired}
+    return {"metadata": {"name": name, "namespace": "akidb"}, "status": status}
+
+
+def test_a_violation_is_a_state_with_too_few_pods_that_lost_one() -> None:
+    states = [budget(9), budget(8), budget(7), budget(7), budget(8)]
+    lines = ["akidb/akidb-rest: 7 healthy pods, 8 asked for"]
+    assert violations({"akidb/akidb-rest": 10}, states) == (lines, {"akidb/akidb-rest": 8})
+
+
+def test_too_few_pods_while_a_workload_grows_are_no_violation() -> None:
+    assert violations({"akidb/akidb-rest": 5}, [budget(5), budget(6), budget(7)])[0] == []
+
+
+@pytest.fixture
+def region() -> World:
+    return World()
+
+
+def typed(region: World) -> AnyWorld[ConsolidationSettings]:
+    target: Target = region.target
+    return AnyWorld(target, lambda: NOW + region.cluster.seconds, "akidb-consolidation")
+
+
+def test_what_came_and_went_between_two_looks_is_seen(region: World) -> None:
+    world = typed(region)
+    watch = BudgetWatch.begin(world)
+    live = region.cluster.objects["PodDisruptionBudget", "akidb", "akidb-rest"]
+    for healthy in (7, 15):
+        live["status"] = {"currentHealthy": healthy, "desiredHealthy": 11}
+        region.cluster.api.notice()
+    figure = violation_figure(world, watch.kept())
+    assert figure is not None
+    assert (figure.value, figure.coverage, figure.note) == (1, 1.0, "akidb/akidb-rest: 7 healthy pods, 11 asked for")
+
+
+def test_what_the_api_server_has_forgotten_is_not_called_seen(region: World) -> None:
+    world = typed(region)
+    watch = BudgetWatch.begin(world)
+    region.cluster.pass_time(100)
+    region.cluster.api.oldest = region.cluster.api.version + 1
+    figure = violation_figure(world, watch.kept())
+    assert figure is not None
+    assert (figure.value, figure.coverage) == (0, 0.0)
+    assert figure.note == "the API server has forgotten part of it, and kube-state-metrics has no series of it"
+
+
+def test_why_not_a_node_is_the_newest_reason_under_the_policy_of_now() -> None:
+    def said(message: str, reason: str = "Unconsolidatable") -> dict[str, Any]:
+        return {"about": "Node n1", "reason": reason, "message": message}
+
+    old = said('NodePool "akidb-spot" has consolidation policy WhenEmpty, but node is not empty')
+    found = [said("Can't replace with a cheaper node"), said("score 1.50", "ConsolidationApproved"), old]
+    assert why_not(found, ["n1", "n2"]) == {"n1": "Can't replace with a cheaper node"}
