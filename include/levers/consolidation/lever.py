@@ -9,6 +9,7 @@ from include.levers import checks, node_checks
 from include.levers.base import OBJECTS, Dollars, ManifestLever
 from include.levers.consolidation import figures, floor, money, preflight
 from include.levers.consolidation.budgets import BudgetWatch
+from include.levers.consolidation.emptying import cordons_left, empty_spares, lift_cordons
 from include.levers.consolidation.pins import Pin, pins
 from include.levers.consolidation.reasons import decision_figures
 from include.levers.consolidation.rest import await_rest
@@ -25,8 +26,8 @@ from include.levers.consolidation.settings import (
     World,
 )
 from include.levers.consolidation.share import restore_share
-from include.levers.consolidation.wanted import disruption
-from include.levers.owned import Report, Thing, split
+from include.levers.consolidation.wanted import PoolPolicy, disruption
+from include.levers.owned import Own, Report, Thing, identity, split
 from include.levers.probes import Probe
 from include.levers.world import refusals
 from include.prices import load_aws_book
@@ -63,7 +64,7 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         kind, space, name = split(key)
         if kind == "VerticalPodAutoscaler":
             return Pin(name, space or "")
-        return floor.thing(key, was) if floor.is_mine(key) else super().thing(key, was)
+        return floor.thing(key, was) if floor.is_mine(key) else PoolPolicy(identity(key), Own.FIELDS)
 
     def probes(self, world: World, slot: str) -> Sequence[Probe]:
         """See :func:`figures.probes`."""
@@ -141,17 +142,24 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         """Hold the recommendations; then the spot share, so that what is packed is what shall stand."""
         if stage.slot == FLOOR:
             floor.before_apply(world, stage)
+        lift_cordons(world)
         held = [pin.name for pin in pins(world) if world.settings.pin_recommendations and pin.write(world)]
         return {"recommendations_held": held, **(restore_share(world) if stage.slot != FLOOR else {})}
 
     def _finish(self, world: World, stage: Stage, watch: BudgetWatch) -> dict[str, Json]:
         """Wait until the nodes are at rest; the last stage lets the recommendations go."""
         more = floor.settle(world, stage) if stage.slot == FLOOR else {}
-        rest = await_rest(world, lambda: watch.look(world), f"the nodes being at rest ({stage.slot})")
+
+        def rest() -> float:
+            return await_rest(world, lambda: watch.look(world), f"the nodes being at rest ({stage.slot})")
+
+        settle = rest()
+        if stage.slot == UNDERUTILIZED:
+            more |= empty_spares(world, rest)
         if stage.settings.get(LAST):
             for pin in pins(world):
                 pin.restore(world, None, [])
-        return {**more, "settle_seconds": round(rest, 1)}
+        return {**more, "settle_seconds": round(settle, 1)}
 
     def evidence_of(self, world: World) -> dict[str, Json]:
         """See :func:`figures.evidence`."""
@@ -167,12 +175,14 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         pools = {key: was for key, was in objects.items() if split(key)[0] == "NodePool"}
         rest = {key: was for key, was in objects.items() if key not in mine and key not in pools}
         steps = self.set_back(world, pools, report)
+        steps += lift_cordons(world)
         steps += floor.undo(world, snapshot, mine, report)
         return steps + self.set_back(world, rest, report)
 
     def left(self, world: World, snapshot: Mapping[str, Json]) -> Sequence[Difference]:
-        """What of the floor has not come back."""
-        return floor.left(world, snapshot)
+        """What of the floor has not come back, and cordons on the pools' nodes."""
+        cordons = [Difference(f"Node/{name} cordon", MANAGER, None) for name in cordons_left(world)]
+        return [*cordons, *floor.left(world, snapshot)]
 
     # Checks ------------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,13 @@ class ConsolidationSettings(BaseModel):
         le=100,
         description="Pods on demand that may be evicted, one after the other, to reach the spot share again.",
     )
+    most_emptied_nodes: int = Field(
+        default=6,
+        ge=0,
+        le=50,
+        description="Nodes that the lever empties itself, one after the other, where Karpenter leaves a node although "
+        "its pods fit on the others. 0 leaves all to Karpenter.",
+    )
     expected_packing: float = Field(
         default=1.05,
         ge=1,

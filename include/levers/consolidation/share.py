@@ -25,7 +25,7 @@ def restore_share(world: World) -> dict[str, Any]:
     """
     evicted: list[str] = []
     while len(evicted) < world.settings.most_share_evictions and (pod := _next(world)):
-        _evict(world, name_of(pod))
+        move_pod(world, name_of(pod), "from on demand to spot")
         evicted.append(name_of(pod))
     return {"evicted_for_spot_share": evicted} if evicted else {}
 
@@ -62,7 +62,7 @@ def _surplus_of(
     return ((above[name_of(far[-1])], workload), far[-1]) if far else None
 
 
-def _evict(world: World, name: str) -> None:
+def move_pod(world: World, name: str, why: str) -> None:
     """Evict one pod, and wait until every pod is ready again."""
     done: list[bool] = []
 
@@ -75,4 +75,4 @@ def _evict(world: World, name: str) -> None:
             return [f"pod {name} was evicted"]  # whoever counts the pods has to see it first
         return [*incomplete(deployments(world)), *waiting(workload_pods(world))]
 
-    world.wait_for(missing, f"moving pod {name} from on demand to spot")
+    world.wait_for(missing, f"moving pod {name}, {why}")

@@ -1,0 +1,133 @@
+"""What Karpenter leaves, packed by the lever: spare nodes are cordoned and emptied, one at a time, pod by pod.
+
+No node is asked for: a pod is evicted only while the others have room for all that is left on its node. Karpenter
+removes the empty node. Everything may run again after a crash at any point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from decimal import Decimal
+from typing import Any
+
+from include.clients.kubernetes import NODE, POD
+from include.levers.consolidation.fleet import CAPACITY
+from include.levers.consolidation.settings import POOLS, World
+from include.levers.consolidation.share import move_pod
+from include.levers.consolidation.spare import Place, Spare, Tenant, find_spare, is_spare
+from include.levers.node_costs import SPREAD, NodeFact, node_facts, node_price, spot_prices
+from include.levers.nodes.pools import nodes_of
+from include.levers.nodes.requests import pod_requests
+from include.levers.nodes.rooms import by_node, room_of, takes_pods
+from include.levers.nodes.scheduling import hard_skews, labels_of
+from include.levers.nodes.waves import cordon, is_cordoned, uncordon, wait_gone
+from include.levers.pods import asks_to_be_left, asks_to_stay, evictable, is_finished, is_ready, workload_pods
+from include.levers.world import Object, name_of
+from include.prices import load_aws_book
+
+ANY_SKEW = 10_000  # of a pod that is not spread over domains
+
+
+def empty_spares(world: World, at_rest: Callable[[], object]) -> dict[str, Any]:
+    """Empty spare nodes until none is left, ``most_emptied_nodes`` were, or ``converge_timeout_seconds`` are over.
+
+    ``at_rest`` waits after each until no node comes or goes. For the ledger: a line for each node that went, and for
+    each that was given up because the room for its pods was taken meanwhile.
+    """
+    end, tried, lines = world.now() + world.timeout, set[str](), {"emptied": list[str](), "given_up": list[str]()}
+    while len(tried) < world.settings.most_emptied_nodes and world.now() < end:
+        found = next_spare(world, tried)
+        if found is None:
+            break
+        about = _about(world, found)
+        lines["emptied" if _empty(world, found.node) else "given_up"].append(about)
+        tried.add(found.node)
+        at_rest()
+    return {f"{name}_nodes": found for name, found in lines.items()} if tried else {}
+
+
+def next_spare(world: World, tried: Collection[str] = ()) -> Spare | None:
+    """The node to empty next, None without one."""
+    places, tenants, stuck = _read(world)
+    return find_spare(places, tenants, world.estate.targets.spot_share, {*stuck, *tried})
+
+
+def lift_cordons(world: World) -> list[str]:
+    """Lift the cordons that a run which was cut short has left on nodes of the pools; a step for each."""
+    marked = [node for node in nodes_of(world, POOLS.names) if is_cordoned(world, node)]
+    for node in marked:
+        world.target.fence()
+        uncordon(world, node)
+    return [f"Node/{name_of(node)} uncordoned" for node in marked]
+
+
+def cordons_left(world: World) -> list[str]:
+    """The nodes of the pools that the lever has cordoned."""
+    return [name_of(node) for node in nodes_of(world, POOLS.names) if is_cordoned(world, node)]
+
+
+def _about(world: World, spare: Spare) -> str:
+    fact = next(fact for fact in node_facts(world) if fact.name == spare.node)
+    kind = f"{fact.instance_type} {fact.capacity} in {fact.zone}, domain {fact.domain}"
+    return f"{spare.node} ({kind}, {spare.usd_hour:.4f} USD/h): {len(spare.pods)} pods fit on the other nodes"
+
+
+def _empty(world: World, node: str) -> bool:
+    """Move every pod away and wait until the node is gone; False, and uncordoned, if the rest finds no room."""
+    world.target.fence()
+    cordon(world, node)
+    try:
+        while pods := sorted(name_of(pod) for pod in workload_pods(world) if _is_on(pod, node)):
+            places, tenants, stuck = _read(world)
+            if node in stuck or not is_spare(node, places, tenants, world.estate.targets.spot_share):
+                return False
+            move_pod(world, pods[0], f"emptying node {node}")
+        wait_gone(world, [node])
+        return True
+    finally:
+        live = world.cluster.get(NODE, node)
+        if live is not None:
+            uncordon(world, live)
+
+
+def _is_on(pod: Object, node: str) -> bool:
+    return pod["spec"].get("nodeName") == node and not is_finished(pod)
+
+
+# The region as it is ---------------------------------------------------------------------------------------------
+
+
+def _read(world: World) -> tuple[dict[str, Place], list[Tenant], set[str]]:
+    """The pools' nodes, the workloads' pods there, and the nodes that must not be emptied."""
+    facts = {fact.name: fact for fact in node_facts(world) if fact.node_pool in POOLS.names and fact.domain}
+    nodes = {name_of(node): node for node in nodes_of(world, POOLS.names) if name_of(node) in facts}
+    pods = by_node(pod for pod in world.cluster.list(POD) if not is_finished(pod))
+    prices, places = _prices(world, facts.values()), {}
+    for name, node in nodes.items():
+        room, spot = room_of(node, pods.get(name, [])), labels_of(node).get(CAPACITY) == "spot"
+        places[name] = Place(room, str(facts[name].domain), spot, takes_pods(node), prices[name])
+    tenants = [_tenant(pod) for pod in workload_pods(world) if pod["spec"].get("nodeName") in nodes]
+    return places, tenants, set(_stuck(nodes, pods, {(t.name, t.node) for t in tenants}))
+
+
+def _prices(world: World, facts: Collection[NodeFact]) -> dict[str, Decimal | None]:
+    """USD an hour of each node: spot as EC2 quotes it, on demand from the price book."""
+    book, region = load_aws_book(world.estate), world.target.region
+    spot = spot_prices(world, [fact.instance_type for fact in facts if fact.capacity == "spot"])
+    quoted = {fact.name: spot.get((fact.instance_type, fact.zone)) for fact in facts}
+    return {f.name: quoted[f.name] if f.capacity == "spot" else node_price(book, region, f) for f in facts}
+
+
+def _tenant(pod: Object) -> Tenant:
+    spec, name = pod["spec"], name_of(pod)
+    skew = hard_skews(spec).get(SPREAD, ANY_SKEW)
+    return Tenant(name, labels_of(pod).get("app", ""), spec["nodeName"], pod_requests(spec), spec, skew)
+
+
+def _stuck(nodes: dict[str, Object], pods: dict[str, list[Object]], ours: Collection[tuple[str, str]]) -> Iterator[str]:
+    """Nodes that ask to be left, or have pods of others, pods that ask to stay, or pods that are not ready."""
+    for name, node in nodes.items():
+        here = [pod for pod in pods.get(name, []) if evictable(pod)]
+        free = all((name_of(pod), name) in ours and is_ready(pod) and not asks_to_stay(pod) for pod in here)
+        if asks_to_be_left(node) or not free:
+            yield name
