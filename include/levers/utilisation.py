@@ -49,7 +49,7 @@ def oom_kills(world: World, seconds: float = 300) -> float | None:
 
 
 def requests_and_use(estate: Estate, mine: str) -> dict[str, str]:
-    """PromQL of what the workloads' pods request and use, cores and bytes by region; ``mine`` chooses OpenCost's scrape."""
+    """PromQL of what the workloads' pods request and use: cores and bytes by region; ``mine`` chooses OpenCost."""
     chosen = f'namespace="{estate.namespace}",pod=~"({"|".join(estate.workloads)})-.+",container!=""'
     requested = f"kube_pod_container_resource_requests{{{mine},{chosen},resource="
     return {

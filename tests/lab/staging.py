@@ -35,7 +35,7 @@ def _workloads() -> list[dict[str, Any]]:
     hpa = {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 4, "metrics": metrics}
     job = {"template": {"spec": {**_pod("nightly"), "restartPolicy": "Never"}}}
     return [
-        _named("apps/v1", "Deployment", "web") | {"spec": _spec("web", 2)},
+        _named("apps/v1", "Deployment", "web") | {"spec": _spec("web", 3)},  # as KEDA wants it: nothing moves by itself
         _named("apps/v1", "Deployment", "api") | {"spec": _spec("api", 2)},
         _named("apps/v1", "StatefulSet", "store") | {"spec": _spec("store", 2) | {"serviceName": "store"}},
         _named("batch/v1", "CronJob", "nightly")
