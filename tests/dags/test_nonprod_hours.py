@@ -13,9 +13,9 @@ import yaml
 from include import levers
 from include.clients.storage import Folder
 from include.levers.nonprod_hours import NonprodHours
+from include.levers.nonprod_hours import tasks as wiring
 from include.rollout.ledger import Ledger
 from include.rollout.lock import LEASE, Lock, holder_of
-from include.wiring import nonprod_hours as wiring
 from include.wiring import tasks as wiring_tasks
 from include.wiring.clients import ClusterLeases
 from tests.dags.conftest import OPEN_ESTATE

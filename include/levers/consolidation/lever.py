@@ -26,8 +26,8 @@ from include.levers.consolidation.settings import (
     World,
 )
 from include.levers.consolidation.share import restore_share
-from include.levers.consolidation.wanted import disruption
-from include.levers.owned import Report, Thing, split
+from include.levers.consolidation.wanted import PoolPolicy, disruption
+from include.levers.owned import Own, Report, Thing, identity, split
 from include.levers.probes import Probe
 from include.levers.world import refusals
 from include.prices import load_aws_book
@@ -64,7 +64,7 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         kind, space, name = split(key)
         if kind == "VerticalPodAutoscaler":
             return Pin(name, space or "")
-        return floor.thing(key, was) if floor.is_mine(key) else super().thing(key, was)
+        return floor.thing(key, was) if floor.is_mine(key) else PoolPolicy(identity(key), Own.FIELDS)
 
     def probes(self, world: World, slot: str) -> Sequence[Probe]:
         """See :func:`figures.probes`."""

@@ -229,7 +229,7 @@ def node(name: str, group: str, zone: str, labels: Object, kind: Any) -> Object:
 def deployment(name: str, space: str, replicas: int, cpu: str, memory: str, selector: Object | None = None) -> Object:
     containers = [{"name": name, "image": name, "resources": {"requests": {"cpu": cpu, "memory": memory}}}]
     spec: Object = {"containers": containers} | ({"nodeSelector": selector} if selector else {})
-    fields = {"f:spec": {"f:template": {"f:spec": {"f:nodeSelector": {}}}}}
+    fields: Object = {"f:spec": {"f:template": {"f:spec": {"f:nodeSelector": {}}}}}
     owner = {"manager": "eks", "operation": "Apply", "apiVersion": "apps/v1", "fieldsType": "FieldsV1"}
     return {
         "kind": "Deployment",

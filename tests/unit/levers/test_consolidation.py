@@ -160,6 +160,16 @@ def test_the_fields_go_back_to_who_owned_them(world: World) -> None:
     assert world.lever.verify_restored(world.target, snapshot) == []
 
 
+def test_a_pool_that_day_1s_undo_removed_has_taken_its_policy_along(world: World) -> None:
+    snapshot = json.loads(json.dumps(world.lever.snapshot(world.target)))
+    world.apply_all()
+    world.lever.rollback(world.target, snapshot)
+    for name in ("akidb-spot", "akidb-on-demand"):
+        del world.cluster.objects["NodePool", "", name]
+    assert world.lever.verify_restored(world.target, snapshot) == []
+    assert world.lever.rollback(world.target, snapshot).changed_by_others == ()
+
+
 def spot_target(world: World) -> Target:
     return Target(REGION, world.estate, "run", world.spot.target.settings, world.clients)
 

@@ -56,7 +56,7 @@ def test_the_smallest_types_of_the_architecture_are_offered_at_the_region_s_pric
         ("m7g.medium", "0.051816", 8),
         ("m7g.large", "0.103632", 29),
     ]
-    assert (found[0].cpu, found[0].memory) == (Decimal("1.93"), 3187 * MIB)
+    assert (found[0].cpu, found[0].memory) == (Decimal("1.93"), Decimal(3187 * MIB))
 
 
 def test_named_types_count_alone_and_those_of_another_architecture_or_without_a_price_do_not() -> None:
