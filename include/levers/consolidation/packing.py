@@ -93,7 +93,7 @@ def merged(shapes: Sequence[Shape]) -> list[Shape]:
 
 def _grouped(shapes: Sequence[Shape], key: Callable[[Shape], tuple[object, ...]]) -> list[Shape]:
     made = []
-    for _, group in groupby(sorted(shapes, key=key), key=key):  # type: ignore[arg-type]
+    for _, group in groupby(sorted(shapes, key=key), key=key):
         same = list(group)
         cpu, memory = max(s.cpu_millicores for s in same), max(s.memory_bytes for s in same)
         made.append(replace(same[0], cpu_millicores=cpu, memory_bytes=memory, count=sum(s.count for s in same)))
