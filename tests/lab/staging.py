@@ -107,7 +107,7 @@ def _workloads(cpu: str, where: dict[str, Any]) -> list[dict[str, Any]]:
     pod = {**_pod(cpu), **where}
     job = {"template": {"spec": {**pod, "restartPolicy": "Never"}}}
     return [
-        _named("apps/v1", "Deployment", "web") | {"spec": _spec("web", 3, pod)},  # as KEDA wants it: nothing moves by itself
+        _named("apps/v1", "Deployment", "web") | {"spec": _spec("web", 3, pod)},  # as many as KEDA wants
         _named("apps/v1", "Deployment", "api") | {"spec": _spec("api", 2, pod)},
         _named("apps/v1", "StatefulSet", "store") | {"spec": _spec("store", 2, pod) | {"serviceName": "store"}},
         _named("batch/v1", "CronJob", "nightly")
