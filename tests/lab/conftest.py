@@ -20,9 +20,9 @@ TEST_SECONDS = 300 * LONGEST_STRETCH  # 300 s are enough on the reference machin
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worlds.LabWorld]:
-    """A booted world of one region, one day of history instead of 30."""
+    """A booted world of one region, eight days of history instead of 30: right-sizing asks for seven whole ones."""
     folder = tmp_path_factory.mktemp("lab")
-    booted = worlds.up([REGION], worlds.Options(folder=folder, history_days=1), say=lambda _: None)
+    booted = worlds.up([REGION], worlds.Options(folder=folder, history_days=8), say=lambda _: None)
     try:
         yield booted
     finally:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from kubernetes.dynamic import DynamicClient
 
+from include.clients.kubernetes import DEPLOYMENT, STATEFUL_SET, Cluster
 from include.estate import Estate
 from include.levers.spot_capacity.wanted import node_class
 from lab.cluster.workloads import ROLES, api_client, apply_all
 
 STAGING = "akidb-staging"
 POOL = "of-staging"
+PODS = {"web": 3, "api": 2, "store": 2}  # KEDA's cron trigger asks for three of web
 RBAC = "rbac.authorization.k8s.io"
 
 
@@ -32,6 +35,17 @@ def build_on_own_nodes(kubeconfig: Path, estate: Estate, region: str, user: str)
     selector = {"nodeSelector": {"karpenter.sh/nodepool": POOL}, "tolerations": [{"key": POOL, "operator": "Exists"}]}
     workloads = _workloads("700m", selector)
     apply_all(DynamicClient(api_client(kubeconfig)), [*rights, *_pool(estate, region), *workloads, _budget()])
+
+
+def ready(cluster: Cluster) -> dict[str, int]:
+    """Ready pods of each workload."""
+    things = [*cluster.list(DEPLOYMENT, STAGING), *cluster.list(STATEFUL_SET, STAGING)]
+    return {thing["metadata"]["name"]: thing.get("status", {}).get("readyReplicas", 0) for thing in things}
+
+
+def behind(cluster: Cluster, wanted: Mapping[str, int]) -> list[str]:
+    """Workloads without as many ready pods as wanted."""
+    return [f"{name}: {n} of {wanted[name]} ready" for name, n in ready(cluster).items() if n != wanted[name]]
 
 
 def _namespace() -> dict[str, Any]:
@@ -93,7 +107,7 @@ def _workloads(cpu: str, where: dict[str, Any]) -> list[dict[str, Any]]:
     pod = {**_pod(cpu), **where}
     job = {"template": {"spec": {**pod, "restartPolicy": "Never"}}}
     return [
-        _named("apps/v1", "Deployment", "web") | {"spec": _spec("web", 3, pod)},  # as KEDA wants it: nothing moves by itself
+        _named("apps/v1", "Deployment", "web") | {"spec": _spec("web", 3, pod)},  # as many as KEDA wants
         _named("apps/v1", "Deployment", "api") | {"spec": _spec("api", 2, pod)},
         _named("apps/v1", "StatefulSet", "store") | {"spec": _spec("store", 2, pod) | {"serviceName": "store"}},
         _named("batch/v1", "CronJob", "nightly")

@@ -27,7 +27,7 @@ from lab import world as worlds
 from lab.cluster.workloads import api_client
 from tests.conformance.levers.crash import Killed, watched
 from tests.lab.conftest import REGION
-from tests.lab.staging import STAGING, build_staging
+from tests.lab.staging import PODS, STAGING, behind, build_staging
 from tests.lab.test_predictive_scaling import QUICK, crown, forecast
 
 pytestmark = [pytest.mark.lab, pytest.mark.conformance]
@@ -95,6 +95,8 @@ def targets(
         return Target(place, estate, "lab-test", settings, clients)
 
     build_staging(Path(state["regions"][REGION]["kubeconfig"]))
+    # Until KEDA has scaled it, what is there before is not what is there later.
+    admin.wait_for(lambda: behind(admin, PODS), 240, KINDS["Deployment"], STAGING)
     admin.apply(POOL, "team-other")
     admin.apply(tolerating([{"key": "team", "operator": "Exists"}]), "team-search")
     forecast(world, 5000)

@@ -6,7 +6,7 @@ Airflow's user is played by one that has the rights of the lever's own file and 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,11 +41,10 @@ from lab import world as worlds
 from lab.cluster.instances import BOOT_SECONDS
 from lab.cluster.workloads import api_client
 from tests.lab.conftest import REGION
-from tests.lab.staging import POOL, STAGING, build_on_own_nodes
+from tests.lab.staging import PODS, POOL, STAGING, behind, build_on_own_nodes, ready
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 USER = "only-nonprod-hours"
-PODS = {"web": 3, "api": 2, "store": 2}  # KEDA's cron trigger asks for three of web
 WAIT = 240
 
 
@@ -89,17 +88,6 @@ def hours(world: worlds.LabWorld, admin: Cluster, aws: Callable[[str], Any], tmp
     estate, ledger = Estate.model_validate(raw), Ledger(Folder(tmp_path / "ledger"))
     run = Run(NonprodHours(), estate, {}, "nonprod_hours", "night", ledger, lambda _: clients, lambda _: None)
     return Hours(run, REGION, now, WAIT, WAIT)
-
-
-def ready(cluster: Cluster) -> dict[str, int]:
-    """Ready pods of each workload."""
-    things = [*cluster.list(DEPLOYMENT, STAGING), *cluster.list(STATEFUL_SET, STAGING)]
-    return {thing["metadata"]["name"]: thing.get("status", {}).get("readyReplicas", 0) for thing in things}
-
-
-def behind(cluster: Cluster, wanted: Mapping[str, int]) -> list[str]:
-    """Workloads without as many ready pods as wanted."""
-    return [f"{name}: {n} of {wanted[name]} ready" for name, n in ready(cluster).items() if n != wanted[name]]
 
 
 def nodes_of_staging(cluster: Cluster) -> list[str]:

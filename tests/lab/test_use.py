@@ -46,6 +46,9 @@ def test_metrics_server_and_prometheus_have_the_plants_figures(world: worlds.Lab
     assert len(seen) >= 30
     prometheus = Prometheus(world.state["prometheus"])
     mine = f'region="{REGION}",namespace="akidb"'
+    # A rate over a minute is too low until there are samples of a whole one.
+    assert eventually(lambda: len(prometheus.query(f"container_cpu_usage_seconds_total{{{mine}}} offset 1m")) >= 30, 90)
+    seen = top(world)
     series = prometheus.query(f"rate(container_cpu_usage_seconds_total{{{mine}}}[1m])")
     cores = {one.labels["pod"]: one.value for one in series}
     held = {s.labels["pod"]: s.value for s in prometheus.query(f"container_memory_working_set_bytes{{{mine}}}")}
