@@ -36,14 +36,7 @@ def test_no_imports_go_in_a_circle(figures: dict[str, Any]) -> None:
     assert figures["circles"] == 0
 
 
-@pytest.mark.parametrize(
-    "lever",
-    [
-        "spot_capacity",
-        "predictive_scaling",
-        "cost_monitoring",
-    ],
-)
+@pytest.mark.parametrize("lever", LEVER_LINES)
 def test_a_lever_has_no_more_lines_than_its_limit(lever: str, figures: dict[str, Any]) -> None:
     assert figures["lever_lines"][lever] <= LEVER_LINES[lever]
 
