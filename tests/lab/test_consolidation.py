@@ -27,7 +27,7 @@ from lab.cluster.workloads import api_client
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(1800)]
 REPLICAS = 11
 WAIT = {"converge_timeout_seconds": 300}
 

@@ -43,7 +43,7 @@ from lab.cluster.workloads import api_client
 from tests.lab.conftest import REGION
 from tests.lab.staging import PODS, POOL, STAGING, behind, build_on_own_nodes, ready
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(900)]
 USER = "only-nonprod-hours"
 WAIT = 240
 
