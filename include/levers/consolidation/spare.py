@@ -1,7 +1,8 @@
 """Spare nodes: all their pods fit on the others. Pure.
 
-Karpenter treats the spread over zones as required and leaves such a node; the scheduler treats it as the wish that it
-is. What decides here is what the scheduler will do with each pod once its node is cordoned.
+Karpenter has been seen to leave such nodes, perhaps because it counts the spread over zones as required (not isolated);
+the scheduler treats it as the wish that it is. What decides here is what the scheduler will do with each pod once its
+node is cordoned.
 """
 
 from __future__ import annotations
