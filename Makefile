@@ -56,9 +56,10 @@ test-faults: setup ## kill -9 and fault runs against the lab; takes long
 	@$(BIN)/pytest $(wildcard tests/lab) -m faults
 
 # Run it before an issue is resolved; what it measures goes into docs/measurements.md.
-ci-long: setup ## what CI has no time for: the whole week in three regions, the browser (where it has tests), faults; hours
+ci-long: setup ## what CI has no time for: the whole week in three regions, the browser (where it has tests), each lever of day 4 in a lab, faults; hours
 	@$(MAKE) --no-print-directory rehearsal REGIONS= DAYS= FAULT= KEEP=0 UNDO=1
 	@$(if $(wildcard tests/browser),$(BIN)/pytest tests/browser)
+	@$(BIN)/pytest $(wildcard tests/lab) -m "long and not conformance"
 	@$(MAKE) --no-print-directory test-faults
 
 lever-conformance: setup ## every lever against every property of an undo, on fakes and on a real API server; writes .lab/conformance.json

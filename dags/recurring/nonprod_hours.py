@@ -39,9 +39,9 @@ from airflow.timetables.trigger import CronTriggerTimetable
 
 from include.estate import Estate
 from include.levers.nonprod_hours.settings import HoursSettings
+from include.levers.nonprod_hours.tasks import give_verdict, list_regions, sleep_and_wake
 from include.wiring.conventions import Tag
 from include.wiring.dag import recurring, with_estate
-from include.wiring.nonprod_hours import give_verdict, list_regions, sleep_and_wake
 
 EVERY_QUARTER = CronTriggerTimetable("*/15 * * * *", timezone="UTC")
 

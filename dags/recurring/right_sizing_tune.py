@@ -33,8 +33,8 @@ from airflow.sdk import dag
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from include.estate import Estate
+from include.levers.right_sizing.settings import TuneSettings
 from include.levers.right_sizing.tasks import ask, is_approval_wanted, keep_proposal, propose_bounds
-from include.levers.right_sizing.tuning import TuneSettings
 from include.wiring.conventions import Tag
 from include.wiring.dag import recurring, with_estate
 

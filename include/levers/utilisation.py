@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
+from include.estate import Estate
 from include.levers.nodes.requests import pod_requests
 from include.levers.pods import is_ready, workload_pods
 from include.levers.world import World, name_of
@@ -45,3 +46,15 @@ def oom_kills(world: World, seconds: float = 300) -> float | None:
     """Containers of the namespace killed for want of memory in the last so many seconds; None without the series."""
     mine = world.estate.matchers(world.target.region)
     return world.prometheus.value(f"sum(increase(container_oom_events_total{{{mine}}}[{max(1, round(seconds))}s]))")
+
+
+def requests_and_use(estate: Estate, mine: str) -> dict[str, str]:
+    """PromQL of what the workloads' pods request and use: cores and bytes by region; ``mine`` chooses OpenCost."""
+    chosen = f'namespace="{estate.namespace}",pod=~"({"|".join(estate.workloads)})-.+",container!=""'
+    requested = f"kube_pod_container_resource_requests{{{mine},{chosen},resource="
+    return {
+        "cpu_requested": f'sum by (region) ({requested}"cpu"}})',
+        "memory_requested": f'sum by (region) ({requested}"memory"}})',
+        "cpu_used": f"sum by (region) (rate(container_cpu_usage_seconds_total{{{chosen}}}[5m]))",
+        "memory_used": f"sum by (region) (container_memory_working_set_bytes{{{chosen}}})",
+    }

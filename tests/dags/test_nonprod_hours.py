@@ -13,9 +13,9 @@ import yaml
 from include import levers
 from include.clients.storage import Folder
 from include.levers.nonprod_hours import NonprodHours
+from include.levers.nonprod_hours import tasks as nonprod_tasks
 from include.rollout.ledger import Ledger
 from include.rollout.lock import LEASE, Lock, holder_of
-from include.wiring import nonprod_hours as wiring
 from include.wiring import tasks as wiring_tasks
 from include.wiring.clients import ClusterLeases
 from tests.dags.conftest import OPEN_ESTATE
@@ -44,7 +44,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(levers.LEVERS, "nonprod_hours", f"{__name__}:lever_of_the_world")
     clients = world.target.clients
     clients.leases = ClusterLeases(world.cluster, "akidb")
-    monkeypatch.setattr(wiring, "clients_for", lambda place, estate: clients)
+    monkeypatch.setattr(nonprod_tasks, "clients_for", lambda place, estate: clients)
 
 
 def look(run_dag: Runner, at: str, **conf: Any) -> Any:

@@ -27,7 +27,7 @@ from lab.cluster.workloads import api_client
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(1800)]
 REPLICAS = 11
 WAIT = {"converge_timeout_seconds": 300}
 
@@ -90,6 +90,11 @@ def test_nodes_fall_the_budgets_hold_and_the_fields_go_back(packable: Target, wo
     assert end["nodes"] < start["nodes"]
     assert end["usd_hour"] < start["usd_hour"]
     assert end["packing_optimum_usd_hour"] <= end["packing_usd_hour"]
+    assert end["packing_ratio"] <= 1.1, end["nodes_by_kind"]
+    predicted = float(plan.usd_month_after) / 730
+    assert abs(end["usd_hour"] / predicted - 1) <= 0.1, f"{predicted} USD/h predicted, {end['usd_hour']} realised"
+    print({key: (start[key], end[key]) for key in ("nodes_by_kind", "usd_hour", "packing_ratio", "spot_share_pods")})
+    print(predicted, applied.get("emptied_nodes"), applied.get("given_up_nodes"), applied["pdb_violations"])
     assert sum(applied["decisions_counted"].values()) + len(applied["why_not"]) > 0
 
     assert lever.rollback(packable, snapshot).changed_by_others == ()

@@ -27,7 +27,7 @@ from lab.cluster.workloads import api_client
 from tests.lab.conftest import REGION
 from tests.unit.levers.floor_lever import FloorLever
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 LEVER = FloorLever()
 OLD, SMALL = "akidb-on-demand", "akidb-system"
 SYSTEM = {"kube-system": "coredns", "karpenter": "karpenter"}

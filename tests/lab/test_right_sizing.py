@@ -32,7 +32,7 @@ from lab.cluster.workloads import api_client
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(1800)]
 LEVER = RightSizing()
 CONTAINER, OLD = "akidb", {"cpu": "1", "memory": "2Gi"}
 QUICK = {

@@ -20,7 +20,7 @@ from lab.service.usage import MIB
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 APP = "akidb-grpc"
 
 

@@ -28,7 +28,7 @@ from lab.service.pods import OWN_USE
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 NAMESPACE, APP, REPLICAS = "vpa-test", "worker", 8
 CORES, BYTES = 0.35, 400 * 2**20
 REQUESTS = {"cpu": "500m", "memory": "600Mi"}

@@ -56,7 +56,7 @@ def l1_weights(forecasts: Array, truth: Array) -> Array:
 
     Least squares again and again, each row divided by its last error.
     """
-    from scipy.optimize import nnls  # type: ignore[import-untyped]
+    from scipy.optimize import nnls
 
     known = np.isfinite(truth) & np.isfinite(forecasts).all(axis=1)
     forecasts, truth = forecasts[known], truth[known]

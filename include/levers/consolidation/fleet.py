@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -24,16 +24,26 @@ CAPACITY, TYPE = "karpenter.sh/capacity-type", "node.kubernetes.io/instance-type
 
 @dataclass(frozen=True)
 class Fleet:
-    """Pods as ``shapes`` and what nodes could hold them; ``usd_hour`` is what the live nodes cost, None unknown."""
+    """Pods as ``shapes`` and what nodes could hold them; ``usd_hour`` is what the live nodes cost, None unknown.
+
+    ``on_demand`` are the domains whose pool has no spot.
+    """
 
     shapes: Sequence[Shape]
     offers: Sequence[Offer]
     usd_hour: Decimal | None
     nodes: int
+    on_demand: frozenset[str] = frozenset()
 
     def optimum(self) -> Packing | None:
         """The cheapest nodes for these pods."""
         return optimum(self.shapes, self.offers)
+
+    def reachable(self) -> Packing | None:
+        """The cheapest nodes once odd pods on demand may have moved to spot; never dearer than :meth:`optimum`."""
+        best, moved = self.optimum(), evened(self.shapes, self.on_demand, {offer.domain for offer in self.offers})
+        other = optimum(moved, self.offers) if best and moved != list(self.shapes) else None
+        return min((p for p in (best, other) if p is not None), key=lambda p: p.usd_hour, default=None)
 
 
 def fleet(world: World) -> Fleet:
@@ -44,7 +54,7 @@ def fleet(world: World) -> Fleet:
     pods = [pod for pod in world.cluster.list(POD) if pod["spec"].get("nodeName") in nodes]
     counted = [pod for pod in pods if evictable(pod) and not is_ending(pod)]
     offers = list(_offers(world, nodes.values()))
-    return Fleet(shapes(counted, nodes, offers), offers, usd_hour(world, facts)[0], len(facts))
+    return Fleet(shapes(counted, nodes, offers), offers, usd_hour(world, facts)[0], len(facts), _on_demand(world))
 
 
 def packing_figures(world: World) -> dict[str, Any]:
@@ -83,6 +93,19 @@ def shapes(pods: Iterable[Object], nodes: Mapping[str, Object], offers: Sequence
     return [Shape(m, cpu, mem, count, domain or None, skews[m]) for (m, cpu, mem, domain), count in found]
 
 
+def evened(shapes: Sequence[Shape], on_demand: Collection[str], domains: Collection[str]) -> list[Shape]:
+    """The shapes with pods moved from ``on_demand`` to spot as long as a domain on spot has fewer of the same."""
+    counts = {(replace(s, count=0, domain=None), s.domain): s.count for s in shapes}
+    spot = sorted(set(domains) - set(on_demand))
+    for (kind, domain), _ in [entry for entry in counts.items() if entry[0][1] in on_demand and spot]:
+        fewest = min(spot, key=lambda name: counts.get((kind, name), 0))
+        while counts.get((kind, fewest), 0) < counts[kind, domain]:
+            counts[kind, fewest] = counts.get((kind, fewest), 0) + 1
+            counts[kind, domain] -= 1
+            fewest = min(spot, key=lambda name: counts.get((kind, name), 0))
+    return [replace(kind, count=count, domain=domain) for (kind, domain), count in counts.items()]
+
+
 def _asked(pod: Object, key: str) -> int | None:
     """The skew over a label that a pod asks for, None where it asks for none."""
     constraints = pod["spec"].get("topologySpreadConstraints") or []
@@ -118,6 +141,11 @@ def _offers(world: World, nodes: Iterable[Object]) -> Iterator[Offer]:
                 price = _price(world, book, pool, kind, zone, spot)
                 if free and price is not None:
                     yield from (Offer(kind, domain, zone, *free, price) for domain in required(pool, SPREAD))
+
+
+def _on_demand(world: World) -> frozenset[str]:
+    pools = (pool for name in POOLS.names if (pool := world.cluster.get(NODE_POOL, name)) is not None)
+    return frozenset(d for pool in pools if "spot" not in required(pool, CAPACITY) for d in required(pool, SPREAD))
 
 
 def required(pool: Object, key: str) -> list[str]:

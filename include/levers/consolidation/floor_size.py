@@ -30,7 +30,7 @@ INTERFACES: Mapping[str, tuple[int, int]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NodeType:
     """An instance type: USD an hour on demand, and what one node leaves for pods (cores, bytes, pods)."""
 
@@ -42,7 +42,7 @@ class NodeType:
     pods: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Size:
     """A choice: so many nodes of a type, and what they cost an hour."""
 
@@ -54,7 +54,7 @@ class Size:
         return f"{self.count} x {self.instance_type}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What the nodes have to hold.
 

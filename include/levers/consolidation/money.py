@@ -24,7 +24,8 @@ def predicted(world: World) -> Dollars:
 def after_hour(world: World, nodes: list[NodeFact]) -> Decimal | None:
     """USD an hour after the last slot: Karpenter's nodes, and those that are not."""
     found = fleet(world)
-    best, rest = found.optimum(), _rest(world, [node for node in nodes if node.node_pool not in POOLS.names])
+    best = found.reachable() if world.settings.most_emptied_nodes else found.optimum()
+    rest = _rest(world, [node for node in nodes if node.node_pool not in POOLS.names])
     if best is None or rest is None:
         return None
     packed = best.usd_hour * Decimal(str(world.settings.expected_packing))

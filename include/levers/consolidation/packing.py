@@ -19,7 +19,7 @@ Cell = tuple[str, str]  # domain and zone
 Counts = tuple[int, ...]  # pods of each shape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Shape:
     """Equal pods of one workload: requests of one pod, and how many there are.
 
@@ -35,7 +35,7 @@ class Shape:
     zone_skew: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Offer:
     """A kind of node to be had: its price, and what it leaves for these pods once its DaemonSets run."""
 
@@ -53,7 +53,7 @@ class Offer:
         return cpu <= self.cpu_millicores and sum(s.memory_bytes * n for s, n in pairs) <= self.memory_bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Node:
     """One node of a packing, and the most pods of each shape that its place there allows."""
 
@@ -64,7 +64,7 @@ class Node:
     room: Counts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Packing:
     """The cheapest nodes. ``usd_hour`` is their price, or what it can't be below where ``exact`` is False: the solver
     has run out of time then, and ``nodes`` are the best that it knew.
@@ -93,7 +93,7 @@ def merged(shapes: Sequence[Shape]) -> list[Shape]:
 
 def _grouped(shapes: Sequence[Shape], key: Callable[[Shape], tuple[object, ...]]) -> list[Shape]:
     made = []
-    for _, group in groupby(sorted(shapes, key=key), key=key):  # type: ignore[arg-type]
+    for _, group in groupby(sorted(shapes, key=key), key=key):
         same = list(group)
         cpu, memory = max(s.cpu_millicores for s in same), max(s.memory_bytes for s in same)
         made.append(replace(same[0], cpu_millicores=cpu, memory_bytes=memory, count=sum(s.count for s in same)))

@@ -20,7 +20,7 @@ from include.levers.nodes.scheduling import ZONE, tolerates, wants
 MOST_IN_A_ZONE = 0.5  # of a workload's pods, unless a zone has more already
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """A node of the pools. ``is_open``: it takes pods. ``usd_hour`` is None where its price is not known."""
 
@@ -36,7 +36,7 @@ class Place:
         return self.room.labels.get(ZONE, "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """A pod of a workload on a node; ``skew``: by how many the workload's pods in two domains may differ."""
 
@@ -48,7 +48,7 @@ class Tenant:
     skew: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Spare:
     """A node that can be emptied, what it costs an hour (USD), and the pods that move."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from include.estate import Estate
 from include.levers.manifests import filled
+from include.levers.utilisation import requests_and_use
 from include.prices import DAYS_PER_MONTH
 
 UID, TITLE = "akidb-cost", "AkiDB: cost"
@@ -49,7 +50,7 @@ def panels(estate: Estate, job: str = "opencost") -> list[PanelSpec]:
         "allocatable": f"sum by (region) (kube_node_status_allocatable_cpu_cores{{{mine}}})",
         "used": f"sum by (region) (rate(container_cpu_usage_seconds_total{{{pods}}}[5m]))",
         "by_service": _by_service(mine),
-        **_requests_and_use(estate, mine),
+        **requests_and_use(estate, mine),
         "interruption_limit": f"{estate.targets.interruption_rate:.0%}",
         "month": f"max(akidb:cost_usd_day:total) * {DAYS_PER_MONTH}",
         "week_13": 'max(akidb:cost_usd_month:week_13{book="components"})',
@@ -73,18 +74,6 @@ def _by_service(mine: str) -> str:
     cpu = part(f"container_cpu_allocation{{{mine}}}", "node_cpu_hourly_cost")
     memory = part(f"container_memory_allocation_bytes{{{mine}}} / 2^30", "node_ram_hourly_cost")
     return f"24 * ({cpu} + on (region, namespace, service) {memory})"
-
-
-def _requests_and_use(estate: Estate, mine: str) -> dict[str, str]:
-    """What the workloads' pods request and use: cores and bytes by region."""
-    chosen = f'namespace="{estate.namespace}",pod=~"({"|".join(estate.workloads)})-.+",container!=""'
-    requested = f"kube_pod_container_resource_requests{{{mine},{chosen},resource="
-    return {
-        "cpu_requested": f'sum by (region) ({requested}"cpu"}})',
-        "memory_requested": f'sum by (region) ({requested}"memory"}})',
-        "cpu_used": f"sum by (region) (rate(container_cpu_usage_seconds_total{{{chosen}}}[5m]))",
-        "memory_used": f"sum by (region) (container_memory_working_set_bytes{{{chosen}}})",
-    }
 
 
 def queries(estate: Estate, job: str = "opencost") -> list[tuple[str, str]]:

@@ -11,9 +11,8 @@ import fnmatch
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -29,8 +28,7 @@ ALERTS = "cost_monitoring/alerts.yaml"
 Rule = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Constant:
+class Constant(NamedTuple):
     """USD a day of a component that has no live series; ``basis`` says where it comes from, ``as_of`` from when."""
 
     usd_day: Decimal
@@ -38,8 +36,7 @@ class Constant:
     as_of: str
 
 
-@dataclass(frozen=True)
-class Scrape:
+class Scrape(NamedTuple):
     """What the rules need to know of Prometheus: OpenCost's job, and USD a day by component as the bill last had it."""
 
     job: str
@@ -54,12 +51,8 @@ def number(value: Decimal) -> str:
 
 def constants(estate: Estate, book: AwsBook, scrape: Scrape) -> dict[str, Constant]:
     """The components without a live series; one of which nothing is known is left out, and so is then the total."""
-    found = {}
-    for name in estate.cost.components:
-        constant = None if name == LIVE_COMPONENT else _constant(name, estate, book, scrape)
-        if constant is not None:
-            found[name] = constant
-    return found
+    found = {name: _constant(name, estate, book, scrape) for name in estate.cost.components if name != LIVE_COMPONENT}
+    return {name: constant for name, constant in found.items() if constant is not None}
 
 
 def _constant(name: str, estate: Estate, book: AwsBook, scrape: Scrape) -> Constant | None:
@@ -105,16 +98,10 @@ def _interruptions(estate: Estate, region: str) -> list[Rule]:
     nodes = f'karpenter_nodes_allocatable{{region="{region}",capacity_type="spot",resource_type="cpu"}}'
     seen = f"count by (region) (count by (region, node_name) (last_over_time({nodes}[24h]))) or {none}"
     got = f"sum by (region) (increase({notices}[24h])) or {none}"
-    of_region = f'{{region="{region}"}}'
-    return [
-        _record("akidb:spot_notices:24h", got, {}),
-        _record("akidb:spot_nodes:24h", seen, {}),
-        _record(
-            "akidb:interruption_rate:24h",
-            f"akidb:spot_notices:24h{of_region} / on (region) clamp_min(akidb:spot_nodes:24h{of_region}, 1)",
-            {},
-        ),
-    ]
+    mine = f'{{region="{region}"}}'
+    rate = f"akidb:spot_notices:24h{mine} / on (region) clamp_min(akidb:spot_nodes:24h{mine}, 1)"
+    found = {"spot_notices": got, "spot_nodes": seen, "interruption_rate": rate}
+    return [_record(f"akidb:{name}:24h", expression, {}) for name, expression in found.items()]
 
 
 def _alerts_of_region(estate: Estate, region: str, cost: str) -> list[Rule]:
@@ -127,14 +114,10 @@ def of_estate(estate: Estate, scrape: Scrape) -> list[Rule]:
     """What is recorded and watched of the whole estate; loaded with the canary's rules, so that it exists once."""
     book, plan = load_aws_book(estate), PlanBook()
     found = constants(estate, book, scrape)
-    rules = [
-        _record(
-            "akidb:cost_usd_day:component",
-            f"vector({number(constant.usd_day)})",
-            {"component": name, "basis": constant.basis, "as_of": constant.as_of},
-        )
-        for name, constant in sorted(found.items())
-    ]
+    rules = []
+    for name, constant in sorted(found.items()):
+        labels = {"component": name, "basis": constant.basis, "as_of": constant.as_of}
+        rules.append(_record("akidb:cost_usd_day:component", f"vector({number(constant.usd_day)})", labels))
     fixed = len(estate.cost.components) - 1
     # Without every region and every component there is no total at all.
     total = (

@@ -25,14 +25,6 @@ class Action(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What is done with a namespace, and why."""
-
-    action: Action
-    reason: str
-
-
-@dataclass(frozen=True)
 class Seen:
     """A namespace as a look finds it. ``namespace`` is the live object, ``asleep`` whether a sleep stands complete,
     ``begun`` whether one was begun, ``woken`` whether the run was asked to wake it.
@@ -42,6 +34,14 @@ class Seen:
     asleep: bool = False
     begun: bool = False
     woken: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is done with a namespace, and why."""
+
+    action: Action
+    reason: str
 
 
 def decide(seen: Seen, calendar: Calendar, now: dt.datetime, lead: dt.timedelta) -> Decision:

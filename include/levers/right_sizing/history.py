@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 CPU = "container_cpu_usage_seconds_total"
 MEMORY = "container_memory_working_set_bytes"
-PERIODS = "container_cpu_cfs_periods_total"
-THROTTLED = "container_cpu_cfs_throttled_periods_total"
+PERIODS, THROTTLED = "container_cpu_cfs_periods_total", "container_cpu_cfs_throttled_periods_total"
 OOM = "container_oom_events_total"
 POD_LABELS = "kube_pod_labels"
 CADVISOR_REMEDY = "check that Prometheus scrapes the kubelets' cAdvisor and that the series carry region and namespace"

@@ -28,7 +28,7 @@ def peaks(
     firsts = [int(times_ms[0])] if len(times_ms) else []
     origin = min([*firsts, *(at for at, _ in kills[:1])], default=0)
     if kills:
-        needed = _needed(times_ms, bytes_used, origin, interval_ms, kills, after_oom)
+        needed = _needed(times_ms, bytes_used, kills, origin, interval_ms, after_oom)
         times_ms, bytes_used = _merged(times_ms, bytes_used, needed)
     if not len(times_ms):
         return times_ms, bytes_used
@@ -43,9 +43,9 @@ def peaks(
 def _needed(
     times_ms: Moments,
     bytes_used: Floats,
+    kills: Sequence[Kill],
     origin: int,
     interval_ms: int,
-    kills: Sequence[Kill],
     after_oom: Callable[[float], float],
 ) -> list[Kill]:
     """The samples that stand for the kills.

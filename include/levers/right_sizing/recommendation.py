@@ -14,6 +14,7 @@ import datetime as dt
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -119,8 +120,7 @@ class Flags:
         return max(used + math.trunc(self.oom_bytes), math.trunc(used * self.oom_ratio))
 
 
-@dataclass(frozen=True)
-class Recommendation:
+class Recommendation(NamedTuple):
     """A container's recommendation as its VPA's status has it.
 
     ``uncapped`` is the target without the bounds; ``confidence`` the days of history that it rests on, 1,440 CPU

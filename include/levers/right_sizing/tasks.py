@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from include.cost.guard.tasks import cluster_of
 from include.cost.tasks import COSTS_VARIABLE, prometheus_clients, window_end
 from include.estate import Estate, load_estate
-from include.levers.right_sizing.tuning import TuneSettings
+from include.levers.right_sizing.settings import TuneSettings
 from include.wiring.connections import SettingMissingError, show_dry_run, storage_at
 from include.wiring.parameters import settings_of_run
 from include.wiring.tasks import await_approval

@@ -45,8 +45,8 @@ class Observed:
     workload: str
     container: str
     pods: int
-    requests: Requests
     use: tuple[ContainerUse, ...]
+    requests: Requests
     now: float
     cpu_floor: int | None = 0
     throttled: float | None = None
@@ -57,17 +57,17 @@ class Observed:
 
 @dataclass(frozen=True)
 class Effect:
-    """What the proposed bounds come to in one region: requests of a pod, dollars a month of all, and the risk.
+    """What the proposed bounds come to in one region: dollars a month of all pods, requests of one, and the risk.
 
     ``cpu_above`` and ``memory_above`` are the shares of the time in which a container used more than it would request.
     """
 
     region: str
     pods: int
-    requests_before: Requests
-    requests_after: Requests
     usd_month_before: float | None
     usd_month_after: float | None
+    requests_before: Requests
+    requests_after: Requests
     cpu_above: float
     memory_above: float
     throttled: float | None

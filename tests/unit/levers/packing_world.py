@@ -90,11 +90,11 @@ class Prometheus(spot_world.FakePrometheus):
 class World:
     """The region, the lever with a clock that goes on while something waits, and the target."""
 
-    def __init__(self, vpas: bool = True, **chosen: Any) -> None:
+    def __init__(self, vpas: bool = True, cluster: type[PackingCluster] = PackingCluster, **chosen: Any) -> None:
         self.spot = spot_world.World()
         self.estate: Estate = self.spot.estate
         self.writes = self.spot.writes
-        self.cluster = PackingCluster(self.estate, self.writes, self.spot.aws)
+        self.cluster = cluster(self.estate, self.writes, self.spot.aws)
         self.prometheus = Prometheus(self.cluster)
         self.clients = SimpleNamespace(kubernetes=self.cluster, aws=self.spot.aws, prometheus=self.prometheus)
         self.lever = Consolidation(now=lambda: NOW + self.cluster.seconds)

@@ -93,7 +93,8 @@ def test_throttling_forbids_a_lower_cpu_request() -> None:
         ({"use": ()}, "tokyo: akidb-rest has no use on record: check that it runs and that cAdvisor is scraped"),
         (
             {"cpu_floor": None},
-            "tokyo: akidb-rest is autoscaled, and no VPA has a least CPU of its own for it: run day 4 first, or unpin it",
+            "tokyo: akidb-rest is autoscaled, and no VPA has a least CPU of its own for it: "
+            "run day 4 first, or unpin it",
         ),
         (
             {"throttled": None},

@@ -6,6 +6,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from include.levers.consolidation.fleet import evened
+from include.levers.consolidation.packing import Shape
 from include.levers.consolidation.spare import Place, Spare, Tenant, find_spare
 from include.levers.nodes.rooms import Room
 from include.levers.nodes.scheduling import ZONE
@@ -78,3 +80,16 @@ def test_the_spot_share_does_not_fall_below_what_is_asked_for() -> None:
     here, stuck = pods(d1_a=1, d1_c=1, d2_c=1, d3_d=2), ["d1-a", "d2-c", "d3-d"]
     assert find_spare(places, here, 0.8, stuck) is None
     assert find_spare(places, here, 0.6, stuck) == Spare("d1-c", Decimal("0.04"), ("rest-01",))
+
+
+def test_odd_pods_on_demand_are_expected_on_spot() -> None:
+    """Shapes of 11 pods in four domains, of which d4 is on demand."""
+
+    def shape(domain: str, count: int) -> Shape:
+        return Shape("akidb-rest", 860, 2**30, count, domain, 1)
+
+    domains, odd = ["d1", "d2", "d3", "d4"], [shape("d1", 3), shape("d2", 3), shape("d3", 2), shape("d4", 3)]
+    assert evened(odd, {"d4"}, domains) == [shape("d1", 3), shape("d2", 3), shape("d3", 3), shape("d4", 2)]
+    even = [shape("d1", 3), shape("d2", 3), shape("d3", 3), shape("d4", 2)]
+    assert evened(even, {"d4"}, domains) == even
+    assert evened([shape("d4", 2)], {"d4"}, domains) == [shape("d4", 0), shape("d1", 1), shape("d2", 1)]
