@@ -1,8 +1,7 @@
 """Places that stand twice: runs of lines in a row that are equal, or of equal shape, in two different levers.
 
-A line's shape is what remains of it when names, strings and numbers are put aside; a field that a class declares keeps
-them, since a list of fields has one shape whatever it says. Imports, docstrings, comments, blank lines and lines of
-closing brackets don't count; indentation doesn't either.
+A line's shape is what remains of it when names, strings and numbers are put aside. Imports, docstrings, comments, blank
+lines and lines of closing brackets don't count; indentation doesn't either.
 """
 
 from __future__ import annotations
@@ -55,11 +54,10 @@ class Copy:
 
 def shapes(source: str) -> list[Line]:
     """The lines of ``source`` that count, each with its shape."""
-    tree = ast.parse(source)
-    left_out, declared = _lines_left_out(tree), _lines_that_declare(tree)
+    left_out = _lines_left_out(ast.parse(source))
     parts: dict[int, list[str]] = defaultdict(list)
-    for row, part, text in _parts(source):
-        parts[row].append(text if row in declared else part)
+    for row, part in _parts(source):
+        parts[row].append(part)
     return [
         (row, " ".join(found))
         for row, found in sorted(parts.items())
@@ -78,24 +76,17 @@ def _lines_left_out(tree: ast.Module) -> set[int]:
     return {row for node in [*nodes, *docstrings] for row in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
 
 
-def _lines_that_declare(tree: ast.Module) -> set[int]:
-    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-    fields = [field for node in classes for field in node.body if isinstance(field, ast.AnnAssign)]
-    return {row for field in fields for row in range(field.lineno, (field.end_lineno or field.lineno) + 1)}
-
-
-def _parts(source: str) -> Iterator[tuple[int, str, str]]:
-    """Row, shape and text of each token."""
+def _parts(source: str) -> Iterator[tuple[int, str]]:
     depth = 0  # of f-strings in f-strings
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == FSTRING_START:
             depth += 1
             if depth == 1:
-                yield token.start[0], "S", token.line.strip()
+                yield token.start[0], "S"
         elif token.type == FSTRING_END:
             depth -= 1
         elif depth == 0 and token.type not in SILENT:
-            yield token.start[0], _shape(token), token.string
+            yield token.start[0], _shape(token)
 
 
 def _shape(token: tokenize.TokenInfo) -> str:

@@ -122,13 +122,6 @@ def test_five_lines_or_a_line_of_another_shape_between_are_no_copy() -> None:
     assert copies({"a": {"a.py": LINES.format("f")}, "b": {"b.py": between}}) == []
 
 
-def test_fields_that_two_classes_declare_are_copies_only_when_they_are_equal() -> None:
-    fields = "class {0}:\n" + "".join(f"    {{0}}_{n}: int\n" for n in range(6))
-    mine, theirs = {"a.py": fields.format("one")}, {"b.py": fields.format("two")}
-    assert copies({"a": mine, "b": theirs}) == []
-    assert [copy.lines for copy in copies({"a": mine, "b": {"b.py": fields.format("one")}})] == [7]
-
-
 def test_a_lever_may_repeat_itself() -> None:
     assert copies({"a": {"a.py": LINES.format("f"), "b.py": LINES.format("g")}}) == []
 
