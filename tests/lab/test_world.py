@@ -84,7 +84,11 @@ def test_every_socket_is_on_loopback_but_those_that_can_not_be(world: worlds.Lab
         if connection.status == psutil.CONN_LISTEN and connection.laddr.ip not in ("127.0.0.1", "::1")
     )
     # OpenCost runs while a test has it installed only.
-    assert wide - Counter({f"{REGION}-opencost": 1}) == {f"{REGION}-karpenter": 2, f"{REGION}-keda-adapter": 1}
+    assert wide - Counter({f"{REGION}-opencost": 1}) == {
+        f"{REGION}-karpenter": 2,
+        f"{REGION}-keda-adapter": 1,
+        f"{REGION}-vpa-admission-controller": 1,
+    }
 
 
 def test_history_is_there_before_the_first_scrape(world: worlds.LabWorld) -> None:
@@ -174,7 +178,7 @@ def test_a_second_lab_runs_beside_and_leaves_nothing(world: worlds.LabWorld, tmp
     subprocess.run(command, cwd=REPOSITORY, check=True, timeout=150, capture_output=True)
     entries = json.loads((tmp_path / "second" / "processes.json").read_text())
     state = json.loads((tmp_path / "second" / "state.json").read_text())
-    assert len(entries) == 13
+    assert len(entries) == 17
     subprocess.run([*command[:3], "down", *command[6:]], cwd=REPOSITORY, check=True, timeout=60)
     assert not [e["name"] for e in entries if _alive(e)]
     with socket.socket() as probe:
