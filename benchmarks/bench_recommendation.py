@@ -143,7 +143,7 @@ def start_prometheus(processes: Processes, folder: Path, port: int, shapes: Sequ
     text = folder / "history.txt"
     with text.open("w", encoding="utf-8") as file:
         file.writelines(lines(shapes, time.time(), namespace))
-    history._create_blocks(find("promtool"), text, folder / "data", 600)  # noqa: SLF001
+    history.create_blocks(find("promtool"), text, folder / "data", 600)
     queries = json.dumps(str(folder / "queries.log"))
     return telemetry.start(processes, folder, port, f"global: {{query_log_file: {queries}}}\n")
 

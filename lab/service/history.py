@@ -64,7 +64,7 @@ def backfill(
                 file.writelines(usage_history.samples(estate, demand, region, minutes(now, days), shift))
             file.writelines(devices.history(estate, minutes(now, days), shift))
             file.write("# EOF\n")
-        _create_blocks(promtool, text, data_dir, TIMEOUT_SECONDS * stretch)
+        create_blocks(promtool, text, data_dir, TIMEOUT_SECONDS * stretch)
     return time.monotonic() - begun
 
 
@@ -121,7 +121,8 @@ def _histogram(
             yield f"{series} {value:.3f} {moment}\n"
 
 
-def _create_blocks(promtool: Path, text: Path, data_dir: Path, timeout: float) -> None:
+def create_blocks(promtool: Path, text: Path, data_dir: Path, timeout: float) -> None:
+    """Write the OpenMetrics file ``text`` into ``data_dir`` within ``timeout`` seconds. Raises HistoryError."""
     command = [promtool, "tsdb", "create-blocks-from", "openmetrics", f"--max-block-duration={MAX_BLOCK_DURATION}"]
     try:
         result = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from include.clients.kubernetes import DISRUPTION_BUDGET, KINDS, NAMESPACE, SCALED_OBJECT
@@ -103,10 +104,9 @@ class NonprodHours(ManifestLever[NonprodSettings]):
 
     def checks(self) -> Mapping[str, Any]:
         """See :class:`ManifestLever`."""
-        owners = lambda world: self.owner_checks(world, HARM, FIRST)  # noqa: E731 - one line of two words
         return {
             "namespace": may_sleep,
-            "objects' owners": owners,
+            "objects' owners": partial(self.owner_checks, harm=HARM, first=FIRST),
             "disruption budgets": budgets,
             "manifests accepted": self.dry_run_check,
         }
