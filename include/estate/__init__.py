@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from include.estate.capacity import PredictiveScalingOptions, Predictor, Spot
 from include.estate.cost import Component, ComponentRule, Contract, Cost, EdgeDevices, Export
+from include.estate.edge import Cdn, DevicePower, Edge, Functions, ModelStore, Routing
 from include.estate.fields import Age, Cpu, EstateError, Hour, Matchers, Memory, Seconds, Share
 from include.estate.file import ESTATE_FILE, load_estate
 from include.estate.governance import ChangeWindow, Governance, Windows
@@ -21,6 +22,7 @@ __all__ = [
     "ESTATE_FILE",
     "Age",
     "Calendar",
+    "Cdn",
     "ChangeWindow",
     "Component",
     "ComponentRule",
@@ -28,23 +30,28 @@ __all__ = [
     "Contract",
     "Cost",
     "Cpu",
+    "DevicePower",
     "Dns",
+    "Edge",
     "EdgeDevices",
     "Estate",
     "EstateConnections",
     "EstateError",
     "Export",
+    "Functions",
     "Governance",
     "Hour",
     "Matchers",
     "Memory",
     "Metrics",
+    "ModelStore",
     "NodeGroup",
     "Nonprod",
     "PredictiveScalingOptions",
     "Predictor",
     "Region",
     "Resources",
+    "Routing",
     "Seconds",
     "Share",
     "Spot",

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from include.estate.capacity import PredictiveScalingOptions, RightSizingOptions, Spot
 from include.estate.cost import Cost
+from include.estate.edge import Edge
 from include.estate.fields import EstateError, Part
 from include.estate.governance import Governance, Windows
 from include.estate.nonprod import Nonprod
@@ -31,6 +32,7 @@ class Estate(Part):
     canary_region: str
     connections: EstateConnections = EstateConnections()
     dns: Dns = Dns()
+    edge: Edge = Edge()
     regions: Annotated[dict[str, Region], Field(min_length=1)]
     workloads: Annotated[dict[str, Workload], Field(min_length=1)]
     disruption_budget_max_unavailable: str
