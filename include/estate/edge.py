@@ -51,6 +51,27 @@ class Viewers(Part):
     ] = None
 
 
+# The plan's shares and limits; the countries are those that send most of the traffic.
+VIEWERS = {
+    "us": Viewers(countries=("US", "CA"), share=0.45, p95_ms=25),
+    "eu": Viewers(
+        countries=(
+            *("AT", "BE", "BG", "CH", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GB", "GR", "HR", "HU", "IE"),
+            *("IT", "LT", "LU", "LV", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK"),
+        ),
+        share=0.30,
+        p95_ms=25,
+    ),
+    "apac": Viewers(
+        countries=("AU", "HK", "ID", "JP", "KR", "MY", "NZ", "PH", "SG", "TH", "TW", "VN"), share=0.18, p95_ms=25
+    ),
+    "india": Viewers(countries=("IN",), share=0.04, p95_ms=35),
+    "south_america": Viewers(countries=("AR", "BR", "CL", "CO", "PE", "UY"), share=0.02, p95_ms=35),
+    "middle_east": Viewers(countries=("AE", "BH", "IL", "JO", "KW", "OM", "QA", "SA"), share=0.008),
+    "africa": Viewers(countries=("EG", "KE", "MA", "NG", "TN", "ZA"), share=0.002),
+}
+
+
 class GlobalLatency(Part):
     """What viewers wait for and how much the cache answers: where it is read, and what it must be."""
 
@@ -62,24 +83,7 @@ class GlobalLatency(Part):
         str, Field(min_length=1, description="gauge in the canary region's Prometheus, 0 to 100 %, as a selector")
     ] = "cloudfront_cache_hit_rate"
     cache_hit_percent: Annotated[float, Field(gt=0, le=100)] = 95
-    viewers: Annotated[dict[str, Viewers], Field(min_length=1)] = {
-        "us": Viewers(countries=("US", "CA"), share=0.45, p95_ms=25),
-        "eu": Viewers(
-            countries=(
-                *("AT", "BE", "BG", "CH", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GB", "GR", "HR", "HU", "IE"),
-                *("IT", "LT", "LU", "LV", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK"),
-            ),
-            share=0.30,
-            p95_ms=25,
-        ),
-        "apac": Viewers(
-            countries=("AU", "HK", "ID", "JP", "KR", "MY", "NZ", "PH", "SG", "TH", "TW", "VN"), share=0.18, p95_ms=25
-        ),
-        "india": Viewers(countries=("IN",), share=0.04, p95_ms=35),
-        "south_america": Viewers(countries=("AR", "BR", "CL", "CO", "PE", "UY"), share=0.02, p95_ms=35),
-        "middle_east": Viewers(countries=("AE", "BH", "IL", "JO", "KW", "OM", "QA", "SA"), share=0.008),
-        "africa": Viewers(countries=("EG", "KE", "MA", "NG", "TN", "ZA"), share=0.002),
-    }
+    viewers: Annotated[dict[str, Viewers], Field(min_length=1, default_factory=lambda: dict(VIEWERS))]
 
     @model_validator(mode="after")
     def _one_group_a_country(self) -> GlobalLatency:

@@ -143,7 +143,7 @@ def measurable(world: World) -> Iterator[Check]:
     except ProbesError as error:
         yield Check("probes", False, str(error), "mend the probes first: without them no gate can pass")
         return
-    missing = [name for name, viewers in latency.viewers.items() if p95_of(results, world.estate, name) is None]
+    missing = [name for name in latency.viewers if p95_of(results, world.estate, name) is None]
     for name in missing:
         yield Check(f"probes of {name}", False, _why(results, latency.viewers[name], latency.oldest_seconds), REMEDY)
     if not missing:
