@@ -13,6 +13,8 @@ class Cdn(Part):
     """The CloudFront distribution; it is found by one of its aliases, as its id is AWS's to give."""
 
     alias: Annotated[str, Field(min_length=1)] = "cdn.akidb.example"
+    log_bucket: Annotated[str, Field(min_length=3, description="of its standard logs (v2), in S3")] = "akidb-cdn-logs"
+    log_prefix: Annotated[str, Field(description="what the logs' keys begin with")] = "AWSLogs/"
 
 
 class Functions(Part):
