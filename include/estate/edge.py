@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from include.estate.fields import Part
-
-
-BackendName = Literal["jetson", "spot", "lambda", "on_demand"]
+from include.estate.fields import Part, Seconds, Share
+from include.estate.routing import Routing
 
 
 class Cdn(Part):
@@ -34,82 +31,66 @@ class ModelStore(Part):
     prefix: str = "traffic-predictor/"
 
 
-class LatencyShape(Part):
-    """How long a backend takes: half of the requests within ``p50_ms``, 95 % within ``p95_ms``, and the network's part
-    on top of each.
-    """
-
-    p50_ms: Annotated[float, Field(gt=0)]
-    p95_ms: Annotated[float, Field(gt=0)]
-    network_ms: Annotated[float, Field(ge=0)] = 0
-
-    @model_validator(mode="after")
-    def _rising(self) -> LatencyShape:
-        if self.p50_ms >= self.p95_ms:
-            raise ValueError(f"p50_ms {self.p50_ms:g} must be less than p95_ms {self.p95_ms:g}")
-        return self
-
-
-class RoutingBackend(Part):
-    """One who may serve requests. Where ``capacity_qps`` is left out, it is what the workload's replicas serve; where
-    ``list_usd_million`` is, it is computed from the live nodes' prices, or from the devices' power.
-    """
-
-    service: Annotated[str, Field(min_length=1, description="Service in the estate's namespace; two may share one")]
-    port: Annotated[int, Field(gt=0, lt=65536)] = 8080
-    latency: LatencyShape
-    capacity_qps: Annotated[float | None, Field(gt=0, description="of the whole estate; regions share it")] = None
-    plan_usd_million: Annotated[Decimal, Field(ge=0, description="USD per million requests, the plan's")]
-    list_usd_million: Annotated[Decimal | None, Field(ge=0, description="USD per million requests, by list")] = None
-
-
-def _plan_backends() -> dict[BackendName, RoutingBackend]:
-    pods = {"service": "akidb-rest", "latency": {"p50_ms": 1.5, "p95_ms": 4.5, "network_ms": 10}}
-    found: dict[str, dict[str, Any]] = {
-        "jetson": {
-            "service": "akidb-jetson",
-            "latency": {"p50_ms": 9, "p95_ms": 18},
-            "capacity_qps": 1650,
-            "plan_usd_million": "0.8",
-        },
-        "spot": {**pods, "plan_usd_million": "2.0"},
-        "lambda": {
-            "service": "akidb-lambda",
-            "latency": {"p50_ms": 28, "p95_ms": 45},
-            "capacity_qps": 20000,
-            "plan_usd_million": "4.2",
-            "list_usd_million": "0.45",
-        },
-        "on_demand": {**pods, "plan_usd_million": "6.0"},
-    }
-    return {name: RoutingBackend.model_validate(raw) for name, raw in found.items()}  # type: ignore[misc]
-
-
-class Routing(Part):
-    """Who may serve the requests of one workload, what each takes and costs, and where the weights are written."""
-
-    route: Annotated[str, Field(min_length=1, description="HTTPRoute in the estate's namespace")] = "akidb"
-    gateway: Annotated[str, Field(min_length=1, description="Gateway in the same namespace")] = "akidb"
-    workload: Annotated[str, Field(min_length=1, description="whose requests are routed")] = "akidb-rest"
-    record: Annotated[str, Field(min_length=1, description="weighted record set of the regions, in dns.hosted_zone")] = (
-        "regions"
-    )
-    budget_ms: Annotated[float, Field(gt=0, description="what a request may take")] = 25
-    share_within: Annotated[float, Field(gt=0, lt=1, description="share of the requests that keep to it")] = 0.95
-    requests_metric: str = "akidb_backend_requests_total"
-    duration_metric: str = "akidb_backend_request_duration_seconds"
-    backend_label: str = "backend"
-    backends: dict[BackendName, RoutingBackend] = Field(default_factory=_plan_backends)
-
-    @model_validator(mode="after")
-    def _one_can_take_all(self) -> Routing:
-        if "on_demand" not in self.backends:
-            raise ValueError("backends needs on_demand: it takes what nobody else can")
-        return self
-
-
 class DevicePower(Part):
     """The Jetson devices as SSH reaches them."""
+
+
+Country = Annotated[str, Field(pattern="^[A-Z]{2}$", description="ISO 3166-1, two letters")]
+
+
+class Viewers(Part):
+    """Viewers of one part of the world: their share of the requests and what they may wait at P95."""
+
+    countries: Annotated[tuple[Country, ...], Field(min_length=1)]
+    share: Share
+    p95_ms: Annotated[
+        float | None, Field(gt=0, description="left out: counted in the weighted P95, without a limit of its own")
+    ] = None
+
+
+# The plan's shares and limits; the countries are those that send most of the traffic.
+VIEWERS = {
+    "us": Viewers(countries=("US", "CA"), share=0.45, p95_ms=25),
+    "eu": Viewers(
+        countries=(
+            *("AT", "BE", "BG", "CH", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GB", "GR", "HR", "HU", "IE"),
+            *("IT", "LT", "LU", "LV", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK"),
+        ),
+        share=0.30,
+        p95_ms=25,
+    ),
+    "apac": Viewers(
+        countries=("AU", "HK", "ID", "JP", "KR", "MY", "NZ", "PH", "SG", "TH", "TW", "VN"), share=0.18, p95_ms=25
+    ),
+    "india": Viewers(countries=("IN",), share=0.04, p95_ms=35),
+    "south_america": Viewers(countries=("AR", "BR", "CL", "CO", "PE", "UY"), share=0.02, p95_ms=35),
+    "middle_east": Viewers(countries=("AE", "BH", "IL", "JO", "KW", "OM", "QA", "SA"), share=0.008),
+    "africa": Viewers(countries=("EG", "KE", "MA", "NG", "TN", "ZA"), share=0.002),
+}
+
+
+class GlobalLatency(Part):
+    """What viewers wait for and how much the cache answers: where it is read, and what it must be."""
+
+    connection: Annotated[str, Field(min_length=1, description="Airflow connection (http) of the probes")] = "probes"
+    oldest_seconds: Annotated[Seconds, Field(description="an older result of a probe is none")] = 300
+    weighted_p95_ms: Annotated[float, Field(gt=0)] = 30
+    # As CloudWatch has it: a share taken for a percentage fails the gate, a percentage taken for a share would pass.
+    cache_hit_metric: Annotated[
+        str, Field(min_length=1, description="gauge in the canary region's Prometheus, 0 to 100 %, as a selector")
+    ] = "cloudfront_cache_hit_rate"
+    cache_hit_percent: Annotated[float, Field(gt=0, le=100)] = 95
+    viewers: Annotated[dict[str, Viewers], Field(min_length=1, default_factory=lambda: dict(VIEWERS))]
+
+    @model_validator(mode="after")
+    def _one_group_a_country(self) -> GlobalLatency:
+        seen: dict[str, str] = {}
+        for name, viewers in self.viewers.items():
+            for country in viewers.countries:
+                if country in seen:
+                    raise ValueError(f"viewers.{name}: {country} is in viewers.{seen[country]} too: take it out of one")
+                seen[country] = name
+        return self
 
 
 class Edge(Part):
@@ -120,3 +101,4 @@ class Edge(Part):
     models: ModelStore = ModelStore()
     routing: Routing = Routing()
     power: DevicePower = DevicePower()
+    latency: GlobalLatency = GlobalLatency()

@@ -66,7 +66,7 @@ def cheapest(backends: Sequence[Backend], demands: Sequence[Demand], share: floa
 def decide(
     backends: Sequence[Backend], demands: Sequence[Demand], share: float = 0.95, last: str = ON_DEMAND
 ) -> Decision:
-    """The cheapest flows, or the fallback: ``last`` first, then whoever has most of their requests within the budget."""
+    """The cheapest flows, or the fallback: ``last`` first, then those with most requests within the budget."""
     found = cheapest(backends, demands, share)
     return Decision(found) if found is not None else _fallback(backends, demands, share, last)
 

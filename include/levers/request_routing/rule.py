@@ -1,7 +1,7 @@
 """The plan's rule for one request after the other, over whole seconds of requests at once (NumPy). Pure.
 
-Jetson if the budget allows 25 ms and it has room; else spot if it has room; else Lambda if the budget allows 50 ms; else
-on demand. Room is 80 % of 1,650 and of 600 requests a second in the plan.
+Jetson if the budget allows 25 ms and it has room; else spot if it has room; else Lambda if the budget allows 50 ms;
+else on demand. Room is 80 % of 1,650 and of 600 requests a second in the plan.
 """
 
 from __future__ import annotations
