@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from include.estate.fields import Part, Seconds, Share
+from include.estate.routing import Routing
 
 
 class Cdn(Part):
@@ -30,10 +31,6 @@ class ModelStore(Part):
 
     bucket: Annotated[str, Field(min_length=3)] = "akidb-ml-models"
     prefix: str = "traffic-predictor/"
-
-
-class Routing(Part):
-    """Who may serve a request, and what the plan says of each."""
 
 
 class DevicePower(Part):
