@@ -51,20 +51,24 @@ def switched(config: Object, wanted: Mapping[str, str]) -> Object:
 
 
 class Associations:
-    """See :class:`include.levers.documents.Store`: the associations of the distribution with that id, and its ETag."""
+    """See :class:`include.levers.documents.Store`: ``<distribution's id> <function>``, and the distribution's ETag."""
 
     kind = "Associations"
     conflicts = DISTRIBUTIONS.conflicts
 
     def read(self, world: World, name: str) -> tuple[Object | None, str]:
-        """``{"default origin-request": ARN}``."""
-        config, token = DISTRIBUTIONS.read(world, name)
-        return (None if config is None else shown(config)), token
+        """``{"default origin-request": ARN}``, of that function alone."""
+        distribution, _, function = name.partition(" ")
+        config, token = DISTRIBUTIONS.read(world, distribution)
+        if config is None:
+            return None, ""
+        return {key: arn for key, arn in shown(config).items() if function_of(arn) == function}, token
 
     def write(self, world: World, name: str, document: Object, token: str) -> None:
         """Switch them. With the ETag that was read first, so that a document that is newer by now is refused."""
-        config, _ = DISTRIBUTIONS.read(world, name)
-        DISTRIBUTIONS.write(world, name, switched(config or {}, document), token)
+        distribution = name.partition(" ")[0]
+        config, _ = DISTRIBUTIONS.read(world, distribution)
+        DISTRIBUTIONS.write(world, distribution, switched(config or {}, document), token)
 
 
 ASSOCIATIONS = Associations()

@@ -22,6 +22,7 @@ from include.rollout.gates import Figure
 
 NAMESPACE = "AWS/Lambda"
 MINUTE, DAY = 60, 86_400  # seconds; Lambda reports once a minute
+LATE = 2  # minutes until a minute's report is there
 STATISTICS = {
     "samples": ("Duration", "SampleCount"),
     "mean": ("Duration", "Average"),
@@ -59,7 +60,7 @@ class Resource:
 class Seen:
     """Figures of one resource in one region over a time span; what was not reported is missing.
 
-    ``coverage`` is the share of its minutes with an invocation.
+    ``coverage`` is the share of its minutes with an invocation, but for the newest, whose report is still to come.
     """
 
     region: str
@@ -76,12 +77,12 @@ def look(aws: Aws, region: str, resource: Resource, end: float, seconds: float) 
     whole = math.ceil(seconds / MINUTE) * MINUTE
     queries = [_query(name, metric, stat, resource, whole) for name, (metric, stat) in STATISTICS.items()]
     queries.append(_query("minutes", "Invocations", "Sum", resource, MINUTE if seconds < DAY else DAY))
+    steps = max(1, math.ceil(seconds / MINUTE) - LATE if seconds < DAY else math.ceil(seconds / DAY))
     until = dt.datetime.fromtimestamp(end, dt.UTC)
     span = {"StartTime": until - dt.timedelta(seconds=seconds), "EndTime": until}
     found: dict[str, list[float]] = {}
     for result in aws.pages("cloudwatch", "get_metric_data", "MetricDataResults", MetricDataQueries=queries, **span):
         found.setdefault(result["Id"], []).extend(value for value in result["Values"] if value is not None)
-    steps = math.ceil(seconds / (MINUTE if seconds < DAY else DAY))
     return Seen(region, combined(found), min(1.0, len(found.get("minutes", [])) / steps))
 
 
@@ -129,7 +130,7 @@ class History:
 
 def history(world: World, every: Sequence[Object], current: Object, days_per_month: Decimal) -> History:
     """Durations of each size of the code that runs, and what was entered for sizes that production has none of."""
-    days, function = world.settings.history_days, world.settings.edge_function
+    days, function = world.settings.duration_history_days, world.settings.edge_function
     found: list[Measured] = []
     requests = 0.0
     for version in alike(every, current):

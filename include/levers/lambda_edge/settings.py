@@ -5,12 +5,12 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from include.estate import Estate
 from include.levers import world as worlds
+from include.levers.edge_settings import EdgeSettings
 from include.levers.lambda_edge.choose import Measured
-from include.rollout.settings import LONGEST_CONVERGENCE
 
 MEMORY, PROVISIONED = SLOTS = ("memory", "provisioned")
 
@@ -19,13 +19,13 @@ def _measured(line: str) -> Measured:
     """``384:20000:34.1:48.0``: MB, samples, mean and P95 in ms."""
     try:
         memory, samples, mean, p95 = line.split(":")
-        found = Measured(int(memory), int(samples), Decimal(mean), Decimal(p95), "the setting durations")
+        found = Measured(int(memory), int(samples), Decimal(mean), Decimal(p95), "the setting function_durations")
     except (ValueError, InvalidOperation):
         raise ValueError(
-            f"durations: {line!r} can't be read: write MB:samples:mean:P95, such as 384:20000:34.1:48.0 (ms)"
+            f"function_durations: {line!r} can't be read: write MB:samples:mean:P95, such as 384:20000:34.1:48.0 (ms)"
         ) from None
     if min(found.memory_mb, found.samples, found.mean_ms, found.p95_ms) <= 0:
-        raise ValueError(f"durations: {line!r} has a value that is not above 0: measure it again")
+        raise ValueError(f"function_durations: {line!r} has a value that is not above 0: measure it again")
     return found
 
 
@@ -33,24 +33,24 @@ def _readable(lines: tuple[str, ...]) -> tuple[str, ...]:
     sizes = [_measured(line).memory_mb for line in lines]
     twice = sorted({size for size in sizes if sizes.count(size) > 1})
     if twice:
-        raise ValueError(f"durations: {twice[0]} MB is given twice: leave one line a size")
+        raise ValueError(f"function_durations: {twice[0]} MB is given twice: leave one line a size")
     return lines
 
 
-class LambdaSettings(BaseModel):
+class LambdaSettings(EdgeSettings):
     """What a person may choose for one run."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    change_memory: bool = Field(True, description="Off: memory stays; provisioned concurrency alone is changed")
-    aim: Literal["cheapest", "balanced", "fastest"] = Field(
-        "cheapest", description="What the memory size is chosen for; of a tie the faster one"
+    change_edge_memory: bool = Field(True, description="Off: the size stays; only provisioned concurrency is changed")
+    memory_aim: Literal["cheapest", "balanced", "fastest"] = Field(
+        "cheapest", description="What the memory size is chosen for; of a tie the faster one is taken"
     )
-    p95_limit_ms: float = Field(gt=0, description="A size whose P95 is above it is refused; also the gates' limit, in ms")
-    min_samples: int = Field(1000, ge=20, description="Requests that a size must have been measured with")
-    history_days: int = Field(14, ge=1, le=15, description="Days of durations that CloudWatch is asked for")
-    durations: Annotated[tuple[str, ...], AfterValidator(_readable)] = Field(
-        description="Measured elsewhere, a line a size: MB:samples:mean ms:P95 ms; counts for sizes without production"
+    function_p95_limit_ms: float = Field(
+        gt=0, description="P95 of the functions in ms: a size above it is refused, and a gate fails"
+    )
+    duration_min_samples: int = Field(1000, ge=20, description="Requests that a size must have been measured with")
+    duration_history_days: int = Field(14, ge=1, le=15, description="Days of durations that CloudWatch is asked for")
+    function_durations: Annotated[tuple[str, ...], AfterValidator(_readable)] = Field(
+        description="Measured elsewhere, a line a size: MB:samples:mean ms:P95 ms; used where production has none"
     )
     provisioned_units: int = Field(
         ge=0, le=100, description="Provisioned concurrency of the regional alias in each region; 0 leaves it as it is"
@@ -58,13 +58,10 @@ class LambdaSettings(BaseModel):
     max_spillover: float = Field(
         0.2, ge=0, le=1, description="Share of requests that may find no provisioned unit free, 0 to 1"
     )
-    watch_probes: bool = Field(True, description="Off: probes of the whole world are no gate")
+    watch_global_latency: bool = Field(True, description="Off: the probes of the whole world are no gate of functions")
     edge_function: str = Field(min_length=1, description="Name of the function that CloudFront runs, in us-east-1")
     regional_function: str = Field(min_length=1, description="Name of the function of each region")
     regional_alias: str = Field(min_length=1, description="The alias of it that requests go to")
-    converge_timeout_seconds: int = Field(
-        1800, gt=0, le=LONGEST_CONVERGENCE, description="Longest wait for CloudFront to deploy, in seconds"
-    )
 
     @classmethod
     def estate_defaults(cls, estate: Estate) -> dict[str, Any]:
@@ -74,8 +71,8 @@ class LambdaSettings(BaseModel):
             "edge_function": functions.edge,
             "regional_function": functions.regional,
             "regional_alias": functions.regional_alias,
-            "p95_limit_ms": functions.p95_limit_ms,
-            "durations": functions.durations,
+            "function_p95_limit_ms": functions.p95_limit_ms,
+            "function_durations": functions.durations,
             "provisioned_units": functions.provisioned_units,
         }
 
@@ -90,7 +87,7 @@ class LambdaSettings(BaseModel):
 
     def measured(self) -> list[Measured]:
         """The durations that were entered."""
-        return [_measured(line) for line in self.durations]
+        return [_measured(line) for line in self.function_durations]
 
 
 World = worlds.World[LambdaSettings]
