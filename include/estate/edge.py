@@ -24,6 +24,13 @@ class Functions(Part):
     edge: Annotated[str, Field(min_length=1)] = "akidb-edge-inference"
     regional: Annotated[str, Field(min_length=1)] = "akidb-inference"
     regional_alias: Annotated[str, Field(min_length=1)] = "live"
+    provisioned_units: Annotated[int, Field(ge=0, le=100, description="of the alias in each region; the plan's")] = 2
+    p95_limit_ms: Annotated[
+        float, Field(gt=0, description="of the functions; from this latency budget on the plan sends requests there")
+    ] = 50
+    durations: Annotated[
+        tuple[str, ...], Field(description="measured outside production, a line a size: MB:samples:mean ms:P95 ms")
+    ] = ()
 
 
 class ModelStore(Part):
