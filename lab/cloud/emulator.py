@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.cloud import moto_route53
+from lab.cloud import moto_cloudfront, moto_lambda, moto_route53, moto_s3
 from lab.cloud.calls import Answer, Call
 from lab.cloud.fleets import DryPools
 from lab.cloud.moto_patches import Repairs, offer_only, spread_over_zones
@@ -215,7 +215,8 @@ def build(folder: Path, book: Book, types: Sequence[str] | None = None) -> Emula
 
     offered = offer_only(types if types is not None else book.instance_types())
     spread_over_zones()
-    moto_route53.as_aws()
+    for service in (moto_route53, moto_cloudfront, moto_lambda, moto_s3):
+        service.as_aws()
     repairs = Repairs(book, offered, DryPools(folder / "ice.json"))
     return Emulator(DomainDispatcherApplication(create_backend_app), repairs, CallLog(folder / "calls.jsonl"))
 
