@@ -12,8 +12,10 @@ from include.levers.storage_tiering.bucket import UNREADABLE, days_old, sizes_in
 from include.levers.storage_tiering.decide import CLASSES, STANDARD, ClassPrice, Offer, Terms, month_of, offers
 from include.levers.storage_tiering.lifecycle import rule
 from include.levers.storage_tiering.settings import StorageSettings
+from include.prices import DAYS_PER_MONTH
 from include.rollout.lever import Json, Refused
 
+TENTHS_OF_CENTS = Decimal("0.001")
 COLDER = (STANDARD, *CLASSES)  # S3 moves an object only to the right
 
 
@@ -114,7 +116,8 @@ def months(
     if len(known) < len(each):
         return None, None
     before = sum(known, Decimal(0))
-    return before, before - sum((one.best.before_month - one.best.after_month for one in found if one.pays), Decimal(0))
+    gain = sum((one.best.before_month - one.best.after_month for one in found if one.pays), Decimal(0))
+    return before.quantize(TENTHS_OF_CENTS), (before - gain).quantize(TENTHS_OF_CENTS)
 
 
 # What a person reads -------------------------------------------------------------------------------------------------
@@ -127,7 +130,7 @@ def in_words(found: Sequence[Choice]) -> Iterator[str]:
         if one.pays:
             groups.setdefault((one.region, one.best.storage_class), []).append(one)
     for (region, name), members in sorted(groups.items()):
-        yield f"{region}: {len(members)} versions to {name}: {_figures([one.best for one in members])}"
+        yield f"{region}: {_number(len(members), 'version')} to {name}: {_figures([one.best for one in members])}"
     for one in found:
         if one.pays:
             yield f"{one.prefix} ({one.age_days} days old) to {one.best.storage_class}: {_figures([one.best])}"
@@ -138,15 +141,25 @@ def in_words(found: Sequence[Choice]) -> Iterator[str]:
 
 def _figures(several: Sequence[Offer]) -> str:
     count, size = sum(one.objects for one in several), sum(one.bytes for one in several)
-    before = sum((one.before_month for one in several), Decimal(0))
-    after = sum((one.after_month for one in several), Decimal(0))
-    once, saved = sum((one.once for one in several), Decimal(0)), sum((one.saved for one in several), Decimal(0))
-    gain = before - after
-    paid = f"paid back in {once / gain:.2g} months" if gain > 0 else "paid back by nothing in a month"
-    return (
-        f"{count} objects, {size / 1e9:,.2f} GB, ${money(before)} -> ${money(after)} a month, once ${money(once)}, "
-        f"{paid}, ${money(saved)} saved in all"
+    before, after, once, saved = (
+        sum((getattr(one, name) for one in several), Decimal(0))
+        for name in ("before_month", "after_month", "once", "saved")
     )
+    return (
+        f"{_number(count, 'object')}, {size / 1e9:,.2f} GB, ${money(before)} -> ${money(after)} a month, once "
+        f"${money(once)} ({_paid_back(once, before - after)}), ${money(saved)} saved while it is kept"
+    )
+
+
+def _paid_back(once: Decimal, gain: Decimal) -> str:
+    days = once / gain * DAYS_PER_MONTH if gain > 0 else None
+    if days is None:  # what is saved is saved by no longer paying for all of the time
+        return "paid back by no month"
+    return "paid back within a day" if days <= 1 else f"paid back in {days:.0f} days"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _losses(one: Choice) -> str:

@@ -69,12 +69,6 @@ class Offer:
     once: Decimal
     saved: Decimal
 
-    @property
-    def payback_months(self) -> Decimal | None:
-        """Months until the transition is paid for; None when it never is."""
-        gain = self.before_month - self.after_month
-        return self.once / gain if gain > 0 else None
-
 
 def prices_of(table: PriceTable, region: str) -> dict[str, ClassPrice]:
     """The prices of a bucket's region by storage class. Raises PriceBookError for a region that it doesn't have."""

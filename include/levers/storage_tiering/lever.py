@@ -98,6 +98,7 @@ class StorageTiering(ManifestLever[StorageSettings]):
         return [
             *lines,
             *_stays(live),
+            *_young(world, live),
             f"read back: {_share(world):.2%} of the bytes a month ({_origin(world)})",
             f"the plan has S3 at ${plan.week_13} -> ${plan.week_14} a month, for all buckets",
             "S3 moves objects about once a day: an undo within hours finds nothing moved; what has moved stays, and its "
@@ -169,6 +170,13 @@ def _share(world: World) -> Decimal:
 def _origin(world: World) -> str:
     name = world.settings.metrics_filter
     return f"measured by request metrics {name}" if name else "setting retrieved_share_month"
+
+
+def _young(world: World, live: Mapping[str, Json]) -> Iterator[str]:
+    least = world.settings.older_than_days
+    young = [p for p, v in live["versions"].items() if bucket.days_old(v, world.now()) < least and p not in live["kept"]]
+    if young:
+        yield f"{len(young)} more younger than {least} days, for a later run: {', '.join(young)}"
 
 
 def _stays(live: Mapping[str, Json]) -> Iterator[str]:
