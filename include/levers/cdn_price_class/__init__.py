@@ -1,0 +1,1 @@
+"""CloudFront's price class, chosen by dollars under latency limits."""
