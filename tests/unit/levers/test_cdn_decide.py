@@ -89,8 +89,8 @@ def test_class_100_saves_the_mission_490_a_month_by_list_prices_and_not_the_plan
     assert money(case, ALL) == [
         ("north_america", "1894.40", "301.50"),
         ("europe", "1280.00", "241.20"),
-        ("south_america", "112.64", "29.48"),
         ("middle_east_africa", "56.32", "8.04"),
+        ("south_america", "112.64", "29.48"),
         ("asia_pacific", "1105.92", "144.72"),
         ("india", "223.23", "32.16"),
     ]
