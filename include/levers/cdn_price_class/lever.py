@@ -130,8 +130,8 @@ class CdnPriceClass(ManifestLever[CdnSettings]):
         return figures | edge_gates.latency_evidence(world)
 
     def checks(self) -> Mapping[str, Callable[[World], Iterator[Check]]]:
-        """Is the usage known, and will the gates have data?"""
-        return {"usage": _known, "probes": edge_gates.measurable}
+        """Would a write lose nothing, is the usage known, and will the gates have data?"""
+        return {"distribution's fields": cloudfront.fields_check, "usage": _known, "probes": edge_gates.measurable}
 
 
 # What is judged ------------------------------------------------------------------------------------------------------
