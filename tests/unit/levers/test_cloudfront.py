@@ -28,7 +28,7 @@ def test_a_distribution_is_found_by_its_alias_among_many(world: World) -> None:
         world.cloudfront.create_distribution(DistributionConfig=more)
     domain = world.cloudfront.get_distribution(Id=world.id)["Distribution"]["DomainName"]
     assert cloudfront.distribution(world.lever_world, "cdn.akidb.example") == Found(world.id, world.arn, domain)
-    with pytest.raises(Refused, match="alias 'akidb.example', found: none of the account's 4. Correct edge.cdn.alias"):
+    with pytest.raises(Refused, match=r"alias 'akidb.example', found: none of the account's 4. Correct edge.cdn.alias"):
         cloudfront.distribution(world.lever_world, "akidb.example")
 
 
