@@ -43,7 +43,10 @@ def test_days_scale_to_a_month_of_30_4_days(report: Path, capsys: pytest.Capture
     assert main([str(report), "--json", "--days", "304"]) == 0
     (first, *_) = lines_of(capsys)
     assert first["usd_month"] == 508.9  # 2.5 TB and 33.5 M requests each, within the first tier: 435.20 + 73.70
-    assert main([str(report), "--days", "0"]) == 2
+    for wrong in ("0", "nan", "-1", "soon"):
+        with pytest.raises(SystemExit) as ended:
+            main([str(report), "--days", wrong])
+        assert ended.value.code == 2
 
 
 def test_a_packed_log_and_the_table_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,5 +103,9 @@ def test_a_file_that_is_not_there_and_files_of_the_wrong_shape_are_named(
     wrong.write_text("[1]")
     assert main([str(report), "--measured", str(wrong)]) == 2
     assert "it is list, wanted a JSON object" in capsys.readouterr().err
+    for text, said in (('{"XX": 1}', "'XX': 1 is no P95"), ('{"JP": null}', "'JP': None is no P95")):
+        wrong.write_text(text)
+        assert main([str(report), "--measured", str(wrong)]) == 2
+        assert said in capsys.readouterr().err
     assert main([str(report), "--edges", str(tmp_path / "none.csv")]) == 2
     assert main([str(report), "--prices", str(tmp_path / "none.yaml")]) == 2

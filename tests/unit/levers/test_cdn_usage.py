@@ -97,6 +97,7 @@ REMEDY = "choose it in the distribution's standard logging"
         (W3C.replace("\t500\t", "\t-5\t"), 4, "sc-bytes is '-5', wanted a whole number of 0 or more"),
         (W3C.replace("\t500\t", "\t1_0\t"), 4, "sc-bytes is '1_0'"),
         (W3C.replace("\t500\t", "\t\u0665\t"), 4, "sc-bytes is"),
+        (W3C.replace("\t500\t", f"\t{'9' * 5000}\t"), 4, "sc-bytes is"),
         (W3C.replace("jp", "ZZ"), 4, "country 'ZZ' is no ISO 3166-1 code of two letters"),
         (W3C.replace("jp", "-"), 4, "c-country is '-': the viewer's country is not known"),
         (JSON + "{\n", 4, "it is no JSON object"),
