@@ -20,6 +20,7 @@ from include.levers.spot_capacity import SpotCapacity
 from include.rollout.lever import Json, Lever, Target
 from include.rollout.settings import build
 from tests.unit.levers import (
+    cdn_world,
     dns_world,
     monitoring_world,
     nonprod_world,
@@ -242,6 +243,35 @@ class StorageScene(Scene):
         return "rule"
 
 
+class CdnScene(Scene):
+    """An account with the estate's distribution."""
+
+    def __init__(self) -> None:
+        self.world = cdn_world.World(cdn_price_class="PriceClass_200")
+        super().__init__(self.world.lever, self.world.target)
+
+    def close(self) -> None:
+        self.world.close()
+
+    def state(self) -> dict[str, Json]:
+        """The distribution's whole document, and its tags."""
+        return self.world.state()
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """Another price class, and another field of the same document."""
+        del before
+        self.world.change(PriceClass="PriceClass_100", Comment="theirs")
+        return {
+            "price class": lambda: self.world.price_class() == "PriceClass_100",
+            "comment": lambda: bool(self.world.config()["Comment"] == "theirs"),
+        }
+
+    def lose(self) -> str:
+        """The distribution."""
+        self.world.delete()
+        return self.world.id
+
+
 def _content(thing: Mapping[str, Any]) -> Object:
     body = {key: value for key, value in thing.items() if key not in ("status", "apiVersion")}
     metadata = {k: value for k, value in thing["metadata"].items() if k not in COUNTERS and value not in ({}, None)}
@@ -316,6 +346,11 @@ def nonprod(folder: Path) -> Scene:
     return NonprodScene()
 
 
+def cdn(folder: Path) -> Scene:
+    """A distribution with every edge location."""
+    return CdnScene()
+
+
 SCENES: dict[str, Callable[[Path], Scene]] = {
     "spot_capacity": spot,
     "predictive_scaling": scaling,
@@ -325,6 +360,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "cost_cap": cap,
     "nonprod_hours": nonprod,
     "dns_health_checks": dns,
+    "cdn_price_class": cdn,
     "storage_tiering": storage,
 }
 # Settings of a run that resumes the one before; None where a lever has nothing to choose.
@@ -337,5 +373,6 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "cost_cap": None,
     "nonprod_hours": None,
     "dns_health_checks": {"keep_string_matching": False},
+    "cdn_price_class": {"cdn_price_class": "PriceClass_100"},
     "storage_tiering": {"older_than_days": 90, "longest_restore_hours": 0},
 }

@@ -10,6 +10,7 @@ import pytest
 
 from include.levers import lever
 from tests.unit.levers import (
+    cdn_world,
     dns_world,
     monitoring_world,
     packing_world,
@@ -24,7 +25,11 @@ PAGE = Path(__file__).parents[3] / "docs" / "reference" / "preflight.md"
 SERIES = {"definition": "definition", "NodePool ": "pool", "metric ": "metric", "health check ": "health check <id>",
           "champion of ": "champion of <region>"}  # fmt: skip
 
-GLOBAL: dict[str, Any] = {"dns_health_checks": dns_world.World, "storage_tiering": storage_world.World}
+GLOBAL: dict[str, Any] = {
+    "dns_health_checks": dns_world.World,
+    "storage_tiering": storage_world.World,
+    "cdn_price_class": cdn_world.World,
+}
 
 
 def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:
