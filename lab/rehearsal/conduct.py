@@ -24,7 +24,7 @@ from lab.machine import speed as speeds
 from lab.machine.processes import Processes
 from lab.machine.speed import Speed
 from lab.rehearsal import airflow as airflows
-from lab.rehearsal import budgets, day3, day4, edge, edge_costs, occupancy, undo
+from lab.rehearsal import budgets, day3, day4, edge, edge_dollars, occupancy, undo
 from lab.rehearsal import report as texts
 from lab.rehearsal.airflow_api import Client
 from lab.rehearsal.airflow_settings import connect
@@ -199,7 +199,7 @@ class Rehearsal:
     def _edge_now(self) -> tuple[day3.Dollars, day3.Latency]:
         """Dollars by component and P95 by probe, as the lab reads them now."""
         assert self.at_edge is not None
-        return edge_costs.usd_month(self.at_edge.client, self.estate), self.at_edge.latency()
+        return edge_dollars.usd_month(self.at_edge.client, self.estate), self.at_edge.latency()
 
     def _edge_day(self, run: TriggeredRun, before: tuple[day3.Dollars, day3.Latency]) -> day3.EdgeDay:
         """Day 3, by the plans of the run and by the lab's own reading."""

@@ -15,7 +15,7 @@ from typing import Any
 from include.estate import Estate
 from include.rollout.place import ESTATE_WIDE
 from lab.machine.again import LONGEST_PAUSE_SECONDS, PROBLEMS, again
-from lab.rehearsal.edge_costs import GLOBAL_REGION, Client, distribution, rules_of
+from lab.rehearsal.edge_dollars import GLOBAL_REGION, Client, distribution, rules_of
 from lab.rehearsal.evidence import PATIENCE_SECONDS, EvidenceError
 
 PLACE = ESTATE_WIDE
