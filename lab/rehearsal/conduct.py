@@ -20,6 +20,7 @@ from include.levers import LEVERS
 from include.prices import load_aws_book
 from include.rollout.ledger import WHOLE_RUN, Ledger, OpenRun
 from lab import world as worlds
+from lab.cloud import bill
 from lab.machine import speed as speeds
 from lab.machine.processes import Processes
 from lab.machine.speed import Speed
@@ -28,11 +29,11 @@ from lab.rehearsal import budgets, day3, day4, edge, edge_dollars, occupancy, un
 from lab.rehearsal import report as texts
 from lab.rehearsal.airflow_api import Client
 from lab.rehearsal.airflow_settings import connect
-from lab.rehearsal.beside import Beside, needed
+from lab.rehearsal.beside import EDGE_DAY, Beside, around_edge, needed
 from lab.rehearsal.evidence import P95_SECONDS, EvidenceError, EvidenceFigures, EvidenceReader, first_figures, readers
 from lab.rehearsal.faults import LEVER_OF, Faults
 from lab.rehearsal.folders import costs_folder, ledger_folder
-from lab.rehearsal.results import COST_DAY, EDGE_DAY, PACKING_DAY, PROMOTED, SCALING_DAY, DayResult, Results
+from lab.rehearsal.results import COST_DAY, PACKING_DAY, PROMOTED, SCALING_DAY, DayResult, Results
 from lab.rehearsal.run import RehearsalError, TriggeredRun, verdict_of
 from lab.rehearsal.settings import RehearsalSettings
 from lab.rehearsal.week import WEEK, RehearsedRun, run_conf, run_id_of, without_champion
@@ -69,6 +70,7 @@ class Rehearsal:
     world: worlds.LabWorld | None = None
     at_edge: edge.EdgeReader | None = None
     beside: Beside = field(default_factory=Beside)
+    later: tuple[int, ...] = ()  # days whose recurring DAGs wait for day 3
     unpacked: dict[str, occupancy.Occupancy] = field(default_factory=dict)  # as day 2 leaves it, or day 4 finds it
 
     def __post_init__(self) -> None:
@@ -93,7 +95,8 @@ class Rehearsal:
         import boto3
 
         client = self._connect()
-        self.beside.start(self.airflow, self.settings.days, self.settings.regions)
+        first, self.later = around_edge(self.settings.days)
+        self.beside.start(self.airflow, first, self.settings.regions)
         lab = readers(self.estate, self.world.state, load_aws_book(self.estate), boto3.client, self.speed.stretch)
         self.at_edge = edge.reader(self.estate, self.world.state, boto3.client, self.speed.stretch)
         before = first_figures(lab, P95_SECONDS, FIRST_SAMPLES_SECONDS * self.speed.stretch)
@@ -136,6 +139,8 @@ class Rehearsal:
         edge_day = self._edge_day(runs[0], edge_before) if edge_before else None
         day = DayResult(number, runs, verdict, seconds, changes, before, after, costs, packed, edge_day)
         self.results.day_is_over(day, time.monotonic() - self.begun)
+        if number == EDGE_DAY:
+            self._bill_the_edge()
         self._write_report()
         print(f"\n{message}  ({seconds:.0f} s)", flush=True)
         if number == SCALING_DAY and verdict == PROMOTED and PACKING_DAY in self.settings.days:
@@ -207,6 +212,13 @@ class Rehearsal:
         dollars, latency = self._edge_now()
         predicted, endings = day3.predicted_of(chains), day3.endings_of(chains)
         return day3.EdgeDay(before[0], dollars, predicted, before[1], latency, endings)
+
+    def _bill_the_edge(self) -> None:
+        """The bill of the edge as it stands now, and then what later days build on: the costs of yesterday."""
+        assert self.world is not None
+        assert self.airflow is not None
+        bill.refresh_of(str(self.world.state["aws_endpoint"]), self.estate, dt.datetime.now(dt.UTC))
+        self.beside.start(self.airflow, self.later, self.settings.regions)
 
     def _boot(self) -> None:
         stretch = self.speed.stretch

@@ -22,7 +22,7 @@ from lab.rehearsal.run import TriggeredRun
 from lab.rehearsal.settings import RehearsalSettings, results_file
 
 PROMOTED = "promoted"
-SCALING_DAY, EDGE_DAY, PACKING_DAY, COST_DAY = 2, 3, 4, 5
+SCALING_DAY, PACKING_DAY, COST_DAY = 2, 4, 5
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import Field
 
 from include import levers
+from include.forms import FormError
 from include.rollout.ledger import Chain, Ledger
 from include.rollout.place import ESTATE_WIDE
+from tests.dags import several_levers
 from tests.dags.several_levers import (
     DAG_ID,
     LEVERS,
@@ -25,7 +28,7 @@ from tests.dags.several_levers import (
     steps,
     world_of,
 )
-from tests.dags.toy import World
+from tests.dags.toy import ToySettings, World
 from tests.dags.toy_dags import AP, US, estate_of, holders, rollback_dag, when_task_begins
 
 Runner = Callable[..., Any]
@@ -297,3 +300,57 @@ def test_an_emergency_rollback_of_an_earlier_lever_keeps_the_later_ones_from_beg
     assert run.tasks["gamma.begin"] == "skipped"
     assert sizes(locks)["alpha"] == [1]
     assert sizes(locks)["gamma"] == [1, 1]
+
+
+def test_the_graph_is_exactly_this(locks: World) -> None:
+    dag = several_dag(locks, estate_of(AP))
+    place = {"alpha": "estate_wide", "beta": "estate_wide", "gamma": "ap_northeast_1"}
+    wanted = {
+        "check_preflight": {"make_plan"},
+        "make_plan": {"is_real_run"},
+        "is_real_run": {"await_approval"},
+        "await_approval": {"take_locks"},
+        "take_locks": {"confirm_unchanged", "release_locks"},
+        "confirm_unchanged": {"alpha.begin"},
+        "release_locks": {"verdict"},
+        "verdict": set(),
+    }
+    for lever, after in (("alpha", "beta.begin"), ("beta", "gamma.begin"), ("gamma", "release_locks")):
+        here, back = f"{lever}.{place[lever]}", f"{lever}.rollback.{place[lever]}"
+        wanted |= {
+            f"{lever}.begin": {f"{here}.take_snapshot"},
+            f"{here}.take_snapshot": {f"{here}.step_1.apply_stage", f"{here}.step_2.apply_stage"},
+            f"{here}.step_1.apply_stage": {f"{here}.step_1.await_soak"},
+            f"{here}.step_1.await_soak": {f"{here}.step_1.judge_gates"},
+            f"{here}.step_1.judge_gates": {f"{here}.step_2.apply_stage"},
+            f"{here}.step_2.apply_stage": {f"{here}.step_2.await_soak"},
+            f"{here}.step_2.await_soak": {f"{here}.step_2.judge_gates"},
+            f"{here}.step_2.judge_gates": {f"{lever}.choose_ending"},
+            f"{lever}.choose_ending": {f"{lever}.promote", f"{back}.undo_changes"},
+            f"{lever}.promote": {after},
+            f"{back}.undo_changes": {f"{back}.verify_restored"},
+            f"{back}.verify_restored": {after},
+        }
+    assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == wanted
+    assert dag.task_ids == several_dag(locks, estate_of(AP)).task_ids
+
+
+def test_a_setting_that_means_something_else_in_two_levers_is_refused_at_parse(
+    locks: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OtherSettings(ToySettings):
+        size: Annotated[int, Field(ge=1, le=9, description="Size wanted in every region")] = 4
+
+    monkeypatch.setattr(several_levers.Beta, "settings_type", OtherSettings)
+    with pytest.raises(FormError) as refused:
+        several_dag(locks)
+    assert str(refused.value) == (
+        "size of OtherSettings is not that of ToySettings (default): a form shows a name once, so let both take it from "
+        "one model, or rename one of them"
+    )
+
+
+def test_a_name_that_no_lever_has_is_refused_in_the_first_task(locks: World, run_dag: Runner) -> None:
+    run = run_dag(several_dag(locks), QUICK | {"sise": 3})
+    assert run.tasks["check_preflight"] == "failed"
+    assert "sise: no such parameter; did you mean 'size'?" in run.verdict["message"]
