@@ -192,9 +192,7 @@ def test_the_champion_and_the_last_three_of_each_region_stay_and_so_does_what_is
         ("us-east-1", "000007", "one of the last 3"),
         ("eu-central-1", "000001", "one of the last 3"),
     ]
-    with pytest.raises(
-        Refused, match="also_keep: 000009-0123456789ab is no version in the bucket: correct it, or leave"
-    ):
+    with pytest.raises(Refused, match="also_keep: 000009-0123456789ab is no version in the bucket: correct it, or leave"):
         kept(versions, {}, StorageSettings(also_keep=("000009-0123456789ab",)))
 
 

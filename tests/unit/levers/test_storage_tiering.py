@@ -226,7 +226,9 @@ def test_somebody_who_writes_whole_rules_after_us_gets_ours_merged_again(world: 
 
 def test_others_who_write_all_the_time_are_named(world: World) -> None:
     client = world.target.clients.aws.client("s3")
-    client.meta.events.register("after-call.s3.PutBucketLifecycleConfiguration", lambda **_: world.put_rules([MINE]))
+    client.meta.events.register(
+        "after-call.s3.PutBucketLifecycleConfiguration", lambda **_: world.put_rules([MINE])
+    )
     with pytest.raises(Refused, match="Lifecycle akidb-ml-models was changed by others 5 times in between"):
         world.apply_all()
 
@@ -255,9 +257,7 @@ def test_s3_that_goes_on_showing_the_rules_from_before_is_waited_for_and_named(w
     clients = type(world.target.clients)(aws=Stale(5))
     LEVER.apply(replace(world.target, clients=clients), plan.stages[0])
     assert (CLOCK.at - began, len(world.ours())) == (15, 20)
-    LEVER.rollback(
-        world.target, {"versions": {}, "objects": [{"key": f"Lifecycle {world.bucket}", "was": {"rules": {}}}]}
-    )
+    LEVER.rollback(world.target, {"versions": {}, "objects": [{"key": f"Lifecycle {world.bucket}", "was": {"rules": {}}}]})
     with pytest.raises(NotConverged, match="Lifecycle akidb-ml-models: not reached within 300 s: it still shows the"):
         LEVER.apply(replace(world.target, clients=type(clients)(aws=Stale(1000))), plan.stages[0])
 
@@ -316,9 +316,7 @@ def test_a_rule_that_somebody_takes_away_or_switches_off_fails_its_gate(world: W
 def test_more_than_a_thousand_rules_are_refused_before_anything_is_written(world: World) -> None:
     many = [{**MINE, "ID": f"theirs-{n}", "Filter": {"Prefix": f"x{n}/"}} for n in range(985)]
     world.put_rules(many)
-    with pytest.raises(
-        Refused, match=r"at most 1000 lifecycle rules, and these would be 1005: let old versions expire"
-    ):
+    with pytest.raises(Refused, match=r"at most 1000 lifecycle rules, and these would be 1005: let old versions expire"):
         world.apply_all()
     assert len(world.rules()) == 985
 
