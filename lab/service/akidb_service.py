@@ -17,7 +17,8 @@ A region opens for requests when all its start replicas have been ready once, or
 nobody calls a service that is still being set up. Before that it has no series. ``GET /metrics`` is Prometheus text,
 and so is ``GET /cadvisor``: the use of each running pod, of all namespaces, under the names that kubelets use; KWOK is
 told the same (``kubelet.py``). ``GET /health`` is JSON: 200 once every region is open.
-The power of the edge devices is made up as well (``lab/service/devices.py``): no board is asked.
+The power of the edge devices is made up as well (``lab/service/devices.py``): no board is asked. So is what viewers in
+ten regions of the world wait for (``lab/service/viewers.py``): ``GET /probes`` is JSON.
 ``plant_faults.json`` in the state folder, re-read when it changes, breaks the service on purpose:
 ``{"us-east-1": {"extra_latency_ms": 80, "error_ratio": 0.01, "leak": {"app": "akidb-grpc", "mib": 4000}}}``.
 """
@@ -45,6 +46,7 @@ from lab.service.pods import Pod
 from lab.service.queueing import Load, load_of
 from lab.service.traffic import Demand, TraceError, demand_of, plant_start
 from lab.service.usage import MIB, PROTOCOLS, Use, constant_use, serving_use
+from lab.service.viewers import Distribution, Viewers
 
 TICK_SECONDS = 0.5
 LONGEST_TICK_SECONDS = 5.0  # after a stopped machine: no burst of hours of requests
@@ -130,8 +132,9 @@ class Plant:
         edge_30ms: bool = False,
         open_at: int | None = None,
         kubelets: Mapping[str, Kubelet] | None = None,
+        viewers: Viewers | None = None,
     ) -> None:
-        self._estate = estate
+        self._estate, self.viewers = estate, viewers
         self._open_at = {name: w.replicas if open_at is None else open_at for name, w in estate.workloads.items()}
         self._demand = demand
         self._faults = faults
@@ -204,6 +207,7 @@ class Plant:
                     lines.append(f"akidb_memory_usage_bytes{{{self._labels(name)}}} {region.memory_bytes:.0f}")
             if self._plant_time is not None:
                 lines += devices.series(self._estate, self._plant_time)
+        lines += self.viewers.series() if self.viewers else ()
         return "\n".join(lines) + "\n"
 
     def cadvisor(self) -> str:
@@ -299,11 +303,13 @@ def server(plant: Plant, port: int) -> ThreadingHTTPServer:
                 self._answer(200, "text/plain; version=0.0.4; charset=utf-8", plant.metrics())
             elif self.path == "/cadvisor":
                 self._answer(200, "text/plain; version=0.0.4; charset=utf-8", plant.cadvisor())
+            elif self.path == "/probes" and plant.viewers:
+                self._answer(200, "application/json", json.dumps(plant.viewers.results()))
             elif self.path == "/health":
                 every, state = plant.health()
                 self._answer(200 if every else 503, "application/json", json.dumps(state))
             else:
-                self._answer(404, "text/plain", "only /metrics, /cadvisor and /health are here\n")
+                self._answer(404, "text/plain", "only /metrics, /cadvisor, /probes and /health are here\n")
 
         def _answer(self, status: int, kind: str, text: str) -> None:
             body = text.encode()
@@ -341,7 +347,9 @@ def main() -> None:
     kubeconfigs = {name: Path(region["kubeconfig"]) for name, region in state["regions"].items()}
     kubelets = {name: Kubelet(kubelet.ClusterReports(path)) for name, path in kubeconfigs.items()}
     faults = ServiceFaults(arguments.state / FAULTS_FILE, regions)
-    plant = Plant(estate, regions, demand, faults, arguments.edge_30ms, arguments.open_at, kubelets)
+    viewers = Viewers(estate, Distribution(estate, state["aws_endpoint"]))
+    viewers.follow()
+    plant = Plant(estate, regions, demand, faults, arguments.edge_30ms, arguments.open_at, kubelets, viewers)
     for name, endpoints in regions.items():
         watch_region(kubeconfigs[name], endpoints, name)
         kubelet.keep_reporting(kubelets[name], name)
