@@ -17,6 +17,7 @@ LEVERS: dict[str, str] = {
     "predictive_scaling": "include.levers.predictive_scaling:PredictiveScaling",
     "right_sizing": "include.levers.right_sizing:RightSizing",
     "consolidation": "include.levers.consolidation:Consolidation",
+    "request_routing": "include.levers.request_routing:RequestRouting",
     "dns_health_checks": "include.levers.dns_health_checks:DnsHealthChecks",
     "cost_monitoring": "include.levers.cost_monitoring:CostMonitoring",
     "cost_cap": "include.levers.cost_cap:CostCap",
