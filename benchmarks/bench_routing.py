@@ -129,7 +129,7 @@ def optimum(qps: Sequence[float], budget_ms: float, some: Sequence[Backend]) -> 
     return np.array([[part * value for part in known[round(value)]] for value in qps]).T
 
 
-def figures(flows: Flows, budget_ms: float, some: Sequence[Backend]) -> dict[str, float]:
+def figures(flows: Flows, budget_ms: float, some: Sequence[Backend]) -> dict[str, float | None]:
     """Dollars per million requests, P95, and how many requests kept to the budget or met an overloaded backend."""
     served = np.minimum(flows, np.array([[SERVED[name]] for name in NAMES]))
     total = float(flows.sum())
@@ -149,12 +149,12 @@ def figures(flows: Flows, budget_ms: float, some: Sequence[Backend]) -> dict[str
     }
 
 
-def _p95(within: Callable[[float], float]) -> float:
+def _p95(within: Callable[[float], float]) -> float | None:
     low, high = 0.0, 10_000.0
     while high - low > 0.01:
         middle = (low + high) / 2
         low, high = (middle, high) if within(middle) < SHARE else (low, middle)
-    return round(high, 1) if high < 9_999 else math.inf
+    return round(high, 1) if high < 9_999 else None  # more than a twentieth is never answered
 
 
 def replay(qps: Sequence[float], budget_ms: float, some: Sequence[Backend]) -> dict[str, Any]:
