@@ -14,6 +14,8 @@ class Cdn(Part):
     """The CloudFront distribution; it is found by one of its aliases, as its id is AWS's to give."""
 
     alias: Annotated[str, Field(min_length=1)] = "cdn.akidb.example"
+    log_bucket: Annotated[str, Field(min_length=3, description="of its standard logs (v2), in S3")] = "akidb-cdn-logs"
+    log_prefix: Annotated[str, Field(description="what the logs' keys begin with")] = "AWSLogs/"
 
 
 class Functions(Part):
@@ -22,6 +24,13 @@ class Functions(Part):
     edge: Annotated[str, Field(min_length=1)] = "akidb-edge-inference"
     regional: Annotated[str, Field(min_length=1)] = "akidb-inference"
     regional_alias: Annotated[str, Field(min_length=1)] = "live"
+    provisioned_units: Annotated[int, Field(ge=0, le=100, description="of the alias in each region; the plan's")] = 2
+    p95_limit_ms: Annotated[
+        float, Field(gt=0, description="of the functions; from this latency budget on the plan sends requests there")
+    ] = 50
+    durations: Annotated[
+        tuple[str, ...], Field(description="measured outside production, a line a size: MB:samples:mean ms:P95 ms")
+    ] = ()
 
 
 class ModelStore(Part):
