@@ -32,6 +32,7 @@ class Routes:
         self._lock = threading.Lock()
         self._routes: dict[str, Object] = {}
         self._services: set[str] = set()
+        self._told: dict[str, list[Object]] = {}  # what was written last: twice the same would go round in circles
 
     def replace_routes(self, items: Iterable[Object]) -> None:
         """Take over a complete list."""
@@ -43,6 +44,8 @@ class Routes:
         """Take over an ADDED, MODIFIED or DELETED event of an HTTPRoute."""
         with self._lock:
             self._routes.pop(item["metadata"]["name"], None)
+            if kind in ("ADDED", "DELETED"):
+                self._told.pop(item["metadata"]["name"], None)
             if kind != "DELETED":
                 self._routes[item["metadata"]["name"]] = item
         self._tell()
@@ -93,8 +96,9 @@ class Routes:
             ]
         for name, route, parents in states:
             now = [_without_time(parent) for parent in route.get("status", {}).get("parents") or []]
-            if now != [_without_time(parent) for parent in parents]:
+            if now != parents and self._told.get(name) != parents:
                 self._accept(name, parents)
+                self._told[name] = parents
 
     def _parents(self, route: Object) -> list[Object]:
         refs = [ref for rule in route["spec"].get("rules") or [] for ref in rule.get("backendRefs") or []]
