@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,15 @@ def watch_routes(kubeconfig: Path, estate: Estate, name: str) -> Routes:
         if (status := gateway_status(gateway)) is not None:
             write("gateways", gateway["metadata"]["name"], status)
 
+    def program_all(gateways: Iterable[Object]) -> None:
+        for found in gateways:
+            program(found)
+
     listed = partial(custom.list_namespaced_custom_object, GROUP, VERSION, space)
-    follow(
-        partial(core.list_namespaced_service, space), routes.replace_services, routes.service_event, f"{name} services"
-    )
+    services = partial(core.list_namespaced_service, space)
+    follow(services, routes.replace_services, routes.service_event, f"{name} services")
     follow(partial(listed, "httproutes"), routes.replace_routes, routes.route_event, f"{name} routes")
-    each = partial(listed, "gateways")
-    follow(each, lambda found: [program(one) for one in found], lambda _, one: program(one), f"{name} gateways")  # type: ignore[arg-type, return-value]
+    follow(partial(listed, "gateways"), program_all, lambda _, found: program(found), f"{name} gateways")
     return routes
 
 

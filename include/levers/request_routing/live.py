@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from include.clients.kubernetes import DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE
-from include.estate import Estate, LatencyShape, RoutingBackend
+from include.estate import BackendName, Estate, LatencyShape
 from include.levers.autoscalers import autoscalers_of
 from include.levers.node_costs import NodeFact, node_facts
 from include.levers.nodes.requests import pod_requests
@@ -31,9 +31,9 @@ class Health:
     ready: int = 0
 
 
-def services(estate: Estate) -> dict[str, list[str]]:
+def services(estate: Estate) -> dict[str, list[BackendName]]:
     """The backends behind each Service, in the estate's order."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[BackendName]] = {}
     for name, backend in estate.edge.routing.backends.items():
         found.setdefault(backend.service, []).append(name)
     return found
@@ -126,22 +126,22 @@ def backends(world: World) -> tuple[list[Backend], dict[str, str]]:
     return found, unused
 
 
-def _capacity(world: World, names: Sequence[str]) -> float | None:
+def _capacity(world: World, names: Sequence[BackendName]) -> float | None:
     """Requests a second that a region may give to a Service whose capacity the estate tells; None: that of its pods."""
-    known = [world.estate.edge.routing.backends[name].capacity_qps for name in names]  # type: ignore[index]
+    known = [world.estate.edge.routing.backends[name].capacity_qps for name in names]
     if any(capacity is None for capacity in known):
         return None
     share = world.estate.traffic.target_utilisation / len(world.estate.regions)
     return sum(capacity for capacity in known if capacity) * share
 
 
-def _parts(world: World, names: Sequence[str], pods: _Pods) -> Iterator[Backend]:
+def _parts(world: World, names: Sequence[BackendName], pods: _Pods) -> Iterator[Backend]:
     """The backends behind one Service, by price; those without any pod are left out while others have some."""
     counts = {name: pods.on.get(CAPACITIES.get(name, ""), 0) for name in names}
     for name in names:
         if len(names) > 1 and any(counts.values()) and not counts[name]:
             continue
-        spec: RoutingBackend = world.estate.edge.routing.backends[name]  # type: ignore[index]
+        spec = world.estate.edge.routing.backends[name]
         usd = usd_million_of(world, name, spec, pods.usd_vcpu_hour, pods.cores)
         price = spec.plan_usd_million if usd is None else usd
         yield Backend(name, price, counts[name], (shape(spec.latency),), None if usd is None else True)
