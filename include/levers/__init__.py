@@ -17,6 +17,7 @@ LEVERS: dict[str, str] = {
     "predictive_scaling": "include.levers.predictive_scaling:PredictiveScaling",
     "right_sizing": "include.levers.right_sizing:RightSizing",
     "consolidation": "include.levers.consolidation:Consolidation",
+    "request_routing": "include.levers.request_routing:RequestRouting",
     "dns_health_checks": "include.levers.dns_health_checks:DnsHealthChecks",
     "cdn_price_class": "include.levers.cdn_price_class:CdnPriceClass",
     "lambda_edge": "include.levers.lambda_edge:LambdaEdge",

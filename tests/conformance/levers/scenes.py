@@ -25,6 +25,7 @@ from tests.unit.levers import (
     monitoring_world,
     nonprod_world,
     packing_world,
+    routing_world,
     scaling_world,
     sizing_world,
     spot_world,
@@ -141,7 +142,9 @@ class ClusterScene(Scene):
     def unserve(self, before: Mapping[str, Json]) -> Callable[[str], bool] | None:
         """The CustomResourceDefinitions."""
         changed = {name.split()[0] for name, body in self.state().items() if before.get(name) != body}
-        kinds = changed & {"NodePool", "EC2NodeClass", "ScaledObject", "PrometheusRule", "VerticalPodAutoscaler"}
+        kinds = changed & {
+            *("NodePool", "EC2NodeClass", "ScaledObject", "PrometheusRule", "VerticalPodAutoscaler", "HTTPRoute")
+        }
         for key in [key for key in self.objects if key[0] in kinds]:
             del self.objects[key]
         self.cluster.unserved |= {KINDS[kind].plural for kind in kinds}
@@ -249,6 +252,12 @@ class CdnScene(Scene):
     def __init__(self) -> None:
         self.world = cdn_world.World(cdn_price_class="PriceClass_200")
         super().__init__(self.world.lever, self.world.target)
+class RoutingScene(ClusterScene):
+    """A region with a Gateway, backends, and a weighted record set in Route 53."""
+
+    def __init__(self) -> None:
+        self.world = routing_world.World()
+        super().__init__(routing_world.LEVER, self.world.target)
 
     def close(self) -> None:
         self.world.close()
@@ -270,6 +279,19 @@ class CdnScene(Scene):
         """The distribution."""
         self.world.delete()
         return self.world.id
+        """With the record sets."""
+        return {**super().state(), **{f"record {name}": record for name, record in self.world.records().items()}}
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """The route's rules, which go with it, and the record set's weight."""
+        touched = super().disturb(before)
+        self.world.set_weight(7)
+        return {**touched, "the region's weight": lambda: self.world.weight() == 7}
+
+    def lose(self) -> str:
+        """The route, and with it the note of which weight was the lever's."""
+        del self.objects[routing_world.ROUTE]
+        return "HTTPRoute"
 
 
 def _content(thing: Mapping[str, Any]) -> Object:
@@ -323,6 +345,11 @@ def cap(folder: Path) -> Scene:
     return ClusterScene(CostCap(now=lambda: spot_world.NOW), replace(world.target, settings=settings))
 
 
+def routing(folder: Path) -> Scene:
+    """Everything goes to the pods."""
+    return RoutingScene()
+
+
 def dns(folder: Path) -> Scene:
     """Two checks at their dearest settings."""
     return DnsScene()
@@ -359,6 +386,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "cost_monitoring": monitoring,
     "cost_cap": cap,
     "nonprod_hours": nonprod,
+    "request_routing": routing,
     "dns_health_checks": dns,
     "cdn_price_class": cdn,
     "storage_tiering": storage,
@@ -372,6 +400,7 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "consolidation": {"consolidate_after_seconds": 10},
     "cost_cap": None,
     "nonprod_hours": None,
+    "request_routing": {"weigh_region": False},
     "dns_health_checks": {"keep_string_matching": False},
     "cdn_price_class": {"cdn_price_class": "PriceClass_100"},
     "storage_tiering": {"older_than_days": 90, "longest_restore_hours": 0},
