@@ -94,12 +94,13 @@ def test_a_full_disk_ends_with_5_and_no_half_written_file(tmp_path: Path) -> Non
     device = Device(tmp_path)
     sudo(device, 'printf "NV Power Mode: 25W\\n1\\n"')
     device.files.path(AGENT).write_bytes(bundle.agent_bytes())
-    limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); sys.argv = sys.argv[1:]"
-    command = [sys.executable, "-I", "-c", f"{limited}; runpy.run_path(sys.argv[0], run_name='__main__')"]
+    limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
+    start = "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-I", "-c", f"{limited}; {start}"]
+    env = {**os.environ, "JETSON_TASKS_ROOT": str(device.folder), "PATH": str(tmp_path)}
     done = subprocess.run(
         [*command, str(device.files.path(AGENT)), "apply"],
-        input=json.dumps(document()), env={**os.environ, "JETSON_TASKS_ROOT": str(device.folder), "PATH": str(tmp_path)},
-        capture_output=True, text=True, check=False, timeout=60,
+        input=json.dumps(document()), env=env, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (5, "disk_full")
     assert [path.name for path in device.files.path(HOME).iterdir()] == ["agent.pyz"]
