@@ -21,6 +21,7 @@ The power of the edge devices is made up as well (``lab/service/devices.py``): n
 ten regions of the world wait for (``lab/service/viewers.py``): ``GET /probes`` is JSON.
 The plant is also the gateway: it follows the region's HTTPRoute (``routing.py``), without one all goes to the pods.
 The power of the edge devices is made up as well (``lab/service/devices.py``): no board is asked.
+``GET /devices`` is JSON: the requests/s of each edge device, which is also a series.
 ``plant_faults.json`` in the state folder, re-read when it changes, breaks the service on purpose:
 ``{"us-east-1": {"extra_latency_ms": 80, "error_ratio": 0.01, "leak": {"app": "akidb-grpc", "mib": 4000}}}``.
 """
@@ -178,6 +179,11 @@ class Plant:
         lines += self.viewers.series() if self.viewers else ()
         return "\n".join(lines) + "\n"
 
+    def devices(self) -> dict[str, float]:
+        """Requests/s by edge device; none before the first tick."""
+        with self._lock:
+            return {} if self._plant_time is None else devices.loads(self._estate, self._plant_time)
+
     def cadvisor(self) -> str:
         """The use of each running pod of the regions that are open, named and labelled as kubelets do."""
         with self._lock:
@@ -270,11 +276,14 @@ def server(plant: Plant, port: int) -> ThreadingHTTPServer:
                 self._answer(200, "text/plain; version=0.0.4; charset=utf-8", plant.cadvisor())
             elif self.path == "/probes" and plant.viewers:
                 self._answer(200, "application/json", json.dumps(plant.viewers.results()))
+            elif self.path == "/devices":
+                self._answer(200, "application/json", json.dumps(plant.devices()))
             elif self.path == "/health":
                 every, state = plant.health()
                 self._answer(200 if every else 503, "application/json", json.dumps(state))
             else:
                 self._answer(404, "text/plain", "only /metrics, /cadvisor, /probes and /health are here\n")
+                self._answer(404, "text/plain", "only /metrics, /cadvisor, /devices and /health are here\n")
 
         def _answer(self, status: int, kind: str, text: str) -> None:
             body = text.encode()
