@@ -18,6 +18,7 @@ LEVERS: dict[str, str] = {
     "right_sizing": "include.levers.right_sizing:RightSizing",
     "consolidation": "include.levers.consolidation:Consolidation",
     "dns_health_checks": "include.levers.dns_health_checks:DnsHealthChecks",
+    "edge_power": "include.levers.edge_power:EdgePower",
     "cost_monitoring": "include.levers.cost_monitoring:CostMonitoring",
     "cost_cap": "include.levers.cost_cap:CostCap",
     "nonprod_hours": "include.levers.nonprod_hours:NonprodHours",
