@@ -48,14 +48,20 @@ class Aws:
         return answer
 
     def pages(self, service: str, operation: str, key: str, **parameters: Any) -> Iterator[Any]:
-        """Every item under ``key`` of a paginated list."""
+        """Every item under ``key`` (dotted where it lies deeper) of a paginated list."""
         client = self.client(service)
         if not client.can_paginate(operation):
-            yield from self.call(service, operation, **parameters).get(key, [])
+            yield from _items(self.call(service, operation, **parameters), key)
             return
         pages = iter(client.get_paginator(operation).paginate(**parameters))
         while (page := guarded(service, operation, lambda: next(pages, None))) is not None:
-            yield from page.get(key, [])
+            yield from _items(page, key)
+
+
+def _items(page: Any, key: str) -> Any:
+    for part in key.split("."):
+        page = page.get(part, {})
+    return page or []
 
 
 class AwsRefusedError(AwsError):

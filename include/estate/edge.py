@@ -6,13 +6,16 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from include.estate.fields import Part
+from include.estate.fields import Part, Seconds, Share
+from include.estate.routing import Routing
 
 
 class Cdn(Part):
     """The CloudFront distribution; it is found by one of its aliases, as its id is AWS's to give."""
 
     alias: Annotated[str, Field(min_length=1)] = "cdn.akidb.example"
+    log_bucket: Annotated[str, Field(min_length=3, description="of its standard logs (v2), in S3")] = "akidb-cdn-logs"
+    log_prefix: Annotated[str, Field(description="what the logs' keys begin with")] = "AWSLogs/"
 
 
 class Functions(Part):
@@ -21,6 +24,13 @@ class Functions(Part):
     edge: Annotated[str, Field(min_length=1)] = "akidb-edge-inference"
     regional: Annotated[str, Field(min_length=1)] = "akidb-inference"
     regional_alias: Annotated[str, Field(min_length=1)] = "live"
+    provisioned_units: Annotated[int, Field(ge=0, le=100, description="of the alias in each region; the plan's")] = 2
+    p95_limit_ms: Annotated[
+        float, Field(gt=0, description="of the functions; from this latency budget on the plan sends requests there")
+    ] = 50
+    durations: Annotated[
+        tuple[str, ...], Field(description="measured outside production, a line a size: MB:samples:mean ms:P95 ms")
+    ] = ()
 
 
 class ModelStore(Part):
@@ -28,10 +38,6 @@ class ModelStore(Part):
 
     bucket: Annotated[str, Field(min_length=3)] = "akidb-ml-models"
     prefix: str = "traffic-predictor/"
-
-
-class Routing(Part):
-    """Who may serve a request, and what the plan says of each."""
 
 
 class DevicePower(Part):
@@ -67,6 +73,64 @@ class DevicePower(Part):
         return f"ssh_{device}"
 
 
+Country = Annotated[str, Field(pattern="^[A-Z]{2}$", description="ISO 3166-1, two letters")]
+
+
+class Viewers(Part):
+    """Viewers of one part of the world: their share of the requests and what they may wait at P95."""
+
+    countries: Annotated[tuple[Country, ...], Field(min_length=1)]
+    share: Share
+    p95_ms: Annotated[
+        float | None, Field(gt=0, description="left out: counted in the weighted P95, without a limit of its own")
+    ] = None
+
+
+# The plan's shares and limits; the countries are those that send most of the traffic.
+VIEWERS = {
+    "us": Viewers(countries=("US", "CA"), share=0.45, p95_ms=25),
+    "eu": Viewers(
+        countries=(
+            *("AT", "BE", "BG", "CH", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GB", "GR", "HR", "HU", "IE"),
+            *("IT", "LT", "LU", "LV", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK"),
+        ),
+        share=0.30,
+        p95_ms=25,
+    ),
+    "apac": Viewers(
+        countries=("AU", "HK", "ID", "JP", "KR", "MY", "NZ", "PH", "SG", "TH", "TW", "VN"), share=0.18, p95_ms=25
+    ),
+    "india": Viewers(countries=("IN",), share=0.04, p95_ms=35),
+    "south_america": Viewers(countries=("AR", "BR", "CL", "CO", "PE", "UY"), share=0.02, p95_ms=35),
+    "middle_east": Viewers(countries=("AE", "BH", "IL", "JO", "KW", "OM", "QA", "SA"), share=0.008),
+    "africa": Viewers(countries=("EG", "KE", "MA", "NG", "TN", "ZA"), share=0.002),
+}
+
+
+class GlobalLatency(Part):
+    """What viewers wait for and how much the cache answers: where it is read, and what it must be."""
+
+    connection: Annotated[str, Field(min_length=1, description="Airflow connection (http) of the probes")] = "probes"
+    oldest_seconds: Annotated[Seconds, Field(description="an older result of a probe is none")] = 300
+    weighted_p95_ms: Annotated[float, Field(gt=0)] = 30
+    # As CloudWatch has it: a share taken for a percentage fails the gate, a percentage taken for a share would pass.
+    cache_hit_metric: Annotated[
+        str, Field(min_length=1, description="gauge in the canary region's Prometheus, 0 to 100 %, as a selector")
+    ] = "cloudfront_cache_hit_rate"
+    cache_hit_percent: Annotated[float, Field(gt=0, le=100)] = 95
+    viewers: Annotated[dict[str, Viewers], Field(min_length=1, default_factory=lambda: dict(VIEWERS))]
+
+    @model_validator(mode="after")
+    def _one_group_a_country(self) -> GlobalLatency:
+        seen: dict[str, str] = {}
+        for name, viewers in self.viewers.items():
+            for country in viewers.countries:
+                if country in seen:
+                    raise ValueError(f"viewers.{name}: {country} is in viewers.{seen[country]} too: take it out of one")
+                seen[country] = name
+        return self
+
+
 class Edge(Part):
     """What stands outside the clusters."""
 
@@ -75,3 +139,4 @@ class Edge(Part):
     models: ModelStore = ModelStore()
     routing: Routing = Routing()
     power: DevicePower = DevicePower()
+    latency: GlobalLatency = GlobalLatency()

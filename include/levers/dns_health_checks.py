@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from include.estate import Estate
 from include.levers import route53
 from include.levers import world as worlds
 from include.levers.base import Dollars, ManifestLever
+from include.levers.edge_settings import EdgeSettings
 from include.levers.fields import Object
 from include.levers.manifests import filled
 from include.levers.owned import Thing
@@ -26,17 +27,14 @@ from include.levers.route53 import CHECKS, checks_used, health_checks, settings_
 from include.rollout.gates import Comparison, Figure, Gate
 from include.rollout.lever import Check, Json, Undo
 from include.rollout.place import PlaceKind
-from include.rollout.settings import LONGEST_CONVERGENCE
 
 SWITCHED, OLD_DELETED = SLOTS = ("switched", "old_deleted")
 FAST = 10  # seconds between two requests of one checker; the normal interval is 30
 PRICES = "dns_health_checks/prices.yaml"
 
 
-class DnsSettings(BaseModel):
+class DnsSettings(EdgeSettings):
     """What a person may choose for one run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     hosted_zone: str = Field(min_length=1, description="Zone whose record sets' checks are changed")
     request_interval: Literal[10, 30] = Field(30, description="Seconds between two requests of one checker")
@@ -44,9 +42,6 @@ class DnsSettings(BaseModel):
     keep_string_matching: bool = Field(True, description="Off: a status code is enough, no text is looked for")
     keep_https: bool = Field(True, description="Off: HTTPS checks become TCP checks of the same port")
     aws_endpoints: tuple[str, ...] = Field(description="Patterns of names and addresses that lead to AWS: cheaper")
-    converge_timeout_seconds: int = Field(
-        600, gt=0, le=LONGEST_CONVERGENCE, description="Longest wait for a new check to be healthy, in seconds"
-    )
 
     @classmethod
     def estate_defaults(cls, estate: Estate) -> dict[str, Any]:

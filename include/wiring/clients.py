@@ -22,6 +22,7 @@ from include.wiring.connections import (
     connection,
     global_aws_of,
     location_of,
+    probes_of,
     prometheus_of,
     s3_client,
     storage_at,
@@ -30,6 +31,7 @@ from include.wiring.connections import (
 if TYPE_CHECKING:
     from include.clients.aws import Aws
     from include.clients.kubernetes import Cluster
+    from include.clients.probes import Probes
     from include.clients.prometheus import Prometheus
     from include.clients.storage import Storage
 
@@ -90,6 +92,12 @@ class Clients:
             if self._place.kind is PlaceKind.REGION:
                 return aws_of(self._place.name, self._estate)
             return global_aws_of(self._estate)
+
+    @functools.cached_property
+    def probes(self) -> Probes:
+        """The results of the latency probes of the whole world, the same in every place."""
+        with _refused():
+            return probes_of(self._estate)
 
     @functools.cached_property
     def leases(self) -> Leases:

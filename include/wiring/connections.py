@@ -10,6 +10,7 @@ from include.estate import Estate
 if TYPE_CHECKING:
     from include.clients.access import Access
     from include.clients.aws import Aws
+    from include.clients.probes import Probes
     from include.clients.prometheus import Prometheus
     from include.clients.storage import Storage
 
@@ -67,6 +68,14 @@ def prometheus_of(region: str, estate: Estate) -> Prometheus:
     conn = connection(conn_id, f"regions.{region}.connections.prometheus")
     access = http_access(conn)
     return Prometheus(access.url, access=access)
+
+
+def probes_of(estate: Estate) -> Probes:
+    """The results of the latency probes of the whole world."""
+    from include.clients.probes import Probes
+
+    access = http_access(connection(estate.edge.latency.connection, "edge.latency.connection"))
+    return Probes(access.url, access=access)
 
 
 def aws_of(region: str, estate: Estate) -> Aws:

@@ -5,6 +5,7 @@ Everything is made through the public APIs, region by region.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,8 +15,11 @@ import boto3
 from botocore.config import Config
 
 from include.estate import Estate, Region
+from lab.cloud.cdn import seed_distribution, seed_logs
 from lab.cloud.dns import seed_dns
 from lab.cloud.emulator import AMI_DATES, AMI_OWNER
+from lab.cloud.functions import EDGE_REGION, seed_functions
+from lab.cloud.storage import seed_models
 
 KUBERNETES_VERSION = "1.36"
 ANY_KEY = "lab"
@@ -64,18 +68,30 @@ class CloudClients:
 
 
 def seed(endpoint: str, estate: Estate, regions: Iterable[str]) -> dict[str, SeededRegion]:
-    """Make the estate's cloud in ``regions`` of the fresh emulator at ``endpoint``, and its DNS.
+    """Make the estate's cloud in ``regions`` of the fresh emulator at ``endpoint``, its DNS and its edge.
 
     Raises botocore's ClientError when something stands there already: a lab starts from an empty emulator.
     """
     session, order = lab_session(), list(estate.regions)
     seed_dns(CloudClients(endpoint, estate.canary_region, session).route53, estate)
+    seed_edge(endpoint, estate, session)
     return {
         region: _seed_region(
             CloudClients(endpoint, region, session), estate, estate.region(region), order.index(region)
         )
         for region in regions
     }
+
+
+def seed_edge(endpoint: str, estate: Estate, session: boto3.Session, days: int = 7) -> None:
+    """Functions, distribution with its logs of so many ``days``, and models."""
+    now = dt.datetime.now(dt.UTC)
+    clouds = {region: CloudClients(endpoint, region, session) for region in {EDGE_REGION, *estate.regions}}
+    aws = clouds[EDGE_REGION]
+    lambdas = {region: getattr(cloud, "lambda") for region, cloud in clouds.items()}
+    version = seed_functions(aws.iam, lambdas, estate)
+    seed_logs(aws.s3, estate, seed_distribution(aws.cloudfront, estate, version), now, days)
+    seed_models(aws.s3, estate, now)
 
 
 def _seed_region(aws: CloudClients, estate: Estate, region: Region, number: int) -> SeededRegion:
