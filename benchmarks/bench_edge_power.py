@@ -4,13 +4,13 @@ Writes benchmarks/results/edge_power.json. With ``--json`` it only prints one li
 unserved, unserved_thresholds, optimum_ratio}. Wh at the wall socket, requests of the whole fleet; ``energy_ratio`` is
 ours by the plan's thresholds, ``optimum_ratio`` the clairvoyant optimum by the same thresholds, both with MEASURED.
 
-A trace is scaled so that its highest minute is 80 % of 1,650 QPS, and split evenly between five devices. Both sides look
-once a minute and know the minutes before. Ours is what runs on the devices: the schedule of the day, planned the evening
-before from the days that are over, and the agent's own policy (jetson_tasks) on top of it. The optimum plans with the
-day's true load. The energy of switching itself is counted on neither side: nobody has measured it.
+A trace is scaled so that its highest minute is 80 % of 1,650 QPS, and split evenly between five devices. Both sides
+look once a minute and know the minutes before. Ours is what runs on the devices: the schedule of the day, planned from
+the days that are over, and the agent's own policy (jetson_tasks) on top of it. The optimum plans with the day's true
+load. The energy of switching itself is counted on neither side: nobody has measured it.
 
-The plan's thresholds are 300 and 100 QPS. They are read as QPS of a device, as their modes' QPS are; the page of figures
-also has them read as QPS of the fleet, as the plan's own hours suggest.
+The plan's thresholds are 300 and 100 QPS. They are read as QPS of a device, as their modes' QPS are; the results also
+have them read as QPS of the fleet, as the plan's own hours suggest.
 """
 
 from __future__ import annotations

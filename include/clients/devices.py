@@ -148,7 +148,7 @@ def _is_of_file(error: OSError) -> bool:
     """What SFTP answers: paramiko raises OSError without a number ("Failure": a full disk) or with one of a file."""
     import errno
 
-    return type(error) is OSError and error.errno is None or error.errno in (errno.ENOENT, errno.EACCES, errno.ENOSPC)
+    return (type(error) is OSError and error.errno is None) or error.errno in (errno.ENOENT, errno.EACCES, errno.ENOSPC)
 
 
 class Devices(Mapping[str, Device]):

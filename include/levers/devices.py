@@ -24,6 +24,7 @@ from jetson_tasks.decisions import PENDING, REFUSED
 KIND = "Device"
 OFFLINE: Object = {"offline": True}
 UNKNOWN = "not known: it was offline when the snapshot was taken"
+SHOWN = 12  # hex digits of an agent's hash
 COUNTERS = ("generation", "issued_at")  # of a desired state: what tells how often, not what
 FLAGS = {"active": ("start", "stop"), "enabled": ("enable", "disable")}
 # What a device answers to a former desired state that is past its time: it is as it would be without us.
@@ -223,8 +224,12 @@ class AskedDevice:
         """See :class:`include.levers.owned.Thing`."""
         if entry == OFFLINE:
             return [Difference(self.key, "offline", "pending")]
-        before = {"agent": entry["agent"], "active": entry["active"], "enabled": entry["enabled"]}
-        after = {"agent": bundle.version(), "active": True, "enabled": True}
+        before = {
+            "agent": (entry["agent"] or "")[:SHOWN] or None,
+            "active": entry["active"],
+            "enabled": entry["enabled"],
+        }
+        after = {"agent": bundle.version()[:SHOWN], "active": True, "enabled": True}
         asked = content_of(entry["desired"], self.others) or {}
         wanted = content_of(self.desired, self.others) or {}
         return [*differences(before, after, self.key), *differences(asked, wanted, f"{self.key} desired")]

@@ -141,5 +141,3 @@ class EdgePower(ManifestLever[PowerSettings]):
 
 def _is_offline(world: World, name: str) -> bool:
     return state_of(device_of(world, name)) == OFFLINE
-
-

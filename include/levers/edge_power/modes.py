@@ -76,7 +76,7 @@ def table_from(measured: Mapping[str, Any]) -> Table:
 
 
 def worth_having(table: Sequence[Mode]) -> Table:
-    """The modes that are the cheapest for some load: one that draws more at every load that it can serve is left out."""
+    """The modes that are the cheapest for some load: without those that another one always undercuts."""
     return tuple(mode for mode in table if not any(_beats(other, mode) for other in table if other is not mode))
 
 
@@ -94,5 +94,6 @@ def rows_of(table: Iterable[Mode]) -> list[dict[str, Any]]:
 
 
 def rows_for_agent(table: Iterable[Mode]) -> list[dict[str, Any]]:
-    """The table as the device's policy reads it: measured watts at full load."""
-    return [{"mode": mode.name, "watts": mode.full_watts, "capacity_qps": mode.capacity_qps} for mode in table]
+    """The table as the device's policy reads it: measured watts, at full load and without load."""
+    names = {"mode": "name", "watts": "full_watts", "watts_idle": "idle_watts", "capacity_qps": "capacity_qps"}
+    return [{key: getattr(mode, name) for key, name in names.items()} for mode in table]

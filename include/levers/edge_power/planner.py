@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from include.levers.edge_power.modes import Mode, Table
+from include.levers.edge_power.modes import Table
 
 Loads = npt.NDArray[np.float32]
 Schedule = npt.NDArray[np.uint8]

@@ -75,5 +75,5 @@ def asked(power: DevicePower, table: Table, device: str, mode: str = "") -> dict
 def scheduled(
     power: DevicePower, table: Table, device: str, schedule: Sequence[Mapping[str, Json]], until: float
 ) -> dict[str, Json]:
-    """The same with a day's schedule, which holds until then (Unix seconds): after it the device goes to its safe mode."""
+    """The same with a schedule; ``until`` then (Unix seconds) it holds, after it the device goes to its safe mode."""
     return {**asked(power, table, device), "schedule": list(schedule), "expires_at": until}

@@ -19,11 +19,13 @@ from include.levers.cost_cap import CapSettings, CostCap
 from include.levers.spot_capacity import SpotCapacity
 from include.rollout.lever import Json, Lever, Target
 from include.rollout.settings import build
+from jetson_tasks import paths
 from tests.unit.levers import (
     dns_world,
     monitoring_world,
     nonprod_world,
     packing_world,
+    power_world,
     scaling_world,
     sizing_world,
     spot_world,
@@ -242,6 +244,35 @@ class StorageScene(Scene):
         return "rule"
 
 
+class PowerScene(Scene):
+    """Five Jetson devices in their fastest mode, without an agent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = power_world.World(folder)
+        super().__init__(power_world.LEVER, self.world.target)
+
+    def state(self) -> dict[str, Json]:
+        """Mode, unit, agent and what is asked of each device."""
+        return self.world.state()
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """A mode that somebody sets by hand, after stopping the agent."""
+        del before
+        device = self.world.devices["jetson02"]
+        device.active, device.mode = False, "25W"
+        return {"jetson02": lambda: device.mode == "25W"}
+
+    def lose(self) -> str:
+        """The agent of a device."""
+        self.world.devices["jetson03"].remove(paths.AGENT)
+        return "nothing: it is put there again, and goes with the rest"
+
+
+def power(folder: Path) -> Scene:
+    """Five devices, and the canary's measurement."""
+    return PowerScene(folder)
+
+
 def _content(thing: Mapping[str, Any]) -> Object:
     body = {key: value for key, value in thing.items() if key not in ("status", "apiVersion")}
     metadata = {k: value for k, value in thing["metadata"].items() if k not in COUNTERS and value not in ({}, None)}
@@ -325,6 +356,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "cost_cap": cap,
     "nonprod_hours": nonprod,
     "dns_health_checks": dns,
+    "edge_power": power,
     "storage_tiering": storage,
 }
 # Settings of a run that resumes the one before; None where a lever has nothing to choose.
@@ -337,5 +369,6 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "cost_cap": None,
     "nonprod_hours": None,
     "dns_health_checks": {"keep_string_matching": False},
+    "edge_power": {"power_mode": "25W"},
     "storage_tiering": {"older_than_days": 90, "longest_restore_hours": 0},
 }
