@@ -17,7 +17,7 @@ A region opens for requests when all its start replicas have been ready once, or
 nobody calls a service that is still being set up. Before that it has no series. ``GET /metrics`` is Prometheus text,
 and so is ``GET /cadvisor``: the use of each running pod, of all namespaces, under the names that kubelets use; KWOK is
 told the same (``kubelet.py``). ``GET /health`` is JSON: 200 once every region is open.
-The power of the edge devices is made up as well (``lab/service/devices.py``): no board is asked.
+``GET /devices`` is JSON: the requests/s of each edge device, which is also a series.
 ``plant_faults.json`` in the state folder, re-read when it changes, breaks the service on purpose:
 ``{"us-east-1": {"extra_latency_ms": 80, "error_ratio": 0.01, "leak": {"app": "akidb-grpc", "mib": 4000}}}``.
 """
@@ -206,6 +206,11 @@ class Plant:
                 lines += devices.series(self._estate, self._plant_time)
         return "\n".join(lines) + "\n"
 
+    def devices(self) -> dict[str, float]:
+        """Requests/s by edge device; none before the first tick."""
+        with self._lock:
+            return {} if self._plant_time is None else devices.loads(self._estate, self._plant_time)
+
     def cadvisor(self) -> str:
         """The use of each running pod of the regions that are open, named and labelled as kubelets do."""
         with self._lock:
@@ -299,11 +304,13 @@ def server(plant: Plant, port: int) -> ThreadingHTTPServer:
                 self._answer(200, "text/plain; version=0.0.4; charset=utf-8", plant.metrics())
             elif self.path == "/cadvisor":
                 self._answer(200, "text/plain; version=0.0.4; charset=utf-8", plant.cadvisor())
+            elif self.path == "/devices":
+                self._answer(200, "application/json", json.dumps(plant.devices()))
             elif self.path == "/health":
                 every, state = plant.health()
                 self._answer(200 if every else 503, "application/json", json.dumps(state))
             else:
-                self._answer(404, "text/plain", "only /metrics, /cadvisor and /health are here\n")
+                self._answer(404, "text/plain", "only /metrics, /cadvisor, /devices and /health are here\n")
 
         def _answer(self, status: int, kind: str, text: str) -> None:
             body = text.encode()
