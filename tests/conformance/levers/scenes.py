@@ -19,6 +19,7 @@ from include.levers.cost_cap import CapSettings, CostCap
 from include.levers.spot_capacity import SpotCapacity
 from include.rollout.lever import Json, Lever, Target
 from include.rollout.settings import build
+from jetson_tasks import paths
 from tests.unit.levers import (
     cdn_world,
     dns_world,
@@ -26,6 +27,7 @@ from tests.unit.levers import (
     nonprod_world,
     packing_world,
     routing_world,
+    power_world,
     scaling_world,
     sizing_world,
     spot_world,
@@ -292,6 +294,33 @@ class RoutingScene(ClusterScene):
         """The route, and with it the note of which weight was the lever's."""
         del self.objects[routing_world.ROUTE]
         return "HTTPRoute"
+class PowerScene(Scene):
+    """Five Jetson devices in their fastest mode, without an agent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = power_world.World(folder)
+        super().__init__(power_world.LEVER, self.world.target)
+
+    def state(self) -> dict[str, Json]:
+        """Mode, unit, agent and what is asked of each device."""
+        return self.world.state()
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """A mode that somebody sets by hand, after stopping the agent."""
+        del before
+        device = self.world.devices["jetson02"]
+        device.active, device.mode = False, "25W"
+        return {"jetson02": lambda: device.mode == "25W"}
+
+    def lose(self) -> str:
+        """The agent of a device."""
+        self.world.devices["jetson03"].remove(paths.AGENT)
+        return "nothing: it is put there again, and goes with the rest"
+
+
+def power(folder: Path) -> Scene:
+    """Five devices, and the canary's measurement."""
+    return PowerScene(folder)
 
 
 def _content(thing: Mapping[str, Any]) -> Object:
@@ -389,6 +418,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "request_routing": routing,
     "dns_health_checks": dns,
     "cdn_price_class": cdn,
+    "edge_power": power,
     "storage_tiering": storage,
 }
 # Settings of a run that resumes the one before; None where a lever has nothing to choose.
@@ -403,5 +433,6 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "request_routing": {"weigh_region": False},
     "dns_health_checks": {"keep_string_matching": False},
     "cdn_price_class": {"cdn_price_class": "PriceClass_100"},
+    "edge_power": {"power_mode": "25W"},
     "storage_tiering": {"older_than_days": 90, "longest_restore_hours": 0},
 }
