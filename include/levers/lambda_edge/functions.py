@@ -94,7 +94,7 @@ def published(world: World, function: str, memory_mb: int, like: str) -> str:
     for _ in range(ATTEMPTS):
         every, now = versions(world, function), configuration(world.aws, function) or {}
         before = next((version for version in every if version["Version"] == like), {})
-        found = next((v for v in alike(every, before) if v["MemorySize"] == memory_mb), None)
+        found = next((v for v in [before, *alike(every, before)] if v.get("MemorySize") == memory_mb), None)
         if found is not None:
             return str(found["FunctionArn"])
         if shape(now) != shape(before) or now.get("MemorySize") != memory_mb:
