@@ -7,12 +7,15 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from include.estate.fields import Part, Seconds, Share
+from include.estate.routing import Routing
 
 
 class Cdn(Part):
     """The CloudFront distribution; it is found by one of its aliases, as its id is AWS's to give."""
 
     alias: Annotated[str, Field(min_length=1)] = "cdn.akidb.example"
+    log_bucket: Annotated[str, Field(min_length=3, description="of its standard logs (v2), in S3")] = "akidb-cdn-logs"
+    log_prefix: Annotated[str, Field(description="what the logs' keys begin with")] = "AWSLogs/"
 
 
 class Functions(Part):
@@ -35,10 +38,6 @@ class ModelStore(Part):
 
     bucket: Annotated[str, Field(min_length=3)] = "akidb-ml-models"
     prefix: str = "traffic-predictor/"
-
-
-class Routing(Part):
-    """Who may serve a request, and what the plan says of each."""
 
 
 class DevicePower(Part):

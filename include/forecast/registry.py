@@ -290,10 +290,12 @@ class Registry:
                 self._write_history(entry)
         return placed
 
-    def history(self) -> list[ChampionDecision]:
-        """Every decision, oldest first."""
+    def history(self, moves_only: bool = False) -> list[ChampionDecision]:
+        """Every decision, oldest first; with ``moves_only`` those that changed the pointer, and no other is read."""
         found: list[ChampionDecision] = []
         for key in self._storage.keys(f"{self._root}/history/"):
+            if moves_only and "-0-" not in PurePosixPath(key).name[:9]:
+                continue
             # One damaged record must not hide the others.
             with contextlib.suppress(ValueError, TypeError, KeyError):
                 found.append(ChampionDecision.from_json(json.loads(self._storage.read(key))))
@@ -319,7 +321,7 @@ class Registry:
         if current:
             yield current
         # Read only when somebody asks for more than the first: it is one object a decision.
-        moves = [decision.version for decision in reversed(self.history()) if decision.action in MOVES]
+        moves = [decision.version for decision in reversed(self.history(moves_only=True))]
         yield from (version for version in dict.fromkeys(moves) if version != current)
 
     def load_champion(self, folder: Path, but: Sequence[str] = ()) -> Champion:

@@ -27,6 +27,7 @@ class Undo(enum.StrEnum):
     MINUTES = "minutes"
     NODE_WAVE = "node wave"
     REBOOT = "reboot"
+    COPY_BACK = "copy back"
     BILLING_PERIOD = "billing period"
     IRREVERSIBLE = "irreversible"
 
@@ -37,6 +38,10 @@ class Undo(enum.StrEnum):
 
 
 _UNDO_WORDS = {
+    Undo.COPY_BACK: (
+        "Undo: **what has moved stays moved**. A rollback stops what follows; data that has moved by then comes back only "
+        "by copying it, at the price that the plan and the rollback name."
+    ),
     Undo.BILLING_PERIOD: (
         "Undo: **only at the end of the billing period**. Until then the old price can't come back, whatever is undone."
     ),

@@ -21,12 +21,14 @@ from include.rollout.lever import Json, Lever, Target
 from include.rollout.settings import build
 from tests.unit.levers import (
     dns_world,
+    lambda_world,
     monitoring_world,
     nonprod_world,
     packing_world,
     scaling_world,
     sizing_world,
     spot_world,
+    storage_world,
 )
 
 Object = dict[str, Any]
@@ -212,6 +214,68 @@ class DnsScene(Scene):
         return "edge"
 
 
+class StorageScene(Scene):
+    """The models' bucket of one region's models, with others' objects and rules."""
+
+    def __init__(self) -> None:
+        self.world = storage_world.World("us-east-1")
+        super().__init__(storage_world.LEVER, self.world.target)
+
+    def close(self) -> None:
+        self.world.close()
+
+    def state(self) -> dict[str, Json]:
+        """Every lifecycle rule, and the class of every object."""
+        return self.world.state()
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """A rule of the lever's is switched off, one of others' is new, and one of theirs is changed."""
+        rules = self.world.rules()
+        ours = next(rule for rule in rules if f"rule {rule['ID']}" not in before)
+        ours["Status"], rules[0]["AbortIncompleteMultipartUpload"] = "Disabled", {"DaysAfterInitiation": 3}
+        new = {"ID": "theirs", "Status": "Enabled", "Filter": {"Prefix": "exports/"}, "Expiration": {"Days": 400}}
+        self.world.put_rules([*rules, new])
+        return {rule["ID"]: lambda rule=rule: rule in self.world.rules() for rule in (ours, rules[0], new)}
+
+    def lose(self) -> str:
+        """The whole lifecycle."""
+        self.world.s3.delete_bucket_lifecycle(Bucket=self.world.bucket)
+        return "rule"
+
+
+class LambdaScene(Scene):
+    """A distribution that runs a function, which gets a version of another size, and an alias in each region."""
+
+    def __init__(self) -> None:
+        self.world = lambda_world.World(function_durations=["256:5000:40:49"])
+        super().__init__(lambda_world.LEVER, self.world.target)
+
+    def close(self) -> None:
+        self.world.close()
+
+    def state(self) -> dict[str, Json]:
+        """The distribution, the size of $LATEST, and each region's units; versions stay after an undo."""
+        return self.world.state()
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """Another size of $LATEST, a version of theirs associated, more units in a region."""
+        del before
+        self.world.update(Timeout=7, MemorySize=640)
+        theirs = self.world.publish()
+        self.world.associate(theirs)
+        self.world.provide("eu-central-1", 5)
+        return {
+            "latest MB": lambda: bool(self.world.latest()["MemorySize"] == 640),
+            "distribution": lambda: self.world.running() == theirs,
+            "units eu-central-1": lambda: self.world.units().get("eu-central-1") == 5,
+        }
+
+    def lose(self) -> str:
+        """The function of a region."""
+        self.world.lambdas["eu-central-1"].delete_function(FunctionName=lambda_world.REGIONAL)
+        return "eu-central-1"
+
+
 def _content(thing: Mapping[str, Any]) -> Object:
     body = {key: value for key, value in thing.items() if key not in ("status", "apiVersion")}
     metadata = {k: value for k, value in thing["metadata"].items() if k not in COUNTERS and value not in ({}, None)}
@@ -268,6 +332,16 @@ def dns(folder: Path) -> Scene:
     return DnsScene()
 
 
+def storage(folder: Path) -> Scene:
+    """24 versions of one region's model."""
+    return StorageScene()
+
+
+def functions(folder: Path) -> Scene:
+    """The edge and three regions."""
+    return LambdaScene()
+
+
 class NonprodScene(ClusterScene):
     """A staging namespace, whose world has its own controllers."""
 
@@ -290,6 +364,8 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "cost_cap": cap,
     "nonprod_hours": nonprod,
     "dns_health_checks": dns,
+    "storage_tiering": storage,
+    "lambda_edge": functions,
 }
 # Settings of a run that resumes the one before; None where a lever has nothing to choose.
 OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
@@ -301,4 +377,6 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "cost_cap": None,
     "nonprod_hours": None,
     "dns_health_checks": {"keep_string_matching": False},
+    "storage_tiering": {"older_than_days": 90, "longest_restore_hours": 0},
+    "lambda_edge": {"function_durations": (), "provisioned_units": 3},
 }

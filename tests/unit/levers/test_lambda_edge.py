@@ -112,7 +112,7 @@ def test_preflight_passes_on_the_estate_as_it_stands(world: World) -> None:
 
 def test_a_viewer_event_is_refused_before_anything_is_written(world: World) -> None:
     world.update(MemorySize=128)
-    arn = world.lambdas["us-east-1"].publish_version(FunctionName=EDGE)["FunctionArn"]
+    arn = world.publish()
     world.associate(arn, "viewer-request")
     CLOCK.sleep(60)
     world.config(), world.cloudfront.get_distribution(Id=world.distribution)
@@ -218,7 +218,7 @@ def test_the_approved_size_is_written_whatever_the_durations_say_by_then(world: 
 def test_an_association_that_has_gone_elsewhere_in_the_meantime_is_left_alone(world: World) -> None:
     plan = LEVER.plan(world.target)
     world.update(Timeout=7)
-    theirs = world.lambdas["us-east-1"].publish_version(FunctionName=EDGE)["FunctionArn"]
+    theirs = world.publish()
     stage = plan.stages[0]
     look, moved = LEVER.desired, iter([True])
 

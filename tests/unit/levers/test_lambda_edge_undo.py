@@ -57,8 +57,7 @@ def test_a_version_that_was_published_stays_and_is_used_again(world: World) -> N
 
 
 def test_units_that_stood_before_come_back_as_they_were(world: World) -> None:
-    eu = world.lambdas["eu-central-1"]
-    eu.put_provisioned_concurrency_config(FunctionName=REGIONAL, Qualifier=ALIAS, ProvisionedConcurrentExecutions=1)
+    world.provide("eu-central-1", 1)
     kept = snapshot(world)
     world.apply_all()
     LEVER.rollback(world.target, kept)
@@ -69,10 +68,9 @@ def test_what_others_changed_since_is_reported_and_left_alone(world: World) -> N
     kept = snapshot(world)
     world.apply_all()
     world.update(Timeout=7, MemorySize=640)
-    theirs = world.lambdas["us-east-1"].publish_version(FunctionName=EDGE)["FunctionArn"]
+    theirs = world.publish()
     world.associate(theirs)
-    eu = world.lambdas["eu-central-1"]
-    eu.put_provisioned_concurrency_config(FunctionName=REGIONAL, Qualifier=ALIAS, ProvisionedConcurrentExecutions=5)
+    world.provide("eu-central-1", 5)
     restored = LEVER.rollback(world.target, kept)
     units = f"ProvisionedConcurrency eu-central-1 {REGIONAL} {ALIAS} ProvisionedConcurrentExecutions"
     assert [str(difference) for difference in restored.changed_by_others] == [
@@ -87,7 +85,7 @@ def test_a_version_that_somebody_else_published_since_is_theirs_even_when_only_i
     kept = snapshot(world)
     world.apply_all()
     world.update(MemorySize=640)
-    theirs = world.lambdas["us-east-1"].publish_version(FunctionName=EDGE, Description="hand made")["FunctionArn"]
+    theirs = world.publish(Description="hand made")
     world.associate(theirs)
     paths = [difference.path for difference in LEVER.rollback(world.target, kept).changed_by_others]
     assert paths == [f"Associations {world.distribution} {EDGE} {DEFAULT}", f"Function {EDGE} MemorySize"]

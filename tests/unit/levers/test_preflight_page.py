@@ -9,11 +9,24 @@ from typing import Any
 import pytest
 
 from include.levers import lever
-from tests.unit.levers import dns_world, monitoring_world, packing_world, scaling_world, sizing_world, spot_world
+from tests.unit.levers import (
+    dns_world,
+    lambda_world,
+    monitoring_world,
+    packing_world,
+    scaling_world,
+    sizing_world,
+    spot_world,
+    storage_world,
+)
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "preflight.md"
 # Checks that are made for each of several things, by what the page calls them.
-SERIES = {"definition": "definition", "NodePool ": "pool", "metric ": "metric", "health check ": "health check <id>"}
+SERIES = {"definition": "definition", "NodePool ": "pool", "metric ": "metric", "health check ": "health check <id>",
+          "champion of ": "champion of <region>"}  # fmt: skip
+
+GLOBAL: dict[str, Any] = {"dns_health_checks": dns_world.World, "storage_tiering": storage_world.World,
+                          "lambda_edge": lambda_world.World}  # fmt: skip
 
 
 def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:
@@ -26,8 +39,8 @@ def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:
         return sizing_world.World().target
     if name == "consolidation":
         return packing_world.World().target
-    if name == "dns_health_checks":
-        world = dns_world.World()
+    if name in GLOBAL:
+        world = GLOBAL[name]()
         request.addfinalizer(world.close)
         return world.target
     return monitoring_world.World().target
@@ -44,7 +57,7 @@ def called(check: str) -> str:
 
 @pytest.mark.parametrize(
     "name",
-    ["spot_capacity", "predictive_scaling", "right_sizing", "consolidation", "cost_monitoring", "dns_health_checks"],
+    ["spot_capacity", "predictive_scaling", "right_sizing", "consolidation", "cost_monitoring", *GLOBAL],
 )
 def test_the_page_lists_every_check_and_no_other(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     made = [called(check.name) for check in lever(name).preflight(target_of(name, tmp_path, request))]

@@ -99,6 +99,11 @@ def test_a_plan_is_on_record_as_before_places() -> None:
     [
         (Undo.NODE_WAVE, "Undo: node wave."),
         (
+            Undo.COPY_BACK,
+            "Undo: **what has moved stays moved**. A rollback stops what follows; data that has moved by then comes "
+            "back only by copying it, at the price that the plan and the rollback name.",
+        ),
+        (
             Undo.BILLING_PERIOD,
             "Undo: **only at the end of the billing period**. Until then the old price can't come back, whatever is "
             "undone.",
