@@ -19,7 +19,8 @@ from tests.unit.levers.lambda_world import World
 
 FILE = Path(__file__).parents[2] / "dags" / "rollout" / "lambda_edge.py"
 Runner = Callable[..., Any]
-WITHOUT_PROBES = QUICK | {"watch_global_latency": False}  # no server of theirs runs here
+# No server of probes runs here. Some seconds, so that the gates have their 20 requests.
+WITHOUT_PROBES = QUICK | {"watch_global_latency": False, "soak_seconds": 4, "gate_window_seconds": 4}
 
 
 @pytest.fixture(scope="module")

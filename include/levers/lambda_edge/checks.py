@@ -65,7 +65,9 @@ def _event_type(world: World) -> Iterator[Check]:
 def _numbered(world: World) -> Iterator[Check]:
     arns = sorted({*_associated(world).values()})
     wrong = [refused for arn in arns if (refused := version_refusal(arn, EDGE_REGION))]
-    yield Check("numbered version", not wrong, "; ".join(wrong or arns), "associate a numbered version" if wrong else "")
+    yield Check(
+        "numbered version", not wrong, "; ".join(wrong or arns), "associate a numbered version" if wrong else ""
+    )
 
 
 def _unpublished(world: World) -> Iterator[Check]:

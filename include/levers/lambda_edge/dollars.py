@@ -57,9 +57,7 @@ def units_standing(facts: Mapping[str, Json]) -> dict[str, int]:
     return found
 
 
-def total(
-    world: World, edge: live.Edge, known: History, memory_mb: int, units: Mapping[str, int]
-) -> Decimal | None:
+def total(world: World, edge: live.Edge, known: History, memory_mb: int, units: Mapping[str, int]) -> Decimal | None:
     """The edge's requests and time at a size, and each region's provisioned units; what is on demand there is not."""
     at_edge = edge_usd(known, memory_mb, live.architecture(edge.current))
     return summed([at_edge, *(unit_usd(world, region, number) for region, number in units.items())])
@@ -103,7 +101,9 @@ def notes(world: World, facts: Mapping[str, Json]) -> list[str]:
         f"the plan: {plan.week_14 - plan.week_13} USD a month for memory and fewer cold starts together, "
         f"+{PLAN_PROVISIONED_USD} for provisioned concurrency"
     )
-    lines.append("requests and durations at the edge are those of the estate's regions and us-east-1: no other is asked")
+    lines.append(
+        "requests and durations at the edge are those of the estate's regions and us-east-1: no other is asked"
+    )
     lines.append(f"version {facts['edge']['version']} is not deleted: replicas and an undo need it")
     return [*lines, *filter(None, [load_book().warning(today), *_refused(choice)])]
 

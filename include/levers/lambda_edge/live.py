@@ -71,8 +71,8 @@ def look(world: World) -> Edge:
     current = next((version for version in every if version["Version"] == running[0]), None)
     if current is None:
         raise Refused(
-            f"{world.place}: distribution {distribution} runs {next(iter(associations.values()))}, which Lambda does not "
-            "have: see that the AWS connection is of the account that owns the function"
+            f"{world.place}: distribution {distribution} runs {next(iter(associations.values()))}, which Lambda does "
+            "not have: see that the AWS connection is of the account that owns the function"
         )
     return Edge(distribution, associations, tuple(every), current)
 
@@ -117,5 +117,7 @@ def target_of(facts: Mapping[str, Json]) -> str:
     wanted = facts["wanted_mb"] or edge["memory_mb"]
     if wanted == edge["memory_mb"]:
         return str(edge["arn"])
-    fitting = sorted((arn for arn, size in edge["alike"].items() if size == wanted), key=lambda arn: int(version_of(arn)))
+    fitting = sorted(
+        (arn for arn, size in edge["alike"].items() if size == wanted), key=lambda arn: int(version_of(arn))
+    )
     return fitting[-1] if fitting else f"a new version at {wanted} MB"

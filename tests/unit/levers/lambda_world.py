@@ -60,6 +60,7 @@ class World:
             repairs.as_aws()
         for pace in (moto_cloudfront.DEPLOYING, moto_lambda.UPDATING, moto_provisioned.ALLOCATING):
             pace.reset()
+            pace.reads = 0 if real_time else 1
         edge_functions.reset()
         figures.LEVELS.reset()
         CLOUDS_CLOCK.reset()
@@ -167,7 +168,10 @@ class World:
 
     def state(self) -> Object:
         """What the lever may change. Versions stay when it is undone, so they are no part of it."""
-        names = {region: {f["FunctionName"] for f in aws.list_functions()["Functions"]} for region, aws in self.lambdas.items()}
+        names = {
+            region: {f["FunctionName"] for f in aws.list_functions()["Functions"]}
+            for region, aws in self.lambdas.items()
+        }
         units = self.units()
         found: Object = {f"units {r}": units.get(r, 0) for r in REGIONS if REGIONAL in names[r]}
         return {"distribution": self.config(), "latest MB": self.latest()["MemorySize"], **found}

@@ -137,7 +137,8 @@ def test_what_cloudfront_runs_has_no_provisioned_concurrency() -> None:
     arn = "arn:aws:lambda:us-east-1:123456789012:function:akidb-edge-inference:7"
     assert units_refusal("akidb-inference", [arn]) == ""
     assert units_refusal("akidb-edge-inference", [arn]) == (
-        f"CloudFront runs {arn}: Lambda@Edge has no provisioned concurrency; it belongs on the alias of a regional function"
+        f"CloudFront runs {arn}: Lambda@Edge has no provisioned concurrency; it belongs on the alias of a regional "
+        "function"
     )
     with pytest.raises(FormError, match="is the function of Lambda@Edge, which has no provisioned concurrency"):
         build(LambdaSettings, {"regional_function": "akidb-edge-inference"}, load_estate())

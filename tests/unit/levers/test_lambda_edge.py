@@ -120,9 +120,7 @@ def test_a_viewer_event_is_refused_before_anything_is_written(world: World) -> N
         "it runs on viewer-request with 128 MB, and CloudFront allows viewer events 128 MB and 5 s at most: 512 -> 384 "
         "MB is possible on origin events only"
     )
-    remedy = (
-        "associate it with an origin event, or set change_edge_memory off, to change provisioned concurrency alone"
-    )
+    remedy = "associate it with an origin event, or set change_edge_memory off, to change provisioned concurrency alone"
     assert ("event type", reason, remedy) in failed(world)
     assert [stage.slot for stage in LEVER.plan(world.target).stages] == ["provisioned"]
     assert f"memory: {reason}" in LEVER.plan(world.target).notes
@@ -245,7 +243,9 @@ def test_somebody_who_writes_the_distribution_at_the_same_time_loses_nothing(wor
         if operation == "update_distribution" and (said := next(comment, "")):
             answer = world.cloudfront.get_distribution_config(Id=world.distribution)
             config = {**answer["DistributionConfig"], "Comment": said}
-            world.cloudfront.update_distribution(Id=world.distribution, DistributionConfig=config, IfMatch=answer["ETag"])
+            world.cloudfront.update_distribution(
+                Id=world.distribution, DistributionConfig=config, IfMatch=answer["ETag"]
+            )
         return update(service, operation, **parameters)
 
     world.aws["us-east-1"].call = between  # type: ignore[method-assign]
