@@ -23,6 +23,7 @@ from jetson_tasks import paths
 from tests.unit.levers import (
     cdn_world,
     dns_world,
+    lambda_world,
     monitoring_world,
     nonprod_world,
     packing_world,
@@ -260,6 +261,12 @@ class RoutingScene(ClusterScene):
     def __init__(self) -> None:
         self.world = routing_world.World()
         super().__init__(routing_world.LEVER, self.world.target)
+class LambdaScene(Scene):
+    """A distribution that runs a function, which gets a version of another size, and an alias in each region."""
+
+    def __init__(self) -> None:
+        self.world = lambda_world.World(function_durations=["256:5000:40:49"])
+        super().__init__(lambda_world.LEVER, self.world.target)
 
     def close(self) -> None:
         self.world.close()
@@ -321,6 +328,26 @@ class PowerScene(Scene):
 def power(folder: Path) -> Scene:
     """Five devices, and the canary's measurement."""
     return PowerScene(folder)
+        """The distribution, the size of $LATEST, and each region's units; versions stay after an undo."""
+        return self.world.state()
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """Another size of $LATEST, a version of theirs associated, more units in a region."""
+        del before
+        self.world.update(Timeout=7, MemorySize=640)
+        theirs = self.world.publish()
+        self.world.associate(theirs)
+        self.world.provide("eu-central-1", 5)
+        return {
+            "latest MB": lambda: bool(self.world.latest()["MemorySize"] == 640),
+            "distribution": lambda: self.world.running() == theirs,
+            "units eu-central-1": lambda: self.world.units().get("eu-central-1") == 5,
+        }
+
+    def lose(self) -> str:
+        """The function of a region."""
+        self.world.lambdas["eu-central-1"].delete_function(FunctionName=lambda_world.REGIONAL)
+        return "eu-central-1"
 
 
 def _content(thing: Mapping[str, Any]) -> Object:
@@ -389,6 +416,11 @@ def storage(folder: Path) -> Scene:
     return StorageScene()
 
 
+def functions(folder: Path) -> Scene:
+    """The edge and three regions."""
+    return LambdaScene()
+
+
 class NonprodScene(ClusterScene):
     """A staging namespace, whose world has its own controllers."""
 
@@ -420,6 +452,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "cdn_price_class": cdn,
     "edge_power": power,
     "storage_tiering": storage,
+    "lambda_edge": functions,
 }
 # Settings of a run that resumes the one before; None where a lever has nothing to choose.
 OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
@@ -435,4 +468,5 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "cdn_price_class": {"cdn_price_class": "PriceClass_100"},
     "edge_power": {"power_mode": "25W"},
     "storage_tiering": {"older_than_days": 90, "longest_restore_hours": 0},
+    "lambda_edge": {"function_durations": (), "provisioned_units": 3},
 }

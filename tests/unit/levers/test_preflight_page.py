@@ -12,6 +12,7 @@ from include.levers import lever
 from tests.unit.levers import (
     cdn_world,
     dns_world,
+    lambda_world,
     monitoring_world,
     packing_world,
     routing_world,
@@ -33,6 +34,8 @@ GLOBAL: dict[str, Any] = {
 }
 WITH_AWS: dict[str, Any] = {"dns_health_checks": dns_world.World, "storage_tiering": storage_world.World,
                           "request_routing": routing_world.World}  # fmt: skip
+GLOBAL: dict[str, Any] = {"dns_health_checks": dns_world.World, "storage_tiering": storage_world.World,
+                          "lambda_edge": lambda_world.World}  # fmt: skip
 
 
 def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:
