@@ -187,7 +187,7 @@ def _within_limit(document: Object) -> Object:
         return document
     raise Refused(
         f"a bucket has at most {MOST_RULES} lifecycle rules, and these would be {len(document['Rules'])}: let old "
-        "versions expire, or raise older_than_days"
+        "versions expire, or raise models_older_than_days"
     )
 
 

@@ -337,5 +337,5 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "cost_cap": None,
     "nonprod_hours": None,
     "dns_health_checks": {"keep_string_matching": False},
-    "storage_tiering": {"older_than_days": 90, "longest_restore_hours": 0},
+    "storage_tiering": {"models_older_than_days": 90, "models_longest_restore_hours": 0},
 }
