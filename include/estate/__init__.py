@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from include.estate.capacity import PredictiveScalingOptions, Predictor, Spot
 from include.estate.cost import Component, ComponentRule, Contract, Cost, EdgeDevices, Export
-from include.estate.edge import Cdn, DevicePower, Edge, Functions, ModelStore, Routing
+from include.estate.edge import Cdn, DevicePower, Edge, Functions, ModelStore
 from include.estate.fields import Age, Cpu, EstateError, Hour, Matchers, Memory, Seconds, Share
 from include.estate.file import ESTATE_FILE, load_estate
 from include.estate.governance import ChangeWindow, Governance, Windows
 from include.estate.nonprod import Calendar, Nonprod
 from include.estate.regions import Connections, EstateConnections, NodeGroup, Region, SystemGroup
+from include.estate.routing import LatencyShape, Routing, RoutingBackend
 from include.estate.service import Dns, Metrics, Resources, Targets, Traffic, Use, Workload
 from include.estate.whole import Estate
 
@@ -41,6 +42,7 @@ __all__ = [
     "Functions",
     "Governance",
     "Hour",
+    "LatencyShape",
     "Matchers",
     "Memory",
     "Metrics",
@@ -52,6 +54,7 @@ __all__ = [
     "Region",
     "Resources",
     "Routing",
+    "RoutingBackend",
     "Seconds",
     "Share",
     "Spot",

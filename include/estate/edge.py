@@ -7,12 +7,15 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from include.estate.fields import Part, Seconds, Share
+from include.estate.routing import Routing
 
 
 class Cdn(Part):
     """The CloudFront distribution; it is found by one of its aliases, as its id is AWS's to give."""
 
     alias: Annotated[str, Field(min_length=1)] = "cdn.akidb.example"
+    log_bucket: Annotated[str, Field(min_length=3, description="of its standard logs (v2), in S3")] = "akidb-cdn-logs"
+    log_prefix: Annotated[str, Field(description="what the logs' keys begin with")] = "AWSLogs/"
 
 
 class Functions(Part):
@@ -21,6 +24,13 @@ class Functions(Part):
     edge: Annotated[str, Field(min_length=1)] = "akidb-edge-inference"
     regional: Annotated[str, Field(min_length=1)] = "akidb-inference"
     regional_alias: Annotated[str, Field(min_length=1)] = "live"
+    provisioned_units: Annotated[int, Field(ge=0, le=100, description="of the alias in each region; the plan's")] = 2
+    p95_limit_ms: Annotated[
+        float, Field(gt=0, description="of the functions; from this latency budget on the plan sends requests there")
+    ] = 50
+    durations: Annotated[
+        tuple[str, ...], Field(description="measured outside production, a line a size: MB:samples:mean ms:P95 ms")
+    ] = ()
 
 
 class ModelStore(Part):
@@ -28,10 +38,6 @@ class ModelStore(Part):
 
     bucket: Annotated[str, Field(min_length=3)] = "akidb-ml-models"
     prefix: str = "traffic-predictor/"
-
-
-class Routing(Part):
-    """Who may serve a request, and what the plan says of each."""
 
 
 class DevicePower(Part):

@@ -18,6 +18,8 @@ LEVERS: dict[str, str] = {
     "right_sizing": "include.levers.right_sizing:RightSizing",
     "consolidation": "include.levers.consolidation:Consolidation",
     "dns_health_checks": "include.levers.dns_health_checks:DnsHealthChecks",
+    "cdn_price_class": "include.levers.cdn_price_class:CdnPriceClass",
+    "lambda_edge": "include.levers.lambda_edge:LambdaEdge",
     "storage_tiering": "include.levers.storage_tiering:StorageTiering",
     "cost_monitoring": "include.levers.cost_monitoring:CostMonitoring",
     "cost_cap": "include.levers.cost_cap:CostCap",

@@ -29,8 +29,8 @@ class Found:
     """A distribution as the list of all shows it; ``id`` is the name of its document, ``domain`` is CloudFront's."""
 
     id: str
+    arn: str
     domain: str
-    status: str
 
 
 def distribution(world: World, alias: str) -> Found:
@@ -43,7 +43,7 @@ def distribution(world: World, alias: str) -> Found:
             f"{world.place}: one distribution must have the alias {alias!r}, found: {said}. Correct edge.cdn.alias in "
             "estate.yaml, or the account of the AWS connection"
         )
-    return Found(found[0]["Id"], found[0]["DomainName"], found[0]["Status"])
+    return Found(found[0]["Id"], found[0]["ARN"], found[0]["DomainName"])
 
 
 class Distributions:
@@ -115,7 +115,7 @@ def undeployed(world: World, name: str) -> list[Difference]:
 
 def deployed_check(world: World) -> Iterator[Check]:
     """Preflight: the distribution exists, and no change to it is still on its way."""
-    found = distribution(world, world.estate.edge.cdn.alias)
-    at_rest = found.status == DEPLOYED
-    remedy = "" if at_rest else "wait until its last change is deployed, or find out who makes it; then start again"
-    yield Check("distribution deployed", at_rest, f"{DISTRIBUTIONS.kind} {found.id} is {found.status}", remedy)
+    name = distribution(world, world.estate.edge.cdn.alias).id
+    now = status(world, name)
+    remedy = "" if now == DEPLOYED else "wait until its last change is deployed, or find who makes it; then start again"
+    yield Check("distribution deployed", now == DEPLOYED, f"{DISTRIBUTIONS.kind} {name} is {now}", remedy)

@@ -1,7 +1,8 @@
 """The account's bill in the emulator's S3: an AWS Data Export in FOCUS 1.2, made up, the same for a seed and a time.
 
 Node hours, volumes and control planes of every region of the estate stand at list prices (week 13: all on demand).
-CloudFront, Lambda@Edge, S3 and Route 53 come to the plan's week 13 over a week, with the shape of its traffic. A few
+CloudFront, Lambda@Edge, S3 and Route 53 come to the plan's week 13 over a week, with the shape of its traffic, and
+follow what the emulated AWS holds once the export is written again (:func:`refresh`). A few
 services belong to no component, one month has tax, one hour a credit. Layout as AWS documents it:
 ``<prefix>/data/BILLING_PERIOD=YYYY-MM/`` and ``<prefix>/metadata/...``; of the manifest's fields only ``dataFiles`` is
 known to be AWS's.
@@ -9,19 +10,23 @@ known to be AWS's.
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import hashlib
 import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.cost.table.columns import AMOUNT, COLUMNS, MONEY, TIME
-from include.estate import Estate, Export
-from include.prices import HOURS_PER_MONTH, AwsBook, PlanBook, load_aws_book
+from include.estate import Estate, Export, load_estate
+from include.prices import HOURS_PER_MONTH, AwsBook, load_aws_book
+from lab.cloud import edge_costs
+from lab.cloud.bill_line import BillLine, made_up_id
+from lab.cloud.edge_costs import WEEK_13, EdgeState
 from lab.cloud.notices import ACCOUNT
 from lab.service.traffic import hourly_level
 
@@ -41,35 +46,10 @@ CREDIT_USD, TAX_RATE = Decimal("-25"), Decimal("0.05")
 OWN_COLUMNS = ("x_Operation", "x_ServiceCode")
 
 
-@dataclass(frozen=True)
-class BillLine:
-    """What is billed every hour: ``quantity`` units at ``price`` USD, times traffic and noise where it is ``busy``."""
-
-    service: str
-    code: str
-    category: str
-    subcategory: str
-    meter: str
-    unit: str
-    price: Decimal
-    quantity: Decimal
-    resource: str | None = None
-    region: str | None = None
-    zone: str | None = None
-    kind: str | None = None  # of resource
-    busy: bool = False
-    tags: Mapping[str, str] = field(default_factory=dict)
-    details: Mapping[str, str] = field(default_factory=dict)
-
-
-def lines(estate: Estate, book: AwsBook) -> list[BillLine]:
-    """Everything that the account uses in an hour."""
+def lines(estate: Estate, book: AwsBook, edge: EdgeState = WEEK_13) -> list[BillLine]:
+    """Everything that the account uses in an hour, while the edge stands as ``edge`` says."""
     found = [line for name in estate.regions for line in _region_lines(estate, book, name)]
-    return [*found, *_global_lines(), *_unrelated_lines()]
-
-
-def _id(prefix: str, *parts: object) -> str:
-    return prefix + hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:17]
+    return [*found, *edge_costs.lines(edge), *_unrelated_lines()]
 
 
 def _region_lines(estate: Estate, book: AwsBook, name: str) -> Iterator[BillLine]:
@@ -93,7 +73,7 @@ def _region_lines(estate: Estate, book: AwsBook, name: str) -> Iterator[BillLine
         yield BillLine(
             *(EC2, "AmazonEC2", "Compute", "Virtual Machines", f"{prefix}BoxUsage:{group.instance_type}", "Hrs"),
             *(price, Decimal(1)),
-            resource=_id("i-", name, number),
+            resource=made_up_id("i-", name, number),
             kind="Instance",
             details={"InstanceType": group.instance_type, "OperatingSystem": "Linux"},
             **where,
@@ -101,53 +81,10 @@ def _region_lines(estate: Estate, book: AwsBook, name: str) -> Iterator[BillLine
         yield BillLine(
             *(EC2, "AmazonEC2", "Storage", "Block Storage", f"{prefix}EBS:VolumeUsage.gp3", "GB-Mo"),
             *(Decimal("0.08") * factor, Decimal(estate.spot.volume_gib) / HOURS_PER_MONTH),
-            resource=_id("vol-", name, number),
+            resource=made_up_id("vol-", name, number),
             kind="Volume",
             **where,
         )
-
-
-def _monthly(component: str, share: str, price: Decimal) -> tuple[Decimal, Decimal]:
-    """Price, and the quantity an hour that makes ``share`` of the component's week 13 of it."""
-    usd = PlanBook().component(component).week_13 * Decimal(share)
-    return price, usd / HOURS_PER_MONTH / price
-
-
-def _global_lines() -> Iterator[BillLine]:
-    """CloudFront, Lambda@Edge, S3 and Route 53; shares and unit prices are made up, their sums are the plan's."""
-    edge: dict[str, Any] = {"busy": True, "resource": "E2AKIDBLAB0001", "kind": "Distribution"}
-    cdn = ("Amazon CloudFront", "AmazonCloudFront", "Networking", "Content Delivery")
-    for meter, share, price in (("US", "0.42", "0.085"), ("EU", "0.28", "0.085"), ("AP", "0.20", "0.120")):
-        yield BillLine(
-            *(*cdn, f"{meter}-DataTransfer-Out-Bytes", "GB", *_monthly("cloudfront", share, Decimal(price))), **edge
-        )
-    yield BillLine(
-        *(*cdn, "US-Requests-Tier2-HTTPS", "Requests", *_monthly("cloudfront", "0.10", Decimal("0.000001"))), **edge
-    )
-    function = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:akidb-edge-inference"
-    work: dict[str, Any] = {"busy": True, "resource": function, "region": "us-east-1", "kind": "Function"}
-    code = ("AWS Lambda", "AWSLambda", "Compute", "Serverless Compute")
-    for meter, unit, share, price in (
-        ("Lambda-Edge-GB-Second", "Lambda-GB-Second", "0.80", "0.00005001"),
-        ("Lambda-Edge-Request", "Requests", "0.20", "0.0000006"),
-    ):
-        yield BillLine(*(*code, meter, unit, *_monthly("lambda_edge", share, Decimal(price))), **work)
-    bucket: dict[str, Any] = {"resource": "akidb-ml-models", "region": "us-east-1", "kind": "Bucket"}
-    store = ("Amazon Simple Storage Service", "AmazonS3", "Storage", "Object Storage")
-    yield BillLine(*(*store, "TimedStorage-ByteHrs", "GB-Mo", *_monthly("s3", "0.92", Decimal("0.023"))), **bucket)
-    yield BillLine(
-        *(*store, "Requests-Tier1", "Requests", *_monthly("s3", "0.08", Decimal("0.000005"))), busy=True, **bucket
-    )
-    zone: dict[str, Any] = {"resource": f"arn:aws:route53:::hostedzone/{_id('Z', 'akidb')[:14].upper()}"}
-    names = ("Amazon Route 53", "AmazonRoute53", "Networking", "Network Connectivity")
-    yield BillLine(
-        *(*names, "Health-Check-AWS", "HealthChecks", *_monthly("route_53", "0.60", Decimal("0.50"))),
-        resource=f"arn:aws:route53:::healthcheck/{_id('', 'akidb')}",
-        kind="HealthCheck",
-    )
-    yield BillLine(
-        *(*names, "DNS-Queries", "Queries", *_monthly("route_53", "0.40", Decimal("0.0000004"))), busy=True, **zone
-    )
 
 
 def _unrelated_lines() -> Iterator[BillLine]:
@@ -187,24 +124,42 @@ def billed_hours(end: dt.datetime, days: int = DAYS) -> list[dt.datetime]:
     return [begin + n * HOUR for n in range(count)]
 
 
+def newest_day(end: dt.datetime) -> dt.datetime:
+    """The beginning of the newest day that an export written at ``end`` (UTC) holds whole."""
+    return dt.datetime.combine((end - LAG).date() - dt.timedelta(days=1), dt.time(), dt.UTC)
+
+
 def period_of(moment: dt.datetime) -> tuple[dt.datetime, dt.datetime]:
     """The billing period of ``moment``: its calendar month."""
     start = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return start, (start + dt.timedelta(days=32)).replace(day=1)
 
 
-def tables(estate: Estate, end: dt.datetime, days: int = DAYS, seed: int = 0) -> dict[str, pa.Table]:
-    """The export's rows by billing period (``2026-11``), as AWS types them."""
+def tables(
+    estate: Estate, end: dt.datetime, days: int = DAYS, seed: int = 0, edge: EdgeState = WEEK_13
+) -> dict[str, pa.Table]:
+    """The export's rows by billing period (``2026-11``), as AWS types them.
+
+    Until the newest whole day the edge stood as in week 13, from then on as ``edge`` says.
+    """
     import pyarrow as pa
 
     book, found = load_aws_book(estate), {}
+    since = newest_day(end)
     by_period: dict[dt.datetime, list[dt.datetime]] = {}
     for hour in billed_hours(end, days):
         by_period.setdefault(period_of(hour)[0], []).append(hour)
     for start, hours in by_period.items():
-        busy = weights(estate, hours)
         common = _common(start, end)
-        rows = [_batch(line, hours, busy, seed, common) for line in lines(estate, book)]
+        parts = [([h for h in hours if h < since], WEEK_13), ([h for h in hours if h >= since], edge)]
+        if edge == WEEK_13:
+            parts = [(hours, edge)]
+        rows = [
+            _batch(line, some, weights(estate, some), seed, common)
+            for some, state in parts
+            if some
+            for line in lines(estate, book, state)
+        ]
         usage = sum((sum(row["BilledCost"]) for row in rows if isinstance(row["BilledCost"], list)), 0.0)
         rows += [_extra(estate, kind, hours, common, usage) for kind in _extras(start, end, min(by_period))]
         found[f"{start:%Y-%m}"] = pa.concat_tables([_table(row) for row in rows])
@@ -225,7 +180,7 @@ def _common(start: dt.datetime, end: dt.datetime) -> dict[str, Any]:
         "BillingCurrency": "USD",
         "BillingPeriodStart": start,
         "BillingPeriodEnd": closes,
-        "InvoiceId": _id("", start.isoformat())[:10] if closes + INVOICED_AFTER <= end else None,
+        "InvoiceId": made_up_id("", start.isoformat())[:10] if closes + INVOICED_AFTER <= end else None,
         "InvoiceIssuerName": "Amazon Web Services, Inc.",
         "ProviderName": "AWS",
         "PublisherName": "Amazon Web Services, Inc.",
@@ -278,7 +233,7 @@ def _batch(
 
 
 def _sku(line: BillLine) -> Columns:
-    sku = _id("", line.code, line.meter)[:16].upper()
+    sku = made_up_id("", line.code, line.meter)[:16].upper()
     return {
         "ServiceCategory": line.category,
         "ServiceName": line.service,
@@ -342,18 +297,27 @@ def _types() -> dict[str, pa.DataType]:
 
 def publish(s3: Any, export: Export, estate: Estate, end: dt.datetime) -> list[str]:
     """Create the export's bucket and put data and manifest of each billing period there; returns the data's keys."""
+    s3.create_bucket(Bucket=export.bucket)
+    return refresh(s3, export, estate, end, WEEK_13)
+
+
+def refresh(s3: Any, export: Export, estate: Estate, end: dt.datetime, edge: EdgeState) -> list[str]:
+    """Write the export again, as AWS does several times a day; returns the data's keys.
+
+    A rehearsal has no day to wait for, so the newest whole day, which the validation reads, is billed as if the edge
+    had stood all day as it does now: that day says what a day costs after the change.
+    """
     import pyarrow.parquet as pq
 
-    s3.create_bucket(Bucket=export.bucket)
     name = export.prefix.rstrip("/").rpartition("/")[2]
     keys = []
-    for period, table in tables(estate, end).items():
+    for period, table in tables(estate, end, edge=edge).items():
         data = io.BytesIO()
         pq.write_table(table, data, compression="snappy")
         key = f"{export.prefix}/data/BILLING_PERIOD={period}/{name}-00001.snappy.parquet"
         s3.put_object(Bucket=export.bucket, Key=key, Body=data.getvalue())
         manifest = {
-            "executionId": _id("", export.name, end.isoformat()),
+            "executionId": made_up_id("", export.name, end.isoformat()),
             "executionTime": end.isoformat(),
             "dataFiles": [f"s3://{export.bucket}/{key}"],
             "columns": table.column_names,
@@ -362,3 +326,24 @@ def publish(s3: Any, export: Export, estate: Estate, end: dt.datetime) -> list[s
         s3.put_object(Bucket=export.bucket, Key=where, Body=json.dumps(manifest, indent=1).encode())
         keys.append(key)
     return keys
+
+
+def main() -> None:
+    """Write the export of a running lab again, as its edge stands now."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--state", type=Path, default=Path(".lab"), help="the lab's folder, which holds state.json")
+    state = json.loads((parser.parse_args().state / "state.json").read_text(encoding="utf-8"))
+    for key in refresh_of(state["aws_endpoint"], load_estate(), dt.datetime.now(dt.UTC)):
+        print(key)
+
+
+def refresh_of(endpoint: str, estate: Estate, end: dt.datetime) -> list[str]:
+    """:func:`refresh` for the emulator at ``endpoint``; the account has one export, further ones would repeat it."""
+    clients = edge_costs.clients_at(endpoint)
+    edge = edge_costs.read_edge(clients, estate, end)
+    s3 = clients("us-east-1", "s3")
+    return [key for export in estate.cost.exports[:1] for key in refresh(s3, export, estate, end, edge)]
+
+
+if __name__ == "__main__":
+    main()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from lab.cloud.pace import CLOCK
 
 REGION = "us-east-1"
 EVENTS = ("viewer-request", "viewer-response", "origin-request", "origin-response")
@@ -15,8 +17,8 @@ PRINCIPALS = {"lambda.amazonaws.com", "edgelambda.amazonaws.com"}
 # AWS removes the replicas of a version within hours after its last association has gone; until then they keep it.
 REPLICA_SECONDS = 2 * 3600.0
 _ARN = re.compile(r"arn:aws:lambda:([a-z0-9-]+):\d{12}:function:([\w-]+)(?::(.+))?")
-CLOCK: list[Callable[[], float]] = [time.time]  # a test puts its own first
-_RELEASED: dict[str, float] = {}  # ARN of a version: when its last association went
+# What distributions have run since when (Unix seconds), the oldest first.
+HISTORY: list[tuple[float, frozenset[str]]] = []
 
 
 def check(associations: Sequence[Mapping[str, Any]]) -> None:
@@ -117,23 +119,23 @@ def associated(config: Mapping[str, Any]) -> set[str]:
     return {each["LambdaFunctionARN"] for part in found for each in part.get("Items", [])}
 
 
-def released(config: Mapping[str, Any]) -> None:
-    """A configuration is about to go: its versions keep their replicas for a while."""
-    _RELEASED.update(dict.fromkeys(associated(config), CLOCK[0]()))
+def changed(distributions: Iterable[Any]) -> None:
+    """Remember what the distributions run from now on; the first ones have always run it."""
+    running = frozenset(arn for each in distributions for arn in associated(each.distribution_config))
+    HISTORY.append((CLOCK.now() if HISTORY else -math.inf, running))
+
+
+def ran(arn: str) -> Iterator[tuple[float, float]]:
+    """When a distribution ran this version: begin and end, which is infinite while one does."""
+    ends = [since for since, _ in HISTORY[1:]] + [math.inf]
+    yield from ((since, end) for (since, running), end in zip(HISTORY, ends, strict=True) if arn in running)
 
 
 def is_replicated(arn: str) -> bool:
     """Does a distribution run this version, or did one until a while ago?"""
-    from moto.cloudfront.models import cloudfront_backends
-    from moto.core import DEFAULT_ACCOUNT_ID
-
-    every = cloudfront_backends[DEFAULT_ACCOUNT_ID]["aws"].distributions.values()
-    if any(arn in associated(found.distribution_config) for found in every):
-        return True
-    return arn in _RELEASED and CLOCK[0]() - _RELEASED[arn] < REPLICA_SECONDS
+    return any(CLOCK.now() - end < REPLICA_SECONDS for _, end in ran(arn))
 
 
 def reset() -> None:
     """As a fresh account is."""
-    _RELEASED.clear()
-    CLOCK[0] = time.time
+    HISTORY.clear()

@@ -4,7 +4,8 @@
 
 Binds 127.0.0.1 only. State lives in memory: after its end the whole lab has to be started again. In ``--folder``:
 ``amis.json`` (written at start), ``calls.jsonl`` (one line a request, at most two files of LOG_BYTES; no headers and
-no bodies, so no credentials), ``ice.json`` (read: pools without capacity, see repairs.DryPools).
+no bodies, so no credentials), ``ice.json`` (read: pools without capacity, see repairs.DryPools) and ``edge.json``
+(read: faults of CloudFront, Lambda and their neighbours, see :mod:`lab.cloud.edge`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.cloud import moto_cloudfront, moto_lambda, moto_route53, moto_s3
+from lab.cloud import edge, throttling
 from lab.cloud.calls import Answer, Call
 from lab.cloud.fleets import DryPools
 from lab.cloud.moto_patches import Repairs, offer_only, spread_over_zones
@@ -126,8 +127,10 @@ class CallLog:
 class Emulator:
     """The WSGI application: repairs around moto's own application ``inner``."""
 
-    def __init__(self, inner: Callable[..., Iterable[bytes]], repairs: Repairs, calls: CallLog) -> None:
-        self._inner, self._repairs, self._calls = inner, repairs, calls
+    def __init__(
+        self, inner: Callable[..., Iterable[bytes]], repairs: Repairs, calls: CallLog, switches: edge.Switches
+    ) -> None:
+        self._inner, self._repairs, self._calls, self._switches = inner, repairs, calls, switches
         self._lock = threading.RLock()  # moto's server is threaded, moto's dictionaries are not
         self._static: dict[tuple[str, str, str, str], Answer] = {}
 
@@ -156,7 +159,8 @@ class Emulator:
         return self._static[key], []
 
     def _handle(self, environ: dict[str, Any], call: Call) -> tuple[Answer, list[tuple[str, str]]]:
-        made = self._repairs.before(call)
+        self._switches.look()
+        made = throttling.refused(call.service) or self._repairs.before(call)
         if made is not None:
             return made, []
         answer, headers = self._forward(environ, call)
@@ -215,10 +219,10 @@ def build(folder: Path, book: Book, types: Sequence[str] | None = None) -> Emula
 
     offered = offer_only(types if types is not None else book.instance_types())
     spread_over_zones()
-    for service in (moto_route53, moto_cloudfront, moto_lambda, moto_s3):
-        service.as_aws()
+    edge.as_aws()
     repairs = Repairs(book, offered, DryPools(folder / "ice.json"))
-    return Emulator(DomainDispatcherApplication(create_backend_app), repairs, CallLog(folder / "calls.jsonl"))
+    inner, switches = DomainDispatcherApplication(create_backend_app), edge.Switches(folder / edge.FILE)
+    return Emulator(inner, repairs, CallLog(folder / "calls.jsonl"), switches)
 
 
 def wait_until_ready(endpoint: str, seconds: float = 30.0) -> None:

@@ -16,6 +16,7 @@ MEMORY_MB, TRIAL_MB = 512, 384
 EDGE_TIMEOUT, REGIONAL_TIMEOUT = 5, 30  # seconds
 PAUSE = 0.05  # seconds between two looks at an update
 ROLE = "akidb-inference"
+TRIAL = "trial of a staging distribution"  # marks a version of which there are figures, though nothing runs it
 SOURCE = "def handler(event, context):\n    return event['Records'][0]['cf']['request'] if 'Records' in event else {}\n"
 
 
@@ -58,7 +59,7 @@ def _publish_trial(aws: Any, name: str) -> None:
         aws.update_function_configuration(FunctionName=name, MemorySize=memory)
         await_updated(aws, name)
         if memory == TRIAL_MB:
-            aws.publish_version(FunctionName=name, Description="trial of a staging distribution")
+            aws.publish_version(FunctionName=name, Description=TRIAL)
 
 
 def await_updated(aws: Any, name: str) -> None:

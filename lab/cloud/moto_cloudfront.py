@@ -65,6 +65,7 @@ def _creating(made: Callable[..., Any]) -> Callable[..., Any]:
             _check(self, wanted, None)
         answer = made(self, distribution_config, tags)
         answer[0].last_modified_time = _now()
+        edge_functions.changed(_all(self))
         return answer
 
     return create
@@ -91,9 +92,9 @@ def _update(self: Any, dist_config: dict[str, Any], _id: str, if_match: str | No
     if wanted.caller_reference != found.distribution_config.caller_reference:
         raise refusal("IllegalUpdate", "You cannot update Origin or CallerReference.")
     _check(self, wanted, found)
-    edge_functions.released(found.distribution_config)
     found.distribution_config, found.etag, found.last_modified_time = wanted, random_id(), _now()
     found.deploying, found.seen_running = DEPLOYING.begin(), True
+    edge_functions.changed(_all(self))
     return found, found.location, found.etag
 
 
@@ -102,8 +103,8 @@ def _deleting(deleted: Callable[..., Any]) -> Callable[..., Any]:
         found = _found(self, distribution_id, if_match)
         if found.Enabled or ("deploying" in found.__dict__ and found.deploying.running):
             raise refusal("DistributionNotDisabled", "The distribution you are trying to delete has not been disabled.")
-        edge_functions.released(found.distribution_config)
         deleted(self, distribution_id, if_match)
+        edge_functions.changed(_all(self))
 
     return delete
 

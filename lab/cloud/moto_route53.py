@@ -11,6 +11,7 @@ from typing import Any
 
 # Domain names and addresses whose checks fail: what a test or a fault puts here.
 UNHEALTHY: set[str] = set()
+FIXED = ("Type", "RequestInterval", "MeasureLatency")  # of a health check
 _FIELDS = ("ttl", "records", "weight", "region", "health_check_id", "alias_target", "failover", "geo_location")
 
 
@@ -49,6 +50,9 @@ def _creating(kind: Any, made: Callable[..., Any]) -> Callable[..., Any]:
 def _updating(updated: Callable[..., Any]) -> Callable[..., Any]:
     def update(self: Any) -> Any:
         check = self.backend.get_health_check(self._get_param("HealthCheckId"))
+        body = self.body if isinstance(self.body, bytes) else str(self.body).encode()
+        if given := [name for name in FIXED if f"<{name}>".encode() in body]:
+            raise _refusal("InvalidInput", f"{given[0]} can't be changed after a health check was created")
         version = self._get_param("HealthCheckVersion")
         if version is not None and int(version) != check.health_check_version:
             said = f"version {version} is not the health check's version {check.health_check_version}"

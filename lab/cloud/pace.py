@@ -7,6 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
+class Clock:
+    """The emulated AWS's own clock: Unix seconds; a test whose lever has a clock of its own puts it here."""
+
+    def __init__(self) -> None:
+        self.now: Callable[[], float] = time.time
+
+    def reset(self) -> None:
+        """The machine's again."""
+        self.now = time.time
+
+
+CLOCK = Clock()
+
+
 @dataclass
 class Pace:
     """How long changes of one kind take: so many reads still see them running, and so many seconds.
@@ -17,20 +31,19 @@ class Pace:
     reads: int = 1
     seconds: float = 0.0
     hold: bool = False
-    now: Callable[[], float] = time.time
 
     def begin(self) -> Running:
         """A change that begins now."""
-        return Running(self, self.now(), self.hold, self.reads)
+        return Running(self, CLOCK.now(), self.hold, self.reads)
 
     def reset(self) -> None:
         """As a fresh account is."""
-        self.reads, self.seconds, self.hold, self.now = 1, 0.0, False, time.time
+        self.reads, self.seconds, self.hold = 1, 0.0, False
 
 
 @dataclass
 class Running:
-    """One change under way. Times in seconds of the pace's clock."""
+    """One change under way. Times in seconds of CLOCK."""
 
     pace: Pace
     since: float
@@ -42,7 +55,7 @@ class Running:
     def running(self) -> bool:
         """Is it still under way? Does not count as a read."""
         if not self.done:
-            early = self.pace.now() - self.since < self.pace.seconds
+            early = CLOCK.now() - self.since < self.pace.seconds
             self.done = not (self.held and self.pace.hold) and not early and self.left <= 0
         return not self.done
 

@@ -1,8 +1,8 @@
-"""``python -m include.levers.cdn_price_class FILE --json``: what each price class and plan would cost for a file's usage.
+"""``python -m include.levers.cdn_price_class FILE --json``: what each price class and plan would cost for a file.
 
-One line a candidate on stdout: ``{candidate, usd_month, p95_weighted_ms, refused}``. The file counts as one month unless
-``--days`` says how many it covers. Exit status 2, and the line's number on stderr, for a row that can't be read, a
-country that is not known, or a file without rows.
+One line a candidate on stdout: ``{candidate, usd_month, p95_weighted_ms, refused}``. The file counts as one month
+unless ``--days`` says how many it covers. Exit status 2, and the line's number on stderr, for a row that can't be read,
+a country that is not known, or a file without rows.
 """
 
 from __future__ import annotations

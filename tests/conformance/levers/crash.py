@@ -75,4 +75,7 @@ def watched(target: Target, until: int | None = None) -> tuple[Target, Writes]:
         clients.kubernetes = _Watched(clients.kubernetes, writes, _writes_to_cluster)
     if hasattr(clients, "aws"):
         clients.aws = _Watched(clients.aws, writes, _writes_to_cloud)
+    if hasattr(clients, "of"):
+        of = clients.of
+        clients.of = lambda region: SimpleNamespace(aws=_Watched(of(region).aws, writes, _writes_to_cloud))
     return replace(target, clients=clients), writes

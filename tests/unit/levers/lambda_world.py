@@ -1,0 +1,167 @@
+"""CloudFront, Lambda and CloudWatch in memory (moto, repaired to answer as AWS does), as the lab seeds them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+from moto import mock_aws
+
+from include.clients.aws import Aws
+from include.clients.probes import ProbeResult
+from include.estate import load_estate
+from include.levers.lambda_edge import LambdaEdge
+from include.levers.lambda_edge.settings import LambdaSettings
+from include.levers.world import World as LeverWorld
+from include.rollout.lever import Target
+from include.rollout.place import ESTATE_WIDE
+from include.rollout.settings import build
+from lab.cloud import edge_functions, figures, moto_cloudfront, moto_cloudwatch, moto_lambda, moto_provisioned
+from lab.cloud.cdn import seed_distribution
+from lab.cloud.functions import seed_functions
+from lab.cloud.pace import CLOCK as CLOUDS_CLOCK
+
+Object = dict[str, Any]
+EDGE, REGIONAL, ALIAS = "akidb-edge-inference", "akidb-inference", "live"
+DEFAULT = "default origin-request"
+REGIONS = ("us-east-1", "eu-central-1", "ap-northeast-1")
+
+
+class Clock:
+    """A clock that sleeping moves."""
+
+    def __init__(self) -> None:
+        self.at = dt.datetime.now(dt.UTC).timestamp()
+
+    def now(self) -> float:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+
+CLOCK = Clock()
+LEVER = LambdaEdge(CLOCK.now, CLOCK.sleep)
+
+
+def chosen(**more: Any) -> LambdaSettings:
+    """The settings of a run: the estate's, with ``more``."""
+    return build(LambdaSettings, more, load_estate())
+
+
+class World:
+    """One account. ``close`` ends it: moto's state is the process's."""
+
+    def __init__(self, **given: Any) -> None:
+        for repairs in (moto_cloudfront, moto_lambda, moto_cloudwatch):
+            repairs.as_aws()
+        for pace in (moto_cloudfront.DEPLOYING, moto_lambda.UPDATING, moto_provisioned.ALLOCATING):
+            pace.reset()
+        edge_functions.reset()
+        figures.LEVELS.reset()
+        CLOUDS_CLOCK.now = CLOCK.now
+        self.mock = mock_aws()
+        self.mock.start()
+        self.estate = load_estate()
+        key = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+        self.sessions = {region: boto3.Session(**key, region_name=region) for region in REGIONS}
+        self.lambdas = {region: session.client("lambda") for region, session in self.sessions.items()}
+        home = self.sessions["us-east-1"]
+        self.cloudfront = home.client("cloudfront")
+        self.first = seed_functions(home.client("iam"), self.lambdas, self.estate)
+        self.distribution = seed_distribution(self.cloudfront, self.estate, self.first)
+        CLOCK.sleep(60)
+        self.asked: set[str] = set()  # the operations that the lever has called
+        self.fences: list[int] = []
+        self.aws = {region: Aws(self._clients_of(region)) for region in REGIONS}
+        self.slow: dict[str, float] = {}  # P95 in ms of a part of the world's probe
+        clients = SimpleNamespace(aws=self.aws["us-east-1"], of=self._of, probes=SimpleNamespace(results=self.probed))
+        settings = chosen(**given)
+        self.target = Target(ESTATE_WIDE, self.estate, "run", settings, clients, lambda: self.fences.append(1))
+
+    def _clients_of(self, region: str) -> Callable[..., Any]:
+        def make(service: str, config: Any) -> Any:
+            client = self.sessions[region].client(service, config=config)
+            client.meta.events.register("before-call.*.*", lambda model, **_: self.asked.add(model.name) or None)
+            return client
+
+        return make
+
+    def _of(self, region: str) -> Any:
+        return SimpleNamespace(aws=self.aws[region])
+
+    def close(self) -> None:
+        CLOUDS_CLOCK.reset()
+        self.mock.stop()
+
+    def probed(self) -> list[ProbeResult]:
+        """A fresh result of each part of the world."""
+        viewers = self.estate.edge.latency.viewers
+        return [
+            ProbeResult(name, group.countries[0], self.slow.get(name, 12.0), 100, CLOCK.at)
+            for name, group in viewers.items()
+        ]
+
+    @property
+    def lever_world(self) -> LeverWorld[LambdaSettings]:
+        return LEVER.world(self.target)
+
+    def config(self) -> Object:
+        """The distribution's whole configuration."""
+        found: Object = self.cloudfront.get_distribution_config(Id=self.distribution)["DistributionConfig"]
+        return found
+
+    def running(self) -> str:
+        """The ARN of the version that the default behaviour runs."""
+        items = self.config()["DefaultCacheBehavior"]["LambdaFunctionAssociations"]["Items"]
+        return str(items[0]["LambdaFunctionARN"])
+
+    def associate(self, arn: str, event: str = "origin-request") -> None:
+        """Somebody else's change of the default behaviour."""
+        answer = self.cloudfront.get_distribution_config(Id=self.distribution)
+        config = answer["DistributionConfig"]
+        item = {"LambdaFunctionARN": arn, "EventType": event, "IncludeBody": False}
+        config["DefaultCacheBehavior"]["LambdaFunctionAssociations"] = {"Quantity": 1, "Items": [item]}
+        self.cloudfront.update_distribution(Id=self.distribution, DistributionConfig=config, IfMatch=answer["ETag"])
+
+    def latest(self) -> Object:
+        """The function at the edge as nobody has published it."""
+        found: Object = self.lambdas["us-east-1"].get_function_configuration(FunctionName=EDGE)
+        return found
+
+    def update(self, **settings: Any) -> None:
+        """Somebody else's change of $LATEST."""
+        self.lambdas["us-east-1"].update_function_configuration(FunctionName=EDGE, **settings)
+        while self.latest()["LastUpdateStatus"] == "InProgress":
+            CLOCK.sleep(1)
+
+    def versions(self) -> dict[str, int]:
+        """The size of each published version."""
+        found = self.lambdas["us-east-1"].list_versions_by_function(FunctionName=EDGE)["Versions"]
+        return {version["Version"]: version["MemorySize"] for version in found if version["Version"] != "$LATEST"}
+
+    def units(self) -> dict[str, int]:
+        """The provisioned units of each region whose alias has any."""
+        found = {}
+        for region, aws in self.lambdas.items():
+            try:
+                answer = aws.get_provisioned_concurrency_config(FunctionName=REGIONAL, Qualifier=ALIAS)
+            except aws.exceptions.ClientError:
+                continue
+            found[region] = answer["RequestedProvisionedConcurrentExecutions"]
+        return found
+
+    def state(self) -> Object:
+        """What the lever may change. Versions stay when it is undone, so they are no part of it."""
+        names = {region: {f["FunctionName"] for f in aws.list_functions()["Functions"]} for region, aws in self.lambdas.items()}
+        units = self.units()
+        found: Object = {f"units {r}": units.get(r, 0) for r in REGIONS if REGIONAL in names[r]}
+        return {"distribution": self.config(), "latest MB": self.latest()["MemorySize"], **found}
+
+    def apply_all(self, target: Target | None = None) -> None:
+        target = target or self.target
+        for stage in LEVER.plan(target).stages:
+            LEVER.apply(target, stage)
