@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from include.estate import Estate
 from include.levers.edge_settings import EdgeSettings
 from include.levers.world import World as AnyWorld
 
@@ -32,12 +31,6 @@ class StorageSettings(EdgeSettings):
     models_longest_restore_hours: int = Field(
         12, ge=0, le=48, description="Longest time until a version that never was champion can be read again, in hours"
     )
-
-    @classmethod
-    def estate_defaults(cls, estate: Estate) -> dict[str, Any]:
-        """Nothing of it is the estate's to decide."""
-        del estate
-        return {}
 
 
 World = AnyWorld[StorageSettings]

@@ -21,6 +21,7 @@ from include.rollout.lever import Json, Lever, Target
 from include.rollout.settings import build
 from tests.unit.levers import (
     dns_world,
+    edge_watch_world,
     monitoring_world,
     nonprod_world,
     packing_world,
@@ -303,6 +304,11 @@ def storage(folder: Path) -> Scene:
     return StorageScene()
 
 
+def edge_watch(folder: Path) -> Scene:
+    """The canary region, in which nothing of the edge is watched."""
+    return ClusterScene(edge_watch_world.LEVER, edge_watch_world.World().target)
+
+
 class NonprodScene(ClusterScene):
     """A staging namespace, whose world has its own controllers."""
 
@@ -326,6 +332,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "nonprod_hours": nonprod,
     "dns_health_checks": dns,
     "storage_tiering": storage,
+    "edge_monitoring": edge_watch,
 }
 # Settings of a run that resumes the one before; None where a lever has nothing to choose.
 OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
@@ -337,5 +344,6 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "cost_cap": None,
     "nonprod_hours": None,
     "dns_health_checks": {"keep_string_matching": False},
+    "edge_monitoring": None,
     "storage_tiering": {"models_older_than_days": 90, "models_longest_restore_hours": 0},
 }

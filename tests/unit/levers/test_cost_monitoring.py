@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from include.estate import load_estate
 from include.levers import lever
-from include.levers.cost_monitoring.dashboard import REGION as OF_REGION
+from include.levers.dashboards import REGION as OF_REGION
 from include.levers.cost_monitoring.dashboard import panels
 from include.levers.cost_monitoring.rules import groups
 from include.levers.cost_monitoring.wanted import (
