@@ -1,10 +1,10 @@
 """
 ## What it does
-Leaves the edge watched: alert rules for the P95 of each part of the world and of all viewers, for the cache hit rate and
-for devices that don't tell their watts, and a dashboard with the same figures. They stand in the canary region's
-cluster, whose Prometheus has the series. Steps: checks -> plan (a dry run stops here, and is the default) -> approval ->
-lock -> snapshot -> rules and dashboard, soak. Gates: every rule is loaded and evaluates, every panel has data. A gate
-that fails is undone; one that stays without data ends the run red as UNKNOWN, with change and lock kept.
+Leaves the edge watched: alert rules for the P95 of each part of the world and of all viewers, for the cache hit rate
+and for devices that don't tell their watts, and a dashboard with the same figures. They stand in the canary region's
+cluster, whose Prometheus has the series. Steps: checks -> plan (a dry run stops here, and is the default) -> approval
+-> lock -> snapshot -> rules and dashboard, soak. Gates: every rule is loaded and evaluates, every panel has data. A
+gate that fails is undone; one that stays without data ends the run red as UNKNOWN, with change and lock kept.
 
 ## When it runs
 When somebody triggers it, inside the estate's change window; after the other levers of the edge.

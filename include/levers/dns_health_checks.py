@@ -95,7 +95,7 @@ def usd_by_part(checks: Iterable[Object], chosen: DnsSettings, prices: Mapping[s
 
 
 def _kind(settings: Object, chosen: DnsSettings, prices: Mapping[str, Any]) -> str:
-    """Whether a check's endpoint lies within AWS. One of no endpoint (calculated, of an alarm) costs as much as that."""
+    """Whether a check's endpoint lies within AWS. One without an endpoint (calculated, of an alarm) costs as much."""
     patterns = (*prices["aws_endpoints"], *chosen.aws_endpoints)
     names = [settings[key] for key in ("FullyQualifiedDomainName", "IPAddress") if key in settings]
     within = not names or any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
@@ -224,8 +224,8 @@ def _by_hand(world: World, live: Mapping[str, Json], prices: Mapping[str, Any]) 
     unused = [name for name in every if name not in used and name not in live["outdated"]]
     if unused:
         yield (
-            f"{', '.join(unused)}: no record set or calculated check of this account uses it; ${without(unused)} a month "
-            "less if you delete it, unless another account or an alarm needs it"
+            f"{', '.join(unused)}: no record set or calculated check of this account uses it; ${without(unused)} a "
+            "month less if you delete it, unless another account or an alarm needs it"
         )
     for names in _alike(every, [name for name in live["checks"] if name in every]):
         yield f"{' and '.join(names)} look at one endpoint alike; one would do, ${without(names[1:])} a month less"

@@ -113,7 +113,7 @@ def former_champions(world: World, region: str) -> list[str] | None:
     pointer = guarded("s3", "get_object", known.pointer)
     moves = guarded("s3", "get_object", lambda: known.history(moves_only=True))
     if pointer.version and {*range(1, pointer.serial + 1)} == {move.serial for move in moves}:
-        return [version for version in dict.fromkeys(move.version for move in reversed(moves))][1:]
+        return list(dict.fromkeys(move.version for move in reversed(moves)))[1:]
     return None
 
 
@@ -161,7 +161,7 @@ def mover(rules: Sequence[Object]) -> str | None:
     return next((str(rule["ID"]) for rule in rules if rule.get("Transitions")), None)
 
 
-# How often they are read -----------------------------------------------------------------------------------------------
+# How often they are read ---------------------------------------------------------------------------------------------
 
 
 def measured_share(world: World) -> Decimal:

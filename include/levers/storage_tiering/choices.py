@@ -28,6 +28,7 @@ class Choice:
     age_days: int
     remaining_days: int
     offers: Sequence[Offer]
+    has_moved: bool = False  # a part of it
 
     @property
     def best(self) -> Offer:
@@ -66,7 +67,7 @@ def _why(one: Json, champions: Mapping[str, str], is_new: bool, settings: Storag
 def archived(versions: Mapping[str, Json], prefixes: Mapping[str, str]) -> list[str]:
     """The kept versions that somebody has archived already, each with what of it."""
     return [
-        f"{prefix} ({why}) has {sum(count for _, count in versions[prefix]['sizes'][name])} objects in {name}"
+        f"{prefix} ({why}) has {_number(sum(n for _, n in versions[prefix]['sizes'][name]), 'object')} in {name}"
         for prefix, why in prefixes.items()
         for name in UNREADABLE
         if versions[prefix]["sizes"].get(name)
@@ -87,7 +88,7 @@ def choices(
         hours = 0 if prefix in facts["served"] else settings.models_longest_restore_hours
         made = [o for o in offers(sizes, prices, Terms(left, share), hours) if _moves_no_other(one, o.storage_class)]
         if made:
-            found.append(Choice(prefix, one["region"], age, left, made))
+            found.append(Choice(prefix, one["region"], age, left, made, has_moved=len(one["sizes"]) > 1))
     return found
 
 
@@ -126,7 +127,7 @@ def months(
 
 
 def in_words(found: Sequence[Choice]) -> Iterator[str]:
-    """Objects and dollars of each region and class, then of each version; the refused ones with what they would lose."""
+    """Objects and dollars of each region and class, then of each version; those refused with what they would lose."""
     groups: dict[tuple[str, str], list[Choice]] = {}
     for one in found:
         if one.pays:
@@ -137,7 +138,9 @@ def in_words(found: Sequence[Choice]) -> Iterator[str]:
         if one.pays:
             yield f"{one.prefix} ({one.age_days} days old) to {one.best.storage_class}: {_figures([one.best])}"
     for one in found:
-        if not one.pays:
+        if one.has_moved and not one.pays:
+            yield f"{one.prefix} has moved; what is left of it is too small to gain"
+        elif not one.pays:
             yield f"{one.prefix} stays, every class loses money in its last {one.remaining_days} days: {_losses(one)}"
 
 

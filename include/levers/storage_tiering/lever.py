@@ -93,8 +93,8 @@ class StorageTiering(ManifestLever[StorageSettings]):
             *_stays(world, survey),
             f"read back: {_share(world):.2%} of the bytes a month ({_origin(world)})",
             f"the plan has S3 at ${plan.week_13} -> ${plan.week_14} a month, for all buckets",
-            "S3 moves objects about once a day: an undo within hours finds nothing moved; what has moved stays, and its "
-            "minimum duration is charged",
+            "S3 moves objects about once a day: an undo within hours finds nothing moved; what has moved stays, and "
+            "its minimum duration is charged",
             *filter(None, [table.warning(world.now())]),
         ]
 
@@ -200,12 +200,12 @@ def _stays(world: World, survey: Mapping[str, Json]) -> Iterator[str]:
 
 
 def _moved(world: World, prefix: str, before: Json, now: Json | None) -> Iterator[Difference]:
-    """For each class that has more of a version's objects than it had: what is there, and what copying it back costs."""
+    """For each class that has more of a version's objects than it had: what is there, and what the way back costs."""
     for name, sizes in (now or {"sizes": {}})["sizes"].items():
         came = Counter(dict(sizes)) - Counter(dict(before["sizes"].get(name, [])))
         if name != STANDARD and came:
             where = f"Objects {world.estate.edge.models.bucket} {prefix} {name}"
-            text = f"{sum(came.values())} objects stay in {name}; {_way_back(world, name, sorted(came.items()))}"
+            text = f"{sum(came.values())} of its objects stay in {name}; {_way_back(world, name, sorted(came.items()))}"
             yield Difference(where, STANDARD, text)
 
 

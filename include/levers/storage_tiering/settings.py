@@ -16,7 +16,7 @@ class StorageSettings(EdgeSettings):
 
     # 30 is also the least that S3 takes for STANDARD_IA.
     models_older_than_days: int = Field(30, ge=30, le=3650, description="Days that a version stays as it is")
-    models_keep_versions: int = Field(3, ge=3, le=100, description="How many of a region's last versions stay as they are")
+    models_keep_versions: int = Field(3, ge=3, le=100, description="Last versions of each region that stay as they are")
     models_also_keep: tuple[Annotated[str, Field(pattern=r"^\d{6}-[0-9a-f]{12}$")], ...] = Field(
         (), description="More versions that stay as they are, such as 000003-0f3b9c1d2e4a"
     )

@@ -12,7 +12,15 @@ import pytest
 
 from include.estate import Estate, load_estate
 from include.levers import lever
-from include.levers.dns_health_checks import DnsSettings, cheapest, noticed_after, options, usd_by_part, usd_month
+from include.levers.dns_health_checks import (
+    DnsHealthChecks,
+    DnsSettings,
+    cheapest,
+    noticed_after,
+    options,
+    usd_by_part,
+    usd_month,
+)
 from include.levers.manifests import FOLDER, filled
 from include.rollout.gates import judge_all
 from include.rollout.lever import NotConverged, Refused
@@ -192,6 +200,24 @@ def test_a_new_check_that_does_not_become_healthy_is_named_and_nothing_is_switch
     assert world.records() == records
     assert LEVER.rollback(world.target, snapshot).changed_by_others == ()
     assert len(world.checks()) == 4
+
+
+def test_a_check_that_somebody_changes_while_its_successor_is_made_is_replaced_by_the_next_try(
+    world: World,
+) -> None:
+    stage, old = LEVER.plan(world.target).stages[0], check_of(world, US)
+    moto_route53.UNHEALTHY.add("rest.us-east-1.akidb.example")
+
+    def sleep(seconds: float) -> None:
+        world.route53.update_health_check(HealthCheckId=old, FailureThreshold=5)
+        moto_route53.UNHEALTHY.clear()
+
+    with pytest.raises(Refused, match=f"HealthCheck {old} was changed while its successor was made: start again"):
+        DnsHealthChecks(CLOCK.now, sleep).apply(world.target, stage)
+    assert check_of(world, US) == old
+    LEVER.apply(world.target, stage)
+    assert world.checks()[check_of(world, US)]["FailureThreshold"] == 5
+    assert len(world.checks()) == 8
 
 
 def test_an_endpoint_that_fails_in_the_soak_is_a_safety_gate_that_fails(world: World) -> None:

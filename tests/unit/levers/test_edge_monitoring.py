@@ -200,7 +200,7 @@ def test_rules_that_are_not_loaded_fail_panels_without_data_are_unknown() -> Non
     }  # fmt: skip
     world.prometheus.loaded, world.prometheus.health, world.prometheus.error = True, "err", "many-to-many"
     assert judged(world)["edge_rules_with_errors"] == "fail"
-    with pytest.raises(NotConverged, match="the edge's rules in Prometheus: .*many-to-many"):
+    with pytest.raises(NotConverged, match=r"the edge's rules in Prometheus: .*many-to-many"):
         LEVER.apply(world.target, LEVER.plan(world.target).stages[0])
 
 

@@ -236,8 +236,8 @@ def test_a_version_that_was_champion_once_goes_where_it_can_be_read_at_once() ->
     served, never = chosen(facts((prefix, one), other, served=[prefix]))
     assert (served.best.storage_class, never.best.storage_class) == ("GLACIER_IR", "DEEP_ARCHIVE")
     assert list(in_words([served])) == [
-        "us-east-1: 1 version to GLACIER_IR: 1 object, 10.74 GB, $0.23 -> $0.04 a month, once $0.00002 (paid back within "
-        "a day), $2.25 saved while it is kept",
+        "us-east-1: 1 version to GLACIER_IR: 1 object, 10.74 GB, $0.23 -> $0.04 a month, once $0.00002 (paid back "
+        "within a day), $2.25 saved while it is kept",
         f"{prefix} (100 days old) to GLACIER_IR: 1 object, 10.74 GB, $0.23 -> $0.04 a month, once $0.00002 (paid back "
         "within a day), $2.25 saved while it is kept",
     ]

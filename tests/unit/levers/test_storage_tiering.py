@@ -1,4 +1,4 @@
-"""Lifecycle rules of model versions beside others': planned by dollars, merged, proved, taken back. On moto, repaired."""
+"""Lifecycle rules of model versions: planned by dollars, merged with others', proved, taken back. On moto, repaired."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_the_plan_lists_versions_and_dollars_and_what_stays(world: World) -> Non
         "back within a day), $386.15 saved while it is kept",
         "us-east-1: 1 version to GLACIER_IR: 2 objects, 83.34 GB, $1.79 -> $0.33 a month, once $0.00004 (paid back "
         "within a day), $17.43 saved while it is kept",
-        f"{versions[0]} (164 days old) to DEEP_ARCHIVE: 2 objects, 83.34 GB, $1.79 -> $0.09 a month, once $0.0001 (paid "
-        "back within a day), $20.32 saved while it is kept",
+        f"{versions[0]} (164 days old) to DEEP_ARCHIVE: 2 objects, 83.34 GB, $1.79 -> $0.09 a month, once $0.0001 "
+        "(paid back within a day), $20.32 saved while it is kept",
     )
     assert plan.notes[22:] == (
         f"{versions[21]} stays: one of the last 3",
@@ -225,9 +225,7 @@ def test_somebody_who_writes_whole_rules_after_us_gets_ours_merged_again(world: 
 
 def test_others_who_write_all_the_time_are_named(world: World) -> None:
     client = world.target.clients.aws.client("s3")
-    client.meta.events.register(
-        "after-call.s3.PutBucketLifecycleConfiguration", lambda **_: world.put_rules([MINE])
-    )
+    client.meta.events.register("after-call.s3.PutBucketLifecycleConfiguration", lambda **_: world.put_rules([MINE]))
     with pytest.raises(Refused, match="Lifecycle akidb-ml-models was changed by others 5 times in between"):
         world.apply_all()
 
@@ -280,8 +278,9 @@ def test_a_rule_whose_objects_have_all_moved_goes_and_one_of_a_version_that_serv
     ]
     assert results[2].reason.endswith(again)
     world.apply_all()
-    assert {moved, again} & {*world.ours()} == {moved}  # its small files have nothing to gain, so no rule is left
+    assert not {moved, again} & {*world.ours()}
     assert len(world.ours()) == 18
+    assert f"{moved} has moved; what is left of it is too small to gain" in LEVER.plan(world.target).notes
 
 
 def test_a_gate_without_data_does_not_pass(world: World) -> None:
@@ -316,7 +315,7 @@ def test_a_rule_that_somebody_takes_away_or_switches_off_fails_its_gate(world: W
 def test_more_than_a_thousand_rules_are_refused_before_anything_is_written(world: World) -> None:
     many = [{**MINE, "ID": f"theirs-{n}", "Filter": {"Prefix": f"x{n}/"}} for n in range(985)]
     world.put_rules(many)
-    with pytest.raises(Refused, match=r"at most 1000 lifecycle rules, and these would be 1005: let old versions expire"):
+    with pytest.raises(Refused, match="at most 1000 lifecycle rules, and these would be 1005: let old versions"):
         world.apply_all()
     assert len(world.rules()) == 985
 
@@ -380,8 +379,8 @@ def test_what_has_moved_by_then_stays_and_the_undo_names_what_copying_it_back_co
         world.move(f"{prefix}{name}", "DEEP_ARCHIVE")
     restored = LEVER.rollback(world.target, snapshot)
     text = (
-        f"Objects akidb-ml-models {prefix} DEEP_ARCHIVE: STANDARD -> 2 objects stay in DEEP_ARCHIVE; copying them back "
-        "after a restore of up to 12 hours costs $1.55, and at most $0.45 for the rest of the 180 days"
+        f"Objects akidb-ml-models {prefix} DEEP_ARCHIVE: STANDARD -> 2 of its objects stay in DEEP_ARCHIVE; copying "
+        "them back after a restore of up to 12 hours costs $1.55, and at most $0.45 for the rest of the 180 days"
     )
     (moved,) = restored.changed_by_others
     assert f"{moved.path}: {moved.before} -> {moved.after}" == text
