@@ -24,6 +24,7 @@ from tests.unit.levers import (
     cdn_world,
     dns_world,
     lambda_world,
+    edge_watch_world,
     monitoring_world,
     nonprod_world,
     packing_world,
@@ -419,6 +420,9 @@ def storage(folder: Path) -> Scene:
 def functions(folder: Path) -> Scene:
     """The edge and three regions."""
     return LambdaScene()
+def edge_watch(folder: Path) -> Scene:
+    """The canary region, in which nothing of the edge is watched."""
+    return ClusterScene(edge_watch_world.LEVER, edge_watch_world.World().target)
 
 
 class NonprodScene(ClusterScene):
@@ -453,6 +457,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "edge_power": power,
     "storage_tiering": storage,
     "lambda_edge": functions,
+    "edge_monitoring": edge_watch,
 }
 # Settings of a run that resumes the one before; None where a lever has nothing to choose.
 OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
@@ -469,4 +474,6 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "edge_power": {"power_mode": "25W"},
     "storage_tiering": {"older_than_days": 90, "longest_restore_hours": 0},
     "lambda_edge": {"function_durations": (), "provisioned_units": 3},
+    "edge_monitoring": None,
+    "storage_tiering": {"models_older_than_days": 90, "models_longest_restore_hours": 0},
 }
