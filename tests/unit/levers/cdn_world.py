@@ -44,8 +44,8 @@ PROBES = {
 class Clock:
     """A clock that sleeping moves."""
 
-    def __init__(self) -> None:
-        self.at = NOW
+    def __init__(self, at: float) -> None:
+        self.at = at
 
     def now(self) -> float:
         return self.at
@@ -92,12 +92,12 @@ class RegionPrometheus:
 class World:
     """One account. ``close`` ends it: moto's state is the process's."""
 
-    def __init__(self, days: int = 1, **given: Any) -> None:
+    def __init__(self, at: float = NOW, **given: Any) -> None:
         edge.as_aws()
         edge.reset()
         self.mock = mock_aws()
         self.mock.start()
-        self.clock, self.estate, self.deploying = Clock(), load_estate(), moto_cloudfront.DEPLOYING
+        self.clock, self.estate, self.deploying = Clock(at), load_estate(), moto_cloudfront.DEPLOYING
         CLOCK.now = self.clock.now
         self.lever = CdnPriceClass(self.clock.now, self.clock.sleep)
         key = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
@@ -107,7 +107,7 @@ class World:
         version = seed_functions(self.session.client("iam"), lambdas, self.estate)
         self.id = seed_distribution(self.cloudfront, self.estate, version)
         self.arn = self.cloudfront.get_distribution(Id=self.id)["Distribution"]["ARN"]
-        seed_logs(self.s3, self.estate, self.id, dt.datetime.fromtimestamp(NOW, dt.UTC), days=days)
+        seed_logs(self.s3, self.estate, self.id, dt.datetime.fromtimestamp(at, dt.UTC), days=1)
         self.put_totals(50 * TB, 670_000_000)
         self.asked: set[str] = set()  # the operations that the lever has called
         self.probes, self.prometheus = ModelProbes(self), RegionPrometheus(self.clock)
@@ -127,7 +127,7 @@ class World:
 
     def put_totals(self, size: int, requests: int) -> None:
         """What CloudWatch has counted, as a month of 30.4 days."""
-        midnight = dt.datetime.fromtimestamp(NOW // 86_400 * 86_400, dt.UTC)
+        midnight = dt.datetime.fromtimestamp(self.clock.at // 86_400 * 86_400, dt.UTC)
         dimensions = [{"Name": "DistributionId", "Value": self.id}, {"Name": "Region", "Value": "Global"}]
         points = [
             {"MetricName": name, "Dimensions": dimensions, "Timestamp": midnight - dt.timedelta(days=n), "Value": value}
@@ -174,7 +174,7 @@ class World:
         listed = self.cloudfront.list_distributions()["DistributionList"].get("Items", [])
         if self.id not in [one["Id"] for one in listed]:
             return {}
-        return copy.deepcopy({f"Distribution {self.id}": self.config(), f"tags of {self.id}": self.tags()})
+        return copy.deepcopy({"the distribution": self.config(), "tags of the distribution": self.tags()})
 
     def apply_all(self, target: Target | None = None) -> None:
         target = target or self.target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ SERIES = {"definition": "definition", "NodePool ": "pool", "metric ": "metric", 
 GLOBAL: dict[str, Any] = {
     "dns_health_checks": dns_world.World,
     "storage_tiering": storage_world.World,
-    "cdn_price_class": cdn_world.World,
+    "cdn_price_class": lambda: cdn_world.World(time.time()),
 }
 
 
