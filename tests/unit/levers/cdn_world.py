@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,6 +40,12 @@ PROBES = {
     "dubai": "AE",
     "cape-town": "ZA",
 }
+
+
+@lru_cache(maxsize=1)
+def session() -> Any:
+    """One for all worlds: reading AWS's models of its services takes longer than a test."""
+    return boto3.Session("x", "x", region_name="us-east-1")
 
 
 class Clock:
@@ -100,8 +107,7 @@ class World:
         self.clock, self.estate, self.deploying = Clock(at), load_estate(), moto_cloudfront.DEPLOYING
         CLOCK.now = self.clock.now
         self.lever = CdnPriceClass(self.clock.now, self.clock.sleep)
-        key = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
-        self.session = boto3.Session(**key)
+        self.session = session()
         self.cloudfront, self.s3 = self.session.client("cloudfront"), self.session.client("s3")
         lambdas = {"us-east-1": self.session.client("lambda")}
         version = seed_functions(self.session.client("iam"), lambdas, self.estate)
