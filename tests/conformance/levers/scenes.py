@@ -276,7 +276,7 @@ class CdnScene(Scene):
     def lose(self) -> str:
         """The distribution."""
         self.world.delete()
-        return self.world.id
+        return "distribution"
 
 
 class RoutingScene(ClusterScene):
