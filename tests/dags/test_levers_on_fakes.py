@@ -20,7 +20,7 @@ from include.rollout.ledger import Chain, Ledger, Record
 from include.rollout.lever import Lever
 from include.rollout.place import estate_for
 from include.wiring.tasks import Engine
-from tests.conformance.levers.scenes import Scene, dns, scaling, sizing, spot
+from tests.conformance.levers.scenes import Scene, dns, edge_watch, scaling, sizing, spot, storage
 from tests.dags.toy_dags import rollback_dag
 
 Runner = Callable[..., Any]
@@ -30,6 +30,8 @@ SCENES = [
     ("predictive_scaling", scaling),
     ("right_sizing", sizing),
     ("dns_health_checks", dns),
+    ("storage_tiering", storage),
+    ("edge_monitoring", edge_watch),
 ]
 SOAKS = r".*\.await_soak"
 HOUR_BEFORE = dt.datetime.fromtimestamp(1_800_000_000 - 3600, dt.UTC)  # the levers' own clock shows an hour later
