@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
+from typing import Any
 
 from include.levers.price_tables import PriceTable
 from include.prices import DAYS_PER_MONTH, PriceBookError
@@ -85,8 +86,8 @@ def prices_of(table: PriceTable, region: str) -> dict[str, ClassPrice]:
 
 
 def _price(row: Mapping[str, str]) -> ClassPrice:
-    money = {key: Decimal(value) for key, value in row.items() if key.startswith("usd_")}
-    limits = {key: int(value) for key, value in row.items() if key.startswith(("min_", "overhead_", "restore_"))}
+    money: Any = {key: Decimal(value) for key, value in row.items() if key.startswith("usd_")}
+    limits: Any = {key: int(value) for key, value in row.items() if key.startswith(("min_", "overhead_", "restore_"))}
     return ClassPrice(row["storage_class"], **money, **limits)
 
 
