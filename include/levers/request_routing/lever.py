@@ -27,6 +27,7 @@ from include.levers.request_routing.wanted import (
 from include.levers.request_routing.weights import (
     WHOLE,
     Weights,
+    healed,
     next_weights,
     on_the_way,
     prompt_qps,
@@ -58,7 +59,7 @@ class RequestRouting(ManifestLever[RoutingSettings]):
         last = last_service(estate)
         weights, best = next_weights(now, found, demand, share, world.settings.least_routing_gain, last)
         before = now or {name: WHOLE * (name == last) for name in services(estate)}
-        canary = on_the_way(before, weights, world.settings.canary_route_percent / 100)
+        canary = on_the_way(healed(before, unused, last), weights, world.settings.canary_route_percent / 100)
         rules = live["spec"].get("rules") if live and is_theirs(live) else None
         return {
             "weights": weights,
