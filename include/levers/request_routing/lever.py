@@ -87,8 +87,8 @@ class RequestRouting(ManifestLever[RoutingSettings]):
         ours = now in noted_before
         before = noted_before[0] if ours else now
         pods = [backend for backend in found if backend.name == last_service(world.estate)]
-        capacities = (prompt_qps(some, demand.budget_ms, share) for some in (found, pods))
-        new = record_weight(before, *capacities, noted_before[-1] if ours and len(noted_before) > 1 else None)
+        every, own = (prompt_qps(some, demand.budget_ms, share) for some in (found, pods))
+        new = record_weight(before, every, own, noted_before[-1] if ours and len(noted_before) > 1 else None)
         note = noted(noted_before if ours else (), before, new)
         stays = " ".join(map(str, noted_before if ours else (now,)))
         return {"records": sorted(known), "record_weight": new, "noted": stays, "note": note}
