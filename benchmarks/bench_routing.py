@@ -13,8 +13,9 @@ plan's fleet (Jetson 1,650 and spot 600 requests/s, of which 80 % may be used) i
   the budget in every minute is cheaper.
 
 A backend that gets more than it can serve (not only than it may) answers the rest too late: it counts as late for the
-P95 and as overloaded. Latencies are the estate's: the plan's P95, and assumed medians. The last row of the budget of
-60 ms has list prices, by which Lambda is the dearest and the plan's order of Lambda before on demand costs money.
+P95 and as overloaded. Latencies are the estate's: the plan's P95, and assumed medians. 30 ms, the plan's target, is
+replayed on all of each trace, other budgets on three days of the first; the last of these with list prices, by which
+Lambda is the dearest and the plan's order of Lambda before on demand costs money.
 """
 
 from __future__ import annotations
