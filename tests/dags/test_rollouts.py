@@ -125,8 +125,9 @@ def test_an_unknown_gate_is_judged_again_and_the_levers_after_it_go_on(
 
     set_fault(locks, "beta", "no data", [])
     cleared = {*conftest.clear(DAG_ID, body)}
-    assert {"beta.choose_ending", "gamma.begin", "release_locks", "verdict"} <= cleared
-    assert not cleared & {"alpha.choose_ending", "take_locks", "beta.begin"}
+    # Airflow clears a setup with what it is for: the locks that were given up are taken again.
+    assert {"take_locks", "beta.choose_ending", "gamma.begin", "release_locks", "verdict"} <= cleared
+    assert not cleared & {"alpha.choose_ending", "confirm_unchanged", "beta.begin", "beta.estate_wide.step_1.apply_stage"}
     again = run_dag(several_dag(locks), {}, goes_on=run.run_id)
     assert (again.state, again.verdict["verdict"], again.verdict["message"]) == ("success", "promoted", ALL_PROMOTED)
     assert sizes(locks) == {"alpha": [2], "beta": [2], "gamma": [2, 2]}
