@@ -81,7 +81,7 @@ airflow: setup ## Airflow with its UI against a running lab, until Ctrl-C
 lint: setup ## check style, Airflow rules, types and the dependency rule; changes nothing
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
-	@$(BIN)/mypy include lab models tools
+	@$(BIN)/mypy include jetson_tasks lab models tools
 	@$(BIN)/lint-imports
 
 format: setup ## rewrite the sources in the style that lint checks

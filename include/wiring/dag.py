@@ -75,6 +75,12 @@ def recurring(
     return _arguments(doc_md, [Tag.RECURRING, *tags]) | {"start_date": start, "params": params} | deviations
 
 
+def operation(doc_md: str | None, model: type[BaseModel], tags: Sequence[Tag]) -> dict[str, Any]:
+    """Arguments of ``@dag`` for an operation that people trigger and whose form is ``model``, but its schedule."""
+    estate, _ = estate_or_problem(None)
+    return _arguments(doc_md, [Tag.OPERATIONS, *tags]) | {"params": params_from(model, estate)}
+
+
 def schedule_by_estate(make: Callable[[Estate], Any]) -> Any:
     """The schedule that ``make`` gives for the estate; none while that can't be read."""
     estate, _ = estate_or_problem(None)

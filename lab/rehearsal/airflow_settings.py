@@ -52,6 +52,10 @@ def variables_of(state: Mapping[str, Any], airflow: Running, folder: Path) -> di
         "TRAFFIC": world.traffic_folder(folder).as_uri(),
         "MODELS": str(state["models"]),
     }
+    for device, entry in state["devices"].items():
+        values[f"SSH_PORT_{device.upper()}"] = str(entry["port"])
+        values[f"SSH_HOST_KEY_{device.upper()}"] = str(entry["host_key"])
+        values["SSH_KEY_FILE"] = str(entry["key_file"])
     for region, entry in state["regions"].items():
         ending = region.upper().replace("-", "_")
         values[f"KUBECONFIG_{ending}"] = str(entry["rollout_kubeconfig"])
