@@ -19,11 +19,17 @@ from include.levers.cost_cap import CapSettings, CostCap
 from include.levers.spot_capacity import SpotCapacity
 from include.rollout.lever import Json, Lever, Target
 from include.rollout.settings import build
+from jetson_tasks import paths
 from tests.unit.levers import (
+    cdn_world,
     dns_world,
+    lambda_world,
+    edge_watch_world,
     monitoring_world,
     nonprod_world,
     packing_world,
+    routing_world,
+    power_world,
     scaling_world,
     sizing_world,
     spot_world,
@@ -140,7 +146,9 @@ class ClusterScene(Scene):
     def unserve(self, before: Mapping[str, Json]) -> Callable[[str], bool] | None:
         """The CustomResourceDefinitions."""
         changed = {name.split()[0] for name, body in self.state().items() if before.get(name) != body}
-        kinds = changed & {"NodePool", "EC2NodeClass", "ScaledObject", "PrometheusRule", "VerticalPodAutoscaler"}
+        kinds = changed & {
+            *("NodePool", "EC2NodeClass", "ScaledObject", "PrometheusRule", "VerticalPodAutoscaler", "HTTPRoute")
+        }
         for key in [key for key in self.objects if key[0] in kinds]:
             del self.objects[key]
         self.cluster.unserved |= {KINDS[kind].plural for kind in kinds}
@@ -242,6 +250,107 @@ class StorageScene(Scene):
         return "rule"
 
 
+class CdnScene(Scene):
+    """An account with the estate's distribution."""
+
+    def __init__(self) -> None:
+        self.world = cdn_world.World(cdn_price_class="PriceClass_200")
+        super().__init__(self.world.lever, self.world.target)
+class RoutingScene(ClusterScene):
+    """A region with a Gateway, backends, and a weighted record set in Route 53."""
+
+    def __init__(self) -> None:
+        self.world = routing_world.World()
+        super().__init__(routing_world.LEVER, self.world.target)
+class LambdaScene(Scene):
+    """A distribution that runs a function, which gets a version of another size, and an alias in each region."""
+
+    def __init__(self) -> None:
+        self.world = lambda_world.World(function_durations=["256:5000:40:49"])
+        super().__init__(lambda_world.LEVER, self.world.target)
+
+    def close(self) -> None:
+        self.world.close()
+
+    def state(self) -> dict[str, Json]:
+        """The distribution's whole document, and its tags."""
+        return self.world.state()
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """Another price class, and another field of the same document."""
+        del before
+        self.world.change(PriceClass="PriceClass_100", Comment="theirs")
+        return {
+            "price class": lambda: self.world.price_class() == "PriceClass_100",
+            "comment": lambda: bool(self.world.config()["Comment"] == "theirs"),
+        }
+
+    def lose(self) -> str:
+        """The distribution."""
+        self.world.delete()
+        return self.world.id
+        """With the record sets."""
+        return {**super().state(), **{f"record {name}": record for name, record in self.world.records().items()}}
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """The route's rules, which go with it, and the record set's weight."""
+        touched = super().disturb(before)
+        self.world.set_weight(7)
+        return {**touched, "the region's weight": lambda: self.world.weight() == 7}
+
+    def lose(self) -> str:
+        """The route, and with it the note of which weight was the lever's."""
+        del self.objects[routing_world.ROUTE]
+        return "HTTPRoute"
+class PowerScene(Scene):
+    """Five Jetson devices in their fastest mode, without an agent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = power_world.World(folder)
+        super().__init__(power_world.LEVER, self.world.target)
+
+    def state(self) -> dict[str, Json]:
+        """Mode, unit, agent and what is asked of each device."""
+        return self.world.state()
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """A mode that somebody sets by hand, after stopping the agent."""
+        del before
+        device = self.world.devices["jetson02"]
+        device.active, device.mode = False, "25W"
+        return {"jetson02": lambda: device.mode == "25W"}
+
+    def lose(self) -> str:
+        """The agent of a device."""
+        self.world.devices["jetson03"].remove(paths.AGENT)
+        return "nothing: it is put there again, and goes with the rest"
+
+
+def power(folder: Path) -> Scene:
+    """Five devices, and the canary's measurement."""
+    return PowerScene(folder)
+        """The distribution, the size of $LATEST, and each region's units; versions stay after an undo."""
+        return self.world.state()
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """Another size of $LATEST, a version of theirs associated, more units in a region."""
+        del before
+        self.world.update(Timeout=7, MemorySize=640)
+        theirs = self.world.publish()
+        self.world.associate(theirs)
+        self.world.provide("eu-central-1", 5)
+        return {
+            "latest MB": lambda: bool(self.world.latest()["MemorySize"] == 640),
+            "distribution": lambda: self.world.running() == theirs,
+            "units eu-central-1": lambda: self.world.units().get("eu-central-1") == 5,
+        }
+
+    def lose(self) -> str:
+        """The function of a region."""
+        self.world.lambdas["eu-central-1"].delete_function(FunctionName=lambda_world.REGIONAL)
+        return "eu-central-1"
+
+
 def _content(thing: Mapping[str, Any]) -> Object:
     body = {key: value for key, value in thing.items() if key not in ("status", "apiVersion")}
     metadata = {k: value for k, value in thing["metadata"].items() if k not in COUNTERS and value not in ({}, None)}
@@ -293,6 +402,11 @@ def cap(folder: Path) -> Scene:
     return ClusterScene(CostCap(now=lambda: spot_world.NOW), replace(world.target, settings=settings))
 
 
+def routing(folder: Path) -> Scene:
+    """Everything goes to the pods."""
+    return RoutingScene()
+
+
 def dns(folder: Path) -> Scene:
     """Two checks at their dearest settings."""
     return DnsScene()
@@ -301,6 +415,14 @@ def dns(folder: Path) -> Scene:
 def storage(folder: Path) -> Scene:
     """24 versions of one region's model."""
     return StorageScene()
+
+
+def functions(folder: Path) -> Scene:
+    """The edge and three regions."""
+    return LambdaScene()
+def edge_watch(folder: Path) -> Scene:
+    """The canary region, in which nothing of the edge is watched."""
+    return ClusterScene(edge_watch_world.LEVER, edge_watch_world.World().target)
 
 
 class NonprodScene(ClusterScene):
@@ -316,6 +438,11 @@ def nonprod(folder: Path) -> Scene:
     return NonprodScene()
 
 
+def cdn(folder: Path) -> Scene:
+    """A distribution with every edge location."""
+    return CdnScene()
+
+
 SCENES: dict[str, Callable[[Path], Scene]] = {
     "spot_capacity": spot,
     "predictive_scaling": scaling,
@@ -324,8 +451,13 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "cost_monitoring": monitoring,
     "cost_cap": cap,
     "nonprod_hours": nonprod,
+    "request_routing": routing,
     "dns_health_checks": dns,
+    "cdn_price_class": cdn,
+    "edge_power": power,
     "storage_tiering": storage,
+    "lambda_edge": functions,
+    "edge_monitoring": edge_watch,
 }
 # Settings of a run that resumes the one before; None where a lever has nothing to choose.
 OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
@@ -336,6 +468,12 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "consolidation": {"consolidate_after_seconds": 10},
     "cost_cap": None,
     "nonprod_hours": None,
+    "request_routing": {"weigh_region": False},
     "dns_health_checks": {"keep_string_matching": False},
+    "cdn_price_class": {"cdn_price_class": "PriceClass_100"},
+    "edge_power": {"power_mode": "25W"},
     "storage_tiering": {"older_than_days": 90, "longest_restore_hours": 0},
+    "lambda_edge": {"function_durations": (), "provisioned_units": 3},
+    "edge_monitoring": None,
+    "storage_tiering": {"models_older_than_days": 90, "models_longest_restore_hours": 0},
 }

@@ -32,6 +32,7 @@ def state(*regions: str) -> dict[str, Any]:
             f"jetson0{n}": {"port": 6000 + n, "key_file": "/lab/client", "host_key": f"ssh-ed25519 AAAA{n}"}
             for n in range(1, 6)
         },
+        "plant": "http://127.0.0.1:5006",
         "regions": {
             name: {
                 "rollout_kubeconfig": f"/lab/{name}/akidb-rollout.kubeconfig",
@@ -62,7 +63,7 @@ def by_id(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_every_connection_of_the_estate_is_there(airflow: Airflow) -> None:
     estate = load_estate()
-    wanted = {"airflow_api"}
+    wanted = {"airflow_api", estate.edge.latency.connection}
     for name, region in estate.regions.items():
         wanted |= set(region.connections.model_dump().values())
         wanted |= {f"{allocator}_{name.replace('-', '_')}" for allocator in ("opencost", "kubecost")}

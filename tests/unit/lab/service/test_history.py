@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from include.estate import load_estate
-from lab.service.akidb_service import EDGES
+from lab.service.serving import EDGES
 from lab.service.history import HistoryError, backfill, minutes, samples
 from lab.service.queueing import load_of
 
