@@ -17,11 +17,9 @@ A region opens for requests when all its start replicas have been ready once, or
 nobody calls a service that is still being set up. Before that it has no series. ``GET /metrics`` is Prometheus text,
 and so is ``GET /cadvisor``: the use of each running pod, of all namespaces, under the names that kubelets use; KWOK is
 told the same (``kubelet.py``). ``GET /health`` is JSON: 200 once every region is open.
-The power of the edge devices is made up as well (``lab/service/devices.py``): no board is asked. So is what viewers in
-ten regions of the world wait for (``lab/service/viewers.py``): ``GET /probes`` is JSON.
-The plant is also the gateway: it follows the region's HTTPRoute (``routing.py``), without one all goes to the pods.
-The power of the edge devices is made up as well (``lab/service/devices.py``): no board is asked.
-``GET /devices`` is JSON: the requests/s of each edge device, which is also a series.
+What viewers in ten regions of the world wait for is made up as well (``lab/service/viewers.py``): ``GET /probes`` is
+JSON. The plant is also the gateway: it follows the region's HTTPRoute (``routing.py``); without one all goes to the
+pods. ``GET /devices`` is JSON: the requests/s of each edge device, which is also a series.
 ``plant_faults.json`` in the state folder, re-read when it changes, breaks the service on purpose:
 ``{"us-east-1": {"extra_latency_ms": 80, "error_ratio": 0.01, "leak": {"app": "akidb-grpc", "mib": 4000}}}``.
 """
@@ -282,8 +280,7 @@ def server(plant: Plant, port: int) -> ThreadingHTTPServer:
                 every, state = plant.health()
                 self._answer(200 if every else 503, "application/json", json.dumps(state))
             else:
-                self._answer(404, "text/plain", "only /metrics, /cadvisor, /probes and /health are here\n")
-                self._answer(404, "text/plain", "only /metrics, /cadvisor, /devices and /health are here\n")
+                self._answer(404, "text/plain", "only /metrics, /cadvisor, /probes, /devices and /health are here\n")
 
         def _answer(self, status: int, kind: str, text: str) -> None:
             body = text.encode()
@@ -323,9 +320,8 @@ def main() -> None:
     faults = ServiceFaults(arguments.state / FAULTS_FILE, regions)
     viewers = Viewers(estate, Distribution(estate, state["aws_endpoint"]))
     viewers.follow()
-    plant = Plant(estate, regions, demand, faults, arguments.edge_30ms, arguments.open_at, kubelets, viewers)
     routes = {name: gateway.watch_routes(path, estate, name) for name, path in kubeconfigs.items()}
-    plant = Plant(estate, regions, demand, faults, arguments.edge_30ms, arguments.open_at, kubelets, routes)
+    plant = Plant(estate, regions, demand, faults, arguments.edge_30ms, arguments.open_at, kubelets, viewers, routes)
     for name, endpoints in regions.items():
         watch_region(kubeconfigs[name], endpoints, name)
         kubelet.keep_reporting(kubelets[name], name)

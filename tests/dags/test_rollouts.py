@@ -56,7 +56,7 @@ def test_all_are_promoted_in_their_order_behind_one_approval(locks: World, ledge
     assert sizes(locks) == {"alpha": [2], "beta": [2], "gamma": [2, 2]}
     assert holders(locks) == FREE
     assert steps(ledger, run, DAG_ID) == ["preflight", "plan", "answer", "approval", "verdict"]
-    assert {lever: steps(ledger, run, lever) for lever in LEVERS} == {key: OF_THE_RUN for key in LEVERS}
+    assert {lever: steps(ledger, run, lever) for lever in LEVERS} == dict.fromkeys(LEVERS, OF_THE_RUN)
     assert steps(ledger, run, "beta", ESTATE_WIDE) == ["plan", "snapshot", "touch", "applied", "gate", "promoted"]
     ended = [records(ledger, run, lever, place)[-1].time for lever, place in _places()]
     began = [records(ledger, run, lever, place)[0].time for lever, place in _places()]
@@ -345,8 +345,8 @@ def test_a_setting_that_means_something_else_in_two_levers_is_refused_at_parse(
     with pytest.raises(FormError) as refused:
         several_dag(locks)
     assert str(refused.value) == (
-        "size of OtherSettings is not that of ToySettings (default): a form shows a name once, so let both take it from "
-        "one model, or rename one of them"
+        "size of OtherSettings is not that of ToySettings (default): a form shows a name once, so let both take it "
+        "from one model, or rename one of them"
     )
 
 

@@ -23,13 +23,13 @@ from jetson_tasks import paths
 from tests.unit.levers import (
     cdn_world,
     dns_world,
-    lambda_world,
     edge_watch_world,
+    lambda_world,
     monitoring_world,
     nonprod_world,
     packing_world,
-    routing_world,
     power_world,
+    routing_world,
     scaling_world,
     sizing_world,
     spot_world,
@@ -256,18 +256,6 @@ class CdnScene(Scene):
     def __init__(self) -> None:
         self.world = cdn_world.World(cdn_price_class="PriceClass_200")
         super().__init__(self.world.lever, self.world.target)
-class RoutingScene(ClusterScene):
-    """A region with a Gateway, backends, and a weighted record set in Route 53."""
-
-    def __init__(self) -> None:
-        self.world = routing_world.World()
-        super().__init__(routing_world.LEVER, self.world.target)
-class LambdaScene(Scene):
-    """A distribution that runs a function, which gets a version of another size, and an alias in each region."""
-
-    def __init__(self) -> None:
-        self.world = lambda_world.World(function_durations=["256:5000:40:49"])
-        super().__init__(lambda_world.LEVER, self.world.target)
 
     def close(self) -> None:
         self.world.close()
@@ -289,6 +277,19 @@ class LambdaScene(Scene):
         """The distribution."""
         self.world.delete()
         return self.world.id
+
+
+class RoutingScene(ClusterScene):
+    """A region with a Gateway, backends, and a weighted record set in Route 53."""
+
+    def __init__(self) -> None:
+        self.world = routing_world.World()
+        super().__init__(routing_world.LEVER, self.world.target)
+
+    def close(self) -> None:
+        self.world.close()
+
+    def state(self) -> dict[str, Json]:
         """With the record sets."""
         return {**super().state(), **{f"record {name}": record for name, record in self.world.records().items()}}
 
@@ -302,6 +303,41 @@ class LambdaScene(Scene):
         """The route, and with it the note of which weight was the lever's."""
         del self.objects[routing_world.ROUTE]
         return "HTTPRoute"
+
+
+class LambdaScene(Scene):
+    """A distribution that runs a function, which gets a version of another size, and an alias in each region."""
+
+    def __init__(self) -> None:
+        self.world = lambda_world.World(function_durations=["256:5000:40:49"])
+        super().__init__(lambda_world.LEVER, self.world.target)
+
+    def close(self) -> None:
+        self.world.close()
+
+    def state(self) -> dict[str, Json]:
+        """The distribution, the size of $LATEST, and each region's units; versions stay after an undo."""
+        return self.world.state()
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """Another size of $LATEST, a version of theirs associated, more units in a region."""
+        del before
+        self.world.update(Timeout=7, MemorySize=640)
+        theirs = self.world.publish()
+        self.world.associate(theirs)
+        self.world.provide("eu-central-1", 5)
+        return {
+            "latest MB": lambda: bool(self.world.latest()["MemorySize"] == 640),
+            "distribution": lambda: self.world.running() == theirs,
+            "units eu-central-1": lambda: self.world.units().get("eu-central-1") == 5,
+        }
+
+    def lose(self) -> str:
+        """The function of a region."""
+        self.world.lambdas["eu-central-1"].delete_function(FunctionName=lambda_world.REGIONAL)
+        return "eu-central-1"
+
+
 class PowerScene(Scene):
     """Five Jetson devices in their fastest mode, without an agent."""
 
@@ -324,31 +360,6 @@ class PowerScene(Scene):
         """The agent of a device."""
         self.world.devices["jetson03"].remove(paths.AGENT)
         return "nothing: it is put there again, and goes with the rest"
-
-
-def power(folder: Path) -> Scene:
-    """Five devices, and the canary's measurement."""
-    return PowerScene(folder)
-        """The distribution, the size of $LATEST, and each region's units; versions stay after an undo."""
-        return self.world.state()
-
-    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
-        """Another size of $LATEST, a version of theirs associated, more units in a region."""
-        del before
-        self.world.update(Timeout=7, MemorySize=640)
-        theirs = self.world.publish()
-        self.world.associate(theirs)
-        self.world.provide("eu-central-1", 5)
-        return {
-            "latest MB": lambda: bool(self.world.latest()["MemorySize"] == 640),
-            "distribution": lambda: self.world.running() == theirs,
-            "units eu-central-1": lambda: self.world.units().get("eu-central-1") == 5,
-        }
-
-    def lose(self) -> str:
-        """The function of a region."""
-        self.world.lambdas["eu-central-1"].delete_function(FunctionName=lambda_world.REGIONAL)
-        return "eu-central-1"
 
 
 def _content(thing: Mapping[str, Any]) -> Object:
@@ -420,6 +431,13 @@ def storage(folder: Path) -> Scene:
 def functions(folder: Path) -> Scene:
     """The edge and three regions."""
     return LambdaScene()
+
+
+def power(folder: Path) -> Scene:
+    """Five devices, and the canary's measurement."""
+    return PowerScene(folder)
+
+
 def edge_watch(folder: Path) -> Scene:
     """The canary region, in which nothing of the edge is watched."""
     return ClusterScene(edge_watch_world.LEVER, edge_watch_world.World().target)
@@ -472,7 +490,6 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "dns_health_checks": {"keep_string_matching": False},
     "cdn_price_class": {"cdn_price_class": "PriceClass_100"},
     "edge_power": {"power_mode": "25W"},
-    "storage_tiering": {"older_than_days": 90, "longest_restore_hours": 0},
     "lambda_edge": {"function_durations": (), "provisioned_units": 3},
     "edge_monitoring": None,
     "storage_tiering": {"models_older_than_days": 90, "models_longest_restore_hours": 0},

@@ -27,15 +27,13 @@ PAGE = Path(__file__).parents[3] / "docs" / "reference" / "preflight.md"
 SERIES = {"definition": "definition", "NodePool ": "pool", "metric ": "metric", "health check ": "health check <id>",
           "champion of ": "champion of <region>", "backend ": "backend <Service>"}  # fmt: skip
 
-GLOBAL: dict[str, Any] = {
+WITH_AWS: dict[str, Any] = {
     "dns_health_checks": dns_world.World,
     "storage_tiering": storage_world.World,
+    "lambda_edge": lambda_world.World,
     "cdn_price_class": cdn_world.World,
+    "request_routing": routing_world.World,
 }
-WITH_AWS: dict[str, Any] = {"dns_health_checks": dns_world.World, "storage_tiering": storage_world.World,
-                          "request_routing": routing_world.World}  # fmt: skip
-GLOBAL: dict[str, Any] = {"dns_health_checks": dns_world.World, "storage_tiering": storage_world.World,
-                          "lambda_edge": lambda_world.World}  # fmt: skip
 
 
 def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:
