@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import socket
 import threading
@@ -65,22 +66,24 @@ class Devices:
     def host_key(self, name: str) -> paramiko.PKey:
         return paramiko.Ed25519Key(data=base64.b64decode(self.state[name]["host_key"].split()[1]))
 
-    @contextmanager
-    def client(
-        self, name: str, shows: str | None = None, user: str = "akidb", **more: Any
-    ) -> Iterator[paramiko.SSHClient]:
+    def connected(self, name: str, shows: str | None = None, user: str = "akidb", **more: Any) -> paramiko.SSHClient:
         """A connection that wants the host key of ``shows``."""
         client = paramiko.SSHClient()
         port = self.state[name]["port"]
         client.get_host_keys().add(f"[127.0.0.1]:{port}", "ssh-ed25519", self.host_key(shows or name))
-        key = {"key_filename": str(self.folder / "run/devices/keys/client")}
+        login = {"key_filename": str(self.folder / "run/devices/keys/client"), "allow_agent": False, **more}
         try:
-            client.connect(
-                "127.0.0.1", port, user, timeout=30, look_for_keys=False, allow_agent=False, **{**key, **more}
-            )
-            yield client
-        finally:
+            client.connect("127.0.0.1", port, user, timeout=30, look_for_keys=False, **login)
+        except Exception:
             client.close()
+            raise
+        return client
+
+    @contextmanager
+    def client(self, name: str, **more: Any) -> Iterator[paramiko.SSHClient]:
+        """The same, until the block ends."""
+        with contextlib.closing(self.connected(name, **more)) as client:
+            yield client
 
     def run(self, client: paramiko.SSHClient, command: str, text: str = "") -> tuple[int, str, str]:
         stdin, stdout, stderr = client.exec_command(command, timeout=60)
