@@ -1,4 +1,4 @@
-"""The DAGs of the power modes: their wiring, and the daily planning and the measurement end to end on made-up devices."""
+"""The DAGs of the power modes: their wiring, daily planning and measurement end to end on made-up devices."""
 
 from __future__ import annotations
 
