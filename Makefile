@@ -43,7 +43,7 @@ setup: ## make .venv, install the pinned packages, build the lab's programs (or 
 programs-archive: setup ## pack the lab's programs into one file that LAB_PROGRAMS= installs on another machine
 	@$(BIN)/python -m lab.machine.archive
 
-rehearsal: setup ## days 1, 2, 4 and 5 on real clusters, then their undo (REGIONS=, DAYS=, FAULT=gate|ice|oom, UNDO=0|1, KEEP=0|1, TRACE=file.csv)
+rehearsal: setup ## days 1 to 5 on real clusters, then their undo (REGIONS=, DAYS=, FAULT=gate|ice|oom, UNDO=0|1, KEEP=0|1, TRACE=file.csv)
 	@$(BIN)/python -m lab.rehearsal
 
 test: setup ## unit, DAG and lab tests

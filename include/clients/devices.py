@@ -140,7 +140,7 @@ class Device:
             if isinstance(error, OSError) and _is_of_file(error):
                 raise DeviceError(f"{self.name}: a file can't be written or read: {error}") from error
             raise OfflineError(
-                f"{self.name} can't be reached ({error or 'it hung up'}): pending until it is back"
+                f"{self.name} can't be reached ({str(error) or 'it hung up'}): pending until it is back"
             ) from error
 
 

@@ -15,13 +15,14 @@ from include.estate.file import ESTATE_FILE, load_estate
 from include.estate.governance import ChangeWindow, Governance, Windows
 from include.estate.nonprod import Calendar, Nonprod
 from include.estate.regions import Connections, EstateConnections, NodeGroup, Region, SystemGroup
-from include.estate.routing import LatencyShape, Routing, RoutingBackend
+from include.estate.routing import BackendName, LatencyShape, Routing, RoutingBackend
 from include.estate.service import Dns, Metrics, Resources, Targets, Traffic, Use, Workload
 from include.estate.whole import Estate
 
 __all__ = [
     "ESTATE_FILE",
     "Age",
+    "BackendName",
     "Calendar",
     "Cdn",
     "ChangeWindow",

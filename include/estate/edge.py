@@ -118,6 +118,14 @@ class GlobalLatency(Part):
         str, Field(min_length=1, description="gauge in the canary region's Prometheus, 0 to 100 %, as a selector")
     ] = "cloudfront_cache_hit_rate"
     cache_hit_percent: Annotated[float, Field(gt=0, le=100)] = 95
+    # What the alert rules watch between rollouts; gates ask the probes themselves.
+    probe_metric: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$",
+            description="gauge in the canary region's Prometheus: a probe's P95 in ms, with the label country",
+        ),
+    ] = "akidb_probe_p95_ms"
     viewers: Annotated[dict[str, Viewers], Field(min_length=1, default_factory=lambda: dict(VIEWERS))]
 
     @model_validator(mode="after")

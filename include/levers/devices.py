@@ -290,8 +290,8 @@ class AskedDevice:
 
 def _moves(found: Object) -> bool:
     """Whether the agent changes the mode by itself: what stands now is then no more than the moment's."""
-    desired = found.get("desired")
-    return bool(desired) and ("policy" in desired or "schedule" in desired)
+    desired = found.get("desired") or {}
+    return "policy" in desired or "schedule" in desired
 
 
 def _kept(state: Object, was: Object) -> Object:

@@ -137,20 +137,28 @@ def prometheus_of(world: World) -> Prometheus:
 
 def measurable(world: World) -> Iterator[Check]:
     """Whether the gates will have data, before anything is written: a line for what is missing."""
+    found = list(probes_answer(world))
+    yield from found
+    if not any(check.remedy == MEND for check in found):
+        yield _cache_hit_check(world)
+
+
+def probes_answer(world: World) -> Iterator[Check]:
+    """Whether :func:`latency_gates` will have data."""
     latency = world.estate.edge.latency
     try:
         results = _fresh(world, latency.oldest_seconds)
     except ProbesError as error:
-        yield Check("probes", False, str(error), "mend the probes first: without them no gate can pass")
+        yield Check("probes", False, str(error), MEND)
         return
     missing = [name for name in latency.viewers if p95_of(results, world.estate, name) is None]
     for name in missing:
         yield Check(f"probes of {name}", False, _why(results, latency.viewers[name], latency.oldest_seconds), REMEDY)
     if not missing:
         yield Check("probes", True, f"{len(results)} probes answer, at least one in each part of the world")
-    yield _cache_hit_check(world)
 
 
+MEND = "mend the probes first: without them no gate can pass"
 REMEDY = "have a probe measure there, or correct edge.latency in the estate's file"
 
 

@@ -1,4 +1,4 @@
-"""The estate's DNS before the rollout: a zone, a latency record of each region, one of the devices, their checks."""
+"""The estate's DNS before the rollout: a zone, two records of each region, one of the devices, their checks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from include.estate import Estate
 
 TTL = 60
+REGION_WEIGHT = 100  # of each region's weighted record set
 DEVICE_ADDRESS = "203.0.113.10"
 
 
@@ -22,7 +23,10 @@ def seed_dns(route53: Any, estate: Estate) -> str:
         host = f"rest.{region}.{estate.dns.hosted_zone}"
         check = _check(route53, f"rest-{region}", Type="HTTPS_STR_MATCH", FullyQualifiedDomainName=host, Port=443)
         record = {"SetIdentifier": region, "Region": region, "HealthCheckId": check}
-        _record(route53, zone, f"api.{zone_name}", f"198.51.100.{number + 10}", **record)
+        address = f"198.51.100.{number + 10}"
+        _record(route53, zone, f"api.{zone_name}", address, **record)
+        weighted = {"SetIdentifier": region, "Weight": REGION_WEIGHT}
+        _record(route53, zone, f"{estate.edge.routing.record}.{zone_name}", address, **weighted)
     device = _check(route53, "jetson", Type="HTTP_STR_MATCH", IPAddress=DEVICE_ADDRESS, Port=8080)
     _record(route53, zone, f"edge.{zone_name}", DEVICE_ADDRESS, HealthCheckId=device)
     _record(route53, zone, f"www.{zone_name}", "198.51.100.9")

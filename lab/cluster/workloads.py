@@ -17,6 +17,7 @@ from lab.machine.programs import shared_folder
 from lab.machine.speed import LONGEST_STRETCH
 
 FIELD_MANAGER = "akidb-lab"
+GATEWAY_CRDS = "gateway.networking.k8s.io_[gh]*.yaml"  # classes, Gateways, gRPC and HTTP routes; no policy for upgrades
 ESTABLISHED_SECONDS = round(30 * LONGEST_STRETCH)
 USAGE_CRD = "clusterresourceusages"  # of KWOK: by it the plant says what the pods use
 APPLY_SECONDS = 15 * LONGEST_STRETCH
@@ -51,10 +52,11 @@ def _apply(dynamic: DynamicClient, document: dict[str, Any]) -> None:
 
 
 def install_definitions(control_plane: ControlPlane) -> None:
-    """Apply Karpenter's CRDs and the one that KWOK watches, from their modules, and wait until they are served."""
+    """Apply the CRDs of Karpenter and Gateway API and the one that KWOK watches, and wait until they are served."""
     dynamic = DynamicClient(api_client(control_plane.kubeconfig("admin")))
     apply_definitions(dynamic, shared_folder("karpenter-crds"))
     apply_definitions(dynamic, shared_folder("kwok-crds"), f"*_{USAGE_CRD}.yaml")
+    apply_definitions(dynamic, shared_folder("gateway-crds"), GATEWAY_CRDS)
 
 
 def apply_definitions(dynamic: DynamicClient, folder: Path, files: str = "*.yaml") -> None:
@@ -108,6 +110,15 @@ def create_objects(control_plane: ControlPlane, estate: Estate) -> None:
             "MAX_UNAVAILABLE": estate.disruption_budget_max_unavailable,
         }
         apply_all(dynamic, _render("service.yaml", values))
+    apply_all(dynamic, _routing(estate))
+
+
+def _routing(estate: Estate) -> list[dict[str, Any]]:
+    """The Gateway, and Services for the backends outside the cluster."""
+    routing = estate.edge.routing
+    names = {name: backend.service for name, backend in routing.backends.items()}
+    values = {"GATEWAY": routing.gateway, "NAMESPACE": estate.namespace, "PORT": routing.backends["on_demand"].port}
+    return _render("routing.yaml", {**values, "JETSON": names["jetson"], "LAMBDA": names["lambda"]})
 
 
 def _render(name: str, values: dict[str, Any]) -> list[dict[str, Any]]:

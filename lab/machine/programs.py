@@ -120,6 +120,7 @@ SHARED_FILES: dict[str, tuple[str, str, str]] = {
     "keda-rbac": ("keda", "github.com/kedacore/keda/v2", "config/rbac"),
     "keda-metrics-server": ("keda", "github.com/kedacore/keda/v2", "config/metrics-server"),
     "metrics-server": ("metrics-server", "sigs.k8s.io/metrics-server", "manifests/base"),
+    "gateway-crds": ("gateway", "sigs.k8s.io/gateway-api", "config/crd/standard"),
     "vpa": ("vpa", "k8s.io/autoscaler/vertical-pod-autoscaler", "deploy"),
 }
 

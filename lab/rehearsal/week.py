@@ -24,11 +24,16 @@ WAITS = ("gate_wait_seconds", "converge_timeout_seconds")
 
 @dataclass(frozen=True)
 class RehearsedRun:
-    """A run of the week: its DAG, its lever, and what it is triggered with beside regions and reason."""
+    """A run of the week: its DAG, its lever, and what it is triggered with beside regions and reason.
+
+    One of ``several`` levers is on record as a whole under its DAG's name, which is its ``lever`` here.
+    """
 
     dag: str
     lever: str
     conf: Mapping[str, Any]
+    several: bool = False
+    in_regions: bool = True  # whether its form asks for regions
 
 
 # The rehearsal shortens windows and skips nothing. The runs of a day follow each other.
@@ -59,6 +64,21 @@ WEEK: dict[int, tuple[RehearsedRun, ...]] = {
                 "gate_wait_seconds": 120,
                 "converge_timeout_seconds": 180,
             },
+        ),
+    ),
+    3: (
+        RehearsedRun(
+            "day3_edge",
+            "day3_edge",
+            {
+                # What a lever of the edge writes shows at once in the lab; gates need a sample of each source.
+                "soak_seconds": 5,
+                "gate_window_seconds": 10,
+                "gate_wait_seconds": 60,
+                "converge_timeout_seconds": 120,
+            },
+            several=True,
+            in_regions=False,
         ),
     ),
     4: (
@@ -116,7 +136,7 @@ def run_conf(run: RehearsedRun, regions: Sequence[str], prometheus: str, stretch
     ``stretch`` multiplies the limits of waits, and neither soaks nor what gates compare with.
     """
     own = {name: round(value * stretch) if name in WAITS else value for name, value in run.conf.items()}
-    found = {"regions": list(regions), "dry_run": False, "reason": "rehearsal", **own}
+    found = {"dry_run": False, "reason": "rehearsal", **own} | ({"regions": list(regions)} if run.in_regions else {})
     return found | ({"prometheus_endpoint": prometheus} if run.lever == "predictive_scaling" else {})
 
 

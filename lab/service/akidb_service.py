@@ -17,7 +17,9 @@ A region opens for requests when all its start replicas have been ready once, or
 nobody calls a service that is still being set up. Before that it has no series. ``GET /metrics`` is Prometheus text,
 and so is ``GET /cadvisor``: the use of each running pod, of all namespaces, under the names that kubelets use; KWOK is
 told the same (``kubelet.py``). ``GET /health`` is JSON: 200 once every region is open.
-``GET /devices`` is JSON: the requests/s of each edge device, which is also a series.
+What viewers in ten regions of the world wait for is made up as well (``lab/service/viewers.py``): ``GET /probes`` is
+JSON. The plant is also the gateway: it follows the region's HTTPRoute (``routing.py``); without one all goes to the
+pods. ``GET /devices`` is JSON: the requests/s of each edge device, which is also a series.
 ``plant_faults.json`` in the state folder, re-read when it changes, breaks the service on purpose:
 ``{"us-east-1": {"extra_latency_ms": 80, "error_ratio": 0.01, "leak": {"app": "akidb-grpc", "mib": 4000}}}``.
 """
@@ -36,68 +38,20 @@ from pathlib import Path
 from typing import Any
 
 from include.estate import Estate, load_estate
-from lab.service import cadvisor, devices, kubelet
+from lab.service import cadvisor, devices, gateway, kubelet, routing
 from lab.service.consumption import Consumption
 from lab.service.endpoints import Census, Endpoints, watch_region
 from lab.service.faults import FAULTS_FILE, Fault, ServiceFaults
 from lab.service.kubelet import Kubelet
 from lab.service.pods import Pod
-from lab.service.queueing import Load, load_of
+from lab.service.routing import Backends, Routes
+from lab.service.serving import EDGES, AkidbService, service_of
 from lab.service.traffic import Demand, TraceError, demand_of, plant_start
 from lab.service.usage import MIB, PROTOCOLS, Use, constant_use, serving_use
+from lab.service.viewers import Distribution, Viewers
 
 TICK_SECONDS = 0.5
 LONGEST_TICK_SECONDS = 5.0  # after a stopped machine: no burst of hours of requests
-# What AkiDB exports: its own names and bucket edges, in seconds. They differ between HTTP and gRPC.
-EDGES = {
-    "http": (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
-    "grpc": (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
-}
-EDGE_30_MS = 0.03
-# gRPC answers carry the HTTP code that a gateway would give them, so that one expression counts both.
-OK, FAULT, LOST, REFUSED = "200", "500", "502", "503"
-
-
-@dataclass
-class AkidbService:
-    """The counters of one Deployment of a region, as AkiDB's pods would sum up to."""
-
-    protocol: str
-    edges: tuple[float, ...]
-    load: Load | None = None
-    requests: dict[str, float] = field(default_factory=lambda: dict.fromkeys((OK, FAULT, LOST, REFUSED), 0.0))
-    buckets: list[float] = field(default_factory=list)
-    duration_sum: float = 0.0
-    duration_count: float = 0.0
-    _in_flight_per_pod: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.buckets = [0.0] * len(self.edges)
-
-    def advance(self, seconds: float, offered_qps: float, census: Census, replica_qps: float, fault: Fault) -> None:
-        """Serve ``seconds`` of ``offered_qps`` with the pods of ``census``.
-
-        Requests that a Service still sends to a dead pod are lost, and so is what was in flight on a killed one.
-        Refused requests never reach a handler: they count as 503 and are not in the histogram.
-        """
-        listed = census.serving + census.dead
-        reaching = offered_qps * census.serving / listed if listed else 0.0
-        load = load_of(reaching, census.serving, replica_qps, fault.extra_latency_ms / 1000)
-        accepted = load.accepted_qps * seconds
-        killed = min(census.killed * self._in_flight_per_pod, accepted)
-        answered = accepted - killed
-        unreachable = (offered_qps - reaching) * seconds if listed else 0.0
-        self.requests[OK] += answered * (1 - fault.error_ratio)
-        self.requests[FAULT] += answered * fault.error_ratio
-        self.requests[LOST] += killed + unreachable
-        self.requests[REFUSED] += load.refused_qps * seconds if listed else offered_qps * seconds
-        for n, edge in enumerate(self.edges):
-            self.buckets[n] += answered * load.share_within(edge)
-        self.duration_count += answered
-        self.duration_sum += answered * load.mean_seconds
-        self.load = load
-        # Little's law: what is in the house is the rate of arrivals times the time that each stays.
-        self._in_flight_per_pod = load.accepted_qps * load.mean_seconds / census.serving if census.serving else 0.0
 
 
 @dataclass
@@ -105,6 +59,7 @@ class RegionPlant:
     """One region: who serves there, its services by Deployment, and what all its pods use.
 
     ``kubelet`` tells the cluster about use and kills; None: nobody does. ``leaking`` is the uid of the pod that leaks.
+    ``backends`` serve what an HTTPRoute sends elsewhere; None: nobody follows one.
     """
 
     endpoints: Endpoints
@@ -116,6 +71,7 @@ class RegionPlant:
     usage: Consumption = field(default_factory=Consumption)
     kubelet: Kubelet | None = None
     leaking: str = ""
+    backends: Backends | None = None
 
 
 class Plant:
@@ -130,8 +86,10 @@ class Plant:
         edge_30ms: bool = False,
         open_at: int | None = None,
         kubelets: Mapping[str, Kubelet] | None = None,
+        viewers: Viewers | None = None,
+        routes: Mapping[str, Routes] | None = None,
     ) -> None:
-        self._estate = estate
+        self._estate, self.viewers = estate, viewers
         self._open_at = {name: w.replicas if open_at is None else open_at for name, w in estate.workloads.items()}
         self._demand = demand
         self._faults = faults
@@ -141,11 +99,14 @@ class Plant:
         replicas = sum(workload.replicas for workload in workloads.values())
         self._shares = {name: workload.replicas / replicas for name, workload in workloads.items()}
         self._regions = {
-            region: RegionPlant(endpoints, {name: _service(PROTOCOLS[name], edge_30ms) for name in workloads})
+            region: RegionPlant(endpoints, {name: service_of(PROTOCOLS[name], edge_30ms) for name in workloads})
             for region, endpoints in regions.items()
         }
         for name, found in (kubelets or {}).items():
             self._regions[name].kubelet = found
+        edges = service_of(PROTOCOLS.get(estate.edge.routing.workload, "http"), edge_30ms).edges
+        for name, routed in (routes or {}).items():
+            self._regions[name].backends = Backends(estate, edges, routed)
 
     def tick(self, seconds: float, plant_time: float) -> None:
         """Serve ``seconds`` (of the clock) of the demand at ``plant_time`` in the regions that are open."""
@@ -165,9 +126,16 @@ class Plant:
         region.offered_qps = self._demand.qps(name, plant_time)
         for app, service in region.services.items():
             census = region.pods.get(app, Census())
+            before, backends = service.state(), self._router(region, app)
             offered = region.offered_qps * self._shares[app]
+            offered = backends.left(seconds, offered) if backends else offered
             service.advance(seconds, offered, census, self._estate.traffic.replica_qps, self._faults.of(name))
+            if backends:
+                backends.credit(before, service.state(), region.endpoints.spot_share(app))
         self._use(region, seconds, self._faults.of(name))
+
+    def _router(self, region: RegionPlant, app: str) -> Backends | None:
+        return region.backends if app == self._estate.edge.routing.workload else None
 
     def _use(self, region: RegionPlant, seconds: float, fault: Fault) -> None:
         """Move the use of all pods on, and let those die that use too much memory."""
@@ -202,8 +170,11 @@ class Plant:
             for name, region in self._regions.items():
                 if region.is_open:
                     lines.append(f"akidb_memory_usage_bytes{{{self._labels(name)}}} {region.memory_bytes:.0f}")
+            routed = {name: region.backends for name, region in self._regions.items() if region.backends}
+            lines += routing.series(routed, self._labels)
             if self._plant_time is not None:
                 lines += devices.series(self._estate, self._plant_time)
+        lines += self.viewers.series() if self.viewers else ()
         return "\n".join(lines) + "\n"
 
     def devices(self) -> dict[str, float]:
@@ -258,11 +229,6 @@ def _leaks(region: RegionPlant, fault: Fault, serving: Collection[str], pods: Se
     return {region.leaking: fault.leak.mib * MIB} if region.leaking else {}
 
 
-def _service(protocol: str, edge_30ms: bool) -> AkidbService:
-    edges = EDGES[protocol]
-    return AkidbService(protocol, tuple(sorted({*edges, EDGE_30_MS})) if edge_30ms else edges)
-
-
 def _state(region: RegionPlant) -> dict[str, Any]:
     services = {}
     for app, service in region.services.items():
@@ -275,6 +241,8 @@ def _state(region: RegionPlant) -> dict[str, Any]:
             "p95_ms": None if p95 is None else round(p95, 1),
         }
     state = {"open": region.is_open, "offered_qps": round(region.offered_qps, 1), "services": services}
+    if region.backends and region.backends.is_routed:
+        state["routed"] = {name: round(share, 4) for name, share in region.backends.routes.shares().items()}
     return state if region.kubelet is None else {**state, "kubelet_calls": region.kubelet.calls}
 
 
@@ -304,13 +272,15 @@ def server(plant: Plant, port: int) -> ThreadingHTTPServer:
                 self._answer(200, "text/plain; version=0.0.4; charset=utf-8", plant.metrics())
             elif self.path == "/cadvisor":
                 self._answer(200, "text/plain; version=0.0.4; charset=utf-8", plant.cadvisor())
+            elif self.path == "/probes" and plant.viewers:
+                self._answer(200, "application/json", json.dumps(plant.viewers.results()))
             elif self.path == "/devices":
                 self._answer(200, "application/json", json.dumps(plant.devices()))
             elif self.path == "/health":
                 every, state = plant.health()
                 self._answer(200 if every else 503, "application/json", json.dumps(state))
             else:
-                self._answer(404, "text/plain", "only /metrics, /cadvisor, /devices and /health are here\n")
+                self._answer(404, "text/plain", "only /metrics, /cadvisor, /probes, /devices and /health are here\n")
 
         def _answer(self, status: int, kind: str, text: str) -> None:
             body = text.encode()
@@ -348,7 +318,10 @@ def main() -> None:
     kubeconfigs = {name: Path(region["kubeconfig"]) for name, region in state["regions"].items()}
     kubelets = {name: Kubelet(kubelet.ClusterReports(path)) for name, path in kubeconfigs.items()}
     faults = ServiceFaults(arguments.state / FAULTS_FILE, regions)
-    plant = Plant(estate, regions, demand, faults, arguments.edge_30ms, arguments.open_at, kubelets)
+    viewers = Viewers(estate, Distribution(estate, state["aws_endpoint"]))
+    viewers.follow()
+    routes = {name: gateway.watch_routes(path, estate, name) for name, path in kubeconfigs.items()}
+    plant = Plant(estate, regions, demand, faults, arguments.edge_30ms, arguments.open_at, kubelets, viewers, routes)
     for name, endpoints in regions.items():
         watch_region(kubeconfigs[name], endpoints, name)
         kubelet.keep_reporting(kubelets[name], name)

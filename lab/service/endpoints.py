@@ -50,6 +50,7 @@ class Endpoints:
         self._namespace = namespace
         self._pods: dict[str, Pod] = {}
         self._nodes: dict[str, int] = {}  # allocatable bytes; 0 where the node says nothing
+        self._spot_nodes: set[str] = set()
         self._gone_nodes: set[str] = set()
         self._serving: dict[str, str] = {}  # uid -> app at the last census
         self._torn: set[str] = set()  # uids whose pod was serving when it was deleted at once
@@ -69,10 +70,12 @@ class Endpoints:
 
     def replace_nodes(self, items: Iterable[Object]) -> None:
         """Take over a complete list of nodes."""
+        items = list(items)
+        spot = {item["metadata"]["name"] for item in items if _is_spot(item)}
         with self._lock:
             nodes = {item["metadata"]["name"]: _allocatable(item) for item in items}
             self._gone_nodes = (self._gone_nodes | self._nodes.keys()) - nodes.keys()
-            self._nodes = nodes
+            self._nodes, self._spot_nodes = nodes, spot
             self._listed.add("nodes")
 
     def pod_event(self, kind: str, item: Object) -> None:
@@ -97,6 +100,7 @@ class Endpoints:
                 self._gone_nodes.add(name)
             else:
                 self._nodes[name] = _allocatable(item)
+                (self._spot_nodes.add if _is_spot(item) else self._spot_nodes.discard)(name)
                 self._gone_nodes.discard(name)
 
     def take_census(self) -> dict[str, Census]:
@@ -119,6 +123,12 @@ class Endpoints:
         """The uids of the pods that the last census counted as serving."""
         with self._lock:
             return frozenset(self._serving)
+
+    def spot_share(self, app: str) -> float:
+        """Share (0..1) of an app's serving pods that run on spot nodes; 0 without any."""
+        with self._lock:
+            nodes = [self._pods[uid].node for uid, name in self._serving.items() if name == app and uid in self._pods]
+            return sum(node in self._spot_nodes for node in nodes) / len(nodes) if nodes else 0.0
 
     def memory_of_nodes(self) -> dict[str, int]:
         """Bytes that pods may use on each node that says so."""
@@ -143,6 +153,10 @@ class Endpoints:
             return True
         pod = self._pods.get(uid)
         return pod is not None and not pod.terminating and (pod.ended or pod.node in self._gone_nodes)
+
+
+def _is_spot(node: Object) -> bool:
+    return (node["metadata"].get("labels") or {}).get("karpenter.sh/capacity-type") == "spot"
 
 
 def _allocatable(node: Object) -> int:

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from include.estate import Estate
 from lab.service import devices, usage_history
-from lab.service.akidb_service import EDGES, OK
+from lab.service.counters import OK
 from lab.service.queueing import load_of
+from lab.service.serving import EDGES
 from lab.service.traffic import Demand, demand_of, plant_start
 from lab.service.usage import PROTOCOLS
 

@@ -20,7 +20,7 @@ from include.rollout.ledger import Chain, Ledger, Record
 from include.rollout.lever import Lever
 from include.rollout.place import estate_for
 from include.wiring.tasks import Engine
-from tests.conformance.levers.scenes import Scene, dns, power, scaling, sizing, spot
+from tests.conformance.levers.scenes import Scene, dns, power, routing, scaling, sizing, spot
 from tests.dags.toy_dags import rollback_dag
 
 Runner = Callable[..., Any]
@@ -29,6 +29,7 @@ SCENES = [
     ("spot_capacity", spot),
     ("predictive_scaling", scaling),
     ("right_sizing", sizing),
+    ("request_routing", routing),
     ("dns_health_checks", dns),
     ("edge_power", power),
 ]

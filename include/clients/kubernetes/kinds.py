@@ -47,6 +47,9 @@ NODE_CLAIM = Kind("karpenter.sh/v1", "NodeClaim", "nodeclaims", namespaced=False
 EC2_NODE_CLASS = Kind("karpenter.k8s.aws/v1", "EC2NodeClass", "ec2nodeclasses", namespaced=False)
 NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
 SERVICE = Kind("v1", "Service", "services")
+ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
+GATEWAY = Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways")
+HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 RBAC = "rbac.authorization.k8s.io/v1"
 CLUSTER_ROLE = Kind(RBAC, "ClusterRole", "clusterroles", namespaced=False)
@@ -84,6 +87,9 @@ KINDS = {
         EC2_NODE_CLASS,
         NAMESPACE,
         SERVICE,
+        ENDPOINT_SLICE,
+        GATEWAY,
+        HTTP_ROUTE,
         SERVICE_ACCOUNT,
         CLUSTER_ROLE,
         CLUSTER_ROLE_BINDING,

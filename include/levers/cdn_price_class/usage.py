@@ -27,8 +27,9 @@ GZIP = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 PREAMBLE = 40  # lines in which a report's column heads must come
 COUNTRY = ("ccountry", "country", "countrycode", "viewercountry", "locationcode", "location")
-SIZE = ("scbytes", "bytes", "totalbytes", "bytestransferred", "bytesout")
-REQUESTS = ("requests", "requestcount", "totalrequests", "count")
+SIZE = ("scbytes", "bytes", "totalbytes", "bytestransferred", "totalbytestransferred", "bytesout")
+REQUESTS = ("requests", "requestcount", "totalrequests", "totalrequestcount", "numberofrequests", "count")
+LONGEST = 20  # digits of a number: more than any month has bytes
 # The usage report counts by region of the EDGE: a country of each stands for its viewers.
 EDGE_REGIONS = {
     **{code: code for code in ("US", "CA", "MX", "ZA", "IL", "JP", "AU", "IN")},
@@ -208,7 +209,7 @@ def _whole(line: int, field: str, text: Any) -> int:
     if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
         return text
     said = text.strip() if isinstance(text, str) else ""
-    if not (said.isascii() and said.isdigit()):
+    if not (said.isascii() and said.isdigit() and len(said) <= LONGEST):
         raise UsageError(line, f"{field} is {text!r}, wanted a whole number of 0 or more: correct it")
     return int(said)
 

@@ -80,8 +80,8 @@ class LambdaSettings(EdgeSettings):
     def _units_are_not_for_the_edge(self) -> LambdaSettings:
         if self.regional_function == self.edge_function and self.provisioned_units:
             raise ValueError(
-                f"regional_function {self.regional_function!r} is the function of Lambda@Edge, which has no provisioned "
-                "concurrency: name the function of the regions, or set provisioned_units to 0"
+                f"regional_function {self.regional_function!r} is the function of Lambda@Edge, which has no "
+                "provisioned concurrency: name the function of the regions, or set provisioned_units to 0"
             )
         return self
 

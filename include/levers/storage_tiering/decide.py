@@ -73,9 +73,7 @@ class Offer:
 def prices_of(table: PriceTable, region: str) -> dict[str, ClassPrice]:
     """The prices of a bucket's region by storage class. Raises PriceBookError for a region that it doesn't have."""
     try:
-        found = {
-            row["storage_class"]: _price(row) for row in table.rows if row["region"] == region
-        }
+        found = {row["storage_class"]: _price(row) for row in table.rows if row["region"] == region}
     except (KeyError, ValueError, ArithmeticError) as error:
         raise PriceBookError(f"{table.name}: a row can't be read ({error}): restore it from the repository") from error
     if not {STANDARD, *CLASSES} <= {*found}:
@@ -147,9 +145,7 @@ def offer(sizes: Sizes, price: ClassPrice, standard: ClassPrice, terms: Terms) -
     )
 
 
-def offers(
-    sizes: Sizes, prices: Mapping[str, ClassPrice], terms: Terms, longest_restore_hours: int
-) -> list[Offer]:
+def offers(sizes: Sizes, prices: Mapping[str, ClassPrice], terms: Terms, longest_restore_hours: int) -> list[Offer]:
     """What each class means that can be read soon enough, the best first."""
     allowed = [name for name in CLASSES if prices[name].restore_hours <= longest_restore_hours]
     found = [offer(sizes, prices[name], prices[STANDARD], terms) for name in allowed]

@@ -1,4 +1,4 @@
-"""CloudFront in memory (moto, repaired to answer as AWS does): a distribution, its logs and totals, probes, Prometheus."""
+"""CloudFront in memory (moto, repaired to answer as AWS does): distribution, logs, totals; probes and Prometheus."""
 
 from __future__ import annotations
 
@@ -19,16 +19,25 @@ from include.levers.world import World as LeverWorld
 from include.rollout.lever import Target
 from include.rollout.place import ESTATE_WIDE
 from include.rollout.settings import build
-from lab.cloud import moto_cloudfront, moto_lambda
+from lab.cloud import edge, moto_cloudfront
 from lab.cloud.cdn import seed_distribution, seed_logs
 from lab.cloud.functions import seed_functions
+from lab.cloud.pace import CLOCK
 
 Object = dict[str, Any]
 NOW = 1_795_946_400.0  # 2026-11-29 10:00 UTC
 TB = 2**40
 PROBES = {
-    **{"oregon": "US", "virginia": "US", "frankfurt": "DE", "london": "GB", "tokyo": "JP", "sydney": "AU"},
-    **{"mumbai": "IN", "sao-paulo": "BR", "dubai": "AE", "cape-town": "ZA"},
+    "oregon": "US",
+    "virginia": "US",
+    "frankfurt": "DE",
+    "london": "GB",
+    "tokyo": "JP",
+    "sydney": "AU",
+    "mumbai": "IN",
+    "sao-paulo": "BR",
+    "dubai": "AE",
+    "cape-town": "ZA",
 }
 
 
@@ -84,12 +93,12 @@ class World:
     """One account. ``close`` ends it: moto's state is the process's."""
 
     def __init__(self, days: int = 1, **given: Any) -> None:
-        for repairs in (moto_cloudfront, moto_lambda):
-            repairs.as_aws()
-        moto_cloudfront.DEPLOYING.reset()
+        edge.as_aws()
+        edge.reset()
         self.mock = mock_aws()
         self.mock.start()
-        self.clock, self.estate = Clock(), load_estate()
+        self.clock, self.estate, self.deploying = Clock(), load_estate(), moto_cloudfront.DEPLOYING
+        CLOCK.now = self.clock.now
         self.lever = CdnPriceClass(self.clock.now, self.clock.sleep)
         key = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
         self.session = boto3.Session(**key)
@@ -128,7 +137,7 @@ class World:
         self.session.client("cloudwatch").put_metric_data(Namespace="AWS/CloudFront", MetricData=points)
 
     def close(self) -> None:
-        moto_cloudfront.DEPLOYING.reset()
+        edge.reset()
         self.mock.stop()
 
     @property

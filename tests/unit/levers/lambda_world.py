@@ -53,16 +53,19 @@ def chosen(**more: Any) -> LambdaSettings:
 
 
 class World:
-    """One account. ``close`` ends it: moto's state is the process's."""
+    """One account, at the lever's clock or in real time. ``close`` ends it: moto's state is the process's."""
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, real_time: bool = False, **given: Any) -> None:
         for repairs in (moto_cloudfront, moto_lambda, moto_cloudwatch):
             repairs.as_aws()
         for pace in (moto_cloudfront.DEPLOYING, moto_lambda.UPDATING, moto_provisioned.ALLOCATING):
             pace.reset()
+            pace.reads = 0 if real_time else 1
         edge_functions.reset()
         figures.LEVELS.reset()
-        CLOUDS_CLOCK.now = CLOCK.now
+        CLOUDS_CLOCK.reset()
+        if not real_time:
+            CLOUDS_CLOCK.now = CLOCK.now
         self.mock = mock_aws()
         self.mock.start()
         self.estate = load_estate()
@@ -138,6 +141,15 @@ class World:
         while self.latest()["LastUpdateStatus"] == "InProgress":
             CLOCK.sleep(1)
 
+    def publish(self, **more: Any) -> str:
+        """Somebody else's version of $LATEST; its ARN."""
+        return str(self.lambdas["us-east-1"].publish_version(FunctionName=EDGE, **more)["FunctionArn"])
+
+    def provide(self, region: str, units: int) -> None:
+        """Somebody else's provisioned concurrency."""
+        which = {"FunctionName": REGIONAL, "Qualifier": ALIAS}
+        self.lambdas[region].put_provisioned_concurrency_config(**which, ProvisionedConcurrentExecutions=units)
+
     def versions(self) -> dict[str, int]:
         """The size of each published version."""
         found = self.lambdas["us-east-1"].list_versions_by_function(FunctionName=EDGE)["Versions"]
@@ -156,7 +168,10 @@ class World:
 
     def state(self) -> Object:
         """What the lever may change. Versions stay when it is undone, so they are no part of it."""
-        names = {region: {f["FunctionName"] for f in aws.list_functions()["Functions"]} for region, aws in self.lambdas.items()}
+        names = {
+            region: {f["FunctionName"] for f in aws.list_functions()["Functions"]}
+            for region, aws in self.lambdas.items()
+        }
         units = self.units()
         found: Object = {f"units {r}": units.get(r, 0) for r in REGIONS if REGIONAL in names[r]}
         return {"distribution": self.config(), "latest MB": self.latest()["MemorySize"], **found}

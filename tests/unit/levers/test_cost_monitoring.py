@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from include.estate import load_estate
 from include.levers import lever
-from include.levers.cost_monitoring.dashboard import REGION as OF_REGION
 from include.levers.cost_monitoring.dashboard import panels
 from include.levers.cost_monitoring.rules import groups
 from include.levers.cost_monitoring.wanted import (
@@ -25,6 +24,7 @@ from include.levers.cost_monitoring.wanted import (
     MonitoringSettings,
     installed,
 )
+from include.levers.dashboards import REGION as OF_REGION
 from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import NotConverged, Stage, Undo
 from include.rollout.settings import form_fields

@@ -26,6 +26,7 @@ def state(*regions: str) -> dict[str, Any]:
         "aws_endpoint": "http://127.0.0.1:5001",
         "models": "file:///lab/models",
         "prometheus": "http://127.0.0.1:5002",
+        "plant": "http://127.0.0.1:5006",
         "regions": {
             name: {
                 "rollout_kubeconfig": f"/lab/{name}/akidb-rollout.kubeconfig",
@@ -56,7 +57,7 @@ def by_id(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_every_connection_of_the_estate_is_there(airflow: Airflow) -> None:
     estate = load_estate()
-    wanted = {"airflow_api"}
+    wanted = {"airflow_api", estate.edge.latency.connection}
     for name, region in estate.regions.items():
         wanted |= set(region.connections.model_dump().values())
         wanted |= {f"{allocator}_{name.replace('-', '_')}" for allocator in ("opencost", "kubecost")}

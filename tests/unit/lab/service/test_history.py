@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from include.estate import load_estate
-from lab.service.akidb_service import EDGES
 from lab.service.history import HistoryError, backfill, minutes, samples
 from lab.service.queueing import load_of
+from lab.service.serving import EDGES
 
 ESTATE = load_estate()
 REGION = "us-east-1"
