@@ -66,9 +66,8 @@ def test_pods_that_follow_evicted_ones_and_that_no_node_has_room_for_are_named(w
     with pytest.raises(NotConverged) as raised:
         LEVER.rollback(world.target, snapshot)
     assert "akidb-grpc: 0 of 15 pods ready" in str(raised.value)
-    assert (
-        "15 pods wait for a node (akidb-grpc-0 ...): 0/5 nodes are available: 5 Insufficient memory."
-        in str(raised.value)
+    assert "15 pods wait for a node (akidb-grpc-0 ...): 0/5 nodes are available: 5 Insufficient memory." in str(
+        raised.value
     )
 
 
