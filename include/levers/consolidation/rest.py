@@ -1,7 +1,7 @@
 """Waiting until Karpenter's nodes have come to rest: none on its way in or out for as long as a move takes to begin.
 
-Karpenter leaves a node alone for a while that it expects pods on, calls the cluster packed meanwhile, and looks again only
-when a node, a pod or a pool changes, or after five minutes: so a pool is changed, and changed back, once it may look.
+Karpenter leaves a node alone for a while that it expects pods on, calls the cluster packed meanwhile, and looks again
+only when a node, a pod or a pool changes, or after five minutes: so pools are changed, and changed back, once it may.
 """
 
 from __future__ import annotations
