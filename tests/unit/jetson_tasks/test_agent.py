@@ -238,6 +238,33 @@ def test_a_damaged_desired_state_is_named_and_the_mode_stays(device: Device) -> 
     assert device.programs.mode == "15W"
 
 
+def test_a_failing_board_does_not_forget_what_was_accepted(device: Device) -> None:
+    device.apply(generation=5)
+    device.programs.refuses = 5
+    status = device.agent.step()
+    assert (status["error"]["code"], status["generation"], status["desired"]) == (
+        "nvpmodel_failed", 5, document(generation=5),
+    )  # fmt: skip
+    with pytest.raises(RefusedState, match=r"^generation is 4, and 5 was accepted$"):
+        device.apply(generation=4)
+
+
+def test_a_crash_before_the_status_was_written_does_not_let_an_older_generation_in(device: Device) -> None:
+    device.apply(generation=5)
+    device.files.remove(STATUS)
+    with pytest.raises(RefusedState, match=r"^generation is 4, and 5 was accepted$"):
+        device.apply(generation=4)
+
+
+def test_a_damaged_desired_state_is_repaired_by_the_next_one_and_no_older(device: Device) -> None:
+    device.apply(generation=5)
+    device.write(DESIRED, "{")
+    device.agent.step()
+    with pytest.raises(RefusedState, match=r"^generation is 4, and 5 was accepted$"):
+        device.apply(generation=4)
+    assert device.apply(generation=6, mode="25W")["mode"] == "25W"
+
+
 def test_remove_forgets_the_desired_state_and_leaves_the_mode(device: Device) -> None:
     device.apply()
     device.agent.remove()
