@@ -7,6 +7,7 @@ memory.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -194,8 +195,7 @@ class Agent:
         problem = self._try(look, name)
         if problem is None:
             return
-        look.problem = look.problem or problem
-        look.memory.fail(wanted.generation, look.problem)
+        look.problem = look.memory.fail(wanted.generation, problem)
         look.wanted = Wanted(wanted.safe_mode, "safe mode: " + problem.message, look.problem)
         if wanted.safe_mode not in (name, look.mode) and not look.conf.needs_reboot(look.mode, wanted.safe_mode):
             self._try(look, wanted.safe_mode)
@@ -205,14 +205,19 @@ class Agent:
         try:
             answered = self._board.switch(look.conf, name)
         except (BoardError, ConfError) as error:
+            with contextlib.suppress(BoardError, ConfError):  # a switch that failed may have switched all the same
+                self._note(look, self._board.mode(look.conf))
             return Problem("nvpmodel_failed", str(error))
+        self._note(look, answered)
+        if answered != name:
+            return Problem("mode_mismatch", f"mode {name} was asked for and the device answers {answered}")
+        return None
+
+    def _note(self, look: Look, answered: str) -> None:
         if answered != look.mode:
             look.mode = look.memory.mode = answered
             look.memory.since = look.now
             look.memory.switches += 1
-        if answered != name:
-            return Problem("mode_mismatch", f"mode {name} was asked for and the device answers {answered}")
-        return None
 
     def _reboot(self, look: Look, wanted: Desired, name: str) -> None:
         """Ask for the one reboot that a generation may have. It is written down first: a crash must not make it two."""
