@@ -217,7 +217,7 @@ class _Boot:
             self.behind_ports[name] = dict(zip(containers.SERVED, islice(ports, BEHIND_PORTS), strict=True))
 
     def _start_cloud(self) -> None:
-        from lab.cloud.seed import seed
+        from lab.cloud.seed import seed, seed_edge
 
         folder = self.run_folder / "cloud"
         folder.mkdir(parents=True, exist_ok=True)
@@ -230,6 +230,7 @@ class _Boot:
             lambda: telemetry.answers(f"{self.aws_endpoint}/moto-api/data.json"), "the cloud emulator answering", 60
         )
         seed(self.aws_endpoint, self.estate, self.names)
+        seed_edge(self.aws_endpoint, self.estate)
         self._note("cloud seeded")
 
     def _publish_bill(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from include.estate import Estate
 from include.rollout.place import ESTATE_WIDE
 from lab.machine.again import LONGEST_PAUSE_SECONDS, PROBLEMS, again
-from lab.rehearsal.edge_dollars import GLOBAL_REGION, Client, distribution, rules_of
+from lab.rehearsal.edge_dollars import GLOBAL_REGION, Client, distribution, named, rules_of
 from lab.rehearsal.evidence import PATIENCE_SECONDS, EvidenceError
 
 PLACE = ESTATE_WIDE
@@ -79,7 +79,7 @@ class EdgeReader:
 
     def _version(self, arn: str) -> dict[str, Any]:
         """The function's name, and what the version is."""
-        name, _, number = arn.rpartition(":")
+        name, number = named(arn)
         return {"function": name, **self._configuration(GLOBAL_REGION, name, number)}
 
     def _configuration(self, region: str, name: str, qualifier: str) -> dict[str, Any]:
