@@ -33,17 +33,6 @@ class Line:
     usd: tuple[Decimal, Decimal] = (ZERO, ZERO)
 
 
-class Slowed(NamedTuple):
-    """A part of the world that waits longer: its share of the requests (0..1), and P95 in ms before and after."""
-
-    part: str
-    share: float
-    ms: tuple[float, float] = (0.0, 0.0)
-
-    def __str__(self) -> str:
-        return f"{self.part} ({self.share:.1%} of the requests) from {self.ms[0]:.1f} to {self.ms[1]:.1f} ms"
-
-
 @dataclass(frozen=True)
 class Candidate:
     """A price class, or a flat-rate plan (``is_plan``), with USD a month and P95 in ms by part and weighted.
@@ -99,6 +88,17 @@ class Judgement:
     def saving(self, candidate: Candidate) -> Decimal:
         """USD a month less than now."""
         return self.now.usd_month - candidate.usd_month
+
+
+class Slowed(NamedTuple):
+    """A part of the world that waits longer: its share of the requests (0..1), and P95 in ms before and after."""
+
+    part: str
+    share: float
+    ms: tuple[float, float] = (0.0, 0.0)
+
+    def __str__(self) -> str:
+        return f"{self.part} ({self.share:.1%} of the requests) from {self.ms[0]:.1f} to {self.ms[1]:.1f} ms"
 
 
 def judge(case: Situation, least_saving: Decimal = ZERO, only: str | None = None) -> Judgement:
