@@ -15,6 +15,7 @@ from tests.unit.levers import (
     lambda_world,
     monitoring_world,
     packing_world,
+    power_world,
     routing_world,
     scaling_world,
     sizing_world,
@@ -25,7 +26,8 @@ from tests.unit.levers import (
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "preflight.md"
 # Checks that are made for each of several things, by what the page calls them.
 SERIES = {"definition": "definition", "NodePool ": "pool", "metric ": "metric", "health check ": "health check <id>",
-          "champion of ": "champion of <region>", "backend ": "backend <Service>"}  # fmt: skip
+          "champion of ": "champion of <region>", "backend ": "backend <Service>",
+          "device ": "device <name>", "unit of ": "unit of <device>", "modes of ": "modes of <device>"}  # fmt: skip
 
 WITH_AWS: dict[str, Any] = {
     "dns_health_checks": dns_world.World,
@@ -46,6 +48,8 @@ def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:
         return sizing_world.World().target
     if name == "consolidation":
         return packing_world.World().target
+    if name == "edge_power":
+        return power_world.World(folder).target
     if name in WITH_AWS:
         world = WITH_AWS[name]()
         request.addfinalizer(world.close)
@@ -64,7 +68,15 @@ def called(check: str) -> str:
 
 @pytest.mark.parametrize(
     "name",
-    ["spot_capacity", "predictive_scaling", "right_sizing", "consolidation", "cost_monitoring", *WITH_AWS],
+    [
+        "spot_capacity",
+        "predictive_scaling",
+        "right_sizing",
+        "consolidation",
+        "cost_monitoring",
+        "edge_power",
+        *WITH_AWS,
+    ],
 )
 def test_the_page_lists_every_check_and_no_other(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     made = [called(check.name) for check in lever(name).preflight(target_of(name, tmp_path, request))]
