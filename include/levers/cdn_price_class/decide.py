@@ -33,8 +33,7 @@ class Line:
     usd: tuple[Decimal, Decimal] = (ZERO, ZERO)
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A price class, or a flat-rate plan (``is_plan``), with USD a month and P95 in ms by part and weighted.
 
     ``fits``: a plan's allowance holds the usage, whatever else speaks against it.
