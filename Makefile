@@ -43,7 +43,7 @@ setup: ## make .venv, install the pinned packages, build the lab's programs (or 
 programs-archive: setup ## pack the lab's programs into one file that LAB_PROGRAMS= installs on another machine
 	@$(BIN)/python -m lab.machine.archive
 
-rehearsal: setup ## days 1, 2, 4 and 5 on real clusters, then their undo (REGIONS=, DAYS=, FAULT=gate|ice|oom, UNDO=0|1, KEEP=0|1, TRACE=file.csv)
+rehearsal: setup ## days 1 to 5 on real clusters, then their undo (REGIONS=, DAYS=, FAULT=gate|ice|oom, UNDO=0|1, KEEP=0|1, TRACE=file.csv)
 	@$(BIN)/python -m lab.rehearsal
 
 test: setup ## unit, DAG and lab tests
@@ -81,7 +81,7 @@ airflow: setup ## Airflow with its UI against a running lab, until Ctrl-C
 lint: setup ## check style, Airflow rules, types and the dependency rule; changes nothing
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
-	@$(BIN)/mypy include lab models tools
+	@$(BIN)/mypy include jetson_tasks lab models tools
 	@$(BIN)/lint-imports
 
 format: setup ## rewrite the sources in the style that lint checks

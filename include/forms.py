@@ -92,6 +92,22 @@ def form_fields(
     return fields
 
 
+def joined_fields(models: Sequence[type[BaseModel]], estate: Estate | None) -> dict[str, dict[str, Any]]:
+    """The fields of all ``models`` as one form. Raises FormError for a name that means something else in another."""
+    found: dict[str, dict[str, Any]] = {}
+    owner: dict[str, str] = {}
+    for model in models:
+        for name, field in form_fields(model, estate).items():
+            if name in found and found[name] != field:
+                differ = sorted(key for key in {*found[name], *field} if found[name].get(key) != field.get(key))
+                raise FormError(
+                    f"{name} of {model.__name__} is not that of {owner[name]} ({', '.join(differ)}): a form shows a "
+                    "name once, so let both take it from one model, or rename one of them"
+                )
+            found[name], owner[name] = field, owner.get(name, model.__name__)
+    return found
+
+
 def _flat(schema: dict[str, Any]) -> dict[str, Any]:
     """``X or null`` as one type of two names: the form has no field for an anyOf."""
     kinds = schema.pop("anyOf", [])

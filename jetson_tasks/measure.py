@@ -80,9 +80,7 @@ class Measurement:
         self._files, self._board, self._plan, self._sleep, self._bench = files, board, plan, sleep, bench
 
     def run(self, look: Look) -> dict[str, Any]:
-        """The figures of every mode that can be reached without a reboot; the device ends in the mode that it began
-        in.
-        """
+        """The figures of every mode that needs no reboot; the device ends in the mode that it began in."""
         names, skipped = self._choose(look)
         result: dict[str, Any] = {
             "format": FORMAT,

@@ -1,8 +1,7 @@
 """The board's power as its INA3221 sensors measure it: the rail VDD_IN, watts. The wall socket gives more than that.
 
 Two layouts: hwmon has ``inN_label`` with millivolts in ``inN_input`` and milliamperes in ``currN_input``; older
-kernels have ``rail_name_N`` with milliwatts in ``in_powerN_input``. hwmon's channel 7 is the sum of shunt voltages, no
-rail.
+kernels have ``rail_name_N`` with milliwatts in ``in_powerN_input``. hwmon's channel 7 is a sum of shunt voltages.
 """
 
 from __future__ import annotations
@@ -25,9 +24,7 @@ def rails(files: Files) -> dict[str, float]:
 
 
 def board_watts(files: Files) -> float | None:
-    """Watts at the board's input; None when no sensor measures it. A sum of other rails would miss some, so none is
-    made.
-    """
+    """Watts at the board's input; None when no sensor measures it: a sum of the other rails could miss some."""
     found = rails(files)
     return next((found[name] for name in TOTALS if name in found), None)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,17 @@ from include.clients.prometheus import Prometheus, PrometheusError
 from include.estate import Estate, EstateError, load_estate
 from lab.cluster import containers, karpenter, keda, metrics_server, opencost, telemetry, vpa, workloads
 from lab.cluster import control_plane as planes
+from lab.devices import boot as booted_devices
+from lab.devices.faults import FAULTS_FILE as DEVICE_FAULTS_FILE
 from lab.machine import speed
 from lab.machine.again import PROBLEMS, may_pass
 from lab.machine.processes import Processes, reserved_ports
 from lab.machine.programs import find
-from lab.service import predictor
+from lab.service import devices, predictor
 
 REPOSITORY = Path(__file__).parent.parent
 DEFAULT_FOLDER = REPOSITORY / ".lab"
-SHARED_PORTS = 3  # emulator, Prometheus, plant
+SHARED_PORTS = 4  # emulator, Prometheus, plant, the devices' exporter; and one for each device
 BEHIND_PORTS = 3  # OpenCost, Kubecost and the predictor, whose processes start when their Deployments are there
 ESTATE_READY_SECONDS = 90
 SCALERS = {
@@ -133,7 +136,7 @@ def take_down(folder: Path) -> None:
     Processes(folder).stop_all()
     containers.processes_of(folder).stop_all()  # those whose supervisor was killed
     shutil.rmtree(folder / "run", ignore_errors=True)
-    for name in ("state.json", "processes.json", "plant_faults.json", predictor.ARGUMENTS_FILE):
+    for name in ("state.json", "processes.json", "plant_faults.json", DEVICE_FAULTS_FILE, predictor.ARGUMENTS_FILE):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -169,6 +172,7 @@ class _Boot:
         cloud.result()
         bill = pool.submit(self._publish_bill)
         self.state = self._write_state(clusters)
+        booted_devices.start(self.processes, self.options.folder)
         self._start_beside("instances", BOOT_SECONDS=str(self.options.node_boot_seconds))
         for plane in clusters:
             self._start_karpenter(plane)
@@ -187,8 +191,10 @@ class _Boot:
     def _choose_ports(self, stack: ExitStack) -> None:
         each = planes.PORTS_NEEDED + karpenter.PORTS_NEEDED + keda.PORTS_NEEDED + BEHIND_PORTS
         each += metrics_server.PORTS_NEEDED + vpa.PORTS_NEEDED
-        ports = iter(stack.enter_context(reserved_ports(SHARED_PORTS + each * len(self.names))))
-        self.emulator_port, self.prometheus_port, self.plant_port = islice(ports, SHARED_PORTS)
+        named = devices.names(self.estate)
+        ports = iter(stack.enter_context(reserved_ports(SHARED_PORTS + len(named) + each * len(self.names))))
+        self.emulator_port, self.prometheus_port, self.plant_port, self.exporter_port = islice(ports, SHARED_PORTS)
+        self.device_ports = dict(zip(named, islice(ports, len(named)), strict=True))
         self.aws_endpoint = f"http://127.0.0.1:{self.emulator_port}"
         self.booting: dict[str, planes.Booting] = {}
         self.karpenter_ports: dict[str, tuple[int, int]] = {}
@@ -211,7 +217,7 @@ class _Boot:
             self.behind_ports[name] = dict(zip(containers.SERVED, islice(ports, BEHIND_PORTS), strict=True))
 
     def _start_cloud(self) -> None:
-        from lab.cloud.seed import seed
+        from lab.cloud.seed import seed, seed_edge
 
         folder = self.run_folder / "cloud"
         folder.mkdir(parents=True, exist_ok=True)
@@ -224,6 +230,7 @@ class _Boot:
             lambda: telemetry.answers(f"{self.aws_endpoint}/moto-api/data.json"), "the cloud emulator answering", 60
         )
         seed(self.aws_endpoint, self.estate, self.names)
+        seed_edge(self.aws_endpoint, self.estate)
         self._note("cloud seeded")
 
     def _publish_bill(self) -> None:
@@ -274,6 +281,8 @@ class _Boot:
             "plant": f"http://127.0.0.1:{self.plant_port}",
             "emulator_folder": str(self.run_folder / "cloud"),
             "models": models_folder(self.options.folder).resolve().as_uri(),
+            "devices_exporter": f"http://127.0.0.1:{self.exporter_port}",
+            "devices": booted_devices.described(self.run_folder, self.device_ports),
             "predictor_arguments": list(self.options.predictor_arguments),
             "regions": {
                 plane.region: {
@@ -325,7 +334,7 @@ class _Boot:
             "kubecost": {name: port["kubecost"] for name, port in self.behind_ports.items()},
             telemetry.PREDICTOR: {name: port["predictor"] for name, port in self.behind_ports.items()},
         } | {job: {name: ports.metrics[job] for name, ports in self.vpa_ports.items()} for job in telemetry.VPA}
-        targets = telemetry.ScrapeTargets(self.plant_port, ports)
+        targets = telemetry.ScrapeTargets(self.plant_port, ports, self.exporter_port)
         return telemetry.configuration(targets, self.run_folder / "prometheus" / "rules", self.options.scrape_seconds)
 
     def _wait_for_estate(self) -> None:
@@ -348,9 +357,9 @@ class _Boot:
                     f"{what} of {plane.region} being available",
                     ESTATE_READY_SECONDS,
                 )
-        self._wait_until(
-            lambda: telemetry.answers(f"http://127.0.0.1:{self.plant_port}/health"), "the plant answering", 30
-        )
+        for what, page in (("plant", f"{self.plant_port}/health"), ("devices", f"{self.exporter_port}/metrics")):
+            answers = partial(telemetry.answers, f"http://127.0.0.1:{page}")
+            self._wait_until(answers, f"the {what} answering", 30)
         prometheus = Prometheus(self.state["prometheus"])
         for name in self.names:
             # The memory gauge has no backfilled history: it is there with the first scrape of the plant.

@@ -10,8 +10,8 @@ function, units that aren't ready, spill-over, and what the probes of the whole 
 stays unknown, is undone.
 
 ## When it runs
-When somebody triggers it, inside the estate's change window. Once for the estate: it asks for no cluster. In the week it
-is one of day 3's levers.
+When somebody triggers it, inside the estate's change window. Once for the estate: it asks for no cluster. In the week
+it is one of day 3's levers.
 
 ## How to re-run
 Trigger it again. A version that fits is associated, not published anew; what has the wanted size stays as it is.

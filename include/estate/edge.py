@@ -41,7 +41,36 @@ class ModelStore(Part):
 
 
 class DevicePower(Part):
-    """The Jetson devices as SSH reaches them."""
+    """The Jetson devices as SSH reaches them, and how their power modes follow the load.
+
+    The canary comes first. A device's connection is ``ssh_<name>``. ``safe_mode`` is nvpmodel's own name of it: names
+    differ from board to board, and ids too.
+    """
+
+    devices: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "jetson01", "jetson02", "jetson03", "jetson04", "jetson05",
+    )  # fmt: skip
+    safe_mode: Annotated[str, Field(min_length=1)] = "MAXN_SUPER"
+    measured: Annotated[str, Field(min_length=1)] = "devices/measured.json"  # below the Variable akidb_costs
+    load_metric: Annotated[str, Field(min_length=1)] = "jetson_load_qps"  # requests/s, label device
+    load_region: str = ""  # whose Prometheus has it; empty: the canary region's
+    load_url: Annotated[str, Field(min_length=1)] = "http://prometheus.akidb.example:9090"  # as a device reaches it
+    utilisation: Annotated[float, Field(gt=0, le=1)] = 0.9  # share of a mode's capacity that is used
+    hysteresis: Annotated[float, Field(ge=0, le=1)] = 0.1
+    dwell_seconds: Annotated[int, Field(ge=60, le=3600, multiple_of=60)] = 300
+    lost_after_seconds: Annotated[int, Field(ge=60, le=3600)] = 180
+    supply_efficiency: Annotated[float, Field(gt=0, le=1)] = 0.75  # of the carrier, wall socket to board
+    history_days: Annotated[int, Field(ge=2, le=60)] = 14
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DevicePower:
+        if len(set(self.devices)) != len(self.devices):
+            raise ValueError(f"edge.power.devices names a device twice: {', '.join(self.devices)}")
+        return self
+
+    def connection(self, device: str) -> str:
+        """The Airflow connection of a device."""
+        return f"ssh_{device}"
 
 
 Country = Annotated[str, Field(pattern="^[A-Z]{2}$", description="ISO 3166-1, two letters")]
@@ -89,7 +118,15 @@ class GlobalLatency(Part):
         str, Field(min_length=1, description="gauge in the canary region's Prometheus, 0 to 100 %, as a selector")
     ] = "cloudfront_cache_hit_rate"
     cache_hit_percent: Annotated[float, Field(gt=0, le=100)] = 95
-    viewers: Annotated[dict[str, Viewers], Field(min_length=1, default_factory=lambda: dict(VIEWERS))]
+    # What the alert rules watch between rollouts; gates ask the probes themselves.
+    probe_metric: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$",
+            description="gauge in the canary region's Prometheus: a probe's P95 in ms, with the label country",
+        ),
+    ] = "akidb_probe_p95_ms"
+    viewers: dict[str, Viewers] = Field(min_length=1, default_factory=lambda: dict(VIEWERS))
 
     @model_validator(mode="after")
     def _one_group_a_country(self) -> GlobalLatency:

@@ -22,6 +22,8 @@ LEVERS: dict[str, str] = {
     "cdn_price_class": "include.levers.cdn_price_class:CdnPriceClass",
     "lambda_edge": "include.levers.lambda_edge:LambdaEdge",
     "storage_tiering": "include.levers.storage_tiering:StorageTiering",
+    "edge_power": "include.levers.edge_power:EdgePower",
+    "edge_monitoring": "include.levers.edge_monitoring:EdgeMonitoring",
     "cost_monitoring": "include.levers.cost_monitoring:CostMonitoring",
     "cost_cap": "include.levers.cost_cap:CostCap",
     "nonprod_hours": "include.levers.nonprod_hours:NonprodHours",

@@ -113,6 +113,53 @@ def undeployed(world: World, name: str) -> list[Difference]:
     return [] if now in (None, DEPLOYED) else [Difference(f"{DISTRIBUTIONS.kind} {name} Status", now, DEPLOYED)]
 
 
+def unknown_fields(world: World, name: str) -> list[str]:
+    """What the answer has of a distribution's configuration that the installed boto3 leaves out of it, by path.
+
+    UpdateDistribution replaces everything: what is left out of what was read would be lost by writing it back.
+    """
+    from xml.etree import ElementTree as ET
+
+    client, bodies = world.aws.client("cloudfront"), list[bytes]()
+    event = "before-parse.cloudfront.GetDistributionConfig"
+
+    def keep(response_dict: Object, **_: Any) -> None:
+        bodies.append(response_dict["body"])
+
+    client.meta.events.register(event, keep)
+    try:
+        of_cloudfront(world, "get_distribution_config", Id=name)
+    finally:
+        client.meta.events.unregister(event, keep)
+    answer = client.meta.service_model.operation_model("GetDistributionConfig").output_shape
+    root = ET.fromstring(bodies[-1])
+    return sorted({*_unknown(root, answer.members["DistributionConfig"], "")})
+
+
+def _unknown(node: Any, shape: Any, path: str) -> Iterator[str]:
+    if shape.type_name == "list":
+        for child in node:
+            yield from _unknown(child, shape.member, path)
+    if shape.type_name != "structure":
+        return
+    known = {member.serialization.get("name", name): member for name, member in shape.members.items()}
+    for child in node:
+        tag = child.tag.rpartition("}")[2]
+        if tag in known:
+            yield from _unknown(child, known[tag], f"{path}{tag}.")
+        else:
+            yield f"{path}{tag}"
+
+
+def fields_check(world: World) -> Iterator[Check]:
+    """Preflight: nothing of the distribution would be lost by reading and writing it."""
+    name = distribution(world, world.estate.edge.cdn.alias).id
+    lost = unknown_fields(world, name)
+    reason = f"boto3 knows no {', '.join(lost)}" if lost else "boto3 knows every field of it"
+    remedy = "install a newer boto3: what it doesn't know would be lost by any change" if lost else ""
+    yield Check("distribution's fields", not lost, f"{DISTRIBUTIONS.kind} {name}: {reason}", remedy)
+
+
 def deployed_check(world: World) -> Iterator[Check]:
     """Preflight: the distribution exists, and no change to it is still on its way."""
     name = distribution(world, world.estate.edge.cdn.alias).id

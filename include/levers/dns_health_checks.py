@@ -7,6 +7,7 @@ old one goes last. What it costs is time: a failure is noticed after interval x 
 from __future__ import annotations
 
 import fnmatch
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from include.levers.edge_settings import EdgeSettings
 from include.levers.fields import Object
 from include.levers.manifests import filled
 from include.levers.owned import Thing
+from include.levers.price_tables import too_old
 from include.levers.probes import GateWindow, Probe
 from include.levers.replaced import Outdated, Replaced
 from include.levers.route53 import CHECKS, checks_used, health_checks, settings_of
@@ -67,26 +69,42 @@ def cheapest(settings: Object, chosen: DnsSettings) -> Object:
     return {key: value for key, value in {**found, "Type": kind}.items() if not dropped.get(key)}
 
 
-def features(settings: Object) -> int:
-    """How many options of a check are paid for: HTTPS, string matching, fast interval, latency."""
+def options(settings: Object) -> list[str]:
+    """The options of a check that are paid for."""
     kind = settings["Type"]
-    chosen = (kind.startswith("HTTPS"), kind.endswith("_STR_MATCH"), settings.get("RequestInterval") == FAST)
-    return sum((*chosen, bool(settings.get("MeasureLatency"))))
+    chosen = {
+        "HTTPS": kind.startswith("HTTPS"),
+        "string matching": kind.endswith("_STR_MATCH"),
+        "fast interval": settings.get("RequestInterval") == FAST,
+        "latency graphs": bool(settings.get("MeasureLatency")),
+    }
+    return [name for name, paid in chosen.items() if paid]
+
+
+def usd_by_part(checks: Iterable[Object], chosen: DnsSettings, prices: Mapping[str, Any]) -> dict[str, Decimal]:
+    """USD a month of an account's checks: the checks themselves, and each option. The first ones of AWS are free."""
+    count, parts = {"aws": 0, "other": 0}, {"checks": Decimal(0)}
+    for settings in checks:
+        kind = _kind(settings, chosen, prices)
+        count[kind] += 1
+        for name in options(settings):
+            parts[name] = parts.get(name, Decimal(0)) + Decimal(prices["feature"][kind])
+    for kind, number in count.items():
+        parts["checks"] += max(0, number - int(prices["free"][kind])) * Decimal(prices["basic"][kind])
+    return parts
+
+
+def _kind(settings: Object, chosen: DnsSettings, prices: Mapping[str, Any]) -> str:
+    """Whether a check's endpoint lies within AWS. One without an endpoint (calculated, of an alarm) costs as much."""
+    patterns = (*prices["aws_endpoints"], *chosen.aws_endpoints)
+    names = [settings[key] for key in ("FullyQualifiedDomainName", "IPAddress") if key in settings]
+    within = not names or any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
+    return "aws" if within else "other"
 
 
 def usd_month(checks: Iterable[Object], chosen: DnsSettings, prices: Mapping[str, Any]) -> Decimal:
-    """USD a month of an account's checks; the free ones are basic checks of AWS endpoints."""
-    patterns, count, total = (*prices["aws_endpoints"], *chosen.aws_endpoints), {"aws": 0, "other": 0}, Decimal(0)
-    for settings in checks:
-        names = [settings[key] for key in ("FullyQualifiedDomainName", "IPAddress") if key in settings]
-        # Calculated checks and those of an alarm cost as much as one of an AWS endpoint.
-        within = not names or any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
-        kind = "aws" if within else "other"
-        count[kind] += 1
-        total += features(settings) * Decimal(prices["feature"][kind])
-    for kind, number in count.items():
-        total += max(0, number - int(prices["free"][kind])) * Decimal(prices["basic"][kind])
-    return total
+    """USD a month of an account's checks."""
+    return sum(usd_by_part(checks, chosen, prices).values(), Decimal(0))
 
 
 def noticed_after(settings: Object) -> int:
@@ -142,29 +160,42 @@ class DnsHealthChecks(ManifestLever[DnsSettings]):
 
     def dollars(self, world: World, live: Mapping[str, Json]) -> Dollars:
         """All checks of the account before and after, since the free ones are the account's."""
-        prices, chosen = filled(PRICES, {}), world.settings
+        prices, (before, after) = filled(PRICES, {}), self._before_and_after(world, live)
+        book = f"Route 53 list prices ({prices['as_of']})"
+        return Dollars(usd_month(before, world.settings, prices), usd_month(after, world.settings, prices), book)
+
+    def _before_and_after(self, world: World, live: Mapping[str, Json]) -> tuple[list[Object], list[Object]]:
+        """The settings of every check of the account as they are, and as they are to be."""
         every = {name: settings_of(check) for name, check in health_checks(world).items()}
         after = [
-            cheapest(now, chosen) if name in live["checks"] else now
+            cheapest(now, world.settings) if name in live["checks"] else now
             for name, now in every.items()
             if name not in live["outdated"]
         ]
-        before, book = usd_month(every.values(), chosen, prices), f"Route 53 list prices ({prices['as_of']})"
-        return Dollars(before, usd_month(after, chosen, prices), book)
+        return list(every.values()), after
 
     def notes(self, world: World, live: Mapping[str, Json]) -> Sequence[str]:
-        """What the saving costs."""
+        """What the saving costs, what it is made of, and what more could be saved by hand."""
         found = [(name, known["settings"]) for name, known in live["checks"].items()]
         late = [(name, noticed_after(now), noticed_after(cheapest(now, world.settings))) for name, now in found]
         lines = [f"{name}: a failure is noticed after {new} s, not {now} s" for name, now, new in late if now != new]
         seen = "only this account is looked at: a check that another account's record sets use would be lost to them"
-        return [*lines, "until the old checks are deleted both are paid for", seen]
+        prices = filled(PRICES, {})
+        old = too_old("Route 53's health checks", prices["as_of"], prices["source"], world.now())
+        both = "until the old checks are deleted both are paid for"
+        more = _by_hand(world, live, prices)
+        return [*lines, self._parts(world, live, prices), *more, both, seen, *filter(None, [old])]
+
+    def _parts(self, world: World, live: Mapping[str, Json], prices: Mapping[str, Any]) -> str:
+        before, after = (usd_by_part(all_, world.settings, prices) for all_ in self._before_and_after(world, live))
+        shown = (f"{name} ${usd} -> ${after.get(name, Decimal('0.00'))}" for name, usd in before.items())
+        return f"a month: {', '.join(shown)}"
 
     def evidence_of(self, world: World) -> dict[str, Json]:
         """Counts and dollars of the account's checks."""
         every = [settings_of(check) for check in health_checks(world).values()]
         usd = float(usd_month(every, world.settings, filled(PRICES, {})))
-        return {"checks": len(every), "paid_features": sum(map(features, every)), "usd_month": usd}
+        return {"checks": len(every), "paid_features": sum(len(options(one)) for one in every), "usd_month": usd}
 
     def checks(self) -> Mapping[str, Callable[[World], Iterator[Check]]]:
         """Is there something to change, and is it well?"""
@@ -178,6 +209,34 @@ class DnsHealthChecks(ManifestLever[DnsSettings]):
             ill = CHECKS.missing(world, name)
             remedy = "repair the endpoint first: a new check of it could not be verified" if ill else ""
             yield Check(f"health check {name}", not ill, "; ".join(ill) or "healthy", remedy)
+
+
+def _by_hand(world: World, live: Mapping[str, Json], prices: Mapping[str, Any]) -> Iterator[str]:
+    """Checks that nothing of this account uses, and checks of one endpoint: fewer would do, but who knows them all?"""
+    every = {name: settings_of(check) for name, check in health_checks(world).items()}
+    used = {*route53.usage(world, health_checks(world)).values()}
+    total = usd_month(every.values(), world.settings, prices)
+
+    def without(names: Sequence[str]) -> Decimal:
+        rest = [settings for name, settings in every.items() if name not in names]
+        return total - usd_month(rest, world.settings, prices)
+
+    unused = [name for name in every if name not in used and name not in live["outdated"]]
+    if unused:
+        yield (
+            f"{', '.join(unused)}: no record set or calculated check of this account uses it; ${without(unused)} a "
+            "month less if you delete it, unless another account or an alarm needs it"
+        )
+    for names in _alike(every, [name for name in live["checks"] if name in every]):
+        yield f"{' and '.join(names)} look at one endpoint alike; one would do, ${without(names[1:])} a month less"
+
+
+def _alike(every: Mapping[str, Object], names: Iterable[str]) -> list[list[str]]:
+    """Groups of checks whose settings are equal."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(names):
+        groups.setdefault(json.dumps(every[name], sort_keys=True), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _unhealthy(world: World, window: GateWindow) -> Figure | None:

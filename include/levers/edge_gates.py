@@ -39,15 +39,14 @@ def latency_gates(estate: Estate) -> list[Probe]:
     """``p95_ms_<part>`` for each part of the world that has a limit, and ``p95_weighted_ms``; for the safety."""
     latency = estate.edge.latency
     limited = {name: viewers.p95_ms for name, viewers in latency.viewers.items() if viewers.p95_ms is not None}
-    found = [
-        over_recent(
-            _gate(f"p95_ms_{name}", limit, f"estate edge.latency.viewers.{name}.p95_ms"),
-            lambda world, seconds, name=name: p95_of(_fresh(world, seconds), world.estate, name),
-        )
-        for name, limit in limited.items()
-    ]
+    found = [_of_part(name, limit) for name, limit in limited.items()]
     weighted = _gate(WEIGHTED, latency.weighted_p95_ms, "estate edge.latency.weighted_p95_ms")
     return [*found, over_recent(weighted, lambda world, s: weighted_p95(_fresh(world, s), world.estate))]
+
+
+def _of_part(name: str, limit: float) -> Probe:
+    gate = _gate(f"p95_ms_{name}", limit, f"estate edge.latency.viewers.{name}.p95_ms")
+    return over_recent(gate, lambda world, seconds: p95_of(_fresh(world, seconds), world.estate, name))
 
 
 def _gate(name: str, limit: float, source: str) -> Gate:
@@ -137,20 +136,28 @@ def prometheus_of(world: World) -> Prometheus:
 
 def measurable(world: World) -> Iterator[Check]:
     """Whether the gates will have data, before anything is written: a line for what is missing."""
+    found = list(probes_answer(world))
+    yield from found
+    if not any(check.remedy == MEND for check in found):
+        yield _cache_hit_check(world)
+
+
+def probes_answer(world: World) -> Iterator[Check]:
+    """Whether :func:`latency_gates` will have data."""
     latency = world.estate.edge.latency
     try:
         results = _fresh(world, latency.oldest_seconds)
     except ProbesError as error:
-        yield Check("probes", False, str(error), "mend the probes first: without them no gate can pass")
+        yield Check("probes", False, str(error), MEND)
         return
     missing = [name for name in latency.viewers if p95_of(results, world.estate, name) is None]
     for name in missing:
         yield Check(f"probes of {name}", False, _why(results, latency.viewers[name], latency.oldest_seconds), REMEDY)
     if not missing:
         yield Check("probes", True, f"{len(results)} probes answer, at least one in each part of the world")
-    yield _cache_hit_check(world)
 
 
+MEND = "mend the probes first: without them no gate can pass"
 REMEDY = "have a probe measure there, or correct edge.latency in the estate's file"
 
 

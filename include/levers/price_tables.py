@@ -31,10 +31,15 @@ class PriceTable:
 
     def warning(self, now: float) -> str | None:
         """What an approver must know of prices that are older than a year; ``now`` in Unix seconds."""
-        age = dt.datetime.fromtimestamp(now, dt.UTC).date() - self.date
-        if age <= OLD_AFTER:
-            return None
-        return f"the prices of {self.name} are {age.days} days old ({self.date}): read {self.source} again"
+        return too_old(self.name, self.date, self.source, now)
+
+
+def too_old(name: str, date: dt.date, source: str, now: float) -> str | None:
+    """What an approver must know of prices of that day, where they are older than a year."""
+    age = dt.datetime.fromtimestamp(now, dt.UTC).date() - date
+    if age <= OLD_AFTER:
+        return None
+    return f"the prices of {name} are {age.days} days old ({date}): read {source} again"
 
 
 @lru_cache(maxsize=16)

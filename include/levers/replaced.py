@@ -91,12 +91,15 @@ class Replaced:
 
     def write(self, world: World, dry_run: bool = False) -> bool:
         """See :class:`include.levers.owned.Thing`: make, verify, switch. The old one stays."""
-        if dry_run or self.of.settings(world, self.name) in (None, self.settings):
+        there = self.of.settings(world, self.name)
+        if dry_run or there in (None, self.settings):
             return False
         made = self.of.successors(world, self.name)
         new = next((name for name in made if self.of.settings(world, name) == self.settings), None)
         new = new or self._make(world, self.of.chain(world, self.name), self.settings)
         world.await_cloud(lambda: self.of.missing(world, new), f"{self.of.kind} {new}, which replaces {self.name}")
+        if self.of.settings(world, self.name) != there:  # what others change of it now, its successor would not have
+            raise Refused(f"{world.place}: {self.key} was changed while its successor was made: start again")
         self._switch(world, self.of.users(world, [self.name, *made]), new)
         stay = (new, *self.of.chain(world, new))  # an old one goes last, also one that was new once
         self._delete(world, [name for name in made if name not in stay])

@@ -39,8 +39,8 @@ class Undo(enum.StrEnum):
 
 _UNDO_WORDS = {
     Undo.COPY_BACK: (
-        "Undo: **what has moved stays moved**. A rollback stops what follows; data that has moved by then comes back only "
-        "by copying it, at the price that the plan and the rollback name."
+        "Undo: **what has moved stays moved**. A rollback stops what follows; data that has moved by then comes back "
+        "only by copying it, at the price that the plan and the rollback name."
     ),
     Undo.BILLING_PERIOD: (
         "Undo: **only at the end of the billing period**. Until then the old price can't come back, whatever is undone."

@@ -20,6 +20,7 @@ from include.wiring.connections import (
     aws_of,
     base_url,
     connection,
+    devices_of,
     global_aws_of,
     location_of,
     probes_of,
@@ -30,6 +31,7 @@ from include.wiring.connections import (
 
 if TYPE_CHECKING:
     from include.clients.aws import Aws
+    from include.clients.devices import Devices
     from include.clients.kubernetes import Cluster
     from include.clients.probes import Probes
     from include.clients.prometheus import Prometheus
@@ -98,6 +100,12 @@ class Clients:
         """The results of the latency probes of the whole world, the same in every place."""
         with _refused():
             return probes_of(self._estate)
+
+    @functools.cached_property
+    def devices(self) -> Devices:
+        """The devices over SSH."""
+        with _refused():
+            return devices_of(self._estate)
 
     @functools.cached_property
     def leases(self) -> Leases:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from include.estate import Estate
@@ -10,12 +11,14 @@ from include.estate import Estate
 if TYPE_CHECKING:
     from include.clients.access import Access
     from include.clients.aws import Aws
+    from include.clients.devices import Devices
     from include.clients.probes import Probes
     from include.clients.prometheus import Prometheus
     from include.clients.storage import Storage
 
 
 GLOBAL_REGION = "us-east-1"  # where AWS serves its global services
+SSH_SECONDS = 10  # to connect to a device
 log = logging.getLogger(__name__)
 
 
@@ -101,6 +104,32 @@ def _aws(conn_id: str, field: str, region: str) -> Aws:
         return AwsBaseHook(conn_id, region_name=region, client_type=service, config=config).get_conn()
 
     return Aws(make)
+
+
+def devices_of(estate: Estate) -> Devices:
+    """The devices of the estate over SSH, each by its own connection, which has to hold the device's host key."""
+    from include.clients.devices import Devices
+
+    power = estate.edge.power
+    return Devices({name: _ssh(power.connection(name)) for name in power.devices})
+
+
+def _ssh(conn_id: str) -> Callable[[], Any]:
+    """What connects, once a device is asked something. Raises SettingMissingError for what would not be checked."""
+    conn = connection(conn_id, "a device of edge.power.devices")
+    # Without it SSHHook takes whichever key it is shown.
+    if str(conn.extra_dejson.get("no_host_key_check", "true")).lower() != "false":
+        raise SettingMissingError(
+            f"Airflow connection {conn_id!r} checks no host key: set no_host_key_check to false in its extra, and "
+            "host_key to the device's key"
+        )
+
+    def connect() -> Any:
+        from airflow.providers.ssh.hooks.ssh import SSHHook
+
+        return SSHHook(ssh_conn_id=conn_id, conn_timeout=SSH_SECONDS, cmd_timeout=None).get_conn()
+
+    return connect
 
 
 def s3_client(conn_id: str | None) -> Any:

@@ -22,21 +22,31 @@ from pydantic import BaseModel
 
 from include import levers
 from include.estate import Estate, EstateError, load_estate
-from include.forms import form_fields
+from include.forms import form_fields, joined_fields
 from include.rollout.lever import acts_in
-from include.rollout.place import ESTATE_WIDE
+from include.rollout.place import ESTATE_WIDE, PlaceKind
 from include.rollout.settings import EVERYTHING, RollbackSettings, rollout_settings
 from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
 
 
 def rollout_arguments(
-    lever: str, doc_md: str | None, tags: Sequence[Tag], estate: Estate | None = None
+    lever: str | Sequence[str], doc_md: str | None, tags: Sequence[Tag], estate: Estate | None = None
 ) -> dict[str, Any]:
-    """Arguments of ``@dag`` for a rollout of ``lever``, but its schedule: one run at a time, params with bounds."""
+    """Arguments of ``@dag`` for a rollout of one lever or several, but its schedule: params with bounds, one run at a
+    time. It asks for regions if one of the levers acts there.
+
+    Raises FormError naming a setting that two levers have and that isn't the same in both.
+    """
     estate, _ = estate_or_problem(estate)
-    found = levers.lever(lever)
-    models = (rollout_settings(acts_in(found)), found.settings_type) if estate else ()
-    return _arguments(doc_md, tags) | {"params": {k: v for m in models for k, v in params_from(m, estate).items()}}
+    found = [levers.lever(name) for name in ([lever] if isinstance(lever, str) else lever)]
+    kinds = sorted({acts_in(one) for one in found}, key=lambda kind: kind is not PlaceKind.REGION)
+    models = [rollout_settings(kinds[0]), *(one.settings_type for one in found)] if estate else []
+    return _arguments(doc_md, tags) | {"params": _params(models, estate)}
+
+
+def _params(models: Sequence[type[BaseModel]], estate: Estate | None) -> dict[str, Param]:
+    """The params of all models."""
+    return {name: _param(schema) for name, schema in joined_fields(models, estate).items()}
 
 
 def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict[str, Any]:
@@ -63,6 +73,12 @@ def recurring(
     start = dt.datetime(since.year, since.month, since.day, tzinfo=dt.UTC)
     params = params_from(model, estate) if estate else {}
     return _arguments(doc_md, [Tag.RECURRING, *tags]) | {"start_date": start, "params": params} | deviations
+
+
+def operation(doc_md: str | None, model: type[BaseModel], tags: Sequence[Tag]) -> dict[str, Any]:
+    """Arguments of ``@dag`` for an operation that people trigger and whose form is ``model``, but its schedule."""
+    estate, _ = estate_or_problem(None)
+    return _arguments(doc_md, [Tag.OPERATIONS, *tags]) | {"params": params_from(model, estate)}
 
 
 def schedule_by_estate(make: Callable[[Estate], Any]) -> Any:

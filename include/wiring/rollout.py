@@ -26,40 +26,42 @@ top. What the engine does for a lever:
 - A task's limit follows the run's ``converge_timeout_seconds``; undoing is retried for at least 15 minutes.
 - The approval's answer goes from its task into the ledger: no state that is set by hand, and no XCom, approves.
 
+Several levers, one after the other behind one approval::
+
+    LEVERS = ("dns_health_checks", "storage_tiering")
+
+    @dag(schedule=None, **rollout_arguments(LEVERS, __doc__, [Tag.ROLLOUT, Tag.EDGE]))
+    def day3_edge() -> None:
+        rollouts(LEVERS)
+
+- The form has the settings of all of them; one that two levers have must be the same in both.
+- Checks, plan, approval and locks are those of all levers at once, then each has a group of its name, in which its
+  tasks are as above. It begins when the one before is promoted or had nothing to do, which is a plan without a stage.
+- What one lever writes must leave the plans of the later ones as they were: each is made again when its turn comes.
+- One that is rolled back, or waits for people, keeps the later ones from beginning; the earlier ones stay promoted.
+- Each lever has its chains in the ledger, so that ``rollback`` undoes one of them as well as everything.
+
 With an invalid estate every DAG still loads: a rollout with one failing task that shows what is wrong, the rollback
 whole, as it can work from the slices of the estate in the ledger's snapshots.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
 from airflow.sdk import TaskGroup, TriggerRule, task
 
 from include import levers
 from include.estate import Estate
-from include.rollout import steps
-from include.rollout.lever import acts_in
-from include.rollout.place import places_of
+from include.rollout import several, steps
+from include.rollout.several import Several
 from include.rollout.steps import Run
 from include.wiring.clients import ClientsFactory, clients_for
 from include.wiring.dag import estate_or_problem, show_problem
-from include.wiring.tasks import (
-    WRITE_LIMIT,
-    Engine,
-    announce,
-    await_approval,
-    failed_tasks,
-    group_id,
-    recorded,
-    step_task,
-)
-
-GATE_POLL = 5.0  # seconds between two looks at a gate that still waits
+from include.wiring.lever_tasks import carry_out, choose_ending
+from include.wiring.tasks import Engine, announce, await_approval, failed_tasks, step_task
 
 
 def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | None = None) -> Any:
@@ -72,119 +74,92 @@ def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | 
         show_problem(problem)
         return None
     engine = Engine(estate, levers.lever(lever), clients or clients_for)
-    places = places_of(acts_in(levers.lever(lever)), estate)
     lock = step_task(engine, take_locks).as_setup()
     confirm = step_task(engine, steps.confirm_unchanged)
-    decide = step_task(engine, choose_ending, decorator=task.branch, trigger_rule=TriggerRule.ALL_DONE)
-    promote = step_task(engine, steps.promote)
+    promote, undone = carry_out(engine, confirm, choose_ending)
     unlock = step_task(engine, steps.release_locks).as_teardown(setups=lock)
     verdict = step_task(engine, give_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
 
     # Nothing is written before the approval, and nothing but what was approved after it.
-    _approved(engine) >> lock >> confirm
-    _every_place(engine, places, confirm) >> decide
+    _approved(engine, steps.check_preflight, steps.make_plan) >> lock >> confirm
     # The locks go last: nobody else may write while this run promotes or undoes.
-    decide >> promote >> unlock
-    _undo_every_place(engine, places, decide) >> unlock >> verdict
+    [promote, *undone] >> unlock >> verdict
     return promote
 
 
-def _approved(engine: Engine) -> Any:
+def rollouts(names: Sequence[str], clients: ClientsFactory | None = None, estate: Estate | None = None) -> None:
+    """Wire the rollout of several levers, one after the other, into the current DAG: see the module's docstring.
+
+    Tests give their own ``clients`` and ``estate``.
+    """
+    estate, problem = estate_or_problem(estate)
+    if estate is None:
+        show_problem(problem)
+        return
+    engines = tuple(Engine(estate, levers.lever(name), clients or clients_for) for name in names)
+    whole = SeveralEngine(engines)
+    lock = step_task(whole, several.lock_places, task_id="take_locks").as_setup()
+    confirm = step_task(whole, several.confirm_unchanged)
+    ended = _turns(whole, confirm)
+    unlock = step_task(whole, several.release_locks).as_teardown(setups=lock)
+    verdict = step_task(whole, give_joint_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
+
+    _approved(whole, several.check_preflight, several.make_plan) >> lock >> confirm
+    ended >> unlock >> verdict
+
+
+def _turns(whole: SeveralEngine, confirm: Any) -> list[Any]:
+    """A group for each lever, which begins when all tasks of the one before are over; the last one's last tasks.
+
+    Whether it is a lever's turn is read in the ledger, so that a task that was skipped or marked skips no lever.
+    """
+    before, rule = [confirm], TriggerRule.ALL_SUCCESS
+    for engine in whole.engines:
+        assert engine.lever is not None
+        name = engine.lever.name
+        with TaskGroup(name, tooltip=f"Roll out {name}"):
+            turn = step_task(engine, begin_lever, whole, task_id="begin", trigger_rule=rule)
+            promote, undone = carry_out(engine, turn, choose_lever_ending)
+        before >> turn
+        before, rule = [promote, *undone], TriggerRule.ALL_DONE
+    return before
+
+
+def _approved(engine: Engine | SeveralEngine, check: Any, make_plan: Any) -> Any:
     """Everything before the first write. Returns the approval."""
-    preflight = step_task(engine, steps.check_preflight)
-    plan = step_task(engine, steps.make_plan)
+    preflight = step_task(engine, check)
+    plan = step_task(engine, make_plan)
     real = step_task(engine, is_real_run, decorator=task.short_circuit, ignore_downstream_trigger_rules=False)
     approval = await_approval(engine, "make_plan")
     preflight >> plan >> real >> approval
     return approval
 
 
-def _every_place(engine: Engine, places: Sequence[str], confirm: Any) -> list[Any]:
-    """Roll out in the canary, which is the first, then in the other places in parallel. Returns their last gates."""
-    gates: list[Any] = []
-    for place in places:
-        snapshot, last_gate = _place(engine, place)
-        confirm >> snapshot
-        # The others follow once the canary's last gate has passed (or the canary is not selected).
-        gates[:1] >> snapshot if gates else None
-        gates.append(last_gate)
-    return gates
+@dataclass(frozen=True)
+class SeveralEngine:
+    """What the tasks of a DAG of several levers share: the engine of each, in order."""
+
+    engines: tuple[Engine, ...]
+
+    @property
+    def estate(self) -> Estate | None:
+        """The estate of all of them."""
+        return self.engines[0].estate
+
+    def run(self) -> Several:
+        """The run that the current task belongs to."""
+        return self.around(self.engines[0].run())
+
+    def around(self, run: Run) -> Several:
+        """The run of all levers that ``run``, of one of them, belongs to."""
+        return Several.of(run, [engine.lever for engine in self.engines if engine.lever is not None])
+
+    def keep_answer(self, answer: Mapping[str, Any]) -> None:
+        """Put an approval's answer on record."""
+        several.record_answer(self.run(), answer)
 
 
-def _undo_every_place(engine: Engine, places: Sequence[str], decide: Any) -> list[Any]:
-    """Places touched in parallel are undone in parallel, then the canary that was touched first."""
-    undone: list[Any] = []
-    with TaskGroup("rollback", tooltip="Undo what this run touched"):
-        for place in reversed(places):
-            undo, verify = _undo(engine, place)
-            decide >> undo
-            if place == places[0] and undone:
-                undone >> undo
-            undone.append(verify)
-    return undone
-
-
-def _place(engine: Engine, place: str) -> tuple[Any, Any]:
-    """Snapshot, then every slot in order. Returns the snapshot task and the last gate."""
-    assert engine.lever is not None
-    go_on = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
-    with TaskGroup(group_id(place), tooltip=f"Roll out in {place}"):
-        snapshot = step_task(engine, steps.take_snapshot, place, place=place, trigger_rule=go_on)
-        gate: Any = None
-        for slot in engine.lever.slots:
-            with TaskGroup(group_id(slot)):
-                applied = step_task(
-                    engine, steps.apply_stage, place, slot, place=place, trigger_rule=go_on, **WRITE_LIMIT
-                )
-                target = f"{{{{ ti.xcom_pull(task_ids='{applied.operator.task_id}')['soak_until'] }}}}"
-                # Ends in the triggerer: a soak holds no worker slot, and costs one process start.
-                soak = DateTimeSensorAsync(
-                    task_id="await_soak", target_time=target, end_from_trigger=True, execution_timeout=None
-                )
-                judged = _gate(engine, place, slot)
-            # A snapshot before the first write; the stage before must have passed its gate or not be in the plan.
-            snapshot >> applied >> soak >> judged
-            if gate is not None:
-                gate >> applied
-            gate = judged
-    return snapshot, gate
-
-
-def _gate(engine: Engine, place: str, slot: str) -> Any:
-    @task.sensor(
-        task_id="judge_gates",
-        mode="reschedule",
-        poke_interval=GATE_POLL,
-        timeout=dt.timedelta(days=8).total_seconds(),
-        doc_md=inspect.getdoc(steps.judge_gates),
-    )
-    def judge_gates() -> Any:
-        from airflow.sdk import PokeReturnValue
-
-        run = engine.run()
-        with recorded(run, place):
-            judged = steps.judge_gates(run, place, slot)
-        return PokeReturnValue(is_done=judged is not None, xcom_value=judged)
-
-    return judge_gates()
-
-
-def _undo(engine: Engine, place: str) -> tuple[Any, Any]:
-    """Undo a place and verify it. Both look into the ledger themselves, so that they also work when decide failed."""
-    with TaskGroup(group_id(place)):
-        undo = step_task(
-            engine, undo_changes, place,
-            place=place, undoing=True, trigger_rule=TriggerRule.ALL_DONE, **WRITE_LIMIT,
-        )  # fmt: skip
-        # Also after a failed undo: what is left behind belongs into the verdict.
-        verify = step_task(
-            engine, verify_restored, place, place=place, undoing=True, trigger_rule=TriggerRule.NONE_SKIPPED
-        )
-        undo >> verify
-    return undo, verify
-
-
-def is_real_run(run: Run) -> bool:
+def is_real_run(run: Run | Several) -> bool:
     """A dry run stops here; a real one goes on to the approval."""
     return not run.settings.dry_run
 
@@ -194,26 +169,21 @@ def take_locks(run: Run) -> None:
     steps.lock_places(run, run.places, steps.answer_on_record(run), take_over=False)
 
 
-def choose_ending(run: Run) -> list[str]:
-    """Promote, roll back the touched places, or leave everything as it is while a gate is unknown."""
-    decision = steps.decide(run)
-    if decision["promote"]:
-        return ["promote"]
-    if decision.get("unknown"):
-        return []
-    return [f"rollback.{group_id(place)}.undo_changes" for place in decision["touched"]]
+def begin_lever(run: Run, whole: SeveralEngine) -> None:
+    """Begin a lever when it is its turn: its plan, made again, must still be the one that was approved."""
+    several.begin(whole.around(run), run)
 
 
-def undo_changes(run: Run, place: str) -> None:
-    """Set the place back to this run's snapshot."""
-    steps.undo_changes(run, place, steps.own_snapshot(run, place))
-
-
-def verify_restored(run: Run, place: str) -> None:
-    """Compare the place with this run's snapshot."""
-    steps.verify_restored(run, place, steps.own_snapshot(run, place))
+def choose_lever_ending(run: Run) -> list[str]:
+    """Promote the lever, roll back the places that it touched, or leave everything as it is while a gate is unknown."""
+    return choose_ending(run, f"{run.lever.name}.") if several.has_begun(run) else []
 
 
 def give_verdict(run: Run) -> dict[str, Any]:
     """Say how the run ended, what was left behind and what to do next; fails the run unless it may be green."""
     return announce(steps.conclude(run, steps.answer_on_record(run), failed_tasks()))
+
+
+def give_joint_verdict(run: Several) -> dict[str, Any]:
+    """Say how each lever ended and what to do next; fails the run unless each was promoted or had nothing to do."""
+    return announce(several.conclude(run, failed_tasks()))

@@ -105,8 +105,22 @@ class _Named:
     name: str
 
 
+class Records(Protocol):
+    """A run, or one of several levers."""
+
+    def record(self, place: str, step: str, figures: Mapping[str, Any]) -> Any:
+        """Append a record to the run's chain in a place."""
+
+
+class Runs(Protocol):
+    """Whose tasks belong to a run."""
+
+    def run(self) -> Any:
+        """The run that the current task belongs to."""
+
+
 @contextlib.contextmanager
-def recorded(run: Run, place: str = WHOLE_RUN, *, undoing: bool = False) -> Iterator[None]:
+def recorded(run: Records, place: str = WHOLE_RUN, *, undoing: bool = False) -> Iterator[None]:
     """Put the reason of a step's end on record; retries only where they can help.
 
     A step that ran into its task's limit has waited for hours already: only one that undoes is tried again, as it is
@@ -143,7 +157,7 @@ def recorded(run: Run, place: str = WHOLE_RUN, *, undoing: bool = False) -> Iter
 
 
 def step_task(
-    engine: Engine,
+    engine: Runs,
     step: Callable[..., Any],
     *arguments: Any,
     place: str = WHOLE_RUN,

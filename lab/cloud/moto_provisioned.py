@@ -104,7 +104,7 @@ def _check(backend: Any, function: Any, arn: str, wanted: int) -> None:
     if _same_version(backend, function, arn) & set(others):
         said = "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version"
         raise _refused(invalid, said)
-    reserved = function.reserved_concurrency
+    reserved = backend.get_function(function.function_name).reserved_concurrency  # the function's, not a version's
     if reserved is not None and wanted > int(reserved):
         said = "Requested Provisioned Concurrency should not be greater than the"
         raise _refused(invalid, f"{said} reservedConcurrentExecution for function")

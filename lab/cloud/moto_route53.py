@@ -11,6 +11,7 @@ from typing import Any
 
 # Domain names and addresses whose checks fail: what a test or a fault puts here.
 UNHEALTHY: set[str] = set()
+MOST_WEIGHT = 255
 FIXED = ("Type", "RequestInterval", "MeasureLatency")  # of a health check
 _FIELDS = ("ttl", "records", "weight", "region", "health_check_id", "alias_target", "failover", "geo_location")
 
@@ -91,6 +92,7 @@ def _change(self: Any, zoneid: str, change_list: Sequence[Mapping[str, Any]]) ->
     try:
         for change in change_list:
             _change_one(self, zone, change["Action"], copy.deepcopy(dict(change["ResourceRecordSet"])))
+        _check_policies(zone)
     except Exception:
         zone.rrsets = before
         raise
@@ -120,6 +122,32 @@ def _change_one(backend: Any, zone: Any, action: str, raw: dict[str, Any]) -> No
     if action == "CREATE" and same:
         raise _refusal("InvalidChangeBatch", f"Tried to create resource record set {shown} but it already exists")
     zone.rrsets = [found for found in zone.rrsets if found not in same] + [wanted]
+
+
+def _check_policies(zone: Any) -> None:
+    """The record sets of one name and type have one routing policy, and each of them its identifier."""
+    every: dict[tuple[str, str], list[Any]] = {}
+    for record in zone.rrsets:
+        every.setdefault((record.name, record.type), []).append(record)
+    for (name, kind), records in every.items():
+        policies = [_policy(record) for record in records]
+        for record, policy in zip(records, policies, strict=True):
+            if policy and not record.set_identifier:
+                raise _refusal("InvalidInput", f"Missing field 'SetIdentifier' in Change with Name={name}, Type={kind}")
+            if record.weight is not None and not 0 <= int(record.weight) <= MOST_WEIGHT:
+                raise _refusal("InvalidInput", f"Weight {record.weight} is not between 0 and {MOST_WEIGHT}")
+        if len(set(policies)) > 1 or (len(records) > 1 and not policies[0]):
+            shown = f"RRSet with DNS name {name}, type {kind} cannot be created"
+            raise _refusal("InvalidChangeBatch", f"{shown} as other RRSets exist with the same name and type")
+
+
+def _policy(record: Any) -> str:
+    """How Route 53 chooses the record set among those of its name; empty for the only one."""
+    return next((name for name in ("weight", "region", "failover", "geo_location") if _given(record, name)), "")
+
+
+def _given(record: Any, name: str) -> bool:
+    return getattr(record, name) not in (None, "", {})
 
 
 def _new(kind: Any, *arguments: Any) -> Any:

@@ -25,13 +25,14 @@ RETENTION = "60d"  # the default of 15 days would delete the backfilled history 
 
 @dataclass(frozen=True)
 class ScrapeTargets:
-    """Where Prometheus scrapes: the plant's port, and a port a region for each job of ``by_region``.
+    """Where Prometheus scrapes: the plant's port, the devices' exporter's, and a port a region for each job.
 
     Targets of OpenCost, Kubecost and the predictor are down until somebody installs them.
     """
 
     plant: int
     by_region: Mapping[str, Mapping[str, int]]
+    devices: int | None = None
 
     def of(self, job: str) -> list[dict[str, Any]]:
         """Static targets of one job, with their region."""
@@ -82,7 +83,15 @@ def _jobs(targets: ScrapeTargets, slow: str) -> list[dict[str, Any]]:
     predictor = {"job_name": PREDICTOR, "honor_labels": True, "static_configs": targets.of(PREDICTOR)}
     vpa = [_job(job, targets, slow) for job in VPA]
     cost = [_cost_job(job, targets, slow) for job in ("opencost", "kubecost")]
-    return [service, pods, karpenter, *vpa, *cost, predictor]
+    return [service, pods, karpenter, *vpa, *cost, predictor, *_devices(targets)]
+
+
+def _devices(targets: ScrapeTargets) -> list[dict[str, Any]]:
+    if targets.devices is None:
+        return []
+    # The instance of the backfilled history, so that it and the scrapes are one series.
+    place = {"targets": [f"{HOST}:{targets.devices}"], "labels": {"instance": "devices"}}
+    return [{"job_name": "devices", "static_configs": [place]}]
 
 
 def _drop(names: str) -> dict[str, Any]:

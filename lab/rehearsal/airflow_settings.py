@@ -33,6 +33,7 @@ class Running(Protocol):
 def variables_of(state: Mapping[str, Any], airflow: Running, folder: Path) -> dict[str, str]:
     """What the placeholders of airflow_settings.yaml stand for in the lab of ``folder`` and the running Airflow."""
     prometheus_host, prometheus_port = _host_and_port(state["prometheus"])
+    probes_host, probes_port = _host_and_port(state["plant"])
     _, _, port = airflow.url.rpartition(":")
     values = {
         "AWS_ENDPOINT": str(state["aws_endpoint"]),
@@ -40,6 +41,8 @@ def variables_of(state: Mapping[str, Any], airflow: Running, folder: Path) -> di
         "AWS_SECRET": "lab",
         "PROMETHEUS_HOST": prometheus_host,
         "PROMETHEUS_PORT": prometheus_port,
+        "PROBES_HOST": probes_host,
+        "PROBES_PORT": probes_port,
         "AIRFLOW_HOST": HOST,
         "AIRFLOW_PORT": port,
         "SERVICE_USER": SERVICE_USER,
@@ -49,6 +52,10 @@ def variables_of(state: Mapping[str, Any], airflow: Running, folder: Path) -> di
         "TRAFFIC": world.traffic_folder(folder).as_uri(),
         "MODELS": str(state["models"]),
     }
+    for device, entry in state["devices"].items():
+        values[f"SSH_PORT_{device.upper()}"] = str(entry["port"])
+        values[f"SSH_HOST_KEY_{device.upper()}"] = str(entry["host_key"])
+        values["SSH_KEY_FILE"] = str(entry["key_file"])
     for region, entry in state["regions"].items():
         ending = region.upper().replace("-", "_")
         values[f"KUBECONFIG_{ending}"] = str(entry["rollout_kubeconfig"])
@@ -147,6 +154,9 @@ def connect(airflow: Running, state: Mapping[str, Any], folder: Path) -> None:
     """Load airflow_settings.yaml into ``airflow`` for the lab in ``folder`` that ``state`` describes."""
     estate = load_estate()
     absent = tuple(name for name in estate.regions if name not in state["regions"])
-    exports = {export.connection for export in estate.cost.exports}
+    # The cloud and Prometheus are there whichever regions are, and what is asked for once for the estate asks for them.
+    kept = {export.connection for export in estate.cost.exports} | {estate.global_aws()}
+    kept |= {region.connections.aws for region in estate.regions.values()}
+    kept.add(estate.region(estate.canary_region).connections.prometheus)
     text = SETTINGS_FILE.read_text(encoding="utf-8")
-    load_settings(airflow.client(), settings_for(text, variables_of(state, airflow, folder), absent, exports))
+    load_settings(airflow.client(), settings_for(text, variables_of(state, airflow, folder), absent, kept))

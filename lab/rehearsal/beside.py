@@ -14,11 +14,19 @@ from lab.rehearsal.run import RehearsalError
 from lab.rehearsal.week import BEFORE, beside_conf
 
 BESIDE_SECONDS = 900
+EDGE_DAY = 3
 
 
 def needed(days: Sequence[int]) -> list[str]:
     """The recurring DAGs that ``days`` build on, in their order."""
     return [dag for number in days for dag in BEFORE.get(number, ())]
+
+
+def around_edge(days: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The days whose DAGs may run from the start on, and those that build on the bill of an edge that day 3 changes."""
+    if EDGE_DAY not in days:
+        return tuple(days), ()
+    return tuple(day for day in days if day <= EDGE_DAY), tuple(day for day in days if day > EDGE_DAY)
 
 
 @dataclass

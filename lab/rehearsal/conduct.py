@@ -20,15 +20,16 @@ from include.levers import LEVERS
 from include.prices import load_aws_book
 from include.rollout.ledger import WHOLE_RUN, Ledger, OpenRun
 from lab import world as worlds
+from lab.cloud import bill
 from lab.machine import speed as speeds
 from lab.machine.processes import Processes
 from lab.machine.speed import Speed
 from lab.rehearsal import airflow as airflows
-from lab.rehearsal import budgets, day4, occupancy, undo
+from lab.rehearsal import budgets, day3, day4, edge, edge_dollars, occupancy, undo
 from lab.rehearsal import report as texts
 from lab.rehearsal.airflow_api import Client
 from lab.rehearsal.airflow_settings import connect
-from lab.rehearsal.beside import Beside, needed
+from lab.rehearsal.beside import EDGE_DAY, Beside, around_edge, needed
 from lab.rehearsal.evidence import P95_SECONDS, EvidenceError, EvidenceFigures, EvidenceReader, first_figures, readers
 from lab.rehearsal.faults import LEVER_OF, Faults
 from lab.rehearsal.folders import costs_folder, ledger_folder
@@ -67,7 +68,9 @@ class Rehearsal:
     begun: float = field(default_factory=time.monotonic)
     airflow: airflows.Airflow | None = None
     world: worlds.LabWorld | None = None
+    at_edge: edge.EdgeReader | None = None
     beside: Beside = field(default_factory=Beside)
+    later: tuple[int, ...] = ()  # days whose recurring DAGs wait for day 3
     unpacked: dict[str, occupancy.Occupancy] = field(default_factory=dict)  # as day 2 leaves it, or day 4 finds it
 
     def __post_init__(self) -> None:
@@ -92,10 +95,12 @@ class Rehearsal:
         import boto3
 
         client = self._connect()
-        self.beside.start(self.airflow, self.settings.days, self.settings.regions)
+        first, self.later = around_edge(self.settings.days)
+        self.beside.start(self.airflow, first, self.settings.regions)
         lab = readers(self.estate, self.world.state, load_aws_book(self.estate), boto3.client, self.speed.stretch)
+        self.at_edge = edge.reader(self.estate, self.world.state, boto3.client, self.speed.stretch)
         before = first_figures(lab, P95_SECONDS, FIRST_SAMPLES_SECONDS * self.speed.stretch)
-        start = {region: reader.specs() for region, reader in lab.items()}
+        start = self._specs(lab)
         verdict = ""
         for number in self.settings.days:
             verdict = self._one_day(client, number, lab, before)
@@ -114,12 +119,13 @@ class Rehearsal:
     ) -> str:
         """Roll out one day and report it; returns its verdict."""
         assert self.airflow is not None
-        specs = {region: reader.specs() for region, reader in lab.items()}
+        specs = self._specs(lab)
         self.results.seconds |= self.beside.wait_for(self.airflow, number)
         more = self._without_forecast() if number == SCALING_DAY else {}
         self._measure_speed()
         if number == PACKING_DAY and not self.unpacked:
             self.unpacked = occupancy.occupancies(lab, P95_SECONDS, self.speed.stretch)
+        edge_before = self._edge_now() if number == EDGE_DAY else None
         begun, started = dt.datetime.now(dt.UTC), time.monotonic()
         with ExitStack() as stack:
             watches = stack.enter_context(self._watched_budgets()) if number == PACKING_DAY else {}
@@ -130,8 +136,11 @@ class Rehearsal:
         since = time.monotonic() - started
         after = {region: reader.figures(since) for region, reader in lab.items()}
         costs = self._costs(runs[0]) if number == COST_DAY else None
-        day = DayResult(number, runs, verdict, seconds, changes, before, after, costs, packed)
+        edge_day = self._edge_day(runs[0], edge_before) if edge_before else None
+        day = DayResult(number, runs, verdict, seconds, changes, before, after, costs, packed, edge_day)
         self.results.day_is_over(day, time.monotonic() - self.begun)
+        if number == EDGE_DAY:
+            self._bill_the_edge()
         self._write_report()
         print(f"\n{message}  ({seconds:.0f} s)", flush=True)
         if number == SCALING_DAY and verdict == PROMOTED and PACKING_DAY in self.settings.days:
@@ -186,6 +195,30 @@ class Rehearsal:
             )
             for region, reader in lab.items()
         }
+
+    def _specs(self, lab: Mapping[str, EvidenceReader]) -> dict[str, Any]:
+        """What a rollback must bring back, by place."""
+        assert self.at_edge is not None
+        return {**{region: reader.specs() for region, reader in lab.items()}, edge.PLACE: self.at_edge.specs()}
+
+    def _edge_now(self) -> tuple[day3.Dollars, day3.Latency]:
+        """Dollars by component and P95 by probe, as the lab reads them now."""
+        assert self.at_edge is not None
+        return edge_dollars.usd_month(self.at_edge.client, self.estate), self.at_edge.latency()
+
+    def _edge_day(self, run: TriggeredRun, before: tuple[day3.Dollars, day3.Latency]) -> day3.EdgeDay:
+        """Day 3, by the plans of the run and by the lab's own reading."""
+        chains = {lever: run.records(WHOLE_RUN, lever) for lever in run.levers[1:]}
+        dollars, latency = self._edge_now()
+        predicted, endings = day3.predicted_of(chains), day3.endings_of(chains)
+        return day3.EdgeDay(before[0], dollars, predicted, before[1], latency, endings)
+
+    def _bill_the_edge(self) -> None:
+        """The bill of the edge as it stands now, and then what later days build on: the costs of yesterday."""
+        assert self.world is not None
+        assert self.airflow is not None
+        bill.refresh_of(str(self.world.state["aws_endpoint"]), self.estate, dt.datetime.now(dt.UTC))
+        self.beside.start(self.airflow, self.later, self.settings.regions)
 
     def _boot(self) -> None:
         stretch = self.speed.stretch
@@ -243,7 +276,8 @@ class Rehearsal:
             self.settings.folder,
             Path(self.world.state["emulator_folder"]),
         )
-        return self._trigger(client, one.dag, [one.lever], {**conf, **more}, faults)
+        levers = [one.lever, *LEVERS] if one.several else [one.lever]
+        return self._trigger(client, one.dag, levers, {**conf, **more}, faults)
 
     def _trigger(
         self, client: Client, dag: str, levers: Sequence[str], conf: Mapping[str, Any], faults: Faults | None = None
@@ -263,7 +297,7 @@ class Rehearsal:
             dag=dag,
             run_id=run_id,
             levers=levers,
-            regions=self.settings.regions,
+            regions=self._places,
             airflow=self.airflow,
             client=client,
             approver=self.airflow.client(approvers[0]) if approvers else client,
@@ -274,13 +308,18 @@ class Rehearsal:
             stretch=self.speed.stretch,
         )
 
+    @property
+    def _places(self) -> tuple[str, ...]:
+        """Where a lever may act in the lab."""
+        return (*self.settings.regions, edge.PLACE)
+
     def _ledger(self) -> Ledger:
         return Ledger(Folder(ledger_folder(self.settings.folder)))
 
     def _standing(self) -> dict[undo.Place, list[OpenRun]]:
-        """The changes that stand by lever and region, in the ledger's words."""
+        """The changes that stand by lever and place, in the ledger's words."""
         ledger = self._ledger()
-        places = [(lever, region) for lever in LEVERS for region in self.settings.regions]
+        places = [(lever, place) for lever in LEVERS for place in self._places]
         found = {place: ledger.standing(*place) for place in places}
         return {place: runs for place, runs in found.items() if runs}
 
@@ -288,12 +327,12 @@ class Rehearsal:
         """Undo all that stands through the rollback DAG, and prove it; returns whether nothing remains."""
         self._measure_speed()
         stood = self._standing()
-        run = self._trigger(client, undo.DAG, [undo.EVERYTHING, *LEVERS], undo.conf(self.settings.regions))
+        run = self._trigger(client, undo.DAG, [undo.EVERYTHING, *LEVERS], undo.conf(self._places))
         triggered = time.monotonic()
         state = run.follow()
         seconds = time.monotonic() - (run.answered_at or triggered)
         verdict, message = verdict_of(run.records(WHOLE_RUN), state, UNDONE)
-        records = {(lever, region): run.records(region, lever) for lever in LEVERS for region in self.settings.regions}
+        records = {(lever, place): run.records(place, lever) for lever in LEVERS for place in self._places}
         try:
             evidence = self._changes(start, lab, wait=True)
         except EvidenceError as error:
@@ -322,7 +361,7 @@ class Rehearsal:
         pause = threading.Event()
         limit = time.monotonic() + (RESTORE_SECONDS * self.speed.stretch if wait else 0)
         while True:
-            found = undo.of_evidence(specs, {region: reader.specs() for region, reader in lab.items()})
+            found = undo.of_evidence(specs, self._specs(lab))
             if not found or time.monotonic() >= limit:
                 return found
             pause.wait(2)

@@ -14,7 +14,7 @@ from include.prices import AwsBook, load_aws_book
 from lab import world as worlds
 from lab.machine.speed import Speed
 from lab.rehearsal import airflow as airflows
-from lab.rehearsal import day4, undo
+from lab.rehearsal import day3, day4, undo
 from lab.rehearsal import report as texts
 from lab.rehearsal.day4 import PackedRegion, Realised
 from lab.rehearsal.evidence import EvidenceFigures
@@ -29,7 +29,7 @@ SCALING_DAY, PACKING_DAY, COST_DAY = 2, 4, 5
 class DayResult:
     """One day when its runs are over; ``changes`` is how the live world differs from the day's beginning.
 
-    ``costs`` belong to day 5, ``packed`` to day 4.
+    ``costs`` belong to day 5, ``packed`` to day 4, ``edge`` to day 3.
     """
 
     number: int
@@ -41,6 +41,7 @@ class DayResult:
     after: Mapping[str, EvidenceFigures]
     costs: Mapping[str, Any] | None = None
     packed: Mapping[str, PackedRegion] = field(default_factory=dict)
+    edge: day3.EdgeDay | None = None
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Results:
         self.report = texts.full_report(day.verdict, not day.changes, total_seconds, regions, self.days)
         for run in day.runs:
             key = str(day.number) if len(day.runs) == 1 else f"{day.number} {run.levers[0]}"
-            self.steps[key] = {region: texts.step_seconds(run.records(region)) for region in day.after}
+            self.steps[key] = _step_seconds(run)
         print(f"\n{self._tables(day)}", flush=True)
         if day.verdict != PROMOTED:
             print(
@@ -89,6 +90,8 @@ class Results:
         found = texts.day_report(day.verdict, day.seconds, day.costs)
         if day.number == SCALING_DAY:
             found["scaling"] = {region: asdict(texts.scaling_of(day.runs[0].records(region))) for region in day.after}
+        if day.edge is not None:
+            found |= day3.report(day.edge)
         if day.number == PACKING_DAY:
             found["regions"] = {region: day4.region_report(one) for region, one in day.packed.items()}
         return found
@@ -100,6 +103,8 @@ class Results:
         if day.number == SCALING_DAY:
             scaling = {region: texts.scaling_of(day.runs[0].records(region)) for region in day.after}
             tables.insert(0, texts.scaling_table(scaling))
+        if day.edge is not None:
+            tables.insert(0, day3.table(day.edge))
         if day.number == PACKING_DAY:
             tables.insert(0, day4.table(day.packed))
         prices = prices_line(load_aws_book(self.estate))
@@ -136,6 +141,14 @@ class Results:
             "realised": [asdict(one) for one in self.realised],
             "report": self.report,
         }
+
+
+def _step_seconds(run: TriggeredRun) -> dict[str, dict[str, float]]:
+    """Seconds of each step by place; of a run of several levers by lever and place."""
+    places = [(lever, place) for lever in run.levers for place in run.regions]
+    alone = len(run.levers) == 1
+    found = {place if alone else f"{lever} {place}": run.records(place, lever) for lever, place in places}
+    return {name: texts.step_seconds(records) for name, records in found.items() if records}
 
 
 def prices_line(book: AwsBook) -> str:

@@ -59,8 +59,8 @@ def shown_reason(text: str) -> list[str]:
 
 @dataclass
 class TriggeredRun:
-    """A triggered run. ``levers`` are those whose chains it writes, its own (the verdict's) first; moments are
-    ``time.monotonic()``; ``stretch`` multiplies the limits.
+    """A triggered run. ``levers`` are those whose chains it writes, its own (the verdict's) first, in ``regions`` and
+    other places; moments are ``time.monotonic()``; ``stretch`` multiplies the limits.
     """
 
     dag: str

@@ -33,6 +33,9 @@ LEVER_OF = {
     "opencost_deployments": "cost_monitoring",
     "kubecost_deployments": "cost_monitoring",
     "monitoring": "cost_monitoring",
+    "functions": "lambda_edge",
+    "health_checks": "dns_health_checks",
+    "lifecycle": "storage_tiering",
 }
 LEVER_OF_RESOURCE = {
     "nodepools": "spot_capacity",
@@ -40,6 +43,7 @@ LEVER_OF_RESOURCE = {
     "scaledobjects": "predictive_scaling",
     "horizontalpodautoscalers": "predictive_scaling",
     "verticalpodautoscalers": "right_sizing",
+    "httproutes": "request_routing",
 }
 COST_MONITORING_NAMESPACES = (*COST_NAMESPACES, "monitoring")
 OF_REPLICAS, OF_PLACEMENT = ("replicas",), ("template.spec.topologySpreadConstraints", "template.spec.affinity")
@@ -183,6 +187,11 @@ def lever_of(found: Difference) -> str:
     part, _, field = found.path.partition(".")
     if field.startswith(SYSTEM_GROUP) or (part == "node_pools" and ".disruption" in field):
         return "consolidation"
+    if part == "distribution":
+        of_class = field == "PriceClass"
+        return "cdn_price_class" if of_class else "lambda_edge" if "LambdaFunctionAssociations" in field else NOT_KNOWN
+    if part == "record_sets":
+        return "dns_health_checks" if ".HealthCheckId" in field else "request_routing"
     if part == "deployments":
         if field.endswith(OF_REPLICAS):
             return "predictive_scaling"

@@ -17,8 +17,9 @@ A region opens for requests when all its start replicas have been ready once, or
 nobody calls a service that is still being set up. Before that it has no series. ``GET /metrics`` is Prometheus text,
 and so is ``GET /cadvisor``: the use of each running pod, of all namespaces, under the names that kubelets use; KWOK is
 told the same (``kubelet.py``). ``GET /health`` is JSON: 200 once every region is open.
-The plant is also the gateway: it follows the region's HTTPRoute (``routing.py``), without one all goes to the pods.
-The power of the edge devices is made up as well (``lab/service/devices.py``): no board is asked.
+What viewers in ten regions of the world wait for is made up as well (``lab/service/viewers.py``): ``GET /probes`` is
+JSON. The plant is also the gateway: it follows the region's HTTPRoute (``routing.py``); without one all goes to the
+pods. ``GET /devices`` is JSON: the requests/s of each edge device, which is also a series.
 ``plant_faults.json`` in the state folder, re-read when it changes, breaks the service on purpose:
 ``{"us-east-1": {"extra_latency_ms": 80, "error_ratio": 0.01, "leak": {"app": "akidb-grpc", "mib": 4000}}}``.
 """
@@ -47,6 +48,7 @@ from lab.service.routing import Backends, Routes
 from lab.service.serving import EDGES, AkidbService, service_of
 from lab.service.traffic import Demand, TraceError, demand_of, plant_start
 from lab.service.usage import MIB, PROTOCOLS, Use, constant_use, serving_use
+from lab.service.viewers import Distribution, Viewers
 
 TICK_SECONDS = 0.5
 LONGEST_TICK_SECONDS = 5.0  # after a stopped machine: no burst of hours of requests
@@ -84,9 +86,10 @@ class Plant:
         edge_30ms: bool = False,
         open_at: int | None = None,
         kubelets: Mapping[str, Kubelet] | None = None,
+        viewers: Viewers | None = None,
         routes: Mapping[str, Routes] | None = None,
     ) -> None:
-        self._estate = estate
+        self._estate, self.viewers = estate, viewers
         self._open_at = {name: w.replicas if open_at is None else open_at for name, w in estate.workloads.items()}
         self._demand = demand
         self._faults = faults
@@ -171,7 +174,13 @@ class Plant:
             lines += routing.series(routed, self._labels)
             if self._plant_time is not None:
                 lines += devices.series(self._estate, self._plant_time)
+        lines += self.viewers.series() if self.viewers else ()
         return "\n".join(lines) + "\n"
+
+    def devices(self) -> dict[str, float]:
+        """Requests/s by edge device; none before the first tick."""
+        with self._lock:
+            return {} if self._plant_time is None else devices.loads(self._estate, self._plant_time)
 
     def cadvisor(self) -> str:
         """The use of each running pod of the regions that are open, named and labelled as kubelets do."""
@@ -263,11 +272,15 @@ def server(plant: Plant, port: int) -> ThreadingHTTPServer:
                 self._answer(200, "text/plain; version=0.0.4; charset=utf-8", plant.metrics())
             elif self.path == "/cadvisor":
                 self._answer(200, "text/plain; version=0.0.4; charset=utf-8", plant.cadvisor())
+            elif self.path == "/probes" and plant.viewers:
+                self._answer(200, "application/json", json.dumps(plant.viewers.results()))
+            elif self.path == "/devices":
+                self._answer(200, "application/json", json.dumps(plant.devices()))
             elif self.path == "/health":
                 every, state = plant.health()
                 self._answer(200 if every else 503, "application/json", json.dumps(state))
             else:
-                self._answer(404, "text/plain", "only /metrics, /cadvisor and /health are here\n")
+                self._answer(404, "text/plain", "only /metrics, /cadvisor, /probes, /devices and /health are here\n")
 
         def _answer(self, status: int, kind: str, text: str) -> None:
             body = text.encode()
@@ -305,8 +318,10 @@ def main() -> None:
     kubeconfigs = {name: Path(region["kubeconfig"]) for name, region in state["regions"].items()}
     kubelets = {name: Kubelet(kubelet.ClusterReports(path)) for name, path in kubeconfigs.items()}
     faults = ServiceFaults(arguments.state / FAULTS_FILE, regions)
+    viewers = Viewers(estate, Distribution(estate, state["aws_endpoint"]))
+    viewers.follow()
     routes = {name: gateway.watch_routes(path, estate, name) for name, path in kubeconfigs.items()}
-    plant = Plant(estate, regions, demand, faults, arguments.edge_30ms, arguments.open_at, kubelets, routes)
+    plant = Plant(estate, regions, demand, faults, arguments.edge_30ms, arguments.open_at, kubelets, viewers, routes)
     for name, endpoints in regions.items():
         watch_region(kubeconfigs[name], endpoints, name)
         kubelet.keep_reporting(kubelets[name], name)

@@ -38,7 +38,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 def test_its_form_asks_for_no_region_and_a_dry_run_is_the_default(dag: Any) -> None:
     assert [task.split(".")[1] for task in dag.task_ids if task.endswith("apply_stage")] == list(SLOTS)
     assert "regions" not in dag.params
-    assert (dag.params["dry_run"], dag.params["older_than_days"], dag.params["keep_versions"]) == (True, 30, 3)
+    params = dag.params
+    assert (params["dry_run"], params["models_older_than_days"], params["models_keep_versions"]) == (True, 30, 3)
     upstream = dag.get_task("estate_wide.rules.apply_stage").get_flat_relative_ids(upstream=True)
     assert {"await_approval", "take_locks", "estate_wide.take_snapshot"} <= upstream
 
@@ -57,5 +58,5 @@ def test_it_is_promoted_without_any_cluster_and_undone_from_the_ledger(dag: Any,
 
 def test_a_run_in_which_nothing_pays_changes_nothing_and_is_green(dag: Any, world: World, run_dag: Runner) -> None:
     before = world.state()
-    run = run_dag(dag, QUICK | {"retrieved_share_month": 900})
+    run = run_dag(dag, QUICK | {"models_retrieved_share_month": 900})
     assert (run.state, world.state()) == ("success", before)

@@ -37,6 +37,8 @@ LEVERS = list(levers.LEVERS)
 STAGES = {"spot_capacity": 1}
 # The lever whose objects a lever's change is a part of: it stands first, and what is undone with it is made again.
 GROUND = {"consolidation": "spot_capacity"}
+# Undone last of all while the others stand, since it takes longest to make again: it isn't.
+LAST = "spot_capacity"
 # Karpenter's packing is not undone: the nodes that it found superfluous don't come back.
 PACKS = {"consolidation"}
 COUNTERS = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
@@ -254,7 +256,7 @@ def standing(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", LEVERS)
+@pytest.mark.parametrize("name", [*(name for name in LEVERS if name != LAST), LAST])
 def test_its_undo_is_complete_while_every_other_change_stands(
     name: str, targets: dict[str, Target], standing: dict[str, dict[str, Json]]
 ) -> None:
@@ -264,7 +266,7 @@ def test_its_undo_is_complete_while_every_other_change_stands(
     stands = {other: changes(other, targets[other], standing[other]) for other in others}
     undo(lever, target, standing[name])
     assert {other: changes(other, targets[other], standing[other]) for other in others} == stands
-    for again in (name, *parts):
+    for again in (name, *parts) if name != LAST else ():
         apply(levers.lever(again), targets[again])
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import math
 import sys
 from collections.abc import Sequence
 from decimal import Decimal
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         "file", help="CloudFront log (w3c or JSON, packed or not), Locations or usage report; - is stdin"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a candidate instead of a table")
-    parser.add_argument("--days", type=Decimal, help="how many days the file covers; without it, it counts as a month")
+    parser.add_argument("--days", type=_days, help="how many days the file covers; without it, it counts as a month")
     parser.add_argument("--current", choices=latency.PRICE_CLASSES, default=latency.ALL, help="the class of now")
     parser.add_argument("--measured", type=Path, help='JSON: P95 in ms now by country or part, {"JP": 14.2, "eu": 12}')
     parser.add_argument("--distribution", type=Path, help="JSON of `aws cloudfront get-distribution-config`: plans")
@@ -72,8 +73,6 @@ def _situation(chosen: argparse.Namespace) -> Situation:
 
 
 def _usage(chosen: argparse.Namespace) -> usage.Usage:
-    if chosen.days is not None and not (chosen.days.is_finite() and chosen.days > 0):
-        raise ValueError(f"--days is {chosen.days}, wanted more than 0")
     if chosen.file == "-":
         found = usage.read(sys.stdin.buffer)  # type: ignore[arg-type]
     else:
@@ -92,8 +91,20 @@ def _object(path: Path) -> dict[str, Any]:
     return raw
 
 
+def _days(text: str) -> Decimal:
+    days = Decimal(str(float(text)))
+    if not (days.is_finite() and days > 0):
+        raise ValueError
+    return days
+
+
 def _measured(path: Path) -> dict[str, float]:
-    return {key: float(value) for key, value in _object(path).items()}
+    found = _object(path)
+    for key, value in found.items():
+        known = key in latency.countries() or key in {one.part for one in latency.countries().values()}
+        if not known or isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise ValueError(f"{path}: {key!r}: {value!r} is no P95 in ms of a country or a part of the world")
+    return {key: float(value) for key, value in found.items()}
 
 
 def _warnings(chosen: argparse.Namespace, case: Situation) -> list[str]:

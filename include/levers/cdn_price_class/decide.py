@@ -49,7 +49,10 @@ class Slowed:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A price class, or a flat-rate plan (``is_plan``), with USD a month and P95 in ms by part and weighted."""
+    """A price class, or a flat-rate plan (``is_plan``), with USD a month and P95 in ms by part and weighted.
+
+    ``fits``: a plan's allowance holds the usage, whatever else speaks against it.
+    """
 
     name: str
     is_plan: bool
@@ -59,6 +62,7 @@ class Candidate:
     slowed: Sequence[Slowed] = ()
     refused: str | None = None
     lines: Sequence[Line] = ()
+    fits: bool = True
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,12 @@ class Judgement:
     def candidate(self, name: str) -> Candidate:
         """The candidate of that name."""
         return next(one for one in self.candidates if one.name == name)
+
+    @property
+    def offer(self) -> Candidate | None:
+        """The cheapest flat-rate plan whose allowance holds the usage."""
+        plans = [one for one in self.candidates if one.is_plan and one.fits]
+        return min(plans, key=lambda one: one.usd_month, default=None)
 
     def saving(self, candidate: Candidate) -> Decimal:
         """USD a month less than now."""
@@ -217,9 +227,9 @@ def _broken(limits: GlobalLatency, present: Candidate, found: Candidate) -> str 
 def _plan(case: Situation, plan: FlatPlan, present: Candidate) -> Candidate:
     """A plan at its price. It has every edge location, so that nobody is slower than in class All."""
     every = present if case.now == ALL else _class(case, ALL, None)
-    reasons = [*_above(case.usage.total, plan), *case.against_plans]
-    refused = "; ".join(reasons) or None
-    return Candidate(plan.name, True, plan.usd_month, every.p95_ms, every.weighted_ms, refused=refused)
+    above = _above(case.usage.total, plan)
+    refused, weighted = "; ".join([*above, *case.against_plans]) or None, every.weighted_ms
+    return Candidate(plan.name, True, plan.usd_month, every.p95_ms, weighted, refused=refused, fits=not above)
 
 
 def _above(total: Traffic, plan: FlatPlan) -> list[str]:

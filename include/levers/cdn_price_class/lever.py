@@ -117,12 +117,11 @@ class CdnPriceClass(ManifestLever[CdnSettings]):
         """What each candidate would save, whom it would slow, and why it is refused."""
         del live
         _, judged = self.judged(world)
-        lines = [_said(judged, one) for one in judged.candidates if one is not judged.now]
-        stale = prices.load().stale(dt.datetime.fromtimestamp(world.now(), dt.UTC).date())
+        lines = [_said(judged, one) for one in judged.candidates if not one.is_plan and one is not judged.now]
+        stale = stale_prices(world.now())
         verdict = f"{judged.chosen.name} stays: no other class saves enough within the limits"
         first = [verdict] if judged.chosen is judged.now else []
-        offers = "flat-rate plans are offers: no DAG buys one, and leaving one takes until the billing period's end"
-        return [*first, *lines, offers, *([stale] if stale else [])]
+        return [*first, *lines, _offered(judged), *([stale] if stale else [])]
 
     def evidence_of(self, world: World) -> dict[str, Json]:
         """Dollars, class and latency as they are now."""
@@ -131,8 +130,8 @@ class CdnPriceClass(ManifestLever[CdnSettings]):
         return figures | edge_gates.latency_evidence(world)
 
     def checks(self) -> Mapping[str, Callable[[World], Iterator[Check]]]:
-        """Is the usage known, and will the gates have data?"""
-        return {"usage": _known, "probes": edge_gates.measurable}
+        """Would a write lose nothing, is the usage known, and will the gates have data?"""
+        return {"distribution's fields": cloudfront.fields_check, "usage": _known, "probes": edge_gates.measurable}
 
 
 # What is judged ------------------------------------------------------------------------------------------------------
@@ -163,10 +162,15 @@ def measured(world: World) -> dict[str, float]:
     return found | {part: figure.value for part, figure in parts.items() if figure is not None}
 
 
+def stale_prices(now: float) -> str | None:
+    """What to warn of at ``now`` (Unix seconds): a price table that is older than a year."""
+    return prices.load().stale(dt.datetime.fromtimestamp(now, dt.UTC).date())
+
+
 def _known(world: World) -> Iterator[Check]:
     name = cloudfront.distribution(world, world.estate.edge.cdn.alias).id
     used = month.usage(world, name)
-    total, stale = used.total, prices.load().stale(dt.datetime.fromtimestamp(world.now(), dt.UTC).date())
+    total, stale = used.total, stale_prices(world.now())
     said = f"{used.rows} rows of logs, {len(used.by_country)} countries; {total.bytes / 2**40:.2f} TB and "
     yield Check("usage", True, f"{said}{total.requests / 1e6:,.1f} M requests a month")
     if stale:
@@ -196,6 +200,14 @@ def _class_of(live: Mapping[str, Json]) -> Json:
 
 def _names(objects: Iterable[str]) -> list[str]:
     return [key.partition(" ")[2] for key in objects]
+
+
+def _offered(judged: Judgement) -> str:
+    """The flat-rate plans in one line: what they would save, and why nothing is bought."""
+    if judged.offer is None:
+        return "no flat-rate plan has an allowance for so much"
+    bound = "no DAG buys a plan, and leaving one takes until the end of its billing period"
+    return f"flat-rate plan {_said(judged, judged.offer)}; {bound}"
 
 
 def _said(judged: Judgement, one: Candidate) -> str:

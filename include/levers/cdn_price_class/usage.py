@@ -16,10 +16,10 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import IO, Any
+from typing import Any
 
 from include.levers.cdn_price_class.latency import countries
 
@@ -27,8 +27,9 @@ GZIP = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 PREAMBLE = 40  # lines in which a report's column heads must come
 COUNTRY = ("ccountry", "country", "countrycode", "viewercountry", "locationcode", "location")
-SIZE = ("scbytes", "bytes", "totalbytes", "bytestransferred", "bytesout")
-REQUESTS = ("requests", "requestcount", "totalrequests", "count")
+SIZE = ("scbytes", "bytes", "totalbytes", "bytestransferred", "totalbytestransferred", "bytesout")
+REQUESTS = ("requests", "requestcount", "totalrequests", "totalrequestcount", "numberofrequests", "count")
+LONGEST = 20  # digits of a number: more than any month has bytes
 # The usage report counts by region of the EDGE: a country of each stands for its viewers.
 EDGE_REGIONS = {
     **{code: code for code in ("US", "CA", "MX", "ZA", "IL", "JP", "AU", "IN")},
@@ -91,7 +92,7 @@ Rows = Iterator[tuple[int, Row]]
 
 def read(file: io.BufferedReader) -> Usage:
     """The usage in a file, packed or not. Raises UsageError with the line."""
-    return _read(gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file)
+    return _read(gzip.open(file, "rb") if file.peek(2)[:2] == GZIP else file)
 
 
 def read_bytes(data: bytes) -> Usage:
@@ -124,7 +125,7 @@ def _usage(found: Mapping[str, Sequence[int]], rows: int, kind: str) -> Usage:
 class _Lines:
     """Decoded lines without their ends, blank ones left out; ``number`` is that of the last one."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: Iterable[bytes]) -> None:
         self._file = iter(file)
         self.number = 0
 
@@ -148,7 +149,7 @@ class _Lines:
                 return text
 
 
-def _read(file: IO[bytes]) -> Usage:
+def _read(file: Iterable[bytes]) -> Usage:
     lines = _Lines(file)
     first = next(lines, None)
     if first is None:
@@ -208,7 +209,7 @@ def _whole(line: int, field: str, text: Any) -> int:
     if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
         return text
     said = text.strip() if isinstance(text, str) else ""
-    if not (said.isascii() and said.isdigit()):
+    if not (said.isascii() and said.isdigit() and len(said) <= LONGEST):
         raise UsageError(line, f"{field} is {text!r}, wanted a whole number of 0 or more: correct it")
     return int(said)
 

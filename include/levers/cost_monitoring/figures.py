@@ -8,9 +8,11 @@ from typing import Any
 
 from include.clients.prometheus import Sample
 from include.estate import Estate
+from include.levers import alert_rules
 from include.levers.cost_monitoring import rules
-from include.levers.cost_monitoring.dashboard import REGION, Query, panels
+from include.levers.cost_monitoring.dashboard import panels
 from include.levers.cost_monitoring.wanted import CHARTS, KUBECOST, OPENCOST, MonitoringSettings
+from include.levers.dashboards import REGION, Query
 from include.levers.node_costs import NodeFact, node_facts, usd_hour
 from include.levers.probes import GateWindow, Probe
 from include.levers.service import covered, share_covered
@@ -168,38 +170,22 @@ def queries_figure(world: World, _: GateWindow | None = None) -> Figure:
 
 def wanted_rules(world: World) -> list[tuple[str, str]]:
     """(group, rule) of every rule that this region must have."""
-    groups = rules.groups(world.estate, world.target.region, world.settings.scrape())
-    return rules.names(groups)
+    return alert_rules.names(rules.groups(world.estate, world.target.region, world.settings.scrape()))
 
 
 def rules_not_loaded(world: World, _: GateWindow | None = None) -> Figure:
     """How many of the region's rules Prometheus has not loaded; without samples while it has none at all."""
-    wanted = wanted_rules(world)
-    loaded = [(rule.group, rule.name) for rule in world.prometheus.rules()]
-    lacking = [name for name in wanted if name not in loaded]
-    note = f"not loaded: {', '.join(sorted({rule for _, rule in lacking}))}" if lacking else f"{len(wanted)} loaded"
-    return Figure(len(lacking), "rules", len(wanted) if loaded else 0, "Prometheus /api/v1/rules", note)
+    return alert_rules.not_loaded(world, wanted_rules(world))
 
 
 def rules_with_errors(world: World, _: GateWindow | None = None) -> Figure | None:
     """How many of the region's loaded rules failed at their last evaluation; None before the first one of each."""
-    groups = {group for group, _ in wanted_rules(world)}
-    mine = [rule for rule in world.prometheus.rules() if rule.group in groups]
-    if not mine or any(rule.health == "unknown" for rule in mine):
-        return None
-    failed = [f"{rule.name}: {rule.error}" for rule in mine if rule.health != "ok" or rule.error]
-    return Figure(len(failed), "rules", len(mine), "Prometheus /api/v1/rules", "; ".join(failed))
+    return alert_rules.with_errors(world, wanted_rules(world))
 
 
 def view_missing(world: World) -> list[str]:
     """What keeps dashboard and alerts from being complete, for a wait."""
-    lacking = rules_not_loaded(world)
-    if lacking.value:
-        return [lacking.note]
-    failed = rules_with_errors(world)
-    if failed is None:
-        return ["the rules have not been evaluated yet"]
-    return [failed.note] if failed.value else [f"no data: {text}" for text in without_data(world)[0]]
+    return alert_rules.missing(world, wanted_rules(world)) or [f"no data: {text}" for text in without_data(world)[0]]
 
 
 # The report ------------------------------------------------------------------------------------------------------

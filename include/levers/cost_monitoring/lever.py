@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from include.clients.kubernetes import DEPLOYMENT, PROMETHEUS_RULE
 from include.levers import checks, workloads
+from include.levers.alert_rules import MONITORING
 from include.levers.base import OBJECTS, Dollars, ManifestLever
 from include.levers.cost_monitoring import figures, rules
 from include.levers.cost_monitoring.figures import World
@@ -15,7 +16,6 @@ from include.levers.cost_monitoring.wanted import (
     DASHBOARD,
     KUBECOST,
     MANAGER,
-    MONITORING,
     OPENCOST,
     SLOTS,
     MonitoringSettings,

@@ -8,16 +8,13 @@ reports and every component has a figure: it is never a smaller sum.
 from __future__ import annotations
 
 import fnmatch
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-import yaml
-
 from include.cost.targets import goal_of
 from include.estate import Estate
+from include.levers.alert_rules import Rule, alert, named, record
 from include.levers.manifests import filled
 from include.prices import DAYS_PER_MONTH, AwsBook, PlanBook, load_aws_book
 
@@ -25,7 +22,6 @@ LIVE_COMPONENT = "central_dc"
 CONTRACTS = "contracts"
 HOURS = 24
 ALERTS = "cost_monitoring/alerts.yaml"
-Rule = dict[str, Any]
 
 
 class Constant(NamedTuple):
@@ -82,12 +78,12 @@ def of_region(estate: Estate, region: str, scrape: Scrape) -> list[Rule]:
     rules = []
     for kind, nodes in split.items():
         labels = {"capacity_type": kind}
-        rules.append(_record("akidb:nodes:count", f"count by (region) ({nodes})", labels))
-        rules.append(_record("akidb:cost_usd_day:nodes", f"sum by (region) ({nodes}) * {HOURS}", labels))
-    rules.append(_record("akidb:cost_usd_day:region", f"sum by (region) ({cost}) * {HOURS}", {}))
+        rules.append(record("akidb:nodes:count", f"count by (region) ({nodes})", labels))
+        rules.append(record("akidb:cost_usd_day:nodes", f"sum by (region) ({nodes}) * {HOURS}", labels))
+    rules.append(record("akidb:cost_usd_day:region", f"sum by (region) ({cost}) * {HOURS}", {}))
     if goal.target is not None:
         target = f"vector({number(goal.target / DAYS_PER_MONTH)})"
-        rules.append(_record("akidb:cost_usd_day:region_target", target, {"region": region, "book": goal.book}))
+        rules.append(record("akidb:cost_usd_day:region_target", target, {"region": region, "book": goal.book}))
     return [*rules, *_interruptions(estate, region), *_alerts_of_region(estate, region, cost)]
 
 
@@ -101,13 +97,13 @@ def _interruptions(estate: Estate, region: str) -> list[Rule]:
     mine = f'{{region="{region}"}}'
     rate = f"akidb:spot_notices:24h{mine} / on (region) clamp_min(akidb:spot_nodes:24h{mine}, 1)"
     found = {"spot_notices": got, "spot_nodes": seen, "interruption_rate": rate}
-    return [_record(f"akidb:{name}:24h", expression, {}) for name, expression in found.items()]
+    return [record(f"akidb:{name}:24h", expression, {}) for name, expression in found.items()]
 
 
 def _alerts_of_region(estate: Estate, region: str, cost: str) -> list[Rule]:
     limit = estate.targets.interruption_rate
     values = {"region": region, "cost": cost, "interruption_rate": f"{limit:g}", "interruption_limit": f"{limit:.0%}"}
-    return [_alert(raw) for raw in filled(ALERTS, values, "region")]
+    return [alert(raw) for raw in filled(ALERTS, values, "region")]
 
 
 def of_estate(estate: Estate, scrape: Scrape) -> list[Rule]:
@@ -117,7 +113,7 @@ def of_estate(estate: Estate, scrape: Scrape) -> list[Rule]:
     rules = []
     for name, constant in sorted(found.items()):
         labels = {"component": name, "basis": constant.basis, "as_of": constant.as_of}
-        rules.append(_record("akidb:cost_usd_day:component", f"vector({number(constant.usd_day)})", labels))
+        rules.append(record("akidb:cost_usd_day:component", f"vector({number(constant.usd_day)})", labels))
     fixed = len(estate.cost.components) - 1
     # Without every region and every component there is no total at all.
     total = (
@@ -125,15 +121,15 @@ def of_estate(estate: Estate, scrape: Scrape) -> list[Rule]:
         f" and on () count(akidb:cost_usd_day:region) == {len(estate.regions)}"
         f" and on () count(akidb:cost_usd_day:component) == {fixed}"
     )
-    rules.append(_record("akidb:cost_usd_day:total", total, {}))
+    rules.append(record("akidb:cost_usd_day:total", total, {}))
     goals = [goal_of(name, estate, book, list(estate.regions)) for name in estate.cost.components]
     for name, figures in {"week_13": [g.baseline for g in goals], "target": [g.target for g in goals]}.items():
         known = [figure for figure in figures if figure is not None]
         if len(known) == len(figures):
             month = number(sum(known, Decimal(0)))
-            rules.append(_record(f"akidb:cost_usd_month:{name}", f"vector({month})", {"book": "components"}))
+            rules.append(record(f"akidb:cost_usd_month:{name}", f"vector({month})", {"book": "components"}))
     for name, week in {"week_8": 8, "week_13": 13, "target": 14}.items():
-        rules.append(_record(f"akidb:cost_usd_month:{name}", f"vector({number(plan.total(week))})", {"book": "plan"}))
+        rules.append(record(f"akidb:cost_usd_month:{name}", f"vector({number(plan.total(week))})", {"book": "plan"}))
     return [*rules, *_alerts_of_estate(estate, plan)]
 
 
@@ -148,40 +144,12 @@ def _alerts_of_estate(estate: Estate, plan: PlanBook) -> list[Rule]:
         "alert_usd": str(alert_day),
         "alert_month": f"{alert_day * DAYS_PER_MONTH:.0f}",
     }
-    return [_alert(raw) for raw in filled(ALERTS, values, "estate")]
-
-
-def _record(name: str, expression: str, labels: Mapping[str, str]) -> Rule:
-    return {"record": name, "expr": expression} | ({"labels": dict(labels)} if labels else {})
-
-
-def _alert(raw: Mapping[str, str]) -> Rule:
-    labels = {"severity": raw.get("severity", "warning"), "team": "platform"}
-    annotations = {"summary": raw["summary"], "remedy": raw["remedy"]}
-    kept = {key: raw[key] for key in ("alert", "expr", "for")}
-    return {**kept, "labels": labels, "annotations": annotations}
+    return [alert(raw) for raw in filled(ALERTS, values, "estate")]
 
 
 def groups(estate: Estate, region: str, scrape: Scrape) -> list[dict[str, Any]]:
-    """The rule groups of a region, the canary's with the estate's. A group's name carries a hash of its rules.
-
-    So it can be seen in Prometheus whether these very rules are loaded.
-    """
+    """The rule groups of a region, the canary's with the estate's."""
     parts = [(region, of_region(estate, region, scrape))]
     if region == estate.canary_region:
         parts.append(("estate", of_estate(estate, scrape)))
-    return [{"name": f"akidb-cost {name} {_digest(rules)}", "rules": rules} for name, rules in parts]
-
-
-def _digest(rules: Sequence[Rule]) -> str:
-    return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def text(found: Sequence[Mapping[str, Any]]) -> str:
-    """The rule file that Prometheus reads; equal groups give equal bytes."""
-    return yaml.safe_dump({"groups": list(found)}, sort_keys=False, width=1_000_000, allow_unicode=True)
-
-
-def names(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """(group, rule) of every rule."""
-    return [(group["name"], rule.get("record") or rule["alert"]) for group in found for rule in group["rules"]]
+    return named("akidb-cost", parts)

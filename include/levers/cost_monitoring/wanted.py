@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.estate import Estate
+from include.levers import alert_rules
 from include.levers.cost_monitoring import dashboard, rules
 from include.levers.manifests import render
 from include.levers.world import Object
@@ -17,7 +17,6 @@ from include.rollout.settings import LONGEST_CONVERGENCE
 OPENCOST, KUBECOST, DASHBOARD = SLOTS = ("opencost", "kubecost", "dashboard_and_alerts")
 CHARTS = {OPENCOST: "opencost", KUBECOST: "cost-analyzer"}  # the Helm chart whose objects are made, or checked
 MANAGER = "akidb-cost-monitoring"
-MONITORING = "monitoring"  # the namespace of dashboard and rules
 DASHBOARD_MAP, RULES = "akidb-cost-dashboard", "akidb-cost-rules"
 RULES_FILE = "akidb-cost.rules.yaml"
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
@@ -104,26 +103,8 @@ def installed(name: str, estate: Estate, region: str, settings: MonitoringSettin
 def observed(estate: Estate, region: str, settings: MonitoringSettings, operator: bool) -> list[Object]:
     """Dashboard and rules; ``operator`` says whether the cluster serves PrometheusRule."""
     board = {"akidb-cost.json": dashboard.dashboard_json(estate, settings.opencost_job)}
-    groups = rules.groups(estate, region, settings.scrape())
-    labels = {"app.kubernetes.io/managed-by": MANAGER}
-    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": MONITORING, "labels": labels}}
-    if operator:
-        api, kind = "monitoring.coreos.com/v1", "PrometheusRule"
-        content: Object = {"spec": {"groups": groups}}
-        mark = {"release": "prometheus"}  # what a usual installation of the operator selects by
-    else:
-        api, kind, content = "v1", "ConfigMap", {"data": {RULES_FILE: rules.text(groups)}}
-        mark = {"akidb.io/prometheus-rules": "true"}
-    return [
-        space,
-        _named("v1", "ConfigMap", DASHBOARD_MAP, labels | {"grafana_dashboard": "1"}) | {"data": board},
-        _named(api, kind, RULES, labels | mark) | content,
-    ]
-
-
-def _named(api_version: str, kind: str, name: str, labels: Mapping[str, str]) -> Object:
-    metadata = {"name": name, "namespace": MONITORING, "labels": dict(labels)}
-    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+    found = (RULES, RULES_FILE, rules.groups(estate, region, settings.scrape()))
+    return alert_rules.objects(MANAGER, (DASHBOARD_MAP, board), found, operator)
 
 
 def wanted(slot: str, estate: Estate, region: str, settings: MonitoringSettings, operator: bool) -> list[Object]:

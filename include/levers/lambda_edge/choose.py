@@ -170,8 +170,8 @@ def event_refusal(events: Iterable[str], memory_mb: int) -> str:
     if not viewers:
         return ""
     return (
-        f"it runs on {' and '.join(viewers)} with {memory_mb} MB, and CloudFront allows viewer events {VIEWER_MB} MB and "
-        f"{VIEWER_SECONDS} s at most: 512 -> 384 MB is possible on origin events only"
+        f"it runs on {' and '.join(viewers)} with {memory_mb} MB, and CloudFront allows viewer events {VIEWER_MB} MB "
+        f"and {VIEWER_SECONDS} s at most: 512 -> 384 MB is possible on origin events only"
     )
 
 

@@ -57,16 +57,33 @@ def units_standing(facts: Mapping[str, Json]) -> dict[str, int]:
     return found
 
 
+def total(world: World, edge: live.Edge, known: History, memory_mb: int, units: Mapping[str, int]) -> Decimal | None:
+    """The edge's requests and time at a size, and each region's provisioned units; what is on demand there is not."""
+    at_edge = edge_usd(known, memory_mb, live.architecture(edge.current))
+    return summed([at_edge, *(unit_usd(world, region, number) for region, number in units.items())])
+
+
 def of_plan(world: World, facts: Mapping[str, Json]) -> Dollars:
-    """Both functions' part that the plan touches: the edge's requests and time, and the provisioned units."""
+    """What the plan touches, as it stands and as it is to be."""
     edge = live.look(world)
     known, standing = live.decide(world, edge)[1], units_standing(facts)
-    kind, now = live.architecture(edge.current), edge.current["MemorySize"]
+    now, asked = edge.current["MemorySize"], world.settings.provisioned_units
     size = facts["wanted_mb"] if live.is_wanted(facts) else now
-    units = world.settings.provisioned_units
-    before = [edge_usd(known, now, kind), *(unit_usd(world, region, n) for region, n in standing.items())]
-    after = [edge_usd(known, size, kind), *(unit_usd(world, region, units or n) for region, n in standing.items())]
-    return Dollars(summed(before), summed(after), load_book().name)
+    after = {region: asked or number for region, number in standing.items()}
+    dollars = (total(world, edge, known, memory_mb, units) for memory_mb, units in ((now, standing), (size, after)))
+    return Dollars(*dollars, load_book().name)
+
+
+def evidence(world: World) -> dict[str, Json]:
+    """Version, size and units as they stand, and what they cost a month; None where that is not known."""
+    edge, chosen = live.look(world), world.settings
+    named = f"{chosen.regional_function} {chosen.regional_alias}"
+    read = {region: PROVISIONED_UNITS.read(world, f"{region} {named}")[0] or {} for region in world.estate.regions}
+    units = {region: int(document.get(UNITS, 0)) for region, document in read.items()}
+    size = edge.current["MemorySize"]
+    usd = total(world, edge, live.decide(world, edge)[1], size, units)
+    found = {"edge_version": edge.current["Version"], "edge_memory_mb": size, "provisioned_units": units}
+    return {**found, "usd_month": None if usd is None else float(usd)}
 
 
 # Notes ----------------------------------------------------------------------------------------------------------------
@@ -84,7 +101,9 @@ def notes(world: World, facts: Mapping[str, Json]) -> list[str]:
         f"the plan: {plan.week_14 - plan.week_13} USD a month for memory and fewer cold starts together, "
         f"+{PLAN_PROVISIONED_USD} for provisioned concurrency"
     )
-    lines.append("requests and durations at the edge are those of the estate's regions and us-east-1: no other is asked")
+    lines.append(
+        "requests and durations at the edge are those of the estate's regions and us-east-1: no other is asked"
+    )
     lines.append(f"version {facts['edge']['version']} is not deleted: replicas and an undo need it")
     return [*lines, *filter(None, [load_book().warning(today), *_refused(choice)])]
 

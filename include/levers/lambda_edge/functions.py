@@ -54,7 +54,9 @@ def configuration(aws: Aws, function: str, qualifier: str = "") -> Object | None
 
 def shape(config: Object) -> Object:
     """Code and settings without the size and what every version has of its own; what is empty is left out."""
-    return {key: value for key, value in config.items() if key not in OF_ONE_VERSION and value not in (None, "", [], {})}
+    return {
+        key: value for key, value in config.items() if key not in OF_ONE_VERSION and value not in (None, "", [], {})
+    }
 
 
 def versions(world: World, function: str) -> list[Object]:
@@ -80,7 +82,9 @@ def unsettled(aws: Aws, function: str, qualifier: str = "") -> list[str]:
     state, update = config.get("State", "Active"), config.get("LastUpdateStatus", "Successful")
     if "Failed" in (state, update):
         why = config.get("StateReason") or config.get("LastUpdateStatusReason") or "no reason given"
-        raise Refused(f"Lambda could not make {function} {qualifier or LATEST} ready: {why}. Repair it, then start again")
+        raise Refused(
+            f"Lambda could not make {function} {qualifier or LATEST} ready: {why}. Repair it, then start again"
+        )
     # An idle function is Inactive until it is asked again: nothing to wait for.
     under_way = state == "Pending" or update == "InProgress"
     return [f"{function} is {state}, its update {update}"] if under_way else []
@@ -94,7 +98,7 @@ def published(world: World, function: str, memory_mb: int, like: str) -> str:
     for _ in range(ATTEMPTS):
         every, now = versions(world, function), configuration(world.aws, function) or {}
         before = next((version for version in every if version["Version"] == like), {})
-        found = next((v for v in alike(every, before) if v["MemorySize"] == memory_mb), None)
+        found = next((v for v in [before, *alike(every, before)] if v.get("MemorySize") == memory_mb), None)
         if found is not None:
             return str(found["FunctionArn"])
         if shape(now) != shape(before) or now.get("MemorySize") != memory_mb:
@@ -202,8 +206,8 @@ def not_ready(world: World, regions: Sequence[str], function: str, alias: str) -
         if state["Status"] == "FAILED":
             why = state.get("StatusReason", "no reason given")
             raise Refused(
-                f"{region}: Lambda can't provide units for {function}:{alias}: {why}. Lower provisioned_units, or raise "
-                "the account's concurrency"
+                f"{region}: Lambda can't provide units for {function}:{alias}: {why}. Lower provisioned_units, or "
+                "raise the account's concurrency"
             )
         if state["Status"] != "READY":
             ready = state.get("AvailableProvisionedConcurrentExecutions", 0)

@@ -67,4 +67,6 @@ def _not_ready(world: World, window: GateWindow) -> Figure | None:
 
 def _spillover(world: World, window: GateWindow) -> Figure | None:
     seen = seen_in_regions(world, window)
-    return ratio(seen, "spillover", ["provisioned", "spillover"], f"{SOURCE} ProvisionedConcurrencySpilloverInvocations")
+    return ratio(
+        seen, "spillover", ["provisioned", "spillover"], f"{SOURCE} ProvisionedConcurrencySpilloverInvocations"
+    )

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from include.levers import cloudfront
 from include.levers.base import Dollars, ManifestLever
-from include.levers.edge_gates import latency_evidence
 from include.levers.lambda_edge import checks, dollars, gates, live
 from include.levers.lambda_edge.associations import ASSOCIATIONS, version_of
-from include.levers.lambda_edge.functions import PROVISIONED_UNITS, UNITS, not_ready
+from include.levers.lambda_edge.functions import not_ready
 from include.levers.lambda_edge.owned import associated, latest, thing_of, units_of
 from include.levers.lambda_edge.settings import MEMORY, SLOTS, LambdaSettings, World
 from include.levers.owned import Report, Thing
@@ -80,9 +79,10 @@ class LambdaEdge(ManifestLever[LambdaSettings]):
             where = f"{len(world.estate.regions)} regions"
             named = f"{chosen.regional_function}:{chosen.regional_alias}"
             return f"{chosen.provisioned_units} units of provisioned concurrency for {named} in each of {where}"
-        edge, target = live_state["edge"], live.target_of(live_state)
+        now, wanted, target = live_state["edge"]["memory_mb"], live_state["wanted_mb"], live.target_of(live_state)
         version = f"version {version_of(target)}" if version_of(target) else target
-        return f"{chosen.edge_function} from {edge['memory_mb']} to {live_state['wanted_mb']} MB: {version} associated"
+        change = f"stays at {now} MB" if now == wanted else f"from {now} to {wanted} MB"
+        return f"{chosen.edge_function} {change}: {version} associated"
 
     def probes(self, world: World, slot: str) -> Sequence[Probe]:
         """See :mod:`include.levers.lambda_edge.gates`."""
@@ -118,16 +118,8 @@ class LambdaEdge(ManifestLever[LambdaSettings]):
         return {"version": running["Version"], "memory_mb": running["MemorySize"]}
 
     def evidence_of(self, world: World) -> dict[str, Json]:
-        """Version, size and units as they stand, and what viewers wait for while probes are a gate."""
-        running, chosen = live.look(world).current, world.settings
-        named = f"{chosen.regional_function} {chosen.regional_alias}"
-        units = {r: PROVISIONED_UNITS.read(world, f"{r} {named}")[0] or {} for r in world.estate.regions}
-        found = {
-            "edge_version": running["Version"],
-            "edge_memory_mb": running["MemorySize"],
-            "provisioned_units": {region: document.get(UNITS, 0) for region, document in units.items()},
-        }
-        return {**found, **(latency_evidence(world) if chosen.watch_global_latency else {})}
+        """See :func:`dollars.evidence`."""
+        return dollars.evidence(world)
 
     # Undo ------------------------------------------------------------------------------------------------------------
 

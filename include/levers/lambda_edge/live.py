@@ -11,7 +11,7 @@ from include.levers import cloudfront
 from include.levers.fields import Object
 from include.levers.lambda_edge.associations import ASSOCIATIONS, event_of, shown, version_of
 from include.levers.lambda_edge.choose import Aim, Choice, Limits, choose, event_refusal
-from include.levers.lambda_edge.functions import alike, configuration, is_ours, versions
+from include.levers.lambda_edge.functions import alike, configuration, versions
 from include.levers.lambda_edge.measured import History, history
 from include.levers.lambda_edge.money import load_book
 from include.levers.lambda_edge.settings import World
@@ -39,7 +39,6 @@ class Edge:
             "version": self.current["Version"],
             "arn": self.current["FunctionArn"],
             "memory_mb": self.current["MemorySize"],
-            "ours": is_ours(self.current),
             "alike": similar,
         }
 
@@ -72,8 +71,8 @@ def look(world: World) -> Edge:
     current = next((version for version in every if version["Version"] == running[0]), None)
     if current is None:
         raise Refused(
-            f"{world.place}: distribution {distribution} runs {next(iter(associations.values()))}, which Lambda does not "
-            "have: see that the AWS connection is of the account that owns the function"
+            f"{world.place}: distribution {distribution} runs {next(iter(associations.values()))}, which Lambda does "
+            "not have: see that the AWS connection is of the account that owns the function"
         )
     return Edge(distribution, associations, tuple(every), current)
 
@@ -104,11 +103,12 @@ def decide(world: World, edge: Edge) -> tuple[Choice, History]:
 
 
 def is_wanted(facts: Mapping[str, Json]) -> bool:
-    """Whether a run changes the size: another one was chosen, or the version that runs came from this lever, whose
-    gates are then looked at again.
+    """Whether a run looks after the size: another one was chosen, or versions of several sizes exist.
+
+    Then a run before may have switched to the one that runs without having judged it: its gates are looked at again.
     """
     edge, wanted = facts["edge"], facts["wanted_mb"]
-    return wanted is not None and (wanted != edge["memory_mb"] or edge["ours"])
+    return wanted is not None and {wanted, edge["memory_mb"], *edge["alike"].values()} != {wanted}
 
 
 def target_of(facts: Mapping[str, Json]) -> str:
@@ -117,5 +117,7 @@ def target_of(facts: Mapping[str, Json]) -> str:
     wanted = facts["wanted_mb"] or edge["memory_mb"]
     if wanted == edge["memory_mb"]:
         return str(edge["arn"])
-    fitting = sorted((arn for arn, size in edge["alike"].items() if size == wanted), key=lambda arn: int(version_of(arn)))
+    fitting = sorted(
+        (arn for arn, size in edge["alike"].items() if size == wanted), key=lambda arn: int(version_of(arn))
+    )
     return fitting[-1] if fitting else f"a new version at {wanted} MB"

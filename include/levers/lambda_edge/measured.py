@@ -23,6 +23,8 @@ from include.rollout.gates import Figure
 NAMESPACE = "AWS/Lambda"
 MINUTE, DAY = 60, 86_400  # seconds; Lambda reports once a minute
 LATE = 2  # minutes until a minute's report is there
+AT_ONCE = 50  # resources in one request, which may have 500 queries
+STEPS = ("Invocations", "Sum")  # what tells that there was a report
 STATISTICS = {
     "samples": ("Duration", "SampleCount"),
     "mean": ("Duration", "Average"),
@@ -72,18 +74,31 @@ class Seen:
         return self.values.get(name, 0.0)
 
 
-def look(aws: Aws, region: str, resource: Resource, end: float, seconds: float) -> Seen:
-    """The figures of the last ``seconds`` before ``end`` (Unix seconds); one request to CloudWatch."""
-    whole = math.ceil(seconds / MINUTE) * MINUTE
-    queries = [_query(name, metric, stat, resource, whole) for name, (metric, stat) in STATISTICS.items()]
-    queries.append(_query("minutes", "Invocations", "Sum", resource, MINUTE if seconds < DAY else DAY))
-    steps = max(1, math.ceil(seconds / MINUTE) - LATE if seconds < DAY else math.ceil(seconds / DAY))
+def look(aws: Aws, region: str, resources: Sequence[Resource], end: float, seconds: float) -> list[Seen]:
+    """The figures of each resource in the last ``seconds`` before ``end`` (Unix seconds)."""
+    found: list[Seen] = []
+    for first in range(0, len(resources), AT_ONCE):
+        found += _look(aws, region, resources[first : first + AT_ONCE], end, seconds)
+    return found
+
+
+def _look(aws: Aws, region: str, resources: Sequence[Resource], end: float, seconds: float) -> list[Seen]:
+    """One request to CloudWatch."""
+    whole, step = max(1, math.ceil(seconds / MINUTE)) * MINUTE, MINUTE if seconds < DAY else DAY
+    steps = max(1, math.ceil(seconds / step) - (LATE if step == MINUTE else 0))
+    queries = []
+    for number, resource in enumerate(resources):
+        asked = {**{name: (*statistic, whole) for name, statistic in STATISTICS.items()}, "steps": (*STEPS, step)}
+        queries += [_query(f"{name}_{number}", resource, *statistic) for name, statistic in asked.items()]
     until = dt.datetime.fromtimestamp(end, dt.UTC)
     span = {"StartTime": until - dt.timedelta(seconds=seconds), "EndTime": until}
-    found: dict[str, list[float]] = {}
+    found: dict[str, dict[str, list[float]]] = {}
     for result in aws.pages("cloudwatch", "get_metric_data", "MetricDataResults", MetricDataQueries=queries, **span):
-        found.setdefault(result["Id"], []).extend(value for value in result["Values"] if value is not None)
-    return Seen(region, combined(found), min(1.0, len(found.get("minutes", [])) / steps))
+        name, _, number = result["Id"].rpartition("_")
+        values = found.setdefault(number, {}).setdefault(name, [])
+        values += [value for value in result["Values"] if value is not None]
+    every = [found.get(str(number), {}) for number in range(len(resources))]
+    return [Seen(region, combined(one), min(1.0, len(one.get("steps", [])) / steps)) for one in every]
 
 
 def combined(found: Mapping[str, Sequence[float]]) -> dict[str, float]:
@@ -101,7 +116,7 @@ def combined(found: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return values
 
 
-def _query(name: str, metric: str, stat: str, resource: Resource, period: int) -> Object:
+def _query(name: str, resource: Resource, metric: str, stat: str, period: int) -> Object:
     named = {"Namespace": NAMESPACE, "MetricName": metric, "Dimensions": resource.dimensions()}
     return {"Id": name, "MetricStat": {"Metric": named, "Period": period, "Stat": stat}}
 
@@ -113,8 +128,12 @@ def regions_of_replicas(world: World) -> list[str]:
 
 def everywhere(world: World, resource: Resource, regions: Iterable[str], seconds: float) -> list[Seen]:
     """What each region reports of a resource, those without an invocation left out."""
-    found = [look(aws_in(world, region), region, resource, world.now(), seconds) for region in regions]
-    return [seen for seen in found if seen.count("invocations") or seen.count("samples")]
+    found = [look(aws_in(world, region), region, [resource], world.now(), seconds)[0] for region in regions]
+    return [seen for seen in found if _is_used(seen)]
+
+
+def _is_used(seen: Seen) -> bool:
+    return bool(seen.count("invocations") or seen.count("samples"))
 
 
 # Durations by size ---------------------------------------------------------------------------------------------------
@@ -129,16 +148,19 @@ class History:
 
 
 def history(world: World, every: Sequence[Object], current: Object, days_per_month: Decimal) -> History:
-    """Durations of each size of the code that runs, and what was entered for sizes that production has none of."""
+    """Durations of each size of the code that runs; what was entered counts where production's are too few."""
     days, function = world.settings.duration_history_days, world.settings.edge_function
+    similar = alike(every, current)
+    resources = [Resource.at_edge(function, version["Version"]) for version in similar]
     found: list[Measured] = []
     requests = 0.0
-    for version in alike(every, current):
-        resource = Resource.at_edge(function, version["Version"])
-        for seen in everywhere(world, resource, regions_of_replicas(world), days * DAY):
+    for region in regions_of_replicas(world):
+        reported = look(aws_in(world, region), region, resources, world.now(), days * DAY)
+        for version, seen in zip(similar, reported, strict=True):
             found += _durations(version["MemorySize"], seen, f"version {version['Version']}")
             requests += seen.count("invocations")
-    sizes = {size.memory_mb: size for size in [*world.settings.measured(), *merged(found)]}
+    enough = [size for size in merged(found) if size.samples >= world.settings.duration_min_samples]
+    sizes = {size.memory_mb: size for size in [*merged(found), *world.settings.measured(), *enough]}
     month = Decimal(str(requests)) * days_per_month / days if requests else None
     return History(tuple(sizes[size] for size in sorted(sizes)), month)
 

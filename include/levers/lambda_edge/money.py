@@ -69,7 +69,9 @@ class LambdaBook:
         days = (today - self.date).days
         if days <= OLD_AFTER_DAYS:
             return ""
-        return f"the prices in {FILE.name} are of {self.date}, {days} days old: look them up again before you trust them"
+        return (
+            f"the prices in {FILE.name} are of {self.date}, {days} days old: look them up again before you trust them"
+        )
 
 
 def parse(name: str, lines: Iterable[str]) -> LambdaBook:
@@ -91,7 +93,9 @@ def parse(name: str, lines: Iterable[str]) -> LambdaBook:
     try:
         return LambdaBook(dt.date.fromisoformat(header["date"]), header["source"], prices, frozenset(assumed))
     except (KeyError, ValueError) as error:
-        raise PriceBookError(f"{name}: {error}: begin it with lines '# date: YYYY-MM-DD' and '# source: ...'") from error
+        raise PriceBookError(
+            f"{name}: {error}: begin it with lines '# date: YYYY-MM-DD' and '# source: ...'"
+        ) from error
 
 
 @lru_cache(maxsize=1)

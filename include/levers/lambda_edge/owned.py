@@ -121,7 +121,11 @@ def units_of(region: str, function: str, alias: str, units: int, wanted: bool) -
     return Units(PROVISIONED_UNITS, f"{region} {function} {alias}", {UNITS: units}, wanted, (units,) if units else ())
 
 
-KINDS: Mapping[str, type[Signed]] = {FUNCTIONS.kind: Latest, PROVISIONED_UNITS.kind: Units, ASSOCIATIONS.kind: Associated}
+KINDS: Mapping[str, type[Signed]] = {
+    FUNCTIONS.kind: Latest,
+    PROVISIONED_UNITS.kind: Units,
+    ASSOCIATIONS.kind: Associated,
+}
 STORES: Mapping[str, Store] = {store.kind: store for store in (FUNCTIONS, PROVISIONED_UNITS, ASSOCIATIONS)}
 
 

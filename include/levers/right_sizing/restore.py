@@ -14,7 +14,7 @@ from typing import Any
 from include.clients.kubernetes import InvalidError, NodeCapacityError, NotFoundError
 from include.levers.nodes.requests import shown
 from include.levers.owned import Report
-from include.levers.pods import is_ready
+from include.levers.pods import is_ready, waiting
 from include.levers.right_sizing.live import pods_of
 from include.levers.right_sizing.sizes import (
     DEFERRED,
@@ -87,12 +87,13 @@ class SizingBack:
         """What is left to do, a line each; does what it can of it. A pod that is gone has nothing left."""
         lines: list[str] = []
         for name, deployment in standing(self.world, self.wanted).items():
-            pods = running(pods_of(self.world, name))
+            every = pods_of(self.world, name)
+            pods = running(every)
             lines += [line for pod in pods if (line := self._look_at(pod, *self.wanted[name]))]
             # An evicted pod's successor may wait for a node: until it runs, the old capacity is not back.
             ready = sum(is_ready(pod) for pod in pods)
             if self.evicted and ready < replicas_of(deployment):
-                lines.append(f"{name}: {ready} of {replicas_of(deployment)} pods ready")
+                lines += [f"{name}: {ready} of {replicas_of(deployment)} pods ready", *waiting(every)]
         return lines
 
     def _look_at(self, pod: Object, container: str, wanted: Mapping[str, Decimal]) -> str:

@@ -72,6 +72,11 @@ def _plain(one: dict[str, Any]) -> Json:
     return {"region": one["region"], "version": one["version"], "modified": one["modified"], "sizes": sizes}
 
 
+def regions(found: Mapping[str, Json]) -> list[str]:
+    """The regions that have versions."""
+    return sorted({one["region"] for one in found.values()})
+
+
 def sizes_in(one: Mapping[str, Json], storage_class: str) -> Sizes:
     """Bytes and number of a version's objects of a class."""
     return [(size, count) for size, count in one["sizes"].get(storage_class, [])]
@@ -108,7 +113,7 @@ def former_champions(world: World, region: str) -> list[str] | None:
     pointer = guarded("s3", "get_object", known.pointer)
     moves = guarded("s3", "get_object", lambda: known.history(moves_only=True))
     if pointer.version and {*range(1, pointer.serial + 1)} == {move.serial for move in moves}:
-        return [version for version in dict.fromkeys(move.version for move in reversed(moves))][1:]
+        return list(dict.fromkeys(move.version for move in reversed(moves)))[1:]
     return None
 
 
@@ -156,7 +161,7 @@ def mover(rules: Sequence[Object]) -> str | None:
     return next((str(rule["ID"]) for rule in rules if rule.get("Transitions")), None)
 
 
-# How often they are read -----------------------------------------------------------------------------------------------
+# How often they are read ---------------------------------------------------------------------------------------------
 
 
 def measured_share(world: World) -> Decimal:
@@ -164,7 +169,7 @@ def measured_share(world: World) -> Decimal:
 
     Raises Refused while they tell of too few days: unknown is not zero.
     """
-    bucket, name, end = world.estate.edge.models.bucket, world.settings.metrics_filter, world.now()
+    bucket, name, end = world.estate.edge.models.bucket, world.settings.models_metrics_filter, world.now()
     asked = {
         "Namespace": "AWS/S3",
         "MetricName": "BytesDownloaded",
@@ -178,8 +183,8 @@ def measured_share(world: World) -> Decimal:
     stored = sum(int(thing["Size"]) for thing in objects(world))
     if len(points) < LEAST_DAYS or not stored:
         raise Refused(
-            f"metrics_filter: {name!r} of {bucket} has BytesDownloaded of {len(points)} days, {LEAST_DAYS} are needed: "
-            "correct the name, wait, or leave it empty and give retrieved_share_month"
+            f"models_metrics_filter: {name!r} of {bucket} has BytesDownloaded of {len(points)} days, {LEAST_DAYS} are "
+            "needed: correct the name, wait, or leave it empty and give models_retrieved_share_month"
         )
-    read = sum(Decimal(str(point["Sum"])) for point in points)
+    read = sum((Decimal(str(point["Sum"])) for point in points), Decimal(0))
     return read / len(points) * DAYS_PER_MONTH / stored

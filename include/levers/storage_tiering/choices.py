@@ -25,9 +25,10 @@ class Choice:
 
     prefix: str
     region: str
+    offers: Sequence[Offer]
     age_days: int
     remaining_days: int
-    offers: Sequence[Offer]
+    has_moved: bool = False  # a part of it
 
     @property
     def best(self) -> Offer:
@@ -43,13 +44,14 @@ class Choice:
 def kept(versions: Mapping[str, Json], champions: Mapping[str, str], settings: StorageSettings) -> dict[str, str]:
     """The prefixes of the versions that stay as they are, each with the reason. Raises Refused for an unknown one."""
     names = {one["version"] for one in versions.values()}
-    unknown = [name for name in settings.also_keep if name not in names]
+    unknown = [name for name in settings.models_also_keep if name not in names]
     if unknown:
-        raise Refused(f"also_keep: {', '.join(unknown)} is no version in the bucket: correct it, or leave it out")
+        names_of = ", ".join(unknown)
+        raise Refused(f"models_also_keep: {names_of} is no version in the bucket: correct it, or leave it out")
     last: dict[str, list[str]] = {}
     for prefix in versions:  # oldest first
         last.setdefault(versions[prefix]["region"], []).append(prefix)
-    newest = {prefix for prefixes in last.values() for prefix in prefixes[-settings.keep_versions :]}
+    newest = {prefix for prefixes in last.values() for prefix in prefixes[-settings.models_keep_versions :]}
     found = {prefix: _why(versions[prefix], champions, prefix in newest, settings) for prefix in versions}
     return {prefix: why for prefix, why in found.items() if why}
 
@@ -58,14 +60,14 @@ def _why(one: Json, champions: Mapping[str, str], is_new: bool, settings: Storag
     if one["version"] == champions.get(one["region"]):
         return "champion"
     if is_new:
-        return f"one of the last {settings.keep_versions}"
-    return "named in also_keep" if one["version"] in settings.also_keep else ""
+        return f"one of the last {settings.models_keep_versions}"
+    return "named in models_also_keep" if one["version"] in settings.models_also_keep else ""
 
 
 def archived(versions: Mapping[str, Json], prefixes: Mapping[str, str]) -> list[str]:
     """The kept versions that somebody has archived already, each with what of it."""
     return [
-        f"{prefix} ({why}) has {sum(count for _, count in versions[prefix]['sizes'][name])} objects in {name}"
+        f"{prefix} ({why}) has {_number(sum(n for _, n in versions[prefix]['sizes'][name]), 'object')} in {name}"
         for prefix, why in prefixes.items()
         for name in UNREADABLE
         if versions[prefix]["sizes"].get(name)
@@ -79,13 +81,14 @@ def choices(
     found = []
     for prefix, one in facts["versions"].items():
         age, sizes = days_old(one, now), sizes_in(one, STANDARD)
-        if prefix in facts["kept"] or prefix in facts["moved_by_others"] or age < settings.older_than_days or not sizes:
+        stays = prefix in facts["kept"] or prefix in facts["moved_by_others"] or not sizes
+        if stays or age < settings.models_older_than_days:
             continue
-        left = _days_left(facts["deleted_at"].get(prefix), settings.remaining_days, now)
-        hours = 0 if prefix in facts["served"] else settings.longest_restore_hours
+        left = _days_left(facts["deleted_at"].get(prefix), settings.models_remaining_days, now)
+        hours = 0 if prefix in facts["served"] else settings.models_longest_restore_hours
         made = [o for o in offers(sizes, prices, Terms(left, share), hours) if _moves_no_other(one, o.storage_class)]
         if made:
-            found.append(Choice(prefix, one["region"], age, left, made))
+            found.append(Choice(prefix, one["region"], made, age, left, has_moved=len(one["sizes"]) > 1))
     return found
 
 
@@ -124,7 +127,7 @@ def months(
 
 
 def in_words(found: Sequence[Choice]) -> Iterator[str]:
-    """Objects and dollars of each region and class, then of each version; the refused ones with what they would lose."""
+    """Objects and dollars of each region and class, then of each version; those refused with what they would lose."""
     groups: dict[tuple[str, str], list[Choice]] = {}
     for one in found:
         if one.pays:
@@ -135,7 +138,9 @@ def in_words(found: Sequence[Choice]) -> Iterator[str]:
         if one.pays:
             yield f"{one.prefix} ({one.age_days} days old) to {one.best.storage_class}: {_figures([one.best])}"
     for one in found:
-        if not one.pays:
+        if one.has_moved and not one.pays:
+            yield f"{one.prefix} has moved; what is left of it is too small to gain"
+        elif not one.pays:
             yield f"{one.prefix} stays, every class loses money in its last {one.remaining_days} days: {_losses(one)}"
 
 

@@ -52,7 +52,7 @@ def champions_unreadable(world: World, window: GateWindow) -> Figure | None:
 def _champions(world: World) -> Iterator[tuple[str, tuple[list[str], int]]]:
     """For each region that has versions: what can't be read of its champion, and of how many objects."""
     versions = bucket.versions(world)
-    for region in sorted({one["region"] for one in versions.values()}):
+    for region in bucket.regions(versions):
         name = bucket.champion(world, region)
         prefix = next((p for p, one in versions.items() if (one["region"], one["version"]) == (region, name)), None)
         yield region, bucket.unreadable(world, prefix) if prefix else ([], 0)
@@ -64,7 +64,7 @@ def kept_under_a_rule(world: World, window: GateWindow) -> Figure | None:
     document, _ = LIFECYCLES.read(world, world.estate.edge.models.bucket)
     versions = bucket.versions(world)
     try:
-        names = {region: bucket.champion(world, region) for region in {one["region"] for one in versions.values()}}
+        names = {region: bucket.champion(world, region) for region in bucket.regions(versions)}
         stay = choices.kept(versions, names, world.settings)
     except Refused:
         return None

@@ -20,7 +20,7 @@ from include.levers.storage_tiering.decide import STANDARD, ClassPrice, Sizes, c
 from include.levers.storage_tiering.lifecycle import LIFECYCLES, Rules
 from include.levers.storage_tiering.settings import StorageSettings, World
 from include.prices import PlanBook
-from include.rollout.lever import Check, Difference, Json, Refused, Stage, Undo, kept
+from include.rollout.lever import Check, Difference, Json, Refused, Stage, Target, Undo, kept
 from include.rollout.place import PlaceKind
 
 (RULES,) = SLOTS = ("rules",)
@@ -36,22 +36,13 @@ class StorageTiering(ManifestLever[StorageSettings]):
     first_check = ("models' bucket reachable", bucket.reachable)
 
     def facts(self, world: World) -> dict[str, Json]:
-        """What lies in the bucket, what of it stays and why, and the rules for the rest. Nothing that time moves."""
-        document, _ = LIFECYCLES.read(world, world.estate.edge.models.bucket)
-        found = bucket.versions(world)
-        regions = sorted({one["region"] for one in found.values()})
-        champions = {region: bucket.champion(world, region) for region in regions}
-        others = {prefix: bucket.others_of(document or {"Rules": []}, prefix) for prefix in found}
-        movers = {prefix: bucket.mover(rules) for prefix, rules in others.items()}
-        ends = {prefix: bucket.deleted_at(rules, found[prefix]["modified"]) for prefix, rules in others.items()}
-        facts: dict[str, Json] = {
-            "versions": found,
-            "kept": choices.kept(found, champions, world.settings),
-            "served": _served(world, found, regions),
-            "moved_by_others": {prefix: name for prefix, name in movers.items() if name},
-            "deleted_at": {prefix: end for prefix, end in ends.items() if end},
-        }
-        return {**facts, "rules": choices.rules_for(_choices(world, facts), world.settings.older_than_days)}
+        """The rules for what pays now. What lies in the bucket besides may change until they are written."""
+        found = _choices(world, _survey(world))
+        return {"rules": choices.rules_for(found, world.settings.models_older_than_days)}
+
+    def snapshot(self, target: Target) -> dict[str, Json]:
+        """With where every version's objects lie, so that an undo can tell what has moved since."""
+        return {**super().snapshot(target), "versions": bucket.versions(self.world(target))}
 
     def desired(self, world: World, slot: str, facts: Mapping[str, Json]) -> Sequence[Thing]:
         """All of our rules."""
@@ -85,24 +76,25 @@ class StorageTiering(ManifestLever[StorageSettings]):
 
     def dollars(self, world: World, live: Mapping[str, Json]) -> Dollars:
         """All versions before and after, by list price, reading back included."""
-        table = price_table(PRICES)
-        before, after = choices.months(live["versions"], _choices(world, live), _prices(world, table))
+        del live
+        table, survey = price_table(PRICES), _survey(world)
+        before, after = choices.months(survey["versions"], _choices(world, survey), _prices(world, table))
         return Dollars(before, after, f"{table.book}, list prices of S3")
 
     def notes(self, world: World, live: Mapping[str, Json]) -> Sequence[str]:
         """Objects and dollars, what stays and why, and what the figures rest on."""
-        found, table, plan = _choices(world, live), price_table(PRICES), PlanBook().component("s3")
-        lines = list(choices.in_words(found))
+        del live
+        survey, table, plan = _survey(world), price_table(PRICES), PlanBook().component("s3")
+        lines = list(choices.in_words(_choices(world, survey)))
         if len(lines) > MOST_LINES:
             lines = [*lines[:MOST_LINES], f"and {len(lines) - MOST_LINES} more lines: see the rules in the ledger"]
         return [
             *lines,
-            *_stays(live),
-            *_young(world, live),
+            *_stays(world, survey),
             f"read back: {_share(world):.2%} of the bytes a month ({_origin(world)})",
             f"the plan has S3 at ${plan.week_13} -> ${plan.week_14} a month, for all buckets",
-            "S3 moves objects about once a day: an undo within hours finds nothing moved; what has moved stays, and its "
-            "minimum duration is charged",
+            "S3 moves objects about once a day: an undo within hours finds nothing moved; what has moved stays, and "
+            "its minimum duration is charged",
             *filter(None, [table.warning(world.now())]),
         ]
 
@@ -142,9 +134,26 @@ class StorageTiering(ManifestLever[StorageSettings]):
 # What a plan rests on ------------------------------------------------------------------------------------------------
 
 
-def _served(world: World, found: Mapping[str, Json], regions: Sequence[str]) -> list[str]:
+def _survey(world: World) -> dict[str, Json]:
+    """What lies in the bucket, and what of it stays and why: see :func:`choices.choices`."""
+    document, _ = LIFECYCLES.read(world, world.estate.edge.models.bucket)
+    found = bucket.versions(world)
+    champions = {region: bucket.champion(world, region) for region in bucket.regions(found)}
+    others = {prefix: bucket.others_of(document or {"Rules": []}, prefix) for prefix in found}
+    movers = {prefix: bucket.mover(rules) for prefix, rules in others.items()}
+    ends = {prefix: bucket.deleted_at(rules, found[prefix]["modified"]) for prefix, rules in others.items()}
+    return {
+        "versions": found,
+        "kept": choices.kept(found, champions, world.settings),
+        "served": _served(world, found),
+        "moved_by_others": {prefix: name for prefix, name in movers.items() if name},
+        "deleted_at": {prefix: end for prefix, end in ends.items() if end},
+    }
+
+
+def _served(world: World, found: Mapping[str, Json]) -> list[str]:
     """The versions that a region may fall back to, so that they must be readable at once: all where nobody knows."""
-    former = {region: bucket.former_champions(world, region) for region in regions}
+    former = {region: bucket.former_champions(world, region) for region in bucket.regions(found)}
 
     def may_serve(one: Mapping[str, Json]) -> bool:
         known = former[one["region"]]
@@ -164,40 +173,39 @@ def _prices(world: World, table: PriceTable) -> dict[str, ClassPrice]:
 
 def _share(world: World) -> Decimal:
     settings = world.settings
-    return bucket.measured_share(world) if settings.metrics_filter else settings.retrieved_share_month
+    return bucket.measured_share(world) if settings.models_metrics_filter else settings.models_retrieved_share_month
 
 
 def _origin(world: World) -> str:
-    name = world.settings.metrics_filter
-    return f"measured by request metrics {name}" if name else "setting retrieved_share_month"
+    name = world.settings.models_metrics_filter
+    return f"measured by request metrics {name}" if name else "setting models_retrieved_share_month"
 
 
-def _young(world: World, live: Mapping[str, Json]) -> Iterator[str]:
-    least = world.settings.older_than_days
-    young = [p for p, v in live["versions"].items() if bucket.days_old(v, world.now()) < least and p not in live["kept"]]
+def _stays(world: World, survey: Mapping[str, Json]) -> Iterator[str]:
+    """What moves in no rule of ours, and why."""
+    for prefix, why in sorted(survey["kept"].items()):
+        yield f"{prefix} stays: {why}"
+    for line in choices.archived(survey["versions"], survey["kept"]):
+        yield f"archived already, by somebody else: {line}; restore and copy it to STANDARD before it is needed"
+    for prefix, name in sorted(survey["moved_by_others"].items()):
+        yield f"{prefix} is left alone: rule {name} of others may move it"
+    least, now = world.settings.models_older_than_days, world.now()
+    young = [name for name, one in survey["versions"].items() if bucket.days_old(one, now) < least]
+    young = [name for name in young if name not in survey["kept"]]
     if young:
         yield f"{len(young)} more younger than {least} days, for a later run: {', '.join(young)}"
-
-
-def _stays(live: Mapping[str, Json]) -> Iterator[str]:
-    for prefix, why in sorted(live["kept"].items()):
-        yield f"{prefix} stays: {why}"
-    for line in choices.archived(live["versions"], live["kept"]):
-        yield f"archived already, by somebody else: {line}; restore and copy it to STANDARD before it is needed"
-    for prefix, name in sorted(live["moved_by_others"].items()):
-        yield f"{prefix} is left alone: rule {name} of others may move it"
 
 
 # Undo ----------------------------------------------------------------------------------------------------------------
 
 
 def _moved(world: World, prefix: str, before: Json, now: Json | None) -> Iterator[Difference]:
-    """For each class that has more of a version's objects than it had: what is there, and what copying it back costs."""
+    """For each class that has more of a version's objects than it had: what is there, and what the way back costs."""
     for name, sizes in (now or {"sizes": {}})["sizes"].items():
         came = Counter(dict(sizes)) - Counter(dict(before["sizes"].get(name, [])))
         if name != STANDARD and came:
             where = f"Objects {world.estate.edge.models.bucket} {prefix} {name}"
-            text = f"{sum(came.values())} objects stay in {name}; {_way_back(world, name, sorted(came.items()))}"
+            text = f"{sum(came.values())} of its objects stay in {name}; {_way_back(world, name, sorted(came.items()))}"
             yield Difference(where, STANDARD, text)
 
 

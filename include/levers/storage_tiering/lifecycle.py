@@ -46,10 +46,10 @@ class Lifecycles:
 
     def write(self, world: World, name: str, document: Object, token: str) -> None:
         """Write all rules, or delete the lifecycle when none is left, and wait until S3 shows something else."""
-        rest = {key: value for key, value in document.items() if key != "Rules"}
         if document["Rules"]:
+            whole = {key: value for key, value in document.items() if key != "Rules"} | {"Bucket": name}
             rules = {"Rules": document["Rules"]}
-            world.aws.call("s3", "put_bucket_lifecycle_configuration", Bucket=name, LifecycleConfiguration=rules, **rest)
+            world.aws.call("s3", "put_bucket_lifecycle_configuration", LifecycleConfiguration=rules, **whole)
         else:
             world.aws.call("s3", "delete_bucket_lifecycle", Bucket=name)
 
@@ -157,13 +157,13 @@ class Rules:
         return False if dry_run else edit(world, LIFECYCLES, self.bucket, partial(_merged, rules=self.rules))
 
     def restore(self, world: World, was: Json, report: Report, held: Holds | None = None) -> str | None:
-        """See :class:`include.levers.owned.Thing`: our rules as they were; one that somebody has changed since stays."""
+        """See :class:`include.levers.owned.Thing`: our rules as they were; one that others have changed since stays."""
         del held
         document, _ = LIFECYCLES.read(world, self.bucket)
         if document is None or was is None:
             report += self.unrestored(world, was)
             return None
-        report += _changes(self.key, was["rules"], {k: v for k, v in _theirs(document, was["rules"]).items()})
+        report += _changes(self.key, was["rules"], _theirs(document, was["rules"]))
         back = partial(_restored, was=was["rules"])
         return "set back" if edit(world, LIFECYCLES, self.bucket, back) else None
 
@@ -187,7 +187,7 @@ def _within_limit(document: Object) -> Object:
         return document
     raise Refused(
         f"a bucket has at most {MOST_RULES} lifecycle rules, and these would be {len(document['Rules'])}: let old "
-        "versions expire, or raise older_than_days"
+        "versions expire, or raise models_older_than_days"
     )
 
 

@@ -3,7 +3,15 @@
 They see plans and ledger records only; reading, writing and Airflow are the caller's.
 """
 
-from include.rollout.decisions.plans import approval_problem, changed_since, failed_checks, plan_text, plans_hash
+from include.rollout.decisions.plans import (
+    approval_problem,
+    changed_since,
+    failed_checks,
+    joint_hash,
+    joint_text,
+    plan_text,
+    plans_hash,
+)
 from include.rollout.decisions.progress import (
     Decision,
     Records,
@@ -27,6 +35,8 @@ from include.rollout.decisions.verdicts import (
     Ending,
     RunFacts,
     Verdict,
+    is_promoted,
+    joint_verdict,
     left_behind,
     rollback_command,
     stop_line,
@@ -51,6 +61,10 @@ __all__ = [
     "failure",
     "has_passed",
     "is_final",
+    "is_promoted",
+    "joint_hash",
+    "joint_text",
+    "joint_verdict",
     "last_of_slot",
     "left_behind",
     "plan_text",

@@ -33,26 +33,49 @@ def plans_hash(plans: Sequence[Plan], judging: Mapping[str, float]) -> str:
     return hashlib.sha256(" ".join(agreed).encode()).hexdigest()[:12]
 
 
+def joint_hash(hashes: Mapping[str, str]) -> str:
+    """12 hex digits over the plans of several levers, from each one's own hash in their order."""
+    agreed = " ".join(f"{lever} {own}" for lever, own in hashes.items())
+    return hashlib.sha256(agreed.encode()).hexdigest()[:12]
+
+
 def plan_text(plans: Sequence[Plan], resumed: Mapping[str, OpenRun], reason: str, judging: Mapping[str, float]) -> str:
     """The plan as Markdown: per place what changes, in which steps, what it saves and how it is undone."""
-    lines = [f"**Reason:** {reason}", ""] if reason else []
-    for plan in plans:
-        lines += [f"### {plan.place}: {plan.lever}", ""]
-        if plan.place in resumed:
-            run = resumed[plan.place].chain
-            lines += [f"Resumes unfinished run {run.dag_id}/{run.run_id}: its snapshot stays the origin.", ""]
-        shown = plan.differences[:_SHOWN_DIFFERENCES]
-        lines += [f"- `{difference}`" for difference in shown] or ["- nothing to change"]
-        if len(plan.differences) > len(shown):
-            lines.append(f"- and {len(plan.differences) - len(shown)} more, all in the ledger")
-        lines += ["", *(f"{number}. {_stage_line(stage)}" for number, stage in enumerate(plan.stages, start=1)), ""]
-        lines += [_saving_line(plan), plan.undo.words]
-        lines += [*(f"Note: {note}" for note in plan.notes), ""]
-    lines.append(
+    return _text(reason, [line for plan in plans for line in _plan_lines(plan, resumed)], judging)
+
+
+def joint_text(
+    by_lever: Mapping[str, tuple[Sequence[Plan], Mapping[str, OpenRun]]], reason: str, judging: Mapping[str, float]
+) -> str:
+    """The plan of several levers in their order, as Markdown; each with the plans of its places and what it resumes."""
+    order = " -> ".join(by_lever)
+    lines = [f"**In this order:** {order}. Each begins once the one before is promoted; one without steps is skipped."]
+    for plans, resumed in by_lever.values():
+        lines += ["", *(line for plan in plans for line in _plan_lines(plan, resumed))]
+    return _text(reason, lines, judging)
+
+
+def _text(reason: str, lines: Sequence[str], judging: Mapping[str, float]) -> str:
+    gates = (
         "Gates are judged {soak_seconds} s after each step, over at most {gate_window_seconds} s of which "
         "{minimum_coverage:.0%} must have samples; without data they wait {gate_wait_seconds} s.".format(**judging)
     )
-    return "\n".join(lines).strip()
+    why = [f"**Reason:** {reason}", ""] if reason else []
+    return "\n".join([*why, *lines, gates]).strip()
+
+
+def _plan_lines(plan: Plan, resumed: Mapping[str, OpenRun]) -> list[str]:
+    lines = [f"### {plan.place}: {plan.lever}", ""]
+    if plan.place in resumed:
+        run = resumed[plan.place].chain
+        lines += [f"Resumes unfinished run {run.dag_id}/{run.run_id}: its snapshot stays the origin.", ""]
+    shown = plan.differences[:_SHOWN_DIFFERENCES]
+    lines += [f"- `{difference}`" for difference in shown] or ["- nothing to change"]
+    if len(plan.differences) > len(shown):
+        lines.append(f"- and {len(plan.differences) - len(shown)} more, all in the ledger")
+    lines += ["", *(f"{number}. {_stage_line(stage)}" for number, stage in enumerate(plan.stages, start=1)), ""]
+    lines += [_saving_line(plan), plan.undo.words]
+    return [*lines, *(f"Note: {note}" for note in plan.notes), ""]
 
 
 def approval_problem(answer: Mapping[str, Any] | None, offered: Sequence[str], approvers: Sequence[str]) -> str | None:

@@ -24,6 +24,8 @@ class Ending(enum.StrEnum):
     REFUSED = "refused"
     UNFINISHED = "unfinished"
     NOTHING = "nothing to undo"
+    NOTHING_TO_DO = "nothing to do"  # of one lever among several
+    NOT_STARTED = "not started"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class RunFacts:
     approval: Mapping[str, Any] | None = None
     failed_tasks: Sequence[str] = field(default_factory=tuple)
     undone_by: Mapping[str, str] = field(default_factory=dict)
+    ending: str = "choose_ending"  # the task that decides
 
 
 def verdict(facts: RunFacts) -> Verdict:
@@ -60,8 +63,7 @@ def verdict(facts: RunFacts) -> Verdict:
     if facts.dry_run and not stops and not facts.failed_tasks and last(own, Step.PLAN):
         message = "dry run: checked and planned, nothing was changed. Next: trigger again with dry_run off."
         return Verdict(Ending.DRY_RUN, green=True, message=message)
-    promoted = facts.selected and _all(facts, Step.PROMOTED) and _decision_holds(own)
-    if promoted and not facts.undone_by:
+    if is_promoted(facts.selected, facts.by_place) and not facts.undone_by:
         done = ", ".join(facts.selected)
         return Verdict(Ending.PROMOTED, green=True, message=f"promoted in {done}: every gate of every stage passed.")
     undone = [r for r in facts.selected if last(attempt(facts.by_place[r]), Step.UNDO)]
@@ -70,6 +72,25 @@ def verdict(facts: RunFacts) -> Verdict:
     if facts.touched and not undone and (unknown := waits_for_people(own)):
         return _unknown(facts, unknown)
     return _undone(facts, undone, stops)
+
+
+def joint_verdict(outcomes: Mapping[str, Verdict]) -> Verdict:
+    """The end of a run of several levers from each one's: green when each was promoted or had nothing to do.
+
+    Its name is that of the first lever that is not green, else whether anything was promoted.
+    """
+    wrong = next((verdict for verdict in outcomes.values() if not verdict.green), None)
+    promoted = any(verdict.name is Ending.PROMOTED for verdict in outcomes.values())
+    name = wrong.name if wrong else Ending.PROMOTED if promoted else Ending.NOTHING_TO_DO
+    lines = [f"{lever}: {verdict.message}" for lever, verdict in outcomes.items()]
+    left = tuple(f"{lever} {line}" for lever, verdict in outcomes.items() for line in verdict.left_behind)
+    return Verdict(name, wrong is None, "\n".join(lines), left)
+
+
+def is_promoted(selected: Sequence[str], by_place: Mapping[str, Records]) -> bool:
+    """Whether a run was promoted in all its places, and that stands by its last decision."""
+    promoted = all(last(attempt(by_place[place]), Step.PROMOTED) for place in selected)
+    return bool(selected) and promoted and _decision_holds(by_place[WHOLE_RUN])
 
 
 def _decision_holds(own: Records) -> bool:
@@ -85,7 +106,7 @@ def _decision_holds(own: Records) -> bool:
 
 def _unknown(facts: RunFacts, unknown: Sequence[str]) -> Verdict:
     chain = facts.chain
-    tasks = list(facts.failed_tasks) or ["choose_ending"]  # no task fails when a plan can't be made again
+    tasks = list(facts.failed_tasks) or [facts.ending]  # no task fails when a plan can't be made again
     call = {"dag_run_id": chain.run_id, "task_ids": tasks, "include_downstream": True,
             "only_failed": False, "dry_run": False}  # fmt: skip
     left = tuple(f"{place}: written to, neither promoted nor rolled back" for place in facts.touched)
@@ -99,10 +120,6 @@ def _unknown(facts: RunFacts, unknown: Sequence[str]) -> Verdict:
         f"Or undo: {rollback_command(chain.lever, facts.touched)}",
     ]
     return Verdict(Ending.UNKNOWN, green=False, message="\n".join(lines), left_behind=left)
-
-
-def _all(facts: RunFacts, step: str) -> bool:
-    return all(last(attempt(facts.by_place[place]), step) for place in facts.selected)
 
 
 def stop_line(record: Record) -> str:

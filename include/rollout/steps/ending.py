@@ -86,14 +86,19 @@ def own_snapshot(run: Run, place: str) -> Record:
     return snapshot
 
 
-def conclude(run: Run, approval: Mapping[str, Any] | None, failed_tasks: Sequence[str]) -> decisions.Verdict:
-    """The verdict of a rollout, put on record with the heads of the chains of its places."""
+def conclude(
+    run: Run, approval: Mapping[str, Any] | None, failed_tasks: Sequence[str], ending: str = "choose_ending"
+) -> decisions.Verdict:
+    """The verdict of a rollout, put on record with the heads of the chains of its places.
+
+    ``ending`` is the task that decides.
+    """
     places = run.places
     by_place = {place: run.records(place) for place in [WHOLE_RUN, *places]}
     touched = run.ledger.touched(run.chain(), places)
     dry_run = run.settings.dry_run
     undone = {place: other for place in places if place not in touched and (other := undone_by(run, place))}
-    facts = decisions.RunFacts(run.chain(), dry_run, places, touched, by_place, approval, failed_tasks, undone)
+    facts = decisions.RunFacts(run.chain(), dry_run, places, touched, by_place, approval, failed_tasks, undone, ending)
     verdict = decisions.verdict(facts)
     record_verdict(run, verdict, [run.chain(place) for place in places])
     return verdict

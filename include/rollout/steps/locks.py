@@ -22,36 +22,60 @@ def lock_places(run: Run, places: Sequence[str], approval: Mapping[str, Any] | N
     # A rollout's parameters may hold any name: only a rollback, which takes over, knows emergencies.
     if not (take_over and run.params.get("emergency")):
         check_approval(run, approval)
-    for place in places if not take_over else ():
+    if not take_over:
+        check_not_undone(run, places)
+    stands = run.ledger.touched(run.chain(), places) if not take_over else []
+    record_approval(run, approval, acquire(run, places, stands, take_over=take_over))
+
+
+def check_not_undone(run: Run, places: Sequence[str]) -> None:
+    """Raise Refused where another run has undone this one's change."""
+    for place in places:
         if (other := undone_by(run, place)) is not None:
             raise Refused(f"{place}: {other} has undone this run's change; trigger a new run")
-    ours = []
-    stands = run.ledger.touched(run.chain(), places) if not take_over else []
-    previous = {}
+
+
+def acquire(
+    run: Run, places: Sequence[str], stands: Sequence[str], *, take_over: bool = False
+) -> dict[str, str | None]:
+    """Take the locks of all places, in one order for all runs, or of none; who held each before, where that was stale.
+
+    ``stands`` are the places where this run's change stands: a run that is judged again has held these all the time.
+    """
+    previous: dict[str, str | None] = {}
     try:
         for place in sorted(places):
             lock = run.lock(place)
             previous[place] = lock.take_over() if take_over else lock.acquire(run.run_ended)
-            ours.append(place)
     except Exception:
-        for place in ours:
-            if place not in stands:  # a run that is judged again has held that lock all the time
+        for place in previous:
+            if place not in stands:
                 run.lock(place).release()
         raise
+    return previous
+
+
+def record_approval(run: Run, approval: Mapping[str, Any] | None, previous: Mapping[str, str | None]) -> None:
+    """Put on record who approved which plan, and the locks that were taken for it."""
     taken_over = {place: holder for place, holder in previous.items() if holder}
     by = (approval or {}).get("user")
-    figures = {"approved_by": by, "locked": ours, "taken_over_from": taken_over}
+    figures = {"approved_by": by, "locked": [*previous], "taken_over_from": taken_over}
     plan = last(run.records(WHOLE_RUN), Step.PLAN)
     run.record(WHOLE_RUN, Step.APPROVAL, figures | ({"hash": plan.figures["hash"]} if plan else {}))
 
 
 def release_locks(run: Run) -> None:
     """Give up the locks of this run; one that waits for people keeps those where its change stands, beyond its end."""
-    waits = decisions.waits_for_people(run.records(WHOLE_RUN))
-    kept = run.ledger.touched(run.chain(), run.places) if waits else []
+    kept = places_kept(run)
     for place in kept:
         run.lock(place).keep()
     unlock_places(run, [place for place in run.places if place not in kept])
+
+
+def places_kept(run: Run) -> list[str]:
+    """The places whose locks a run keeps beyond its end: where its change stands while it waits for people."""
+    waits = decisions.waits_for_people(run.records(WHOLE_RUN))
+    return run.ledger.touched(run.chain(), run.places) if waits else []
 
 
 def unlock_places(run: Run, places: Sequence[str]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from include.rollout import decisions
-from include.rollout.ledger import WHOLE_RUN, Step, last
-from include.rollout.lever import Check, Plan, Refused, needs_of
+from include.rollout.ledger import WHOLE_RUN, OpenRun, Record, Step, last
+from include.rollout.lever import Check, Json, Plan, Refused, needs_of
 from include.rollout.place import Place
 from include.rollout.settings import build
 from include.rollout.steps.run import Run, each_place
@@ -19,14 +19,12 @@ log = logging.getLogger(__name__)
 
 def check_preflight(run: Run) -> None:
     """Everything that can be known to be wrong before anything is written. Raises Refused with all of it at once."""
-    settings = run.settings
-    build(run.lever.settings_type, run.params, run.estate)
-    checks: dict[str, list[Check]] = {"estate": [] if settings.dry_run else [_window_check(run)]}
-    checks |= {place: _connection_checks(run, place) for place in run.places}
-    reached = [place for place in run.places if not checks[place]]
-    with ThreadPoolExecutor(max_workers=len(run.places)) as pool:
-        found = pool.map(lambda place: _lever_checks(run, place), reached)
-        checks |= dict(zip(reached, found, strict=True))
+    checks = {"estate": [] if run.settings.dry_run else [window_check(run)], **lever_checks(run)}
+    judge_checks(run, checks)
+
+
+def judge_checks(run: Run, checks: Mapping[str, Sequence[Check]]) -> None:
+    """Put checks on record, by where they were made. Raises Refused with all that failed."""
     for place, of_place in checks.items():
         for check in of_place:
             log.info("%s: %s: %s (%s)", place, check.name, "passed" if check.passed else "FAILED", check.reason)
@@ -34,6 +32,16 @@ def check_preflight(run: Run) -> None:
     run.record(WHOLE_RUN, Step.PREFLIGHT, {"checks": rows})
     if message := decisions.failed_checks(checks):
         raise Refused(message)
+
+
+def lever_checks(run: Run) -> dict[str, list[Check]]:
+    """The checks of a run's lever by place: those of its connections, else its own. Raises Refused for its settings."""
+    build(run.lever.settings_type, run.params, run.estate)
+    checks = {place: _connection_checks(run, place) for place in run.places}
+    reached = [place for place in run.places if not checks[place]]
+    with ThreadPoolExecutor(max_workers=len(run.places)) as pool:
+        found = pool.map(lambda place: _own_checks(run, place), reached)
+        return checks | dict(zip(reached, found, strict=True))
 
 
 def _connection_checks(run: Run, place: str) -> list[Check]:
@@ -54,13 +62,14 @@ def missing_clients(clients: Any, needs: Iterable[str]) -> dict[str, str]:
     return missing
 
 
-def _window_check(run: Run) -> Check:
+def window_check(run: Run) -> Check:
+    """Whether the estate allows a change now."""
     refusal = run.estate.governance.refusal(run.clock())
     remedy = "trigger again inside the window, or change governance in the estate's file"
     return Check("change window", passed=refusal is None, reason=refusal or "open", remedy=remedy)
 
 
-def _lever_checks(run: Run, place: str) -> list[Check]:
+def _own_checks(run: Run, place: str) -> list[Check]:
     try:
         return run.lever.preflight(run.target(place))
     except Exception as error:  # noqa: BLE001 - one place's failure must not hide what is wrong in the others
@@ -71,14 +80,23 @@ def _lever_checks(run: Run, place: str) -> list[Check]:
 def make_plan(run: Run) -> dict[str, str]:
     """Plan every selected place; put the plans on record. Returns the hash and the text that an approver reads."""
     plans, judging = each_place(run, run.lever.plan), run.settings.judging()
-    unfinished = {place: run.ledger.unfinished(run.lever.name, place) for place in run.places}
-    resumed = {place: other for place, other in unfinished.items() if other is not None}
-    text = decisions.plan_text(plans, resumed, run.settings.reason, judging)
+    text = decisions.plan_text(plans, resumed_by(run), run.settings.reason, judging)
     plan_hash = decisions.plans_hash(plans, judging)
     log.info("plan %s\n%s", plan_hash, text)
-    figures = {"hash": plan_hash, "dry_run": run.settings.dry_run, "reason": run.settings.reason}
-    run.record(WHOLE_RUN, Step.PLAN, figures | {"plans": {plan.place: plan.to_json() for plan in plans}})
+    record_plan(run, plan_hash, {"plans": {plan.place: plan.to_json() for plan in plans}})
     return {"hash": plan_hash, "text": text}
+
+
+def resumed_by(run: Run) -> dict[str, OpenRun]:
+    """The unfinished run that this one resumes, by place."""
+    unfinished = {place: run.ledger.unfinished(run.lever.name, place) for place in run.places}
+    return {place: other for place, other in unfinished.items() if other is not None}
+
+
+def record_plan(run: Run, plan_hash: str, more: Mapping[str, Json]) -> None:
+    """Put a plan on record as a whole, with the hash that an approval is bound to."""
+    figures = {"hash": plan_hash, "dry_run": run.settings.dry_run, "reason": run.settings.reason}
+    run.record(WHOLE_RUN, Step.PLAN, {**figures, **more})
 
 
 def record_answer(run: Run, answer: Mapping[str, Any]) -> None:
@@ -101,13 +119,16 @@ def check_approval(run: Run, approval: Mapping[str, Any] | None) -> None:
 
 def confirm_unchanged(run: Run) -> None:
     """Plan again under the lock. Raises Refused with the differences when it is not what was approved."""
-    offered = last(run.records(WHOLE_RUN), Step.PLAN)
-    if offered is None:
-        raise Refused("the approved plan is not in the ledger; trigger a new run")
-    window = _window_check(run)
+    for plan in plan_again(run):
+        run.record(plan.place, Step.PLAN, {"hash": plan.hash(), "plan": plan.to_json()})
+
+
+def plan_again(run: Run) -> list[Plan]:
+    """The plan of each place, made again; raises Refused with the differences when they are not what was approved."""
+    window = window_check(run)
     if not window.passed:
         raise Refused(f"{window.reason}; {window.remedy}")
-    approved = [Plan.from_json(offered.figures["plans"][place]) for place in run.places]
+    offered, approved = plan_on_record(run), approved_plans(run)
     plans = each_place(run, run.lever.plan)
     if message := decisions.changed_since(approved, plans):
         raise Refused(message)
@@ -117,5 +138,17 @@ def confirm_unchanged(run: Run) -> None:
         raise Refused(
             f"plan {offered.figures['hash']} is on record, but {agreed or 'no plan'} was approved; trigger a new run"
         )
-    for plan in plans:
-        run.record(plan.place, Step.PLAN, {"hash": plan.hash(), "plan": plan.to_json()})
+    return plans
+
+
+def plan_on_record(run: Run) -> Record:
+    """What make_plan put on record last. Raises Refused before it has."""
+    offered = last(run.records(WHOLE_RUN), Step.PLAN)
+    if offered is None:
+        raise Refused("the approved plan is not in the ledger; trigger a new run")
+    return offered
+
+
+def approved_plans(run: Run) -> list[Plan]:
+    """The plan of each place as it was offered for approval."""
+    return [Plan.from_json(plan_on_record(run).figures["plans"][place]) for place in run.places]

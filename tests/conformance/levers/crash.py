@@ -10,6 +10,7 @@ from typing import Any
 from include.rollout.lever import Target
 
 CLUSTER_WRITES = {"apply", "create", "replace", "patch", "delete", "evict"}
+DEVICE_READS = {"status", "-q", "is-active", "is-enabled", "cat"}
 CLOUD_READS = ("describe_", "get_", "list_", "receive_")
 
 
@@ -67,6 +68,17 @@ def _writes_to_cloud(name: str, arguments: tuple[Any, ...], named: Any) -> bool:
     return name == "call" and not str(arguments[1]).startswith(CLOUD_READS)
 
 
+def _writes_to_device(name: str, arguments: tuple[Any, ...], named: Any) -> bool:
+    return name in ("put", "remove") or (name == "run" and not DEVICE_READS & {*map(str, arguments)})
+
+
+def _in_region(clients: Any, writes: Writes) -> SimpleNamespace:
+    found = SimpleNamespace(**{n: getattr(clients, n) for n in dir(clients) if not n.startswith("_")})
+    if hasattr(found, "aws"):
+        found.aws = _Watched(found.aws, writes, _writes_to_cloud)
+    return found
+
+
 def watched(target: Target, until: int | None = None) -> tuple[Target, Writes]:
     """The target with its writes counted, and killed right after write number ``until`` if one is given."""
     writes = Writes(until)
@@ -77,5 +89,7 @@ def watched(target: Target, until: int | None = None) -> tuple[Target, Writes]:
         clients.aws = _Watched(clients.aws, writes, _writes_to_cloud)
     if hasattr(clients, "of"):
         of = clients.of
-        clients.of = lambda region: SimpleNamespace(aws=_Watched(of(region).aws, writes, _writes_to_cloud))
+        clients.of = lambda region: _in_region(of(region), writes)
+    if hasattr(clients, "devices"):
+        clients.devices = {n: _Watched(device, writes, _writes_to_device) for n, device in clients.devices.items()}
     return replace(target, clients=clients), writes

@@ -19,11 +19,16 @@ from include.levers.cost_cap import CapSettings, CostCap
 from include.levers.spot_capacity import SpotCapacity
 from include.rollout.lever import Json, Lever, Target
 from include.rollout.settings import build
+from jetson_tasks import paths
 from tests.unit.levers import (
+    cdn_world,
     dns_world,
+    edge_watch_world,
+    lambda_world,
     monitoring_world,
     nonprod_world,
     packing_world,
+    power_world,
     routing_world,
     scaling_world,
     sizing_world,
@@ -245,6 +250,35 @@ class StorageScene(Scene):
         return "rule"
 
 
+class CdnScene(Scene):
+    """An account with the estate's distribution."""
+
+    def __init__(self) -> None:
+        self.world = cdn_world.World(cdn_price_class="PriceClass_200")
+        super().__init__(self.world.lever, self.world.target)
+
+    def close(self) -> None:
+        self.world.close()
+
+    def state(self) -> dict[str, Json]:
+        """The distribution's whole document, and its tags."""
+        return self.world.state()
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """Another price class, and another field of the same document."""
+        del before
+        self.world.change(PriceClass="PriceClass_100", Comment="theirs")
+        return {
+            "price class": lambda: self.world.price_class() == "PriceClass_100",
+            "comment": lambda: bool(self.world.config()["Comment"] == "theirs"),
+        }
+
+    def lose(self) -> str:
+        """The distribution."""
+        self.world.delete()
+        return "distribution"
+
+
 class RoutingScene(ClusterScene):
     """A region with a Gateway, backends, and a weighted record set in Route 53."""
 
@@ -271,6 +305,63 @@ class RoutingScene(ClusterScene):
         """The route, and with it the note of which weight was the lever's."""
         del self.objects[routing_world.ROUTE]
         return "HTTPRoute"
+
+
+class LambdaScene(Scene):
+    """A distribution that runs a function, which gets a version of another size, and an alias in each region."""
+
+    def __init__(self) -> None:
+        self.world = lambda_world.World(function_durations=["256:5000:40:49"])
+        super().__init__(lambda_world.LEVER, self.world.target)
+
+    def close(self) -> None:
+        self.world.close()
+
+    def state(self) -> dict[str, Json]:
+        """The distribution, the size of $LATEST, and each region's units; versions stay after an undo."""
+        return self.world.state()
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """Another size of $LATEST, a version of theirs associated, more units in a region."""
+        del before
+        self.world.update(Timeout=7, MemorySize=640)
+        theirs = self.world.publish()
+        self.world.associate(theirs)
+        self.world.provide("eu-central-1", 5)
+        return {
+            "latest MB": lambda: bool(self.world.latest()["MemorySize"] == 640),
+            "distribution": lambda: self.world.running() == theirs,
+            "units eu-central-1": lambda: self.world.units().get("eu-central-1") == 5,
+        }
+
+    def lose(self) -> str:
+        """The function of a region."""
+        self.world.lambdas["eu-central-1"].delete_function(FunctionName=lambda_world.REGIONAL)
+        return "eu-central-1"
+
+
+class PowerScene(Scene):
+    """Five Jetson devices in their fastest mode, without an agent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = power_world.World(folder)
+        super().__init__(power_world.LEVER, self.world.target)
+
+    def state(self) -> dict[str, Json]:
+        """Mode, unit, agent and what is asked of each device."""
+        return self.world.state()
+
+    def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
+        """A mode that somebody sets by hand, after stopping the agent."""
+        del before
+        device = self.world.devices["jetson02"]
+        device.active, device.mode = False, "25W"
+        return {"jetson02": lambda: device.mode == "25W"}
+
+    def lose(self) -> str:
+        """The agent of a device."""
+        self.world.devices["jetson03"].remove(paths.AGENT)
+        return "nothing: it is put there again, and goes with the rest"
 
 
 def _content(thing: Mapping[str, Any]) -> Object:
@@ -339,6 +430,21 @@ def storage(folder: Path) -> Scene:
     return StorageScene()
 
 
+def functions(folder: Path) -> Scene:
+    """The edge and three regions."""
+    return LambdaScene()
+
+
+def power(folder: Path) -> Scene:
+    """Five devices, and the canary's measurement."""
+    return PowerScene(folder)
+
+
+def edge_watch(folder: Path) -> Scene:
+    """The canary region, in which nothing of the edge is watched."""
+    return ClusterScene(edge_watch_world.LEVER, edge_watch_world.World().target)
+
+
 class NonprodScene(ClusterScene):
     """A staging namespace, whose world has its own controllers."""
 
@@ -352,6 +458,11 @@ def nonprod(folder: Path) -> Scene:
     return NonprodScene()
 
 
+def cdn(folder: Path) -> Scene:
+    """A distribution with every edge location."""
+    return CdnScene()
+
+
 SCENES: dict[str, Callable[[Path], Scene]] = {
     "spot_capacity": spot,
     "predictive_scaling": scaling,
@@ -362,7 +473,11 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "nonprod_hours": nonprod,
     "request_routing": routing,
     "dns_health_checks": dns,
+    "cdn_price_class": cdn,
+    "edge_power": power,
     "storage_tiering": storage,
+    "lambda_edge": functions,
+    "edge_monitoring": edge_watch,
 }
 # Settings of a run that resumes the one before; None where a lever has nothing to choose.
 OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
@@ -375,5 +490,9 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "nonprod_hours": None,
     "request_routing": {"weigh_region": False},
     "dns_health_checks": {"keep_string_matching": False},
-    "storage_tiering": {"older_than_days": 90, "longest_restore_hours": 0},
+    "cdn_price_class": {"cdn_price_class": "PriceClass_100"},
+    "edge_power": {"power_mode": "25W"},
+    "lambda_edge": {"function_durations": (), "provisioned_units": 3},
+    "edge_monitoring": None,
+    "storage_tiering": {"models_older_than_days": 90, "models_longest_restore_hours": 0},
 }

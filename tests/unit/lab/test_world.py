@@ -22,14 +22,15 @@ def test_no_two_listeners_get_the_same_port(tmp_path: Path) -> None:
     boot = world._Boot(estate, names, world.Options(folder=tmp_path), lambda _: None)
     with ExitStack() as stack:
         boot._choose_ports(stack)
-    ports = [boot.emulator_port, boot.prometheus_port, boot.plant_port]
+    ports = [boot.emulator_port, boot.prometheus_port, boot.plant_port, boot.exporter_port]
+    ports += boot.device_ports.values()
     for name in names:
         plane = boot.booting[name]
         ports += [plane._etcd_port, plane._peer_port, plane._api_port, plane._kwok_port]
         ports += [*boot.karpenter_ports[name], *astuple(boot.keda_ports[name]), *boot.behind_ports[name].values()]
         ports += [boot.metrics_ports[name], *astuple(boot.vpa_ports[name])]
         assert list(boot.behind_ports[name]) == list(containers.SERVED)
-    assert len(ports) == len(set(ports)) == 3 + 18 * len(names)
+    assert len(ports) == len(set(ports)) == 4 + 5 + 18 * len(names)
 
 
 def boot_of(folder: Path, stretch: float | None = None) -> world._Boot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -52,29 +53,48 @@ def chosen(**more: Any) -> LambdaSettings:
     return build(LambdaSettings, more, load_estate())
 
 
-class World:
-    """One account. ``close`` ends it: moto's state is the process's."""
+ASKED: set[str] = set()  # the operations that the lever of the newest world has called
 
-    def __init__(self, **given: Any) -> None:
+
+@functools.cache
+def client(region: str, service: str) -> Any:
+    """A boto3 client: made once, as that takes longer than most tests."""
+    key = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+    return boto3.Session(**key, region_name=region).client(service)
+
+
+@functools.cache
+def watched_client(region: str, service: str) -> Any:
+    """The lever's own, whose operations are in ASKED."""
+    key = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+    made = boto3.Session(**key, region_name=region).client(service)
+    made.meta.events.register("before-call.*.*", lambda model, **_: ASKED.add(model.name))
+    return made
+
+
+class World:
+    """One account, at the lever's clock or in real time. ``close`` ends it: moto's state is the process's."""
+
+    def __init__(self, real_time: bool = False, **given: Any) -> None:
         for repairs in (moto_cloudfront, moto_lambda, moto_cloudwatch):
             repairs.as_aws()
         for pace in (moto_cloudfront.DEPLOYING, moto_lambda.UPDATING, moto_provisioned.ALLOCATING):
             pace.reset()
+            pace.reads = 0 if real_time else 1
         edge_functions.reset()
         figures.LEVELS.reset()
-        CLOUDS_CLOCK.now = CLOCK.now
+        CLOUDS_CLOCK.reset()
+        if not real_time:
+            CLOUDS_CLOCK.now = CLOCK.now
         self.mock = mock_aws()
         self.mock.start()
         self.estate = load_estate()
-        key = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
-        self.sessions = {region: boto3.Session(**key, region_name=region) for region in REGIONS}
-        self.lambdas = {region: session.client("lambda") for region, session in self.sessions.items()}
-        home = self.sessions["us-east-1"]
-        self.cloudfront = home.client("cloudfront")
-        self.first = seed_functions(home.client("iam"), self.lambdas, self.estate)
+        self.lambdas = {region: client(region, "lambda") for region in REGIONS}
+        self.cloudfront = client("us-east-1", "cloudfront")
+        self.first = seed_functions(client("us-east-1", "iam"), self.lambdas, self.estate)
         self.distribution = seed_distribution(self.cloudfront, self.estate, self.first)
         CLOCK.sleep(60)
-        self.asked: set[str] = set()  # the operations that the lever has called
+        ASKED.clear()
         self.fences: list[int] = []
         self.aws = {region: Aws(self._clients_of(region)) for region in REGIONS}
         self.slow: dict[str, float] = {}  # P95 in ms of a part of the world's probe
@@ -83,12 +103,7 @@ class World:
         self.target = Target(ESTATE_WIDE, self.estate, "run", settings, clients, lambda: self.fences.append(1))
 
     def _clients_of(self, region: str) -> Callable[..., Any]:
-        def make(service: str, config: Any) -> Any:
-            client = self.sessions[region].client(service, config=config)
-            client.meta.events.register("before-call.*.*", lambda model, **_: self.asked.add(model.name) or None)
-            return client
-
-        return make
+        return lambda service, config: watched_client(region, service)
 
     def _of(self, region: str) -> Any:
         return SimpleNamespace(aws=self.aws[region])
@@ -138,6 +153,15 @@ class World:
         while self.latest()["LastUpdateStatus"] == "InProgress":
             CLOCK.sleep(1)
 
+    def publish(self, **more: Any) -> str:
+        """Somebody else's version of $LATEST; its ARN."""
+        return str(self.lambdas["us-east-1"].publish_version(FunctionName=EDGE, **more)["FunctionArn"])
+
+    def provide(self, region: str, units: int) -> None:
+        """Somebody else's provisioned concurrency."""
+        which = {"FunctionName": REGIONAL, "Qualifier": ALIAS}
+        self.lambdas[region].put_provisioned_concurrency_config(**which, ProvisionedConcurrentExecutions=units)
+
     def versions(self) -> dict[str, int]:
         """The size of each published version."""
         found = self.lambdas["us-east-1"].list_versions_by_function(FunctionName=EDGE)["Versions"]
@@ -156,7 +180,10 @@ class World:
 
     def state(self) -> Object:
         """What the lever may change. Versions stay when it is undone, so they are no part of it."""
-        names = {region: {f["FunctionName"] for f in aws.list_functions()["Functions"]} for region, aws in self.lambdas.items()}
+        names = {
+            region: {f["FunctionName"] for f in aws.list_functions()["Functions"]}
+            for region, aws in self.lambdas.items()
+        }
         units = self.units()
         found: Object = {f"units {r}": units.get(r, 0) for r in REGIONS if REGIONAL in names[r]}
         return {"distribution": self.config(), "latest MB": self.latest()["MemorySize"], **found}

@@ -43,6 +43,7 @@ class SizingCluster(spot_world.FakeCluster):
     recommends = webhook_answers = updates = True
     recommender_scale = 1.0  # of the target that it should give
     room = True  # on the nodes, for a pod that grows
+    full = False  # no node takes another pod
 
     def __init__(self, estate: Estate, writes: Writes, cloud: spot_world.FakeAws) -> None:
         self.deferred: set[str] = set()
@@ -75,7 +76,7 @@ class SizingCluster(spot_world.FakeCluster):
         name, replicas = live["metadata"]["name"], live["spec"]["replicas"]
         self._remove_beyond(name, replicas)
         for n in range(replicas):
-            where = slots.pop(0) if slots else "i-1"
+            where = "" if self.full else slots.pop(0) if slots else "i-1"
             key = ("Pod", SPACE, f"{name}-{n}")
             if key not in self.objects:
                 self.put(self._made(key, name, live, where))
@@ -87,7 +88,8 @@ class SizingCluster(spot_world.FakeCluster):
         pod["spec"] |= copy.deepcopy(live["spec"]["template"]["spec"])
         pod["metadata"]["managedFields"] = []
         self._admit(key, pod)
-        pod["status"]["containerStatuses"] = [{"name": CONTAINER, "resources": copy.deepcopy(resources_of(pod))}]
+        if where:
+            pod["status"]["containerStatuses"] = [{"name": CONTAINER, "resources": copy.deepcopy(resources_of(pod))}]
         return pod
 
     def _evicted(self, key: Key) -> None:

@@ -67,7 +67,8 @@ class World:
         try:
             found = self.s3.get_bucket_lifecycle_configuration(Bucket=self.bucket)
         except self.s3.exceptions.ClientError as error:
-            assert error.response["Error"]["Code"] == "NoSuchLifecycleConfiguration"
+            if error.response["Error"]["Code"] != "NoSuchLifecycleConfiguration":
+                raise
             return {}
         return {key: found[key] for key in ("Rules", "TransitionDefaultMinimumObjectSize")}
 
@@ -95,10 +96,10 @@ class World:
     def move(self, key: str, storage_class: str) -> None:
         """What S3 does at night, or somebody by hand. The object stays as old as it is."""
         head = self.s3.head_object(Bucket=self.bucket, Key=key)
+        if head.get("StorageClass") in ("GLACIER", "DEEP_ARCHIVE"):
+            self.s3.restore_object(Bucket=self.bucket, Key=key, RestoreRequest={"Days": 1})
         where = {"Bucket": self.bucket, "Key": key, "CopySource": {"Bucket": self.bucket, "Key": key}}
-        self.s3.copy_object(
-            **where, StorageClass=storage_class, Metadata=head["Metadata"], MetadataDirective="REPLACE"
-        )
+        self.s3.copy_object(**where, StorageClass=storage_class, Metadata=head["Metadata"], MetadataDirective="REPLACE")
 
     def state(self) -> Object:
         """Every rule by its ID, and the class of every object."""

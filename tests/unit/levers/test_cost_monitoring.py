@@ -12,19 +12,19 @@ from pydantic import ValidationError
 
 from include.estate import load_estate
 from include.levers import lever
-from include.levers.cost_monitoring.dashboard import REGION as OF_REGION
+from include.levers.alert_rules import MONITORING
 from include.levers.cost_monitoring.dashboard import panels
 from include.levers.cost_monitoring.rules import groups
 from include.levers.cost_monitoring.wanted import (
     DASHBOARD,
     KUBECOST,
     MANAGER,
-    MONITORING,
     OPENCOST,
     RULES,
     MonitoringSettings,
     installed,
 )
+from include.levers.dashboards import REGION as OF_REGION
 from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import NotConverged, Stage, Undo
 from include.rollout.settings import form_fields

@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from include.estate import Estate, load_estate
+from include.levers.alert_rules import text
 from include.levers.cost_monitoring.dashboard import dashboard_json, queries
-from include.levers.cost_monitoring.rules import Scrape, constants, groups, of_estate, text
+from include.levers.cost_monitoring.rules import Scrape, constants, groups, of_estate
 from include.levers.cost_monitoring.wanted import (
     RULES_FILE,
 )

@@ -12,7 +12,15 @@ import pytest
 
 from include.estate import Estate, load_estate
 from include.levers import lever
-from include.levers.dns_health_checks import DnsSettings, cheapest, features, noticed_after, usd_month
+from include.levers.dns_health_checks import (
+    DnsHealthChecks,
+    DnsSettings,
+    cheapest,
+    noticed_after,
+    options,
+    usd_by_part,
+    usd_month,
+)
 from include.levers.manifests import FOLDER, filled
 from include.rollout.gates import judge_all
 from include.rollout.lever import NotConverged, Refused
@@ -72,9 +80,10 @@ def test_the_cheapest_settings_keep_what_is_to_be_kept() -> None:
     assert cheapest(other, chosen()) == other
 
 
-def test_features_are_counted_and_a_failure_is_noticed_after_interval_times_threshold() -> None:
-    assert (features(FAST), features(cheapest(FAST, chosen()))) == (4, 2)
-    assert features({"Type": "TCP", "RequestInterval": 30, "MeasureLatency": False}) == 0
+def test_options_are_named_and_a_failure_is_noticed_after_interval_times_threshold() -> None:
+    assert options(FAST) == ["HTTPS", "string matching", "fast interval", "latency graphs"]
+    assert options(cheapest(FAST, chosen())) == ["HTTPS", "string matching"]
+    assert options({"Type": "TCP", "RequestInterval": 30, "MeasureLatency": False}) == []
     assert (noticed_after(FAST), noticed_after(cheapest(FAST, chosen()))) == (30, 90)
 
 
@@ -87,6 +96,10 @@ def test_dollars_come_from_kind_of_endpoint_number_and_features() -> None:
     assert usd_month([other], settings, prices) == Decimal("2.75")
     assert usd_month([other], chosen(aws_endpoints=("203.0.113.*",)), prices) == Decimal("1.00")
     assert usd_month([FAST], settings, prices) == Decimal("4.00")
+    assert usd_by_part([FAST, other], settings, prices) == {
+        "checks": Decimal("0.75"), "HTTPS": Decimal("1.00"), "string matching": Decimal("1.00"),
+        "fast interval": Decimal("3.00"), "latency graphs": Decimal("1.00"),
+    }  # fmt: skip
 
 
 def test_the_estate_decides_zone_and_endpoints() -> None:
@@ -114,6 +127,31 @@ def test_the_plan_names_each_field_the_dollars_and_what_they_cost_in_time(world:
     assert plan.price_book == "Route 53 list prices (2026-11-28)"
     assert f"{us}: a failure is noticed after 90 s, not 30 s" in plan.notes
     assert LEVER.plan(world.target).hash() == plan.hash()
+
+
+def test_the_plan_says_what_each_option_saves_and_what_more_could_go_by_hand(world: World) -> None:
+    def notes() -> str:
+        return "\n".join(LEVER.plan(world.target).notes)
+
+    assert (
+        "a month: checks $0.75 -> $0.75, HTTPS $3.00 -> $3.00, string matching $5.00 -> $5.00, fast interval $5.00 -> "
+        "$0.00, latency graphs $5.00 -> $0.00"
+    ) in notes()
+    assert "uses it" not in notes()
+    assert "one would do" not in notes()
+    www = world.records()["www.akidb.example."]
+    config = world.checks()[check_of(world, EDGE)]
+    made = world.route53.create_health_check(CallerReference="theirs", HealthCheckConfig=config)["HealthCheck"]["Id"]
+    assert f"{made}: no record set or calculated check of this account uses it; $6.75 a month less if you" in notes()
+    world.upsert({**www, "HealthCheckId": made})
+    first, second = sorted([check_of(world, EDGE), made])
+    assert f"{first} and {second} look at one endpoint alike; one would do, $6.75 a month less" in notes()
+
+
+def test_prices_older_than_a_year_are_said_in_the_plan(world: World) -> None:
+    CLOCK.at += 400 * 86400
+    (line,) = [note for note in LEVER.plan(world.target).notes if "days old" in note]
+    assert line.startswith("the prices of Route 53's health checks are ")
 
 
 def test_preflight_names_an_endpoint_that_is_ill_and_a_zone_without_checks(world: World) -> None:
@@ -162,6 +200,24 @@ def test_a_new_check_that_does_not_become_healthy_is_named_and_nothing_is_switch
     assert world.records() == records
     assert LEVER.rollback(world.target, snapshot).changed_by_others == ()
     assert len(world.checks()) == 4
+
+
+def test_a_check_that_somebody_changes_while_its_successor_is_made_is_replaced_by_the_next_try(
+    world: World,
+) -> None:
+    stage, old = LEVER.plan(world.target).stages[0], check_of(world, US)
+    moto_route53.UNHEALTHY.add("rest.us-east-1.akidb.example")
+
+    def sleep(seconds: float) -> None:
+        world.route53.update_health_check(HealthCheckId=old, FailureThreshold=5)
+        moto_route53.UNHEALTHY.clear()
+
+    with pytest.raises(Refused, match=f"HealthCheck {old} was changed while its successor was made: start again"):
+        DnsHealthChecks(CLOCK.now, sleep).apply(world.target, stage)
+    assert check_of(world, US) == old
+    LEVER.apply(world.target, stage)
+    assert world.checks()[check_of(world, US)]["FailureThreshold"] == 5
+    assert len(world.checks()) == 8
 
 
 def test_an_endpoint_that_fails_in_the_soak_is_a_safety_gate_that_fails(world: World) -> None:

@@ -10,9 +10,12 @@ import pytest
 
 from include.levers import lever
 from tests.unit.levers import (
+    cdn_world,
     dns_world,
+    lambda_world,
     monitoring_world,
     packing_world,
+    power_world,
     routing_world,
     scaling_world,
     sizing_world,
@@ -23,10 +26,16 @@ from tests.unit.levers import (
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "preflight.md"
 # Checks that are made for each of several things, by what the page calls them.
 SERIES = {"definition": "definition", "NodePool ": "pool", "metric ": "metric", "health check ": "health check <id>",
-          "champion of ": "champion of <region>", "backend ": "backend <Service>"}  # fmt: skip
+          "champion of ": "champion of <region>", "backend ": "backend <Service>",
+          "device ": "device <name>", "unit of ": "unit of <device>", "modes of ": "modes of <device>"}  # fmt: skip
 
-WITH_AWS: dict[str, Any] = {"dns_health_checks": dns_world.World, "storage_tiering": storage_world.World,
-                          "request_routing": routing_world.World}  # fmt: skip
+WITH_AWS: dict[str, Any] = {
+    "dns_health_checks": dns_world.World,
+    "storage_tiering": storage_world.World,
+    "lambda_edge": lambda_world.World,
+    "cdn_price_class": lambda: cdn_world.World(real_time=True),
+    "request_routing": routing_world.World,
+}
 
 
 def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:
@@ -39,6 +48,8 @@ def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:
         return sizing_world.World().target
     if name == "consolidation":
         return packing_world.World().target
+    if name == "edge_power":
+        return power_world.World(folder).target
     if name in WITH_AWS:
         world = WITH_AWS[name]()
         request.addfinalizer(world.close)
@@ -57,7 +68,15 @@ def called(check: str) -> str:
 
 @pytest.mark.parametrize(
     "name",
-    ["spot_capacity", "predictive_scaling", "right_sizing", "consolidation", "cost_monitoring", *WITH_AWS],
+    [
+        "spot_capacity",
+        "predictive_scaling",
+        "right_sizing",
+        "consolidation",
+        "cost_monitoring",
+        "edge_power",
+        *WITH_AWS,
+    ],
 )
 def test_the_page_lists_every_check_and_no_other(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     made = [called(check.name) for check in lever(name).preflight(target_of(name, tmp_path, request))]

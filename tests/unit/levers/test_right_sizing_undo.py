@@ -60,6 +60,17 @@ def test_a_pod_whose_node_has_had_no_room_for_too_long_is_evicted(world: World) 
     assert (old_sizes(world), LEVER.verify_restored(world.target, snapshot)) == (True, [])
 
 
+def test_pods_that_follow_evicted_ones_and_that_no_node_has_room_for_are_named(world: World) -> None:
+    snapshot = rolled_out(world)
+    world.cluster.room, world.cluster.full = False, True
+    with pytest.raises(NotConverged) as raised:
+        LEVER.rollback(world.target, snapshot)
+    assert "akidb-grpc: 0 of 15 pods ready" in str(raised.value)
+    assert "15 pods wait for a node (akidb-grpc-0 ...): 0/5 nodes are available: 5 Insufficient memory." in str(
+        raised.value
+    )
+
+
 def test_a_deferred_pod_is_waited_for_before_it_is_evicted(world: World) -> None:
     snapshot = rolled_out(world)
     world.cluster.room = False

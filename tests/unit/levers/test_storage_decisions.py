@@ -182,23 +182,23 @@ def chosen(found: dict[str, Any], **given: Any) -> list[Any]:
 
 def test_the_champion_and_the_last_three_of_each_region_stay_and_so_does_what_is_named() -> None:
     versions = dict(version(number, 300) for number in range(1, 8)) | dict([version(1, 300, region="eu-central-1")])
-    settings = StorageSettings(also_keep=("000003-0123456789ab",))
+    settings = StorageSettings(models_also_keep=("000003-0123456789ab",))
     why = kept(versions, {"us-east-1": "000002-0123456789ab"}, settings)
     assert [(prefix.split("/")[2], prefix[-20:-14], reason) for prefix, reason in why.items()] == [
         ("us-east-1", "000002", "champion"),
-        ("us-east-1", "000003", "named in also_keep"),
+        ("us-east-1", "000003", "named in models_also_keep"),
         ("us-east-1", "000005", "one of the last 3"),
         ("us-east-1", "000006", "one of the last 3"),
         ("us-east-1", "000007", "one of the last 3"),
         ("eu-central-1", "000001", "one of the last 3"),
     ]
-    with pytest.raises(Refused, match="also_keep: 000009-0123456789ab is no version in the bucket: correct it, or leave"):
-        kept(versions, {}, StorageSettings(also_keep=("000009-0123456789ab",)))
+    with pytest.raises(Refused, match="models_also_keep: 000009-0123456789ab is no version in the bucket: correct"):
+        kept(versions, {}, StorageSettings(models_also_keep=("000009-0123456789ab",)))
 
 
 def test_a_version_moves_at_thirty_days_not_before() -> None:
     assert [one.age_days for one in chosen(facts(version(1, 30), version(2, 29.9)))] == [30]
-    assert chosen(facts(version(1, 30)), older_than_days=31) == []
+    assert chosen(facts(version(1, 30)), models_older_than_days=31) == []
 
 
 def test_what_others_move_or_somebody_has_moved_already_is_left_alone() -> None:
@@ -236,8 +236,8 @@ def test_a_version_that_was_champion_once_goes_where_it_can_be_read_at_once() ->
     served, never = chosen(facts((prefix, one), other, served=[prefix]))
     assert (served.best.storage_class, never.best.storage_class) == ("GLACIER_IR", "DEEP_ARCHIVE")
     assert list(in_words([served])) == [
-        "us-east-1: 1 version to GLACIER_IR: 1 object, 10.74 GB, $0.23 -> $0.04 a month, once $0.00002 (paid back within "
-        "a day), $2.25 saved while it is kept",
+        "us-east-1: 1 version to GLACIER_IR: 1 object, 10.74 GB, $0.23 -> $0.04 a month, once $0.00002 (paid back "
+        "within a day), $2.25 saved while it is kept",
         f"{prefix} (100 days old) to GLACIER_IR: 1 object, 10.74 GB, $0.23 -> $0.04 a month, once $0.00002 (paid back "
         "within a day), $2.25 saved while it is kept",
     ]

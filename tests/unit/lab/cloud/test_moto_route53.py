@@ -52,6 +52,22 @@ def test_an_update_needs_the_version_that_the_check_has(world: World) -> None:
     assert world.checks()[made["Id"]]["FailureThreshold"] == 5
 
 
+@pytest.mark.parametrize("field", ["RequestInterval", "MeasureLatency", "Type"])
+def test_an_update_cannot_change_what_a_check_was_created_with(world: World, field: str) -> None:
+    made = world.route53.create_health_check(CallerReference="r", HealthCheckConfig=TCP)["HealthCheck"]["Id"]
+
+    def slip_in(params: dict[str, Any], **_: Any) -> None:
+        end = b"</UpdateHealthCheckRequest>"
+        params["body"] = params["body"].replace(end, f"<{field}>30</{field}>".encode() + end)
+
+    world.route53.meta.events.register("before-call.route-53.UpdateHealthCheck", slip_in)
+    with pytest.raises(ClientError) as refused:
+        world.route53.update_health_check(HealthCheckId=made, FailureThreshold=5)
+    assert code_of(refused) == "InvalidInput"
+    assert f"{field} can't be changed" in str(refused.value)
+    assert world.checks()[made]["RequestInterval"] == 10
+
+
 def change(world: World, *changes: tuple[str, dict[str, Any]]) -> None:
     batch = [{"Action": action, "ResourceRecordSet": record} for action, record in changes]
     world.route53.change_resource_record_sets(HostedZoneId=world.zone, ChangeBatch={"Changes": batch})
@@ -78,6 +94,30 @@ def test_a_record_set_refers_to_a_check_that_exists(world: World) -> None:
     with pytest.raises(ClientError) as refused:
         change(world, ("UPSERT", record))
     assert code_of(refused) == "NoSuchHealthCheck"
+
+
+def weighted(region: str, weight: int, name: str = "weighted.akidb.example.") -> dict[str, Any]:
+    record = {"Name": name, "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "198.51.100.1"}], "Weight": weight}
+    return {**record, "SetIdentifier": region} if region else record
+
+
+def test_the_record_sets_of_a_name_have_one_policy(world: World) -> None:
+    change(world, ("CREATE", weighted("us-east-1", 255)), ("CREATE", weighted("eu-central-1", 0)))
+    plain = {"Name": "weighted.akidb.example.", "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "198.51.100.1"}]}
+    records = world.records()
+    for wrong in (plain, weighted("r", 1, "www.akidb.example."), weighted("r", 1, "api.akidb.example.")):
+        with pytest.raises(ClientError) as refused:
+            change(world, ("CREATE", wrong))
+        assert code_of(refused) == "InvalidChangeBatch"
+        assert "as other RRSets exist with the same name and type" in str(refused.value)
+    assert world.records() == records
+
+
+@pytest.mark.parametrize(("region", "weight"), [("", 1), ("r", 256)])
+def test_a_weight_has_an_identifier_and_a_bound(world: World, region: str, weight: int) -> None:
+    with pytest.raises(ClientError) as refused:
+        change(world, ("CREATE", weighted(region, weight)))
+    assert code_of(refused) == "InvalidInput"
 
 
 def test_only_the_record_set_with_that_identifier_goes(world: World) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from lab.rehearsal.beside import Beside, needed
+from lab.rehearsal.beside import Beside, around_edge, needed
 from lab.rehearsal.run import RehearsalError
 
 
@@ -34,6 +34,11 @@ class FakeAirflow:
 def test_what_the_days_need_in_their_order() -> None:
     assert needed((1,)) == []
     assert needed((1, 2, 5)) == ["traffic_export", "forecast_retrain", "cost_report"]
+
+
+def test_what_builds_on_the_bill_waits_for_the_day_that_changes_it() -> None:
+    assert around_edge((1, 2, 5)) == ((1, 2, 5), ())
+    assert around_edge((1, 2, 3, 4, 5)) == ((1, 2, 3), (4, 5))
 
 
 def test_a_day_waits_for_its_own_dags_and_says_how_long(tmp_path: Path) -> None:

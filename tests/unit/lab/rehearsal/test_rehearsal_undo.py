@@ -15,6 +15,7 @@ from include.clients.storage import Folder
 from include.estate import load_estate
 from include.levers import LEVERS
 from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Record, Step
+from include.rollout.place import ESTATE_WIDE
 from lab.machine.processes import Processes
 from lab.machine.speed import REFERENCE_SECONDS, Speed
 from lab.rehearsal import airflow as airflows
@@ -26,6 +27,8 @@ from lab.rehearsal.settings import RehearsalSettings, results_file
 
 REGION, SPOT = "ap-northeast-1", "spot_capacity"
 START = {"node_pools": {}, "node_groups": {"old": {"desiredSize": 5}}}
+EDGE = {"distribution": {"PriceClass": "PriceClass_All"}}
+EDGE_READER = cast("Any", SimpleNamespace(specs=lambda: EDGE))
 DAYS_REPORT = {"verdict": "promoted", "restored": False, "regions": {"a": 1}, "days": {"1": {}}}
 
 
@@ -63,6 +66,7 @@ def rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRehearsal:
     parts = {"processes": Processes(tmp_path), "seconds": {"healthy": 1.0}, "memory_mib": lambda: 1, "stretch": 1.0}
     made.airflow = cast("airflows.Airflow", SimpleNamespace(**parts, url="http://a", passwords={}))
     made.world = cast("conduct.worlds.LabWorld", SimpleNamespace(**parts, state={}))
+    made.at_edge = EDGE_READER
     made.results.report = dict(DAYS_REPORT)
     made._write_report()
     place = Chain(SPOT, REGION, "day1_spot", "r")
@@ -88,7 +92,7 @@ def undoes_all(ledger: Ledger, complete: bool = True) -> str:
 
 def undo(rehearsed: FakeRehearsal, now: Mapping[str, Any] = START) -> tuple[bool, dict[str, Any]]:
     lab = cast("Any", {REGION: SimpleNamespace(specs=lambda: now)})
-    restored = rehearsed._undo_everything(cast("Any", None), lab, {REGION: START})
+    restored = rehearsed._undo_everything(cast("Any", None), lab, {REGION: START, ESTATE_WIDE: EDGE})
     return restored, json.loads((rehearsed.settings.folder / "report.json").read_text())
 
 
@@ -100,7 +104,7 @@ def test_everything_is_undone_after_the_figures_were_taken(
     assert restored
     dag, levers, conf = rehearsed.triggered
     assert (dag, list(levers)) == ("rollback", ["everything", *LEVERS])
-    assert (conf["lever"], conf["regions"], conf["dry_run"]) == ("everything", [REGION], False)
+    assert (conf["lever"], conf["regions"], conf["dry_run"]) == ("everything", [REGION, ESTATE_WIDE], False)
     found = report.pop("undo")
     assert report == DAYS_REPORT
     assert found["restored"] is True
@@ -138,7 +142,7 @@ def test_a_region_that_can_not_be_read_is_not_restored(rehearsed: FakeRehearsal)
 
     rehearsed.undoes = undoes_all
     lab = cast("Any", {REGION: SimpleNamespace(specs=unread)})
-    assert not rehearsed._undo_everything(cast("Any", None), lab, {REGION: START})
+    assert not rehearsed._undo_everything(cast("Any", None), lab, {REGION: START, ESTATE_WIDE: EDGE})
     assert rehearsed.results.report["undo"]["remaining"] == [
         {
             "region": REGION,
@@ -173,12 +177,13 @@ def test_the_undo_comes_after_the_last_day_and_compares_with_what_stood_before_t
 
     def undone(_client: Any, _lab: Any, start: Any) -> bool:
         done.append("undo")
-        assert start == {REGION: {"state": "before day 1"}}
+        assert start == {REGION: {"state": "before day 1"}, ESTATE_WIDE: EDGE}
         return restored
 
     rehearsed.settings = replace(rehearsed.settings, days=(1, 2), undo=undo_wanted)
     rehearsed.airflow.passwords["admin"] = "x"  # type: ignore[union-attr]
     monkeypatch.setattr(conduct, "readers", lambda *_: {REGION: reader})
+    monkeypatch.setattr(conduct.edge, "reader", lambda *_: EDGE_READER)
     monkeypatch.setattr(rehearsed.beside, "start", lambda *_: None)
     for name, value in {"_boot": None, "_connect": None}.items():
         monkeypatch.setattr(rehearsed, name, lambda value=value: value)

@@ -41,6 +41,24 @@ RECORDS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("path", "lever"),
+    [
+        ("distribution.PriceClass", "cdn_price_class"),
+        ("distribution.DefaultCacheBehavior.LambdaFunctionAssociations.Items", "lambda_edge"),
+        ("distribution.Comment", "unknown"),
+        ("functions.us-east-1.provisioned", "lambda_edge"),
+        ("health_checks.{...} 0", "dns_health_checks"),
+        ("record_sets.api.akidb.example. A us-east-1.HealthCheckId.RequestInterval", "dns_health_checks"),
+        ("record_sets.api.akidb.example. A us-east-1.Weight", "request_routing"),
+        ("lifecycle.akidb-tier-1", "storage_tiering"),
+        ("objects.httproutes gateway.networking.k8s.io/v1.akidb/akidb", "request_routing"),
+    ],
+)
+def test_a_difference_at_the_edge_is_that_of_the_lever_that_writes_there(path: str, lever: str) -> None:
+    assert undo.lever_of(Difference(path, "a", "b")) == lever
+
+
 def test_a_complete_undo_is_restored_with_the_seconds_of_each_lever() -> None:
     found = undo.judge(83.42, STOOD, RECORDS, {}, [])
     assert found.restored

@@ -17,11 +17,12 @@ from include.rollout.ledger import FIRST_LINK, Record, Step, run_key
 from include.rollout.settings import RolloutSettings, build
 from lab.machine.speed import LONGEST_STRETCH
 from lab.rehearsal import __main__ as program
-from lab.rehearsal import conduct, run, week
+from lab.rehearsal import conduct, day3, run, week
 from lab.rehearsal.faults import Faults
 from lab.rehearsal.run import RehearsalError, verdict_of
 from lab.rehearsal.settings import RehearsalSettings, open_window, settings_from
 
+OF_DAY_3 = list(day3.COMPONENT_OF)
 EVERY_RUN = [one for runs in week.WEEK.values() for one in runs]
 
 
@@ -50,7 +51,7 @@ def test_regions_trace_and_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "days"),
     [
-        ({}, (1, 2, 4, 5)),
+        ({}, (1, 2, 3, 4, 5)),
         ({"DAYS": "5,1"}, (1, 5)),
         ({"DAYS": "5"}, (5,)),
         ({"FAULT": "ice"}, (1,)),
@@ -68,7 +69,7 @@ def test_days_are_the_weeks_in_its_order_and_a_fault_ends_with_its_own_day(
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"DAYS": "1,7"}, "DAYS=1,7 has no day 7: use 1, 2, 4, 5"),
+        ({"DAYS": "1,7"}, "DAYS=1,7 has no day 7: use 1, 2, 3, 4, 5"),
         ({"DAYS": "5", "FAULT": "ice"}, "FAULT=ice is a fault of day 1: add it to DAYS=5"),
         ({"DAYS": "1,2", "FAULT": "oom"}, "FAULT=oom is a fault of day 4: add it to DAYS=1,2"),
         ({"FAULT": "fire"}, "FAULT=fire is not known: use gate or ice or oom, or leave it out"),
@@ -212,7 +213,8 @@ def test_no_wait_is_longer_than_its_form_allows_even_on_the_slowest_machine() ->
     for one in EVERY_RUN:
         conf = week.run_conf(one, estate.ordered_regions(), "http://127.0.0.1:1", LONGEST_STRETCH)
         build(RolloutSettings, conf, estate)
-        build(levers.lever(one.lever).settings_type, conf, estate)
+        for lever in OF_DAY_3 if one.several else [one.lever]:
+            build(levers.lever(lever).settings_type, conf, estate)
 
 
 def test_run_ids_are_unique_and_part_of_the_ledgers_paths_as_they_are() -> None:
@@ -276,6 +278,11 @@ def test_day_2_is_told_where_prometheus_is() -> None:
     assert week.run_conf(day, ["us-east-1"], "http://127.0.0.1:9090")["prometheus_endpoint"] == (
         "http://127.0.0.1:9090"
     )
+
+
+def test_day_3_is_one_run_of_several_levers_on_record_under_its_dags_name() -> None:
+    (day,) = week.WEEK[3]
+    assert (day.dag, day.lever, day.several) == ("day3_edge", "day3_edge", True)
 
 
 def test_day_4_right_sizes_and_then_packs_with_the_floor() -> None:

@@ -1,0 +1,89 @@
+"""The load: from Prometheus or a file; whatever is wrong makes it unknown, never zero."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from jetson_tasks.desired import LoadSource
+from jetson_tasks.load import LoadUnknown, load_of
+from jetson_tasks.paths import Files
+
+ASKED = LoadSource("prometheus", "http://prometheus:9090/", 'sum(rate(x{device="a"}[1m]))')
+FILE = LoadSource("file", "/run/akidb.prom", "akidb_qps")
+NOW = 1_796_000_000.0
+
+
+def asked(result: object) -> float:
+    def fetch(address: str) -> str:
+        assert address == "http://prometheus:9090/api/v1/query?query=sum%28rate%28x%7Bdevice%3D%22a%22%7D%5B1m%5D%29%29"
+        return json.dumps({"status": "success", "data": {"result": result}})
+
+    return load_of(ASKED, Files("/nowhere"), NOW, 180, fetch)
+
+
+def test_the_load_is_the_one_sample_of_the_query() -> None:
+    assert asked([{"metric": {}, "value": [NOW, "118.5"]}]) == 118.5
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ([], 'sum(rate(x{device="a"}[1m])) has 0 series, not one'),
+        ([{"value": [NOW, "1"]}, {"value": [NOW, "2"]}], 'sum(rate(x{device="a"}[1m])) has 2 series, not one'),
+        ([{"value": [NOW, "NaN"]}], 'sum(rate(x{device="a"}[1m])) is nan'),
+        ([{"value": [NOW, "-1"]}], 'sum(rate(x{device="a"}[1m])) is -1.0'),
+        (None, 'is no vector: {"status": "success", "data": {"result": null}}'),
+    ],
+)
+def test_an_answer_without_a_load_is_unknown(result: object, message: str) -> None:
+    with pytest.raises(LoadUnknown) as unknown:
+        asked(result)
+    assert str(unknown.value).endswith(message)
+
+
+def test_prometheus_that_does_not_answer_is_unknown() -> None:
+    nobody = LoadSource("prometheus", "http://127.0.0.1:1", "load")
+    with pytest.raises(LoadUnknown, match=r"^Prometheus can't be asked: "):
+        load_of(nobody, Files("/nowhere"), NOW, 180)
+
+
+def test_an_address_that_is_no_http_is_not_opened() -> None:
+    with pytest.raises(LoadUnknown, match=r"^file:///etc/passwd/api/v1/query\?query=load is no http address$"):
+        load_of(LoadSource("prometheus", "file:///etc/passwd", "load"), Files("/nowhere"), NOW, 180)
+
+
+def from_file(root: Path, text: str, age: float = 0) -> float:
+    path = root / "run/akidb.prom"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    os.utime(path, (NOW - age, NOW - age))
+    return load_of(FILE, Files(str(root)), NOW, 180)
+
+
+def test_the_series_of_a_metric_in_a_file_are_added_up(tmp_path: Path) -> None:
+    text = '# TYPE akidb_qps gauge\nakidb_qps{p="http"} 100\nakidb_qps{p="grpc"} 20.5\nakidb_qps_max 999\n'
+    assert from_file(tmp_path, text) == 120.5
+    assert from_file(tmp_path, "akidb_qps 7\n", age=180) == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "age", "message"),
+    [
+        ("akidb_qps 7\n", 181, "/run/akidb.prom is 181 s old"),
+        ("other 7\n", 0, "/run/akidb.prom has no akidb_qps"),
+        ("akidb_qps seven\n", 0, "has a akidb_qps that is no number"),
+        ("akidb_qps NaN\n", 0, "akidb_qps is nan"),
+    ],
+)
+def test_a_file_without_a_load_is_unknown(tmp_path: Path, text: str, age: float, message: str) -> None:
+    with pytest.raises(LoadUnknown, match=message):
+        from_file(tmp_path, text, age)
+
+
+def test_a_file_that_is_not_there_is_unknown(tmp_path: Path) -> None:
+    with pytest.raises(LoadUnknown, match=r"^/run/akidb.prom can't be read: "):
+        load_of(FILE, Files(str(tmp_path)), NOW, 180)
