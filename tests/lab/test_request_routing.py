@@ -1,4 +1,4 @@
-"""The routing lever against a real API server, Gateway API's definitions and the plant, as the user that Airflow gets."""
+"""The routing lever against a real API server, Gateway API's definitions and the plant, with Airflow's rights."""
 
 from __future__ import annotations
 
