@@ -13,6 +13,7 @@ from include.clients.devices import Device, DeviceError, HostKeyError, OfflineEr
 from jetson_tasks import bundle
 from jetson_tasks.paths import AGENT
 from lab.machine.processes import reserved_ports
+from lab.service.devices import MODES
 from tests.unit.lab.devices.ssh_world import NAMES, Devices
 
 
@@ -28,6 +29,9 @@ def _healed(devices: Devices) -> Iterator[None]:
     (devices.folder / "device_faults.json").unlink(missing_ok=True)
     for name in NAMES:
         devices.await_open(name)
+
+
+MEASURE = ("measure", "--seconds", "3", "--settle", "0", "--bench", "akidb-bench", "--modes", "15W,25W,7W")
 
 
 def device(devices: Devices, name: str = "jetson01", shows: str | None = None) -> Device:
@@ -101,3 +105,18 @@ def test_the_service_is_started_enabled_and_stopped_with_sudo(devices: Devices) 
     assert one.run("sudo", "-n", "systemctl", "stop", unit).status == 0
     assert one.run("systemctl", "is-active", unit).out == "inactive\n"
     assert one.run("sudo", "-n", "systemctl", "restart", "sshd.service").err == "sudo: a password is required\n"
+
+
+def test_measure_finds_what_each_mode_draws_and_serves(devices: Devices) -> None:
+    one = device(devices)
+    one.put(AGENT, bundle.agent_bytes())
+    ran = one.run("python3", AGENT, *MEASURE, seconds=280)
+    found = json.loads(ran.out)
+    assert (ran.status, found["error"], [row["mode"] for row in found["skipped"]]) == (0, None, ["7W"])
+    assert [row["mode"] for row in found["modes"]] == ["15W", "25W"]
+    for row in found["modes"]:
+        truth = MODES[row["mode"]]
+        assert row["capacity_qps"] == truth.capacity_qps
+        assert row["watts_idle"] == pytest.approx(truth.idle_watts, abs=0.01)
+        assert row["watts_full"] == pytest.approx(truth.full_watts, abs=0.01)
+    assert json.loads(one.run("python3", AGENT, "status").out)["mode"] == found["from_mode"]
