@@ -70,6 +70,17 @@ def state_of(device: Device) -> Object:
         raise Refused(str(error)) from error
 
 
+def is_offline(device: Device) -> bool:
+    """Whether a device can't be reached now. Raises Refused when another one answers."""
+    try:
+        refuse_other(device)
+    except OfflineError:
+        return True
+    except DeviceError as error:
+        raise Refused(str(error)) from error
+    return False
+
+
 def refuse_other(device: Device) -> None:
     """Raise Refused when the device calls itself otherwise: a connection that leads elsewhere must change nothing."""
     name = (device.read(paths.HOSTNAME) or b"").decode("utf-8", "replace").strip()

@@ -6,17 +6,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import paramiko
 import pytest
 
+from include.clients.devices import Device, DeviceError, Devices, HostKeyError, OfflineError
+from include.levers.devices import OFFLINE, state_of, status_of
+from jetson_tasks import bundle, paths
 from lab.machine.processes import reserved_ports
-
-paramiko = pytest.importorskip("paramiko", reason="apache-airflow-providers-ssh is not installed: make setup")
-pytest.importorskip("asyncssh", reason="the lab's SSH servers need asyncssh: make setup")
-
-from include.clients.devices import Device, DeviceError, Devices, HostKeyError, OfflineError  # noqa: E402
-from include.levers.devices import OFFLINE, state_of, status_of  # noqa: E402
-from jetson_tasks import bundle, paths  # noqa: E402
-from tests.unit.lab.devices.test_ssh import Devices as LabDevices  # noqa: E402
+from tests.unit.lab.devices.test_ssh import Devices as LabDevices
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +29,9 @@ def _healed(lab: LabDevices) -> Iterator[None]:
     lab.await_open("jetson01")
 
 
-def client(lab: LabDevices, shows: str | None = "jetson01", **more: Any) -> Any:
-    """A connected client that wants the host key of ``shows``; None: it knows no key."""
-    found, port = paramiko.SSHClient(), lab.state["jetson01"]["port"]
+def client(lab: LabDevices, shows: str | None = "jetson01", name: str = "jetson01", **more: Any) -> Any:
+    """A client connected to ``name`` that wants the host key of ``shows``; None: it knows no key."""
+    found, port = paramiko.SSHClient(), lab.state[name]["port"]
     if shows:
         found.get_host_keys().add(f"[127.0.0.1]:{port}", "ssh-ed25519", lab.host_key(shows))
     key = {"key_filename": str(lab.folder / "run/devices/keys/client"), "username": "akidb"} | more
