@@ -150,13 +150,14 @@ class Measurement:
         """Samples while the load stands; one that the program's end has overtaken doesn't count."""
         running.await_steady(BENCH_GRACE_SECONDS)
         found: list[float] = []
-        for _ in range(max(int(self._plan.seconds * SAMPLES_PER_SECOND), LEAST_SAMPLES)):
+        pause = min(1 / SAMPLES_PER_SECOND, self._plan.seconds / (2 * LEAST_SAMPLES))
+        for _ in range(int(self._plan.seconds / pause)):
             watts = board_watts(self._files)
             if not running.is_running():
                 break
             if watts is not None:
                 found.append(watts)
-            self._sleep(1 / SAMPLES_PER_SECOND)
+            self._sleep(pause)
         return found
 
     def _return(self, look: Look) -> dict[str, str] | None:
