@@ -125,8 +125,8 @@ def _ssh(conn_id: str) -> Callable[[], Any]:
             )
 
     def connect() -> Any:
-        from airflow.exceptions import AirflowException
         from airflow.providers.ssh.hooks.ssh import SSHHook
+        from airflow.sdk.exceptions import AirflowException
 
         from include.clients.devices import DeviceError
 
