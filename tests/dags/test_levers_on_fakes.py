@@ -20,7 +20,7 @@ from include.rollout.ledger import Chain, Ledger, Record
 from include.rollout.lever import Lever
 from include.rollout.place import estate_for
 from include.wiring.tasks import Engine
-from tests.conformance.levers.scenes import Scene, dns, power, routing, scaling, sizing, spot
+from tests.conformance.levers.scenes import Scene, dns, edge_watch, power, routing, scaling, sizing, spot, storage
 from tests.dags.toy_dags import rollback_dag
 
 Runner = Callable[..., Any]
@@ -31,6 +31,8 @@ SCENES = [
     ("right_sizing", sizing),
     ("request_routing", routing),
     ("dns_health_checks", dns),
+    ("storage_tiering", storage),
+    ("edge_monitoring", edge_watch),
     ("edge_power", power),
 ]
 SOAKS = r".*\.await_soak"

@@ -186,5 +186,5 @@ def measured_share(world: World) -> Decimal:
             f"models_metrics_filter: {name!r} of {bucket} has BytesDownloaded of {len(points)} days, {LEAST_DAYS} are "
             "needed: correct the name, wait, or leave it empty and give models_retrieved_share_month"
         )
-    read = sum(Decimal(str(point["Sum"])) for point in points)
+    read = sum((Decimal(str(point["Sum"])) for point in points), Decimal(0))
     return read / len(points) * DAYS_PER_MONTH / stored

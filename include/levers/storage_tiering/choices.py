@@ -25,9 +25,9 @@ class Choice:
 
     prefix: str
     region: str
+    offers: Sequence[Offer]
     age_days: int
     remaining_days: int
-    offers: Sequence[Offer]
     has_moved: bool = False  # a part of it
 
     @property
@@ -88,7 +88,7 @@ def choices(
         hours = 0 if prefix in facts["served"] else settings.models_longest_restore_hours
         made = [o for o in offers(sizes, prices, Terms(left, share), hours) if _moves_no_other(one, o.storage_class)]
         if made:
-            found.append(Choice(prefix, one["region"], age, left, made, has_moved=len(one["sizes"]) > 1))
+            found.append(Choice(prefix, one["region"], made, age, left, has_moved=len(one["sizes"]) > 1))
     return found
 
 

@@ -10,11 +10,13 @@ import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 from include.levers.price_tables import PriceTable
 from include.prices import DAYS_PER_MONTH, PriceBookError
 
+FREE = Decimal(0)
 GIB = Decimal(2**30)  # S3 bills gigabytes of 2^30 bytes
 LARGEST = 50 * 10**12  # bytes: more than an object may have
 STANDARD = "STANDARD"
@@ -28,19 +30,18 @@ class ClassPrice:
 
     storage_class: str
     usd_gb_month: Decimal
-    usd_1000_transitions: Decimal
-    usd_gb_retrieval: Decimal
-    usd_1000_retrievals: Decimal
-    usd_1000_puts: Decimal
-    min_days: int
-    min_bytes: int
-    overhead_bytes: int
-    overhead_standard_bytes: int
-    restore_hours: int
+    usd_1000_transitions: Decimal = FREE
+    usd_gb_retrieval: Decimal = FREE
+    usd_1000_retrievals: Decimal = FREE
+    usd_1000_puts: Decimal = FREE
+    min_days: int = 0
+    min_bytes: int = 0
+    overhead_bytes: int = 0
+    overhead_standard_bytes: int = 0
+    restore_hours: int = 0
 
 
-@dataclass(frozen=True)
-class Terms:
+class Terms(NamedTuple):
     """For how many days the objects are still kept, and how often each of their bytes is read a month."""
 
     remaining_days: int
@@ -54,20 +55,52 @@ class Terms:
 
 @dataclass(frozen=True)
 class Offer:
-    """What it means to move a version's objects of at least ``from_bytes`` to a class. Money in USD.
+    """What it means to move a version's objects (``moved``) to a class, and to move none smaller than ``from_bytes``.
 
-    ``saved`` is what is left over the remaining days after transition, minimum duration and reading back: a loss when
-    negative. ``after`` has a month's reading back in it.
+    Money in USD.
     """
 
-    storage_class: str
+    price: ClassPrice
+    moved: tuple[tuple[int, int], ...]
     from_bytes: int
-    objects: int
-    bytes: int
-    before_month: Decimal
-    after_month: Decimal
-    once: Decimal
-    saved: Decimal
+    terms: Terms
+    standard: ClassPrice
+
+    @property
+    def storage_class(self) -> str:
+        """Where they go."""
+        return self.price.storage_class
+
+    @property
+    def objects(self) -> int:
+        """How many move."""
+        return _count(self.moved)
+
+    @property
+    def bytes(self) -> int:
+        """How much moves."""
+        return _bytes(self.moved)
+
+    @property
+    def before_month(self) -> Decimal:
+        """USD a month as they lie."""
+        return _month(self.moved, self.standard, self.standard, self.terms)
+
+    @property
+    def after_month(self) -> Decimal:
+        """USD a month in the class, reading back included."""
+        return _month(self.moved, self.price, self.standard, self.terms)
+
+    @property
+    def once(self) -> Decimal:
+        """USD for the transition."""
+        return _count(self.moved) * self.price.usd_1000_transitions / 1000
+
+    @cached_property
+    def saved(self) -> Decimal:
+        """USD over the remaining days, after transition, minimum duration and reading back: negative is a loss."""
+        stays = total(self.moved, self.standard, self.standard, self.terms)
+        return stays - total(self.moved, self.price, self.standard, self.terms)
 
 
 def prices_of(table: PriceTable, region: str) -> dict[str, ClassPrice]:
@@ -85,8 +118,8 @@ def prices_of(table: PriceTable, region: str) -> dict[str, ClassPrice]:
 
 
 def _price(row: Mapping[str, str]) -> ClassPrice:
-    money = {key: Decimal(value) for key, value in row.items() if key.startswith("usd_")}
-    limits = {key: int(value) for key, value in row.items() if key.startswith(("min_", "overhead_", "restore_"))}
+    money: Any = {key: Decimal(value) for key, value in row.items() if key.startswith("usd_")}
+    limits: Any = {key: int(value) for key, value in row.items() if key.startswith(("min_", "overhead_", "restore_"))}
     return ClassPrice(row["storage_class"], **money, **limits)
 
 
@@ -99,14 +132,14 @@ def storage_month(sizes: Sizes, price: ClassPrice, standard: ClassPrice) -> Deci
 
 def reading_month(sizes: Sizes, price: ClassPrice, terms: Terms) -> Decimal:
     """USD a month for what is read back."""
-    per_object = sum(count for _, count in sizes) * price.usd_1000_retrievals / 1000
+    per_object = _count(sizes) * price.usd_1000_retrievals / 1000
     return terms.retrieved_share_month * (_bytes(sizes) * price.usd_gb_retrieval / GIB + per_object)
 
 
 def total(sizes: Sizes, price: ClassPrice, standard: ClassPrice, terms: Terms) -> Decimal:
     """USD for all of the remaining time, the transition included; a class is paid for at least its minimum."""
     charged = max(terms.remaining_days, price.min_days) / DAYS_PER_MONTH
-    once = sum(count for _, count in sizes) * price.usd_1000_transitions / 1000
+    once = _count(sizes) * price.usd_1000_transitions / 1000
     stored = storage_month(sizes, price, standard) * charged
     return once + stored + reading_month(sizes, price, terms) * terms.months
 
@@ -131,18 +164,7 @@ def offer(sizes: Sizes, price: ClassPrice, standard: ClassPrice, terms: Terms) -
     """What a class means for the objects that pay there; for all of them when none does, to show what is lost."""
     limit = pays_from(price, standard, terms)
     moved = sizes if limit is None else [(size, count) for size, count in sizes if size >= limit]
-    moved = moved or sizes
-    after = storage_month(moved, price, standard) + reading_month(moved, price, terms)
-    return Offer(
-        price.storage_class,
-        limit or max(price.min_bytes, 1),
-        sum(count for _, count in moved),
-        _bytes(moved),
-        storage_month(moved, standard, standard) + reading_month(moved, standard, terms),
-        after,
-        sum(count for _, count in moved) * price.usd_1000_transitions / 1000,
-        total(moved, standard, standard, terms) - total(moved, price, standard, terms),
-    )
+    return Offer(price, tuple(moved or sizes), limit or max(price.min_bytes, 1), terms, standard)
 
 
 def offers(sizes: Sizes, prices: Mapping[str, ClassPrice], terms: Terms, longest_restore_hours: int) -> list[Offer]:
@@ -154,9 +176,8 @@ def offers(sizes: Sizes, prices: Mapping[str, ClassPrice], terms: Terms, longest
 
 def copy_back(sizes: Sizes, price: ClassPrice, standard: ClassPrice) -> tuple[Decimal, Decimal]:
     """USD for copying objects back to STANDARD now, and USD at most for what is left of the minimum duration."""
-    count = sum(number for _, number in sizes)
     once = _bytes(sizes) * price.usd_gb_retrieval / GIB
-    once += count * (price.usd_1000_retrievals + standard.usd_1000_puts) / 1000
+    once += _count(sizes) * (price.usd_1000_retrievals + standard.usd_1000_puts) / 1000
     return once, storage_month(sizes, price, standard) * price.min_days / DAYS_PER_MONTH
 
 
@@ -165,6 +186,14 @@ def month_of(stored: Mapping[str, Sizes], prices: Mapping[str, ClassPrice]) -> D
     if any(name not in prices for name in stored):
         return None
     return _sum(storage_month(sizes, prices[name], prices[STANDARD]) for name, sizes in stored.items())
+
+
+def _month(sizes: Sizes, price: ClassPrice, standard: ClassPrice, terms: Terms) -> Decimal:
+    return storage_month(sizes, price, standard) + reading_month(sizes, price, terms)
+
+
+def _count(sizes: Sizes) -> int:
+    return sum(count for _, count in sizes)
 
 
 def _bytes(sizes: Sizes) -> int:

@@ -96,6 +96,8 @@ class World:
     def move(self, key: str, storage_class: str) -> None:
         """What S3 does at night, or somebody by hand. The object stays as old as it is."""
         head = self.s3.head_object(Bucket=self.bucket, Key=key)
+        if head.get("StorageClass") in ("GLACIER", "DEEP_ARCHIVE"):
+            self.s3.restore_object(Bucket=self.bucket, Key=key, RestoreRequest={"Days": 1})
         where = {"Bucket": self.bucket, "Key": key, "CopySource": {"Bucket": self.bucket, "Key": key}}
         self.s3.copy_object(**where, StorageClass=storage_class, Metadata=head["Metadata"], MetadataDirective="REPLACE")
 

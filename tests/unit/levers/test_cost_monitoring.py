@@ -12,13 +12,13 @@ from pydantic import ValidationError
 
 from include.estate import load_estate
 from include.levers import lever
+from include.levers.alert_rules import MONITORING
 from include.levers.cost_monitoring.dashboard import panels
 from include.levers.cost_monitoring.rules import groups
 from include.levers.cost_monitoring.wanted import (
     DASHBOARD,
     KUBECOST,
     MANAGER,
-    MONITORING,
     OPENCOST,
     RULES,
     MonitoringSettings,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from include.levers.alert_rules import MONITORING
 from include.levers.cost_monitoring.wanted import (
     DASHBOARD_MAP,
     KUBECOST,
-    MONITORING,
     OPENCOST,
     RULES,
 )

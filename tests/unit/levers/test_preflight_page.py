@@ -33,7 +33,7 @@ WITH_AWS: dict[str, Any] = {
     "dns_health_checks": dns_world.World,
     "storage_tiering": storage_world.World,
     "lambda_edge": lambda_world.World,
-    "cdn_price_class": cdn_world.World,
+    "cdn_price_class": lambda: cdn_world.World(real_time=True),
     "request_routing": routing_world.World,
 }
 

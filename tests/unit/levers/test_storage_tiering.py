@@ -224,8 +224,12 @@ def test_somebody_who_writes_whole_rules_after_us_gets_ours_merged_again(world: 
 
 
 def test_others_who_write_all_the_time_are_named(world: World) -> None:
-    client = world.target.clients.aws.client("s3")
-    client.meta.events.register("after-call.s3.PutBucketLifecycleConfiguration", lambda **_: world.put_rules([MINE]))
+    client, days = world.target.clients.aws.client("s3"), iter(range(5, 50))
+
+    def overwrite(**_: Any) -> None:
+        world.put_rules([{**MINE, "Expiration": {"Days": next(days)}}])
+
+    client.meta.events.register("after-call.s3.PutBucketLifecycleConfiguration", overwrite)
     with pytest.raises(Refused, match="Lifecycle akidb-ml-models was changed by others 5 times in between"):
         world.apply_all()
 
