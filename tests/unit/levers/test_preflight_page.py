@@ -12,6 +12,7 @@ from include.levers import lever
 from tests.unit.levers import (
     cdn_world,
     dns_world,
+    edge_watch_world,
     lambda_world,
     monitoring_world,
     packing_world,
@@ -46,6 +47,8 @@ def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:
         return sizing_world.World().target
     if name == "consolidation":
         return packing_world.World().target
+    if name == "edge_monitoring":
+        return edge_watch_world.World().target
     if name in WITH_AWS:
         world = WITH_AWS[name]()
         request.addfinalizer(world.close)
@@ -64,7 +67,15 @@ def called(check: str) -> str:
 
 @pytest.mark.parametrize(
     "name",
-    ["spot_capacity", "predictive_scaling", "right_sizing", "consolidation", "cost_monitoring", *WITH_AWS],
+    [
+        "spot_capacity",
+        "predictive_scaling",
+        "right_sizing",
+        "consolidation",
+        "cost_monitoring",
+        "edge_monitoring",
+        *WITH_AWS,
+    ],
 )
 def test_the_page_lists_every_check_and_no_other(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     made = [called(check.name) for check in lever(name).preflight(target_of(name, tmp_path, request))]
