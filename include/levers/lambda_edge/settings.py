@@ -24,7 +24,7 @@ def _measured(line: str) -> Measured:
         raise ValueError(
             f"{line!r} can't be read: write MB:samples:mean:P95, such as 384:20000:34.1:48.0 (ms)"
         ) from None
-    if min(found.memory_mb, found.samples, found.mean_ms, found.p95_ms) <= 0:
+    if min(found.memory_mb, found.samples) <= 0 or min(found.mean_ms, found.p95_ms) <= 0:
         raise ValueError(f"{line!r} has a value that is not above 0: measure it again")
     return found
 
