@@ -30,13 +30,15 @@ class LatencyShape(Part):
 
 class RoutingBackend(Part):
     """One who may serve requests. Where ``capacity_qps`` is left out, it is what the workload's replicas serve; where
-    ``list_usd_million`` is, it is computed from the live nodes' prices, or from the devices' power.
+    ``list_usd_million`` is, it is computed from the live nodes' prices.
     """
 
     service: Annotated[str, Field(min_length=1, description="Service in the estate's namespace; two may share one")]
     port: Annotated[int, Field(gt=0, lt=65536)] = 8080
     latency: LatencyShape
-    capacity_qps: Annotated[float | None, Field(gt=0, description="of the whole estate; regions share it")] = None
+    capacity_qps: Annotated[
+        float | None, Field(gt=0, description="what it serves of one region's requests a second")
+    ] = None
     plan_usd_million: Annotated[Decimal, Field(ge=0, description="USD per million requests, the plan's")]
     list_usd_million: Annotated[Decimal | None, Field(ge=0, description="USD per million requests, by list")] = None
 
@@ -47,14 +49,15 @@ def _plan_backends() -> dict[BackendName, RoutingBackend]:
         "jetson": {
             "service": "akidb-jetson",
             "latency": {"p50_ms": 9, "p95_ms": 18},
-            "capacity_qps": 1650,
+            "capacity_qps": 550,
             "plan_usd_million": "0.8",
+            "list_usd_million": "0.0039",
         },
         "spot": {**pods, "plan_usd_million": "2.0"},
         "lambda": {
             "service": "akidb-lambda",
             "latency": {"p50_ms": 28, "p95_ms": 45},
-            "capacity_qps": 20000,
+            "capacity_qps": 6600,
             "plan_usd_million": "4.2",
             "list_usd_million": "0.45",
         },

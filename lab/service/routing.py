@@ -149,8 +149,8 @@ class Backends:
         return offered_qps * sum(shares.get(service, 0.0) for service in own)
 
     def _modelled(self, name: str, backend: RoutingBackend, seconds: float, qps: float) -> None:
-        """What is not in the cluster: log-normal times, and no more than its region's part of its capacity."""
-        found, most = self._of(name), (backend.capacity_qps or 0.0) / len(self.estate.regions)
+        """What is not in the cluster: log-normal times, and no more than its capacity."""
+        found, most = self._of(name), backend.capacity_qps or 0.0
         answered = min(qps, most) * seconds
         found.requests[OK] += answered
         found.requests[REFUSED] += max(0.0, qps - most) * seconds

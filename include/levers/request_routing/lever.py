@@ -155,7 +155,7 @@ class RequestRouting(ManifestLever[RoutingSettings]):
         found, millions = backends(world)[0], month_millions(world.estate)
         before, after = (usd_million(live[which], found) * millions for which in ("before", "weights"))
         book = load_aws_book(world.estate)
-        name = "plan" if world.settings.routing_prices == PLAN else f"{book.name} ({book.date}), live nodes and power"
+        name = "plan" if world.settings.routing_prices == PLAN else f"{book.name} ({book.date}), live nodes"
         return Dollars(_cents(before), _cents(after), name)
 
     def notes(self, world: World, live: Mapping[str, Json]) -> Sequence[str]:

@@ -132,8 +132,7 @@ def _capacity(world: World, names: Sequence[BackendName]) -> float | None:
     known = [world.estate.edge.routing.backends[name].capacity_qps for name in names]
     if any(capacity is None for capacity in known):
         return None
-    share = world.estate.traffic.target_utilisation / len(world.estate.regions)
-    return sum(capacity for capacity in known if capacity) * share
+    return sum(capacity for capacity in known if capacity) * world.estate.traffic.target_utilisation
 
 
 def _parts(world: World, names: Sequence[BackendName], pods: _Pods) -> Iterator[Backend]:

@@ -1,4 +1,4 @@
-"""What a million requests cost at each backend: the plan's figures, or live nodes, power and list prices."""
+"""What a million requests cost at each backend: the plan's figures, or live nodes and list prices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 
 from include.estate import Estate, RoutingBackend
 from include.levers.node_costs import NodeFact, node_price, spot_prices, total
-from include.levers.request_routing.backends import JETSON, ON_DEMAND, SPOT
+from include.levers.request_routing.backends import ON_DEMAND, SPOT
 from include.levers.request_routing.settings import World
 from include.prices import HOURS_PER_MONTH, load_aws_book
 
@@ -34,16 +34,6 @@ def month_millions(estate: Estate) -> Decimal:
     hours = [traffic.planned_qps(hour, weekend=day >= WEEKDAYS) for day in range(DAYS) for hour in range(24)]
     qps = sum(hours) / len(hours) * estate.demand_scale() * share_of_requests(estate)
     return Decimal(str(qps)) * 3600 * HOURS_PER_MONTH / MILLION
-
-
-def energy_usd_million(estate: Estate, backend: RoutingBackend) -> Decimal | None:
-    """The devices' power in their first mode over the requests that they serve; None without a capacity."""
-    devices = estate.cost.devices
-    if backend.capacity_qps is None or not devices.watts:
-        return None
-    watts = Decimal(next(iter(devices.watts.values()))) * devices.count
-    served = Decimal(str(backend.capacity_qps * estate.traffic.target_utilisation)) * 3600 / MILLION
-    return watts / 1000 * Decimal(devices.usd_kwh) / served
 
 
 def pod_usd_million(usd_vcpu_hour: Decimal | None, cores: Decimal, qps: float) -> Decimal | None:
@@ -77,6 +67,4 @@ def usd_million_of(
         return backend.plan_usd_million
     if backend.list_usd_million is not None:
         return backend.list_usd_million
-    if name == JETSON:
-        return energy_usd_million(world.estate, backend)
     return pod_usd_million(vcpu_hours.get(CAPACITIES.get(name, "")), cores, world.estate.qps_per_replica())

@@ -23,7 +23,7 @@ class RoutingSettings(EdgeSettings):
         0, ge=0, description="Requests a second and region that the weights must serve; 0: the estate's weekday peak"
     )
     routing_prices: Literal["aws", "plan"] = Field(
-        "aws", description="What a request costs: live nodes, power and list prices, or the plan's figures"
+        "aws", description="What a request costs: live nodes and list prices, or the plan's figures"
     )
     least_routing_gain: float = Field(
         0.05, ge=0, lt=1, description="Weights that stand stay unless others save this share of a request's price"

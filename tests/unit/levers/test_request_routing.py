@@ -82,8 +82,8 @@ def test_the_plan_has_the_weights_the_record_sets_weight_and_dollars_of_live_pri
         ("canary_weights", TENTH), ("weights", WEIGHTS),
     ]  # fmt: skip
     assert plan.stages[0].title == "10 % of the way: akidb-rest's requests: akidb-jetson 1.5%, akidb-rest 98.5%"
-    assert (plan.usd_month_before, plan.usd_month_after) == (Decimal("171.57"), Decimal("148.12"))
-    assert plan.price_book == "aws (2026-07-20), live nodes and power"
+    assert (plan.usd_month_before, plan.usd_month_after) == (Decimal("171.57"), Decimal("148.10"))
+    assert plan.price_book == "aws (2026-07-20), live nodes"
     assert plan.notes[0].startswith(
         "USD per million requests: akidb-jetson 0.0039, akidb-rest 0.0457, akidb-lambda 0.4500; pods cost less only"
     )

@@ -129,7 +129,7 @@ def test_what_goes_elsewhere_is_counted_there_and_the_rest_is_left_for_the_pods(
     assert made.counters["lambda"].duration_count == pytest.approx(1000)
 
 
-def test_a_backend_outside_serves_no_more_than_its_regions_part_of_its_capacity() -> None:
+def test_a_backend_outside_serves_no_more_than_its_capacity() -> None:
     made = Backends(ESTATE, (0.025,), routes(route(akidb_jetson=1)))
     assert made.left(1, 1000) == 0
     assert {status: round(n) for status, n in made.counters["jetson"].requests.items() if n} == {"200": 550, "503": 450}
