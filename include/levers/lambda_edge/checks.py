@@ -37,17 +37,10 @@ def reachable(world: World) -> Iterator[Check]:
 
 def checks() -> Mapping[str, Callable[[World], Iterator[Check]]]:
     """In the order in which a person would repair them: the event type decides first."""
-    return {
-        "event type": _event_type,
-        "numbered version": _numbered,
-        "distribution deployed": deployed_check,
-        "distribution's fields": fields_check,
-        "unpublished changes": _unpublished,
-        "memory sizes": _sizes,
-        "provisioned concurrency": _provisioned,
-        "prices": _prices,
-        "probes": _probes,
-    }
+    edge = {"event type": _event_type, "numbered version": _numbered, "unpublished changes": _unpublished}
+    document = {"distribution deployed": deployed_check, "distribution's fields": fields_check}
+    figures = {"memory sizes": _sizes, "provisioned concurrency": _provisioned, "prices": _prices, "probes": _probes}
+    return {**edge, **document, **figures}
 
 
 def _associated(world: World) -> dict[str, str]:

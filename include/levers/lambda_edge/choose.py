@@ -10,6 +10,7 @@ import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import NamedTuple
 
 MB_PER_GB = 1024
 VIEWER_MB, VIEWER_SECONDS = 128, 5  # CloudFront's limits of viewer events; origin events have Lambda's own
@@ -20,6 +21,17 @@ ROUNDING_MS = Decimal("0.5")
 TIE = Decimal("0.01")
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Durations of one memory size: mean and P95 in ms over ``samples`` requests; ``source`` says where."""
+
+    memory_mb: int
+    mean_ms: Decimal
+    p95_ms: Decimal
+    samples: int = 0
+    source: str = ""
+
+
 class Aim(enum.StrEnum):
     """What a size is chosen for."""
 
@@ -28,19 +40,7 @@ class Aim(enum.StrEnum):
     BALANCED = "balanced"
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Durations of one memory size: mean and P95 in ms over ``samples`` requests; ``source`` says where."""
-
-    memory_mb: int
-    samples: int
-    mean_ms: Decimal
-    p95_ms: Decimal
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class Rates:
+class Rates(NamedTuple):
     """USD of a request and of a GB-second."""
 
     request: Decimal
@@ -49,10 +49,10 @@ class Rates:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a size must keep: requests measured at least, P95 in ms and memory in MB at most."""
+    """What a size must keep: P95 in ms at most, requests measured at least, memory in MB at most."""
 
-    min_samples: int
     p95_ms: Decimal
+    min_samples: int = 1000
     memory_mb: int = MOST_MB
 
 

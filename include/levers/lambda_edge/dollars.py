@@ -70,8 +70,7 @@ def of_plan(world: World, facts: Mapping[str, Json]) -> Dollars:
     now, asked = edge.current["MemorySize"], world.settings.provisioned_units
     size = facts["wanted_mb"] if live.is_wanted(facts) else now
     after = {region: asked or number for region, number in standing.items()}
-    dollars = (total(world, edge, known, memory_mb, units) for memory_mb, units in ((now, standing), (size, after)))
-    return Dollars(*dollars, load_book().name)
+    return Dollars(total(world, edge, known, now, standing), total(world, edge, known, size, after), load_book().name)
 
 
 def evidence(world: World) -> dict[str, Json]:

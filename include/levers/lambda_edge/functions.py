@@ -18,8 +18,8 @@ EDGE_REGION = "us-east-1"  # where functions of Lambda@Edge live; their clients 
 MARK = "akidb-rollout"  # begins the description of a version that the lever has published
 LATEST = "$LATEST"
 UNITS = "ProvisionedConcurrentExecutions"
-NO_FUNCTION = "ResourceNotFoundException"
-NO_UNITS = "ProvisionedConcurrencyConfigNotFoundException"
+# Lambda's codes for what doesn't exist.
+NO_FUNCTION, NO_UNITS = "ResourceNotFoundException", "ProvisionedConcurrencyConfigNotFoundException"
 # What differs between two versions of the same code and settings, and the size, which is what the lever changes.
 OF_ONE_VERSION = {
     *("FunctionArn", "Version", "Description", "LastModified", "RevisionId", "MasterArn", "CodeSize", "ConfigSha256"),

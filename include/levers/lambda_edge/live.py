@@ -97,7 +97,7 @@ def decide(world: World, edge: Edge) -> tuple[Choice, History]:
     refused = event_reason(world, edge.events)
     if refused or not chosen.change_edge_memory:
         return Choice(None, (), refused or "change_edge_memory is off: the size stays"), known
-    limits = Limits(chosen.duration_min_samples, Decimal(str(chosen.function_p95_limit_ms)))
+    limits = Limits(Decimal(str(chosen.function_p95_limit_ms)), chosen.duration_min_samples)
     rates = load_book().edge_rates(architecture(edge.current))
     return choose(known.sizes, Aim(chosen.memory_aim), limits, rates), known
 

@@ -169,7 +169,7 @@ def _durations(memory_mb: int, seen: Seen, source: str) -> list[Measured]:
     if not {"samples", "mean", "p95"} <= set(seen.values):
         return []
     mean, p95 = (Decimal(str(seen.values[name])) for name in ("mean", "p95"))
-    return [Measured(memory_mb, int(seen.values["samples"]), mean, p95, source)]
+    return [Measured(memory_mb, mean, p95, int(seen.values["samples"]), source)]
 
 
 # Figures of the gates ------------------------------------------------------------------------------------------------

@@ -28,11 +28,11 @@ from include.rollout.lever import Refused
 from include.rollout.settings import build
 
 EDGE = Rates(Decimal("0.0000006"), Decimal("0.00005001"))
-LIMITS = Limits(1000, Decimal(50))
+LIMITS = Limits(Decimal(50), 1000)
 
 
 def size(memory_mb: int, mean: str, p95: str, samples: int = 20_000) -> Measured:
-    return Measured(memory_mb, samples, Decimal(mean), Decimal(p95))
+    return Measured(memory_mb, Decimal(mean), Decimal(p95), samples)
 
 
 SMALL, MIDDLE, LARGE = size(256, "70", "95"), size(384, "34", "48"), size(512, "30", "44")
@@ -174,7 +174,7 @@ def test_the_estate_decides_names_limit_units_and_durations() -> None:
     )  # fmt: skip
     assert (settings.provisioned_units, settings.function_p95_limit_ms, settings.memory_aim) == (3, 80, "cheapest")
     assert settings.measured() == [
-        Measured(384, 20_000, Decimal("34.1"), Decimal("48.0"), "the setting function_durations")
+        Measured(384, Decimal("34.1"), Decimal("48.0"), 20_000, "the setting function_durations")
     ]
 
 
