@@ -232,7 +232,9 @@ def _outcome(several: Several, run: Run, failed_tasks: Sequence[str]) -> Verdict
 
 def _unbegun(several: Several, run: Run, failed: Sequence[str]) -> Verdict:
     if nothing_to_do(run):
-        why = "; ".join(note for plan in _approved(run) for note in plan.notes) or "everything is as it should be"
+        # The first note says why; the others are for whoever reads the plan.
+        notes = dict.fromkeys(note for plan in _approved(run) for note in plan.notes[:1])
+        why = "; ".join(notes) or "everything is as it should be"
         return Verdict(Ending.NOTHING_TO_DO, green=True, message=f"{Ending.NOTHING_TO_DO}: {why}")
     waits_for = next((other.lever.name for other in several.before(run) if not is_done(other)), None)
     why = f"{waits_for} was not promoted" if waits_for else f"read the log of {', '.join(failed) or 'its tasks'}"
