@@ -8,7 +8,8 @@ plan's fleet (Jetson 1,650 and spot 600 requests/s, of which 80 % may be used) i
 
 - uniform: a quarter to each backend;
 - rule: the plan's, for each request of each second, which knows the load of that very second;
-- ours: what the lever decides once a minute from the minute BEFORE, as whole weights, with its hysteresis;
+- ours: what the lever decides once a minute from the minute BEFORE, as whole weights, with its hysteresis (minutes with
+  the same whole number of requests a second share a solution);
 - optimum: the linear programme with each minute's true demand, no weights, no hysteresis: nobody who keeps 95 % within
   the budget in every minute is cheaper.
 
@@ -35,9 +36,9 @@ import numpy as np
 from benchmarks.bench_lab_boot import machine
 from include.estate import load_estate
 from include.levers.request_routing.backends import NAMES, Backend, Latency
-from include.levers.request_routing.optimum import Demand, decide
+from include.levers.request_routing.optimum import Decision, Demand, decide
 from include.levers.request_routing.rule import Room, by_rule, by_weights, rule_flows
-from include.levers.request_routing.weights import next_weights
+from include.levers.request_routing.weights import steady
 from lab.service.traffic import load_trace
 
 RESULTS = Path(__file__).parent / "results"
@@ -103,31 +104,48 @@ def rule(qps: Sequence[float], budget_ms: float) -> Flows:
     return rule_flows(np.asarray(qps), [1.0], [budget_ms], Room())[0]
 
 
-def ours(qps: Sequence[float], budget_ms: float, some: Sequence[Backend]) -> tuple[Flows, dict[str, Any]]:
-    """What the lever decides each minute, and how long that takes."""
+class Solver:
+    """The lever's decisions for whole requests a second, each solved once, and how long that took."""
+
+    def __init__(self, some: Sequence[Backend], budget_ms: float) -> None:
+        self.some, self.budget_ms = some, budget_ms
+        self.known: dict[int, Decision] = {}
+        self.seconds: list[float] = []
+
+    def decision(self, qps: float) -> Decision:
+        """For that demand, rounded up."""
+        rate = math.ceil(qps)
+        if rate not in self.known:
+            begun = time.process_time()
+            self.known[rate] = decide(self.some, [Demand(float(rate), self.budget_ms)], SHARE)
+            self.seconds.append(time.process_time() - begun)
+        return self.known[rate]
+
+    def times(self) -> dict[str, float]:
+        """Milliseconds of the processor: percentiles and the longest, which imports scipy."""
+        took, parts = sorted(self.seconds), {"p50": 0.5, "p99": 0.99, "max": 1.0}
+        return {name: round(took[math.ceil(part * len(took)) - 1] * 1000, 2) for name, part in parts.items()}
+
+
+def ours(qps: Sequence[float], solver: Solver) -> tuple[Flows, dict[str, Any]]:
+    """What the lever decides each minute from the one before."""
     weights: dict[str, int] = {}
-    seconds, changes, fallbacks, flows = [], 0, 0, []
+    changes, fallbacks, flows = 0, 0, []
     for before, now in zip((qps[0], *qps[:-1]), qps, strict=True):
-        begun = time.perf_counter()
-        found, decision = next_weights(weights, some, Demand(before, budget_ms), SHARE, GAIN, "on_demand")
-        seconds.append(time.perf_counter() - begun)
+        best, demand = solver.decision(before), Demand(float(math.ceil(before)), solver.budget_ms)
+        found = steady(weights, best, solver.some, demand, SHARE, GAIN)
         changes += found != weights
-        fallbacks += bool(decision.fallback)
+        fallbacks += bool(best.fallback)
         weights = found
         flows.append([now * weights[name] / sum(weights.values()) for name in NAMES])
-    times = {"p50": 0.5, "p99": 0.99, "max": 1.0}
-    took = sorted(seconds)
-    solved = {name: round(took[math.ceil(part * len(took)) - 1] * 1000, 2) for name, part in times.items()}
-    return np.array(flows).T, {"solve_ms": solved, "changes": changes, "fallback_minutes": fallbacks}
+    return np.array(flows).T, {"changes": changes, "fallback_minutes": fallbacks}
 
 
-def optimum(qps: Sequence[float], budget_ms: float, some: Sequence[Backend]) -> Flows:
+def optimum(qps: Sequence[float], solver: Solver) -> Flows:
     """The least cost of each minute, its demand known to a request a second."""
-    known: dict[int, list[float]] = {}
-    for rate in {round(value) for value in qps}:
-        total = decide(some, [Demand(float(rate), budget_ms)], SHARE).total()
-        known[rate] = [total[name] / rate if rate else 0.0 for name in NAMES]
-    return np.array([[part * value for part in known[round(value)]] for value in qps]).T
+    totals = {rate: solver.decision(rate).total() for rate in {math.ceil(value) for value in qps}}
+    shares = {rate: [total[name] / max(rate, 1) for name in NAMES] for rate, total in totals.items()}
+    return np.array([[part * value for part in shares[math.ceil(value)]] for value in qps]).T
 
 
 def figures(flows: Flows, budget_ms: float, some: Sequence[Backend]) -> dict[str, float | None]:
@@ -145,7 +163,7 @@ def figures(flows: Flows, budget_ms: float, some: Sequence[Backend]) -> dict[str
     return {
         "usd_million": round(usd, 4),
         "p95_ms": _p95(within),
-        "within_budget": round(within(budget_ms), 4),
+        "within_budget": round(float(within(budget_ms)), 4),
         "overloaded": round(1 - float(served.sum()) / total, 6),
     }
 
@@ -160,16 +178,14 @@ def _p95(within: Callable[[float], float]) -> float | None:
 
 def replay(qps: Sequence[float], budget_ms: float, some: Sequence[Backend]) -> dict[str, Any]:
     """All four on one trace."""
-    decided, how = ours(qps, budget_ms, some)
-    flows = {"uniform": uniform(qps), "rule": rule(qps, budget_ms), "ours": decided}
-    flows["optimum"] = optimum(qps, budget_ms, some)
+    solver = Solver(some, budget_ms)
+    decided, how = ours(qps, solver)
+    flows = {"uniform": uniform(qps), "rule": rule(qps, budget_ms), "ours": decided, "optimum": optimum(qps, solver)}
     found: dict[str, Any] = {name: figures(flow, budget_ms, some) for name, flow in flows.items()}
     usd = {name: figure["usd_million"] for name, figure in found.items()}
-    ratios = {
-        "usd_by_rule": round(usd["ours"] / usd["rule"], 4),
-        "usd_by_optimum": round(usd["ours"] / usd["optimum"], 4),
-    }
-    return {**found, "ours_how": how, "ours": {**found["ours"], **ratios}}
+    ratios = {f"usd_by_{other}": round(usd["ours"] / usd[other], 4) for other in ("uniform", "rule", "optimum")}
+    solved = {"solved": len(solver.seconds), "solve_ms": solver.times()}
+    return {**found, "ours": {**found["ours"], **ratios}, "ours_how": {**how, **solved}}
 
 
 def speed() -> dict[str, float]:

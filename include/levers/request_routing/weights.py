@@ -67,15 +67,22 @@ def problems(weights: Weights, backends: Sequence[Backend], demand: Demand, shar
 def next_weights(
     standing: Weights, backends: Sequence[Backend], demand: Demand, share: float, gain: float, last: str
 ) -> tuple[dict[str, int], Decision]:
-    """The weights to be had now, and the decision that they come from: ``standing`` as long as they serve the demand
-    within the limit and others would not save ``gain`` (0.05 is 5 %) of their cost.
-    """
+    """The weights to be had now, and the decision that they come from: see :func:`steady`."""
     best = decide(backends, [demand], share, last)
+    return steady(standing, best, backends, demand, share, gain), best
+
+
+def steady(
+    standing: Weights, best: Decision, backends: Sequence[Backend], demand: Demand, share: float, gain: float
+) -> dict[str, int]:
+    """The weights of ``best``; but ``standing`` as long as they serve the demand within the limit and the others would
+    not save ``gain`` (0.05 is 5 %) of their cost.
+    """
     weights = whole(best.total(), backends, demand.budget_ms)
     if best.fallback or not standing or problems(standing, backends, demand, share):
-        return weights, best
+        return weights
     least = usd_million(standing, backends) * (1 - Decimal(str(gain)))
-    return (dict(standing) if usd_million(weights, backends) >= least else weights), best
+    return dict(standing) if usd_million(weights, backends) >= least else weights
 
 
 def record_weight(before: int, capacity_qps: float, pods_qps: float, standing: int | None) -> int:
