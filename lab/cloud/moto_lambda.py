@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lab.cloud import edge_functions, moto_provisioned
+from lab.cloud.lambda_refusals import conflict, refusal
 from lab.cloud.pace import Pace
 
 UPDATING = Pace()
@@ -207,17 +208,3 @@ def _alias_changing(changed: Callable[..., None]) -> Callable[..., None]:
         moto_provisioned.moved(self)
 
     return update
-
-
-def refusal(code: str, message: str, status: int = 400) -> Exception:
-    """An error of Lambda."""
-    from moto.awslambda.exceptions import LambdaClientError
-
-    error = LambdaClientError(code, message)
-    error.code = status
-    return error
-
-
-def conflict(message: str) -> Exception:
-    """What Lambda says when a thing is in use or being changed."""
-    return refusal("ResourceConflictException", message, 409)

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from lab.cloud import edge_functions
+from lab.cloud.lambda_refusals import refusal
 from lab.cloud.pace import Pace, Running
 
 ALLOCATING = Pace()
@@ -64,12 +65,6 @@ def moved(alias: Any) -> None:
         had.allocating = ALLOCATING.begin()
 
 
-def _refused(code: str, message: str, status: int = 400) -> Exception:
-    from lab.cloud.moto_lambda import refusal
-
-    return refusal(code, message, status)
-
-
 def _where(response: Any) -> tuple[str, str]:
     """The function's name and the qualifier of a request."""
     name = unquote(response.path).split("/functions/")[1].split("/")[0].split(":function:")[-1].split(":")[0]
@@ -97,20 +92,20 @@ def _check(backend: Any, function: Any, arn: str, wanted: int) -> None:
     invalid = "InvalidParameterValueException"
     if str(function.version) == "$LATEST":
         said = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
-        raise _refused(invalid, said)
+        raise refusal(invalid, said)
     if edge_functions.is_replicated(function.function_arn):
-        raise _refused(invalid, f"Provisioned concurrency is not supported for Lambda@Edge: {function.function_arn}")
+        raise refusal(invalid, f"Provisioned concurrency is not supported for Lambda@Edge: {function.function_arn}")
     others = {name: had.requested for name, had in of(backend).items() if name != arn}
     if _same_version(backend, function, arn) & set(others):
         said = "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version"
-        raise _refused(invalid, said)
+        raise refusal(invalid, said)
     reserved = backend.get_function(function.function_name).reserved_concurrency  # the function's, not a version's
     if reserved is not None and wanted > int(reserved):
         said = "Requested Provisioned Concurrency should not be greater than the"
-        raise _refused(invalid, f"{said} reservedConcurrentExecution for function")
+        raise refusal(invalid, f"{said} reservedConcurrentExecution for function")
     if wanted + sum(others.values()) > ACCOUNT_LIMIT - UNRESERVED:
         said = f"UnreservedConcurrentExecution below its minimum value of [{UNRESERVED}]"
-        raise _refused(invalid, f"Specified ConcurrentExecutions for function decreases account's {said}.")
+        raise refusal(invalid, f"Specified ConcurrentExecutions for function decreases account's {said}.")
 
 
 def _same_version(backend: Any, function: Any, arn: str) -> set[str]:
@@ -125,7 +120,7 @@ def _found(response: Any) -> Provisioned:
     had = of(response.backend).get(arn)
     if had is None:
         said = "No Provisioned Concurrency Config found for this function"
-        raise _refused("ProvisionedConcurrencyConfigNotFoundException", said, 404)
+        raise refusal("ProvisionedConcurrencyConfigNotFoundException", said, 404)
     return had
 
 

@@ -1,0 +1,98 @@
+"""The edge in the lab's own emulator, over HTTP: seeded, as strict as in memory, and with faults from its file."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from botocore.config import Config
+
+from include.estate import load_estate
+from lab.cloud import edge, edge_costs
+from lab.cloud.dns import seed_dns
+from lab.cloud.emulator import wait_until_ready
+from lab.cloud.seed import CloudClients, lab_session, seed_edge
+from tests.unit.lab.cloud.edge_world import refused
+
+REPOSITORY = Path(__file__).resolve().parents[4]
+ESTATE = load_estate()
+
+
+class Lab(NamedTuple):
+    endpoint: str
+    folder: Path
+    aws: CloudClients
+
+    def once(self, service: str) -> Any:
+        """A client that tries once."""
+        config = Config(retries={"total_max_attempts": 1})
+        return lab_session().client(service, endpoint_url=self.endpoint, config=config)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("cloud")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "lab.cloud.emulator", "--port", str(port), "--folder", str(folder)]
+    endpoint = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, cwd=REPOSITORY) as process:
+        try:
+            wait_until_ready(endpoint, 120)
+            aws = CloudClients(endpoint, "us-east-1")
+            seed_dns(aws.route53, ESTATE)
+            seed_edge(endpoint, ESTATE, days=1)
+            yield Lab(endpoint, folder, aws)
+        finally:
+            process.terminate()
+
+
+def test_the_seeded_edge_costs_what_week_13_did(lab: Lab) -> None:
+    found = edge_costs.usd_month(edge_costs.clients_at(lab.endpoint), ESTATE, dt.datetime.now(dt.UTC))
+    assert {name: float(usd) for name, usd in found.items()} == {
+        "cloudfront": 600,
+        "lambda_edge": 420,
+        "s3": 150,
+        "route_53": 100,
+    }
+
+
+def test_what_is_refused_in_memory_is_refused_over_http(lab: Lab) -> None:
+    listed = lab.aws.cloudfront.list_distributions()["DistributionList"]["Items"]
+    assert [(one["PriceClass"], one["Status"]) for one in listed] == [("PriceClass_All", "Deployed")]
+    where = {"Id": listed[0]["Id"]}
+    config = lab.aws.cloudfront.get_distribution_config(**where)["DistributionConfig"]
+    with refused("PreconditionFailed", status=412):
+        lab.aws.cloudfront.update_distribution(**where, IfMatch="E0", DistributionConfig=config)
+    functions = getattr(lab.aws, "lambda")
+    live = {"FunctionName": ESTATE.edge.functions.regional, "Qualifier": "live"}
+    with refused("ProvisionedConcurrencyConfigNotFoundException", status=404):
+        functions.get_provisioned_concurrency_config(**live)
+    with refused("MalformedXML"):
+        lab.aws.s3.put_bucket_lifecycle_configuration(
+            Bucket=ESTATE.edge.models.bucket, LifecycleConfiguration={"Rules": []}
+        )
+
+
+def test_the_file_of_faults_holds_a_deployment_and_throttles_a_service(lab: Lab) -> None:
+    path = lab.folder / edge.FILE
+    path.write_text(json.dumps({"deploying": {"hold": True}, "throttle": {"lambda": 1}}))
+    with refused("TooManyRequestsException", status=429):
+        lab.once("lambda").list_functions()
+    cloudfront = lab.aws.cloudfront
+    where = {"Id": cloudfront.list_distributions()["DistributionList"]["Items"][0]["Id"]}
+    found = cloudfront.get_distribution_config(**where)
+    wanted = {**found["DistributionConfig"], "PriceClass": "PriceClass_200"}
+    cloudfront.update_distribution(**where, IfMatch=found["ETag"], DistributionConfig=wanted)
+    looks = [cloudfront.get_distribution(**where)["Distribution"]["Status"] for _ in range(3)]
+    assert looks == ["InProgress"] * 3
+    path.unlink()
+    assert cloudfront.get_distribution(**where)["Distribution"]["Status"] == "Deployed"
