@@ -1,11 +1,13 @@
 """Measure what each mode draws and serves, on a device that is out of service: a mode's label is no figure of either.
 
 The bench program keeps live traffic away while it runs: ``PROGRAM --load 0 --seconds N`` leaves the device idle, and
-``PROGRAM --load 1 --seconds N`` saturates it and ends with the requests/s that were served in its last line.
+``PROGRAM --load 1 --seconds N`` saturates it. It prints a line when its load stands, holds the load for N seconds, and
+ends with the requests/s that were served in its last line. Samples count between that first line and its end.
 """
 
 from __future__ import annotations
 
+import select
 import subprocess
 import time
 from dataclasses import dataclass
@@ -41,9 +43,22 @@ class Running:
     """A bench program that runs."""
 
     def __init__(self, command: Sequence[str]) -> None:
+        self._first = b""
         self._process = subprocess.Popen(
-            list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
         )
+
+    def await_steady(self, seconds: float) -> None:
+        """Wait for its first line. Raises BoardError; a program that has ended says so by its result."""
+        output = self._process.stdout
+        if output is None or not select.select([output], [], [], seconds)[0]:
+            self._process.kill()
+            raise BoardError(f"the bench program printed no line in {seconds:g} s")
+        self._first = output.readline()
+
+    def is_running(self) -> bool:
+        """Whether it holds its load."""
+        return self._process.poll() is None
 
     def result(self, seconds: float) -> str:
         """What it printed, once it has ended. Raises BoardError."""
@@ -52,7 +67,7 @@ class Running:
         except subprocess.TimeoutExpired as error:
             self._process.kill()
             raise BoardError("the bench program doesn't end") from error
-        text = output.decode("utf-8", "replace")
+        text = (self._first + output).decode("utf-8", "replace")
         if self._process.returncode:
             raise BoardError(f"the bench program ended with status {self._process.returncode}: {text[-200:]}")
         return text
@@ -126,20 +141,24 @@ class Measurement:
         if self._plan.bench is None:
             return None, 0, None
         running = self._bench(self._plan.bench, load, self._plan.seconds)
-        watts = self._watts()
+        watts = self._watts(running)
         output = running.result(self._plan.seconds)
         mean = sum(watts) / len(watts) if len(watts) >= LEAST_SAMPLES else None
         return None if mean is None else round(mean, 3), len(watts), _served(output) if load else None
 
-    def _watts(self) -> list[float]:
-        """Samples over the middle of the bench's time, since its ends are no steady state."""
-        pause = 1 / SAMPLES_PER_SECOND
-        self._sleep(pause)
-        found = []
-        for _ in range(max(int(self._plan.seconds * SAMPLES_PER_SECOND) - 2, LEAST_SAMPLES)):
-            found.append(board_watts(self._files))
+    def _watts(self, running: Running) -> list[float]:
+        """Samples while the load stands; one that the program's end has overtaken doesn't count."""
+        running.await_steady(BENCH_GRACE_SECONDS)
+        found: list[float] = []
+        pause = min(1 / SAMPLES_PER_SECOND, self._plan.seconds / (2 * LEAST_SAMPLES))
+        for _ in range(int(self._plan.seconds / pause)):
+            watts = board_watts(self._files)
+            if not running.is_running():
+                break
+            if watts is not None:
+                found.append(watts)
             self._sleep(pause)
-        return [value for value in found if value is not None]
+        return found
 
     def _return(self, look: Look) -> dict[str, str] | None:
         """Back to the first mode; what is wrong when that fails."""

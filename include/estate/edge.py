@@ -54,7 +54,7 @@ class DevicePower(Part):
     measured: Annotated[str, Field(min_length=1)] = "devices/measured.json"  # below the Variable akidb_costs
     load_metric: Annotated[str, Field(min_length=1)] = "jetson_load_qps"  # requests/s, label device
     load_region: str = ""  # whose Prometheus has it; empty: the canary region's
-    load_url: Annotated[str, Field(min_length=1)] = "http://prometheus.akidb.example:9090"  # as a device reaches it
+    load_url: str = ""  # of that Prometheus as a device reaches it; empty: as Airflow does
     utilisation: Annotated[float, Field(gt=0, le=1)] = 0.9  # share of a mode's capacity that is used
     hysteresis: Annotated[float, Field(ge=0, le=1)] = 0.1
     dwell_seconds: Annotated[int, Field(ge=60, le=3600, multiple_of=60)] = 300

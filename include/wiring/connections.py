@@ -115,19 +115,26 @@ def devices_of(estate: Estate) -> Devices:
 
 
 def _ssh(conn_id: str) -> Callable[[], Any]:
-    """What connects, once a device is asked something. Raises SettingMissingError for what would not be checked."""
-    conn = connection(conn_id, "a device of edge.power.devices")
-    # Without it SSHHook takes whichever key it is shown.
-    if str(conn.extra_dejson.get("no_host_key_check", "true")).lower() != "false":
-        raise SettingMissingError(
-            f"Airflow connection {conn_id!r} checks no host key: set no_host_key_check to false in its extra, and "
-            "host_key to the device's key"
-        )
+    """What connects, once a device is asked something. Raises SettingMissingError where no host key is checked."""
+    extra = connection(conn_id, "a device of edge.power.devices").extra_dejson
+    for option in ("no_host_key_check", "allow_host_key_change"):
+        if str(extra.get(option, "false")).lower() == "true":
+            raise SettingMissingError(
+                f"Airflow connection {conn_id!r} has {option}: take it out of its extra, and set host_key to the "
+                "device's key"
+            )
 
     def connect() -> Any:
         from airflow.providers.ssh.hooks.ssh import SSHHook
+        from airflow.sdk.exceptions import AirflowException
 
-        return SSHHook(ssh_conn_id=conn_id, conn_timeout=SSH_SECONDS, cmd_timeout=None).get_conn()
+        from include.clients.devices import DeviceError
+
+        try:
+            hook = SSHHook(ssh_conn_id=conn_id, conn_timeout=SSH_SECONDS, cmd_timeout=None, conn_retry_attempts=2)
+        except (ValueError, AirflowException) as error:  # such as a host key that can't be read
+            raise DeviceError(f"Airflow connection {conn_id!r}: {error}") from error
+        return hook.get_conn()
 
     return connect
 

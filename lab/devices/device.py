@@ -130,15 +130,18 @@ class LabDevice:
         """What the board draws at this moment."""
         power = MODES[layout.mode_of(self.folder)]
         bench = self._state(layout.BENCH)
-        if bench.get("until", 0.0) > self.clock():
+        if Path(f"/proc/{bench.get('pid', 'none')}").exists():
             return power.watts(bench["load"] * power.capacity_qps)
         return power.watts(self.load())
 
     def _measure(self) -> None:
+        bench = self._state(layout.BENCH)
         shown = (layout.mode_of(self.folder), round(self.watts(), 3))
         if shown != self._shown:
             layout.show_power(self.folder, shown[1])
             self._shown = shown
+        if bench != self._state(layout.BENCH_SHOWN):
+            layout.write(self.folder, layout.BENCH_SHOWN, json.dumps(bench))
 
     def _follow_fault(self, fault: DeviceFault) -> None:
         model = (fault.board or layout.MODEL) + "\0"

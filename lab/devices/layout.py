@@ -25,8 +25,8 @@ MILLIVOLTS = 5040
 # What a user finds on the search path; sudo alone reaches the rest as root.
 PROGRAMS = ("akidb-bench", "cat", "hostname", "jetson_clocks", "nvpmodel", "python3", "sudo", "systemctl")
 STATE = "lab"  # what the device's programs and its supervisor tell each other
-TABLE, BENCH, DOWN, UNIT_WANTED, UNIT_FOUND, BOOTED = (
-    f"{STATE}/{name}.json" for name in ("table", "bench", "down", "unit_wanted", "unit_found", "booted")
+TABLE, BENCH, BENCH_SHOWN, DOWN, UNIT_WANTED, UNIT_FOUND, BOOTED = (
+    f"{STATE}/{name}.json" for name in ("table", "bench", "bench_shown", "down", "unit_wanted", "unit_found", "booted")
 )
 
 
@@ -85,7 +85,7 @@ def boot(folder: Path, moment: float) -> None:
     """What a boot at ``moment`` (Unix seconds) renews: its id, and what the running system had in memory."""
     write(folder, BOOT_ID, f"{uuid.uuid4()}\n")
     write(folder, BOOTED, json.dumps({"at": moment}))
-    for name in (BENCH, DOWN, UNIT_FOUND):
+    for name in (BENCH, BENCH_SHOWN, DOWN, UNIT_FOUND):
         (folder / name).unlink(missing_ok=True)
 
 

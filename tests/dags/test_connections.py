@@ -7,8 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from include.estate import load_estate
-from include.wiring.connections import SettingMissingError, base_url, connection, prometheus_of, storage_at
+from include.clients.devices import DeviceError, HostKeyError
+from include.estate import Estate, load_estate
+from include.wiring.connections import (
+    SettingMissingError,
+    base_url,
+    connection,
+    devices_of,
+    prometheus_of,
+    storage_at,
+)
+from lab.machine.processes import reserved_ports
+from tests.unit.lab.devices.test_ssh import NAMES
+from tests.unit.lab.devices.test_ssh import Devices as LabDevices
 
 
 @pytest.mark.parametrize(
@@ -72,3 +83,43 @@ def test_a_place_in_s3_needs_the_connection_that_it_names(
     monkeypatch.setenv("AIRFLOW_VAR_AKIDB_COSTS", "s3://billing_reader@akidb-costs/ledger")
     with pytest.raises(SettingMissingError, match=r"connection 'billing_reader' \(of a place in S3\) does not exist"):
         storage_at("akidb_costs")
+
+
+def with_two_devices() -> Estate:
+    raw = load_estate().model_dump(mode="json")
+    raw["edge"]["power"]["devices"] = list(NAMES)
+    return Estate.model_validate(raw)
+
+
+def set_ssh(monkeypatch: pytest.MonkeyPatch, lab: LabDevices, name: str, host_key: str, **more: str) -> None:
+    extra = {"key_file": str(lab.folder / "run/devices/keys/client"), "host_key": host_key, **more}
+    described = {"conn_type": "ssh", "host": "127.0.0.1", "port": lab.state[name]["port"], "login": "akidb"}
+    monkeypatch.setenv(f"AIRFLOW_CONN_SSH_{name.upper()}", json.dumps(described | {"extra": extra}))
+
+
+def test_devices_are_reached_by_airflows_hook_which_checks_their_host_keys(
+    airflow_database: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with reserved_ports(2) as ports, LabDevices(tmp_path, ports) as lab:
+        keys = {name: str(lab.state[name]["host_key"]) for name in NAMES}
+        for name in NAMES:
+            set_ssh(monkeypatch, lab, name, keys[name])
+        devices = devices_of(with_two_devices())
+        assert [devices[name].run("hostname").out for name in devices] == ["jetson01\n", "jetson02\n"]
+        set_ssh(monkeypatch, lab, "jetson02", keys["jetson01"])
+        with pytest.raises(HostKeyError, match="jetson02 shows another host key than its connection has"):
+            devices_of(with_two_devices())["jetson02"].run("hostname")
+        set_ssh(monkeypatch, lab, "jetson02", "ssh-dss AAAA")
+        with pytest.raises(DeviceError, match="Airflow connection 'ssh_jetson02': DSA/DSS host keys are not supported"):
+            devices_of(with_two_devices())["jetson02"].run("hostname")
+        for option in ("no_host_key_check", "allow_host_key_change"):
+            set_ssh(monkeypatch, lab, "jetson02", keys["jetson02"], **{option: "true"})
+            with pytest.raises(
+                SettingMissingError, match=f"connection 'ssh_jetson02' has {option}: take it out of its"
+            ):
+                devices_of(with_two_devices())
+        monkeypatch.delenv("AIRFLOW_CONN_SSH_JETSON02")
+        with pytest.raises(
+            SettingMissingError, match=r"'ssh_jetson02' \(a device of edge.power.devices\) does not exist"
+        ):
+            devices_of(with_two_devices())

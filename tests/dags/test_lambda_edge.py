@@ -13,7 +13,7 @@ from include.levers.lambda_edge.settings import SLOTS
 from include.wiring.clients import clients_for
 from lab.cloud import figures
 from tests.dags.test_dns_health_checks import QUICK
-from tests.dags.test_rollout_engine import rollback_dag
+from tests.dags.toy_dags import rollback_dag
 from tests.unit.levers import lambda_world
 from tests.unit.levers.lambda_world import World
 

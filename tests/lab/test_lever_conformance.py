@@ -44,7 +44,8 @@ PACKS = {"consolidation"}
 COUNTERS = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 REVISION = "deployment.kubernetes.io/revision"
 SEEN = ("Deployment", "NodePool", "EC2NodeClass", "ScaledObject", "VerticalPodAutoscaler", "ConfigMap", "Namespace",
-        "Service", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "PodDisruptionBudget")  # fmt: skip
+        "Service", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "PodDisruptionBudget",
+        "HTTPRoute")  # fmt: skip
 POOL = {
     "apiVersion": "karpenter.sh/v1",
     "kind": "NodePool",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import NamedTuple
 
 from include.estate.edge import GlobalLatency
 from include.levers.cdn_price_class import latency
@@ -25,30 +26,14 @@ ZERO = Decimal(0)
 
 @dataclass(frozen=True)
 class Line:
-    """One price region of a bill: GB out, requests, and USD a month for each."""
+    """One price region of a month's bill: what it serves, and USD for bytes and for requests."""
 
     region: str
-    gb: Decimal
-    requests: int
-    egress_usd: Decimal
-    requests_usd: Decimal
+    traffic: Traffic
+    usd: tuple[Decimal, Decimal] = (ZERO, ZERO)
 
 
-@dataclass(frozen=True)
-class Slowed:
-    """A part of the world that waits longer: P95 in ms before and after, and its share of the requests (0..1)."""
-
-    part: str
-    share: float
-    before_ms: float
-    after_ms: float
-
-    def __str__(self) -> str:
-        return f"{self.part} ({self.share:.1%} of the requests) from {self.before_ms:.1f} to {self.after_ms:.1f} ms"
-
-
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A price class, or a flat-rate plan (``is_plan``), with USD a month and P95 in ms by part and weighted.
 
     ``fits``: a plan's allowance holds the usage, whatever else speaks against it.
@@ -104,6 +89,17 @@ class Judgement:
         return self.now.usd_month - candidate.usd_month
 
 
+class Slowed(NamedTuple):
+    """A part of the world that waits longer: its share of the requests (0..1), and P95 in ms before and after."""
+
+    part: str
+    share: float
+    ms: tuple[float, float] = (0.0, 0.0)
+
+    def __str__(self) -> str:
+        return f"{self.part} ({self.share:.1%} of the requests) from {self.ms[0]:.1f} to {self.ms[1]:.1f} ms"
+
+
 def judge(case: Situation, least_saving: Decimal = ZERO, only: str | None = None) -> Judgement:
     """Every candidate, and the cheapest class within the limits if it saves ``least_saving`` USD a month; else now's.
 
@@ -126,7 +122,7 @@ def judge(case: Situation, least_saving: Decimal = ZERO, only: str | None = None
 
 def _class(case: Situation, name: str, present: Candidate | None) -> Candidate:
     lines = bill(case.usage, name, case.prices, case.edges)
-    usd = sum((line.egress_usd + line.requests_usd for line in lines), ZERO).quantize(CENT)
+    usd = sum((part for line in lines for part in line.usd), ZERO).quantize(CENT)
     by_country = {
         country: latency.calibrated(country, name, case.now, case.measured, case.edges)
         for country in case.usage.by_country
@@ -146,17 +142,12 @@ def bill(usage: Usage, name: str, prices: Prices, edges: Sequence[Edge] | None =
         region = latency.served(country, name, edges).edge.price_region
         sums = regions.get(region, Traffic())
         regions[region] = Traffic(sums.bytes + one.bytes, sums.requests + one.requests)
-    return [
-        Line(
-            region,
-            Decimal(regions[region].bytes) / GB,
-            regions[region].requests,
-            prices.egress_usd(region, regions[region].bytes),
-            prices.requests_usd(region, regions[region].requests),
-        )
-        for region in latency.PRICE_REGIONS
-        if region in regions
-    ]
+    return [_line(region, regions[region], prices) for region in latency.PRICE_REGIONS if region in regions]
+
+
+def _line(region: str, served: Traffic, prices: Prices) -> Line:
+    usd = prices.egress_usd(region, served.bytes), prices.requests_usd(region, served.requests)
+    return Line(region, served, usd)
 
 
 def weights(usage: Usage) -> dict[str, float]:
@@ -203,7 +194,7 @@ def _slowed(case: Situation, present: Candidate, found: Candidate) -> list[Slowe
         part = part_of(country, case.limits)
         shares[part] = shares.get(part, 0.0) + share
     pairs = ((part, present.p95_ms[part], after) for part, after in found.p95_ms.items())
-    return [Slowed(part, shares[part], old, new) for part, old, new in pairs if new - old >= SLOWER_MS]
+    return [Slowed(part, shares[part], (old, new)) for part, old, new in pairs if new - old >= SLOWER_MS]
 
 
 def _broken(limits: GlobalLatency, present: Candidate, found: Candidate) -> str | None:
@@ -233,10 +224,12 @@ def _plan(case: Situation, plan: FlatPlan, present: Candidate) -> Candidate:
 
 
 def _above(total: Traffic, plan: FlatPlan) -> list[str]:
-    tb, allowed = Decimal(total.bytes) / GB / GB_PER_TB, Decimal(plan.bytes) / GB / GB_PER_TB
-    said = [f"{tb:.2f} TB a month is above its {allowed:.4g} TB"] if total.bytes > plan.bytes else []
-    if total.requests > plan.requests:
-        said.append(f"{total.requests / 1e6:,.1f} M requests a month are above its {plan.requests / 1e6:,g} M")
+    most, said = plan.allowance, []
+    if total.bytes > most.bytes:
+        tb, allowed = (Decimal(size) / GB / GB_PER_TB for size in (total.bytes, most.bytes))
+        said.append(f"{tb:.2f} TB a month is above its {allowed:.4g} TB")
+    if total.requests > most.requests:
+        said.append(f"{total.requests / 1e6:,.1f} M requests a month are above its {most.requests / 1e6:,g} M")
     return said
 
 

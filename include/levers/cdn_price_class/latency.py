@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 ALL, CLASS_200, CLASS_100 = PRICE_CLASSES = ("PriceClass_All", "PriceClass_200", "PriceClass_100")
 FOLDER = Path(__file__).parent
@@ -24,13 +25,9 @@ BASE_MS = 10.0
 # long again as the great circle. One round trip: connections are kept open.
 MS_PER_KM = 0.015
 
-NORTH_AMERICA, EUROPE, SOUTH_AMERICA, MIDDLE_EAST_AFRICA = (
-    "north_america",
-    "europe",
-    "south_america",
-    "middle_east_africa",
-)
-JAPAN, AUSTRALIA, ASIA_PACIFIC, INDIA = "japan", "australia", "asia_pacific", "india"
+NORTH_AMERICA, EUROPE, MIDDLE_EAST_AFRICA = "north_america", "europe", "middle_east_africa"
+SOUTH_AMERICA, JAPAN, AUSTRALIA = "south_america", "japan", "australia"
+ASIA_PACIFIC, INDIA = "asia_pacific", "india"
 PRICE_REGIONS = (NORTH_AMERICA, EUROPE, MIDDLE_EAST_AFRICA, SOUTH_AMERICA, JAPAN, AUSTRALIA, ASIA_PACIFIC, INDIA)
 # Price regions of each class (aws.amazon.com/cloudfront/pricing, 2026-11-29). Israel is priced as Europe.
 CLASS_REGIONS: Mapping[str, frozenset[str]] = {
@@ -50,41 +47,24 @@ class UnknownCountryError(ValueError):
     """A country code that is no ISO 3166-1 code; the message names it."""
 
 
-@dataclass(frozen=True)
-class Edge:
-    """A city with edge locations; degrees north and east."""
+Point = tuple[float, float]  # degrees north and east
+
+
+class Edge(NamedTuple):
+    """A city with edge locations."""
 
     code: str
-    city: str
+    at: Point
     country: str
-    latitude: float
-    longitude: float
-    price_region: str
+    price_region: str = ""
 
 
-@dataclass(frozen=True)
-class Country:
+class Country(NamedTuple):
     """Where a country's viewers are taken to be; ``part`` of the world: us, eu, apac, india, south_america, ..."""
 
     code: str
-    name: str
-    city: str
-    latitude: float
-    longitude: float
-    part: str
-
-
-@dataclass(frozen=True)
-class Served:
-    """Who serves a country's viewers in a price class: the nearest edge that is allowed, and how far it is."""
-
-    edge: Edge
-    km: float
-
-    @property
-    def p95_ms(self) -> float:
-        """What the model says, without any measurement."""
-        return BASE_MS + self.km * MS_PER_KM
+    at: Point
+    part: str = ""
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -97,9 +77,12 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 @cache
 def countries() -> Mapping[str, Country]:
     """Every country by its ISO 3166-1 code."""
-    found = [row for _, row in _rows(FOLDER / "countries.csv")]
-    at = ((row, float(row["latitude"]), float(row["longitude"])) for row in found)
-    return {r["code"]: Country(r["code"], r["name"], r["city"], north, east, r["part"]) for r, north, east in at}
+    rows = [row for _, row in _rows(FOLDER / "countries.csv")]
+    return {row["code"]: Country(row["code"], _point(row), row["part"]) for row in rows}
+
+
+def _point(row: Mapping[str, str]) -> Point:
+    return float(row["latitude"]), float(row["longitude"])
 
 
 def country(code: str) -> Country:
@@ -131,43 +114,29 @@ def edges(path: Path | None = None) -> tuple[Edge, ...]:
 
 def _edge(path: Path, number: int, row: Mapping[str, str]) -> Edge | None:
     try:
-        code, city, iso = row["code"], row["city"], row.get("country") if "price_region" in row else row["country_code"]
-        north, east = float(row["latitude"]), float(row["longitude"])
-        named = row["price_region"] if "price_region" in row else row["pricing_region"]
+        ours = "price_region" in row
+        code, iso = row["code"], row["country" if ours else "country_code"]
+        at, named = _point(row), row["price_region" if ours else "pricing_region"]
     except (KeyError, TypeError, ValueError) as error:
         raise EdgeTableError(f"{path.name} line {number}: {type(error).__name__} {error}: correct the row") from error
-    iso = "HK" if code == "HKG" else str(iso)
+    iso = "HK" if code == "HKG" else iso
     expected = _region_of(iso)
-    is_other = named not in ("", expected) and _AWS_NAMES.get(named, named) != expected and iso != "HK"
-    return None if expected is None or is_other else Edge(code, city, iso, north, east, expected)
+    is_other = named not in ("", expected) and _regions("aws_name").get(named, named) != expected and iso != "HK"
+    return None if expected is None or is_other else Edge(code, at, iso, expected)
 
 
-_AWS_NAMES = {
-    "United States, Mexico, & Canada": NORTH_AMERICA,
-    "Europe": EUROPE,
-    "Middle East": MIDDLE_EAST_AFRICA,
-    "Africa": MIDDLE_EAST_AFRICA,
-    "South America": SOUTH_AMERICA,
-    "Japan": JAPAN,
-    "Australia & New Zealand": AUSTRALIA,
-    "Hong Kong, Indonesia, Philippines, Singapore, South Korea, Taiwan, & Thailand": ASIA_PACIFIC,
-    "India": INDIA,
-}
 _BY_COUNTRY = {"JP": JAPAN, "AU": AUSTRALIA, "NZ": AUSTRALIA, "IL": EUROPE, "CN": None}
-_BY_PART = {
-    "us": NORTH_AMERICA,
-    "eu": EUROPE,
-    "apac": ASIA_PACIFIC,
-    "india": INDIA,
-    "south_america": SOUTH_AMERICA,
-    "middle_east": MIDDLE_EAST_AFRICA,
-    "africa": MIDDLE_EAST_AFRICA,
-}
+
+
+@cache
+def _regions(column: str) -> Mapping[str, str]:
+    """Price region by AWS's name of it (``aws_name``), or by the part of the world that an edge is in (``part``)."""
+    return {row[column]: row["region"] for _, row in _rows(FOLDER / "price_regions.csv") if row[column]}
 
 
 def _region_of(iso: str) -> str | None:
     """The price region of an edge in a country; None for mainland China."""
-    return _BY_COUNTRY[iso] if iso in _BY_COUNTRY else _BY_PART[country(iso).part]
+    return _BY_COUNTRY[iso] if iso in _BY_COUNTRY else _regions("part")[country(iso).part]
 
 
 def allowed(every: Iterable[Edge], price_class: str) -> list[Edge]:
@@ -177,20 +146,30 @@ def allowed(every: Iterable[Edge], price_class: str) -> list[Edge]:
     return [edge for edge in every if edge.price_region in regions and edge.country not in barred]
 
 
-def km_between(north: float, east: float, other_north: float, other_east: float) -> float:
-    """Great-circle distance of two points in degrees, in km (haversine)."""
-    one, two, turn = math.radians(north), math.radians(other_north), math.radians(other_east - east)
+def km_between(start: Point, end: Point) -> float:
+    """Great-circle distance of two points, in km (haversine)."""
+    one, two, turn = math.radians(start[0]), math.radians(end[0]), math.radians(end[1] - start[1])
     chord = math.sin((two - one) / 2) ** 2 + math.cos(one) * math.cos(two) * math.sin(turn / 2) ** 2
     return 2 * EARTH_KM * math.asin(math.sqrt(min(1.0, chord)))
 
 
+@dataclass(frozen=True)
+class Served:
+    """Who serves a country's viewers in a price class: the nearest edge that is allowed, and how far it is."""
+
+    edge: Edge
+    km: float = 0.0
+
+    @property
+    def p95_ms(self) -> float:
+        """What the model says, without any measurement."""
+        return BASE_MS + self.km * MS_PER_KM
+
+
 @cache
 def _served(code: str, price_class: str, every: tuple[Edge, ...]) -> Served:
-    at = country(code)
-    found = [
-        (km_between(at.latitude, at.longitude, edge.latitude, edge.longitude), edge)
-        for edge in allowed(every, price_class)
-    ]
+    at = country(code).at
+    found = [(km_between(at, edge.at), edge) for edge in allowed(every, price_class)]
     km, edge = min(found, key=lambda pair: (pair[0], pair[1].code))
     return Served(edge, km)
 

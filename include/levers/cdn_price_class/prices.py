@@ -8,27 +8,26 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from include.levers.cdn_price_class.latency import PRICE_REGIONS
+from include.levers.cdn_price_class.usage import Traffic
 from include.prices import PriceBookError
 
-FILE = Path(__file__).parents[2] / "price_book" / "cloudfront.yaml"
 GB = 2**30
 GB_PER_TB = 1024
 PER_REQUESTS = 10_000
 CENT = Decimal("0.01")
 STALE_DAYS = 365
+FILE = Path(__file__).parents[2] / "price_book" / "cloudfront.yaml"
 
 
-@dataclass(frozen=True)
-class FlatPlan:
-    """A flat-rate plan or a level of one: USD a month for at most so many bytes and requests."""
+class FlatPlan(NamedTuple):
+    """A flat-rate plan or a level of one: USD a month for at most the ``allowance``."""
 
     name: str
     usd_month: Decimal
-    bytes: int
-    requests: int
+    allowance: Traffic
 
 
 @dataclass(frozen=True)
@@ -98,4 +97,4 @@ def _usd(text: Any) -> Decimal:
 
 def _plan(raw: Mapping[str, Any]) -> FlatPlan:
     size = int(Decimal(raw["tb"]) * GB_PER_TB * GB)
-    return FlatPlan(raw["name"], _usd(raw["usd_month"]), size, int(raw["requests"]))
+    return FlatPlan(raw["name"], _usd(raw["usd_month"]), Traffic(size, int(raw["requests"])))

@@ -25,7 +25,7 @@ from include.levers.edge_power.planner import (
     entries,
     plan,
 )
-from include.levers.edge_power.wanted import World, scheduled
+from include.levers.edge_power.wanted import World, asked, load_url, scheduled
 from include.rollout.gates import Figure
 from include.rollout.lever import Json, NotConverged, Refused
 
@@ -98,7 +98,7 @@ def write_schedule(world: World, planned: Mapping[str, Json], table: Table) -> s
     Nothing is written to a device that no rollout has asked to follow its load, nor without entries. Raises
     NotConverged or Refused with the former desired state written again.
     """
-    name, power = planned["device"], world.estate.edge.power
+    name = planned["device"]
     device = device_of(world, name)
     held = state_of(device)
     if held == OFFLINE:
@@ -107,7 +107,8 @@ def write_schedule(world: World, planned: Mapping[str, Json], table: Table) -> s
         return f"{name}: left alone, no rollout has asked it to follow its load"
     if not planned["entries"]:
         return f"{name}: left alone, {planned['source']}: its policy alone decides"
-    wanted = scheduled(power, table, name, planned["entries"], world.now() + VALID.total_seconds())
+    asks = asked(world.estate.edge.power, table, name, load_url(world))
+    wanted = scheduled(asks, planned["entries"], world.now() + VALID.total_seconds())
     if _same(held["desired"], wanted):
         return f"{name}: has it already"
     try:

@@ -12,7 +12,7 @@ from include.estate import DevicePower
 from include.levers.base import Dollars
 from include.levers.devices import device_of, status_of
 from include.levers.edge_power.modes import Mode, Table, table_of
-from include.levers.edge_power.wanted import World, devices_of
+from include.levers.edge_power.wanted import World, devices_of, load_region
 from include.levers.fields import Object
 from include.levers.probes import GateWindow, Probe, at_once
 from include.rollout.gates import Comparison, Figure, Gate
@@ -134,10 +134,9 @@ def _usd(watts: float, devices: int, power: DevicePower, money: Any) -> Decimal:
 def recent_loads(world: World, days: int = 1) -> list[float]:
     """Requests/s of a device in each minute of the last days that Prometheus has, the mean of all devices."""
     power = world.estate.edge.power
-    region = power.load_region or world.estate.canary_region
     try:
         now = world.now()
-        series = world.target.clients.of(region).prometheus.query_range(
+        series = world.target.clients.of(load_region(world)).prometheus.query_range(
             f"avg({power.load_metric})", now - days * 86400, now, 60
         )
     except PrometheusError:

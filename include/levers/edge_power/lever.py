@@ -11,11 +11,23 @@ from include.levers.devices import AskedDevice, conf_of, device_named, device_of
 from include.levers.edge_power import figures, preflight
 from include.levers.edge_power.modes import Mode, rows_of, table_of, worth_having
 from include.levers.edge_power.settings import PowerSettings
-from include.levers.edge_power.wanted import CANARY, SCHEDULED, SLOTS, World, age_of, asked, devices_of, measured
+from include.levers.edge_power.wanted import (
+    CANARY,
+    SCHEDULED,
+    SLOTS,
+    World,
+    age_of,
+    asked,
+    devices_of,
+    load_url,
+    measured,
+)
 from include.levers.owned import Report, Thing, by_key
 from include.levers.probes import Probe
 from include.rollout.lever import Check, Json, NotConverged, Plan, Refused, Stage, Target, Undo
 from include.rollout.place import PlaceKind
+
+PLANNED = ("table", "devices", "load_url")  # facts that hold from the plan to the last write
 
 
 class EdgePower(ManifestLever[PowerSettings]):
@@ -34,25 +46,30 @@ class EdgePower(ManifestLever[PowerSettings]):
         _, table = measured(world)
         names = world.estate.edge.power.devices
         answering = [name for name in names if not is_offline(device_of(world, name))]
-        return {"table": rows_of(table), "devices": answering}
+        return {"table": rows_of(table), "devices": answering, "load_url": load_url(world)}
 
     def facts_for(self, world: World, stage: Stage) -> dict[str, Json]:
         """What was planned: a device that has come back since has no origin in the snapshot."""
         del world
-        return {"table": stage.settings["table"], "devices": stage.settings["devices"]}
+        return {part: stage.settings[part] for part in PLANNED}
 
     def desired(self, world: World, slot: str, facts: Mapping[str, Json]) -> Sequence[Thing]:
         """The devices of a slot."""
         power, mode = world.estate.edge.power, world.settings.power_mode
         table = table_of(Mode(**row) for row in facts["table"])
         return [
-            AskedDevice(name, asked(power, table, name, mode), name in facts["devices"], () if mode else SCHEDULED)
+            AskedDevice(
+                name,
+                asked(power, table, name, facts["load_url"], mode),
+                name in facts["devices"],
+                () if mode else SCHEDULED,
+            )
             for name in devices_of(power, slot)
         ]
 
     def stages(self, world: World, live: Mapping[str, Json]) -> tuple[Stage, ...]:
         """Each slot that has devices, with what it was planned from."""
-        chosen = {"table": live["table"], "devices": live["devices"]}
+        chosen = {part: live[part] for part in PLANNED}
         slots = [slot for slot in self.slots if devices_of(world.estate.edge.power, slot)]
         return tuple(self.stage(world, slot, live, **chosen) for slot in slots)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from include.clients.devices import Device, DeviceError, OfflineError
 from include.levers.devices import conf_of, device_of, mode_of, refuse_other
 from include.levers.edge_power.modes import Table, worth_having
-from include.levers.edge_power.wanted import World, age_of, asked, measured
+from include.levers.edge_power.wanted import World, age_of, asked, load_url, measured
 from include.rollout.lever import Check, Refused
 from jetson_tasks import bundle, paths
 from jetson_tasks.desired import RefusedState, parse
@@ -75,10 +75,11 @@ def _device(world: World, device: Device, table: Table) -> Iterator[Check]:
 def acceptable(world: World) -> Iterator[Check]:
     """Would the agent accept what is asked? Its own validation, on this side."""
     power, (_, table) = world.estate.edge.power, measured(world)
+    url = load_url(world)
     for name in power.devices:
         counters = {"generation": 1, "issued_at": world.now()}
         try:
-            parse(json.dumps({**asked(power, table, name, world.settings.power_mode), **counters}))
+            parse(json.dumps({**asked(power, table, name, url, world.settings.power_mode), **counters}))
         except RefusedState as error:
             yield Check(f"desired state of {name}", False, str(error), "correct edge.power in estate.yaml")
             return

@@ -60,14 +60,13 @@ def plan_schedules() -> dict[str, Any]:
     """
     from include.levers.edge_power.daily import load_days, plan_day, text_of
     from include.levers.edge_power.modes import rows_of
-    from include.levers.edge_power.wanted import measured
+    from include.levers.edge_power.wanted import load_region, measured
 
     settings, power = settings_of_run(ScheduleSettings), load_estate().edge.power
     day = (settings.at or dt.datetime.now(dt.UTC)).date()
     with _world("plan", locked=False) as world:
         _, table = measured(world)
-        region = power.load_region or world.estate.canary_region
-        prometheus = world.target.clients.of(region).prometheus
+        prometheus = world.target.clients.of(load_region(world)).prometheus
         plans = [one.to_json() for one in plan_day(load_days(prometheus, power, day), table, power)]
     storage = storage_at(COSTS, dry_run=settings.dry_run)
     found = {"day": day.isoformat(), "table": rows_of(table), "devices": plans}

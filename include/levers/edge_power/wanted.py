@@ -51,7 +51,17 @@ def age_of(found: Mapping[str, Any], now: float) -> str:
     return f"the modes were measured on {date}, {days:.0f} days ago: measure again" if days > OLD_DAYS else ""
 
 
-def policy(power: DevicePower, table: Table, device: str) -> dict[str, Json]:
+def load_region(world: World) -> str:
+    """The region whose Prometheus has the devices' load."""
+    return world.estate.edge.power.load_region or world.estate.canary_region
+
+
+def load_url(world: World) -> str:
+    """The address at which a device asks for its load."""
+    return world.estate.edge.power.load_url or str(world.target.clients.of(load_region(world)).prometheus.url)
+
+
+def policy(power: DevicePower, table: Table, device: str, url: str) -> dict[str, Json]:
     """How a device follows its load: the modes that are the cheapest for some load, by measured watts."""
     query = f'{power.load_metric}{{device="{device}"}}'
     return {
@@ -60,20 +70,18 @@ def policy(power: DevicePower, table: Table, device: str) -> dict[str, Json]:
         "hysteresis": power.hysteresis,
         "dwell_seconds": power.dwell_seconds,
         "lost_after_seconds": power.lost_after_seconds,
-        "load": {"prometheus": power.load_url, "query": query},
+        "load": {"prometheus": url, "query": query},
     }
 
 
-def asked(power: DevicePower, table: Table, device: str, mode: str = "") -> dict[str, Json]:
+def asked(power: DevicePower, table: Table, device: str, url: str, mode: str = "") -> dict[str, Json]:
     """A device's desired state without counters: one mode for good, or the policy by load."""
     if mode:
         return fixed(device, mode)
     head = {"format": FORMAT, "device": device, "expires_at": None, "safe_mode": power.safe_mode, "reboot": False}
-    return {**head, "policy": policy(power, table, device)}
+    return {**head, "policy": policy(power, table, device, url)}
 
 
-def scheduled(
-    power: DevicePower, table: Table, device: str, schedule: Sequence[Mapping[str, Json]], until: float
-) -> dict[str, Json]:
+def scheduled(asks: Mapping[str, Json], schedule: Sequence[Mapping[str, Json]], until: float) -> dict[str, Json]:
     """The same with a schedule; ``until`` then (Unix seconds) it holds, after it the device goes to its safe mode."""
-    return {**asked(power, table, device), "schedule": list(schedule), "expires_at": until}
+    return {**asks, "schedule": list(schedule), "expires_at": until}

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 
 from include.levers import edge_gates
-from include.levers.cloudfront import deployed_check
+from include.levers.cloudfront import deployed_check, fields_check
 from include.levers.lambda_edge import live
 from include.levers.lambda_edge.associations import event_of, function_of
 from include.levers.lambda_edge.choose import units_refusal, version_refusal
@@ -41,6 +41,7 @@ def checks() -> Mapping[str, Callable[[World], Iterator[Check]]]:
         "event type": _event_type,
         "numbered version": _numbered,
         "distribution deployed": deployed_check,
+        "distribution's fields": fields_check,
         "unpublished changes": _unpublished,
         "memory sizes": _sizes,
         "provisioned concurrency": _provisioned,

@@ -20,7 +20,15 @@ class FakeRun(Running):
     """A bench program that prints what it is told."""
 
     def __init__(self, output: str) -> None:
-        self.output = output
+        self.output, self.looks = output, 0
+
+    def await_steady(self, seconds: float) -> None:
+        assert seconds == 30
+
+    def is_running(self) -> bool:
+        """Until the fifth look."""
+        self.looks += 1
+        return self.looks < 5
 
     def result(self, seconds: float) -> str:
         assert seconds == 3
@@ -68,7 +76,7 @@ def test_every_mode_without_a_reboot_is_measured_and_the_device_returns(device: 
         "error": None,
     }
     assert device.programs.mode == "MAXN_SUPER"
-    assert device.slept.count(7) == 3
+    assert device.slept == pytest.approx([7, *[0.5] * 8] * 3)
 
 
 def test_without_a_bench_program_watts_and_capacity_are_unknown(device: Device) -> None:
@@ -92,6 +100,15 @@ def test_a_mode_that_is_not_taken_is_an_error(device: Device) -> None:
 
 
 def test_a_real_bench_program_is_waited_for() -> None:
-    assert Running(["/bin/echo", "12.5"]).result(1) == "12.5\n"
+    running = Running(["/bin/sh", "-c", "echo steady; sleep 0.2; echo 12.5"])
+    running.await_steady(10)
+    assert running.is_running()
+    assert running.result(1) == "steady\n12.5\n"
+    assert not running.is_running()
     with pytest.raises(BoardError, match=r"^the bench program ended with status 1: "):
         Running(["/bin/false"]).result(1)
+
+
+def test_a_bench_program_whose_load_never_stands_is_an_error() -> None:
+    with pytest.raises(BoardError, match=r"^the bench program printed no line in 0.1 s$"):
+        Running(["/bin/sleep", "60"]).await_steady(0.1)

@@ -172,6 +172,8 @@ class FakeDevice(Device):
 class Prometheus:
     """The load of every device, a value a minute of the last day."""
 
+    url = "http://prometheus.example:9090"
+
     def query_range(self, expression: str, start: float, end: float, step: float) -> list[Series]:
         times = range(int(start), int(end), int(step))
         return [Series({}, tuple((float(at), LOAD) for at in times))]

@@ -41,7 +41,7 @@ def case_of(shares: Mapping[str, float], **more: Any) -> Situation:
 def money(case: Situation, name: str) -> list[tuple[str, str, str]]:
     """Price region, USD of egress and of requests."""
     lines = bill(case.usage, name, case.prices)
-    return [(line.region, f"{line.egress_usd:.2f}", f"{line.requests_usd:.2f}") for line in lines]
+    return [(line.region, f"{line.usd[0]:.2f}", f"{line.usd[1]:.2f}") for line in lines]
 
 
 # Prices --------------------------------------------------------------------------------------------------------------

@@ -45,9 +45,9 @@ def test_a_class_has_the_price_regions_that_aws_names() -> None:
 
 
 def test_a_distance_is_the_great_circle_and_a_km_takes_15_us() -> None:
-    assert latency.km_between(0, 0, 0, 180) == pytest.approx(20015.09, abs=0.01)
-    assert latency.km_between(51.48, 0, 51.48, 0) == 0
-    assert latency.km_between(35.76, 140.39, 49.19, -123.18) == pytest.approx(7504.0, abs=0.1)  # Tokyo to Vancouver
+    assert latency.km_between((0, 0), (0, 180)) == pytest.approx(20015.09, abs=0.01)
+    assert latency.km_between((51.48, 0), (51.48, 0)) == 0
+    assert latency.km_between((35.76, 140.39), (49.19, -123.18)) == pytest.approx(7504.0, abs=0.1)  # Tokyo to Vancouver
     served = latency.served("JP", CLASS_100)
     assert latency.p95_ms("jp", CLASS_100) == served.p95_ms == pytest.approx(10 + served.km * 0.015)
     assert round(latency.p95_ms("JP", CLASS_100), 1) == 123.3
@@ -68,7 +68,7 @@ def test_every_iso_country_has_a_place_and_a_part_of_the_world() -> None:
     assert len(known) == 250
     parts = {"us", "eu", "apac", "india", "south_america", "middle_east", "africa"}
     assert {country.part for country in known.values()} == parts
-    assert all(-90 <= one.latitude <= 90 and -180 <= one.longitude <= 180 for one in known.values())
+    assert all(-90 <= one.at[0] <= 90 and -180 <= one.at[1] <= 180 for one in known.values())
     with pytest.raises(UnknownCountryError, match=r"country 'ZZ' is no ISO 3166-1 code of two letters"):
         latency.p95_ms("ZZ", ALL)
 
@@ -113,4 +113,4 @@ def test_our_table_has_every_edge_of_the_shared_one_where_the_shared_one_has_it(
     for edge in theirs:
         mine = ours[edge.code]
         assert (mine.country, mine.price_region) == (edge.country, edge.price_region)
-        assert latency.km_between(mine.latitude, mine.longitude, edge.latitude, edge.longitude) < 2
+        assert latency.km_between(mine.at, edge.at) < 2

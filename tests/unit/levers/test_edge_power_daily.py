@@ -79,6 +79,8 @@ def test_a_schedule_is_a_new_generation_beside_the_policy_and_once_is_enough(wor
     assert (desired["generation"], desired["expires_at"]) == (2, CLOCK.at + 48 * 3600)
     assert desired["schedule"][1] == {"minute": 480, "mode": "25W"}
     assert desired["policy"]["table"][0]["capacity_qps"] == 220
+    load = {"prometheus": "http://prometheus.example:9090", "query": 'jetson_load_qps{device="jetson01"}'}
+    assert desired["policy"]["load"] == load  # the address as Airflow has it, where the estate names none
     assert write_schedule(world.lever_world, planned(), TABLE) == "jetson01: has it already"
     assert LEVER.plan(world.target).differences == ()  # the rollout still stands as it was
 

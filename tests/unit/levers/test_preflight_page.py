@@ -12,6 +12,7 @@ from include.levers import lever
 from tests.unit.levers import (
     cdn_world,
     dns_world,
+    edge_watch_world,
     lambda_world,
     monitoring_world,
     packing_world,
@@ -50,6 +51,8 @@ def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:
         return packing_world.World().target
     if name == "edge_power":
         return power_world.World(folder).target
+    if name == "edge_monitoring":
+        return edge_watch_world.World().target
     if name in WITH_AWS:
         world = WITH_AWS[name]()
         request.addfinalizer(world.close)
@@ -75,6 +78,7 @@ def called(check: str) -> str:
         "consolidation",
         "cost_monitoring",
         "edge_power",
+        "edge_monitoring",
         *WITH_AWS,
     ],
 )

@@ -1,19 +1,18 @@
-"""The rollout's client of devices on real SSH servers: files, commands, and what pending looks like."""
+"""The agent on a lab device as the rollout's client asks it: its service under sudo, and what it measures."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from include.clients.devices import Device, DeviceError, HostKeyError, OfflineError
+from include.clients.devices import Device
 from jetson_tasks import bundle
 from jetson_tasks.paths import AGENT
 from lab.machine.processes import reserved_ports
-from tests.unit.lab.devices.ssh_world import NAMES, Devices
+from lab.service.devices import MODES
+from tests.unit.lab.devices.ssh_world import Devices
 
 
 @pytest.fixture(scope="module")
@@ -22,69 +21,11 @@ def devices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devices]:
         yield found
 
 
-@pytest.fixture(autouse=True)
-def _healed(devices: Devices) -> Iterator[None]:
-    yield
-    (devices.folder / "device_faults.json").unlink(missing_ok=True)
-    for name in NAMES:
-        devices.await_open(name)
+MEASURE = ("measure", "--seconds", "3", "--settle", "0", "--bench", "akidb-bench", "--modes", "15W,25W,7W")
 
 
-def device(devices: Devices, name: str = "jetson01", shows: str | None = None) -> Device:
-    return Device(name, lambda: devices.connected(name, shows))
-
-
-def state(**changes: Any) -> str:
-    base = {"format": 1, "device": "jetson01", "generation": 1, "issued_at": time.time(), "expires_at": None}
-    return json.dumps({**base, "safe_mode": "MAXN_SUPER", "mode": "25W", **changes})
-
-
-def test_the_agent_is_put_read_and_removed(devices: Devices) -> None:
-    one = device(devices)
-    assert one.read(AGENT) is None
-    one.put(AGENT, bundle.agent_bytes())
-    assert one.read(AGENT) == bundle.agent_bytes()
-    ran = one.run("python3", AGENT, "apply", stdin=state())
-    assert (ran.status, json.loads(ran.out)["mode"], ran.err) == (0, "25W", "")
-    one.remove(AGENT)
-    assert one.read(AGENT) is None
-    assert one.run("python3", AGENT, "status").status == 2
-
-
-def test_a_full_disk_is_the_device_s_error_and_leaves_the_old_file(devices: Devices) -> None:
-    one = device(devices)
-    one.put(AGENT, b"old")
-    devices.break_it(jetson01={"disk_full": True})
-    with pytest.raises(DeviceError, match=r"^jetson01: a file can't be written or read: ") as error:
-        one.put(AGENT, b"new")
-    assert not isinstance(error.value, OfflineError)
-    assert one.read(AGENT) == b"old"
-
-
-def test_an_offline_device_is_pending_and_answers_again_later(devices: Devices) -> None:
-    one = device(devices)
-    assert one.run("hostname").out == "jetson01\n"
-    devices.break_it(jetson01={"offline": True})
-    devices.await_open("jetson01", is_open=False)
-    with pytest.raises(OfflineError, match=r"^jetson01 .*pending until it is back$"):
-        one.run("hostname")
-    (devices.folder / "device_faults.json").unlink()
-    devices.await_open("jetson01")
-    assert one.run("hostname").out == "jetson01\n"
-
-
-def test_a_device_that_dies_in_a_switch_is_pending(devices: Devices) -> None:
-    one = device(devices)
-    one.put(AGENT, bundle.agent_bytes())
-    held = json.loads(one.run("python3", AGENT, "status").out)["generation"] or 0
-    devices.break_it(jetson01={"dies_in_switch": True})
-    with pytest.raises(OfflineError):
-        one.run("python3", AGENT, "apply", stdin=state(generation=held + 1, mode="15W"))
-
-
-def test_another_host_key_is_refused_before_anything_is_sent(devices: Devices) -> None:
-    with pytest.raises(HostKeyError, match=r"^jetson01 shows another host key than its connection has: "):
-        device(devices, shows="jetson02").run("hostname")
+def device(devices: Devices, name: str = "jetson01") -> Device:
+    return Device(name, lambda: devices.connected(name))
 
 
 def test_the_service_is_started_enabled_and_stopped_with_sudo(devices: Devices) -> None:
@@ -101,3 +42,18 @@ def test_the_service_is_started_enabled_and_stopped_with_sudo(devices: Devices) 
     assert one.run("sudo", "-n", "systemctl", "stop", unit).status == 0
     assert one.run("systemctl", "is-active", unit).out == "inactive\n"
     assert one.run("sudo", "-n", "systemctl", "restart", "sshd.service").err == "sudo: a password is required\n"
+
+
+def test_measure_finds_what_each_mode_draws_and_serves(devices: Devices) -> None:
+    one = device(devices)
+    one.put(AGENT, bundle.agent_bytes())
+    ran = one.run("python3", AGENT, *MEASURE, seconds=280)
+    found = json.loads(ran.out)
+    assert (ran.status, found["error"], [row["mode"] for row in found["skipped"]]) == (0, None, ["7W"])
+    assert [row["mode"] for row in found["modes"]] == ["15W", "25W"]
+    for row in found["modes"]:
+        truth = MODES[row["mode"]]
+        assert row["capacity_qps"] == truth.capacity_qps
+        assert row["watts_idle"] == pytest.approx(truth.idle_watts, abs=0.01)
+        assert row["watts_full"] == pytest.approx(truth.full_watts, abs=0.01)
+    assert json.loads(one.run("python3", AGENT, "status").out)["mode"] == found["from_mode"]

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from jetson_tasks import bundle
-from jetson_tasks.paths import AGENT, UNIT
+from jetson_tasks.paths import AGENT, UNIT, Files
+from jetson_tasks.sensors import board_watts
 from lab.devices.device import LabDevice
 from lab.devices.faults import DeviceFaults
-from lab.devices.layout import BENCH, DOWN, mode_of
+from lab.devices.layout import BENCH_SHOWN, DOWN, mode_of
 from lab.devices.programs import words_of
-from lab.service.devices import MODES
 
 Answer = tuple[int, str, str]
 
@@ -105,13 +105,21 @@ def test_a_unit_that_nobody_installed_can_not_be_started(device: LabDevice) -> N
     assert run(device, "systemctl", "is-enabled", "akidb-power.service") == (4, "not-found\n", "")
 
 
-def test_the_bench_saturates_the_device_and_ends_with_what_it_served(device: LabDevice) -> None:
-    code, output, _ = run(device, "akidb-bench", "--load", "1", "--seconds", "0.2")
-    assert (code, output.splitlines()[-1]) == (0, "330.0")
-    (device.folder / BENCH).write_text(json.dumps({"load": 1.0, "until": device.clock() + 60}))
-    assert device.watts() == pytest.approx(MODES["MAXN_SUPER"].full_watts)
-    (device.folder / BENCH).write_text(json.dumps({"load": 0.0, "until": device.clock() + 60}))
-    assert device.watts() == pytest.approx(MODES["MAXN_SUPER"].idle_watts)
+@pytest.mark.parametrize(("load", "served", "watts"), [("0", "0.0", 6.2), ("1", "330.0", 22.4)])
+def test_the_bench_says_when_its_load_stands_and_ends_with_what_it_served(
+    device: LabDevice, load: str, served: str, watts: float
+) -> None:
+    command = [str(device.folder / "bin/akidb-bench"), "--load", load, "--seconds", "0.5"]
+    with subprocess.Popen(command, env=device.environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while not (device.folder / BENCH_SHOWN).exists():
+            device.step()
+        assert process.stdout.readline() == f"load {load} for 0.5 s\n"
+        shown = board_watts(Files(str(device.folder)))
+        assert process.stdout.read() == f"{served}\n"
+    device.step()
+    assert shown == pytest.approx(watts, abs=0.01)
+    assert device.watts() == pytest.approx(6.2)  # nobody asks anything of it any more
 
 
 def test_the_device_s_clock_can_be_wrong(device: LabDevice) -> None:
