@@ -71,7 +71,7 @@ WEEK: dict[int, tuple[RehearsedRun, ...]] = {
             "day3_edge",
             {
                 # What a lever of the edge writes shows at once in the lab; gates need a sample of each source.
-                "soak_seconds": 5,
+                "soak_seconds": 3,
                 "gate_window_seconds": 10,
                 "gate_wait_seconds": 60,
                 "converge_timeout_seconds": 120,
