@@ -44,12 +44,13 @@ FILES = {
 }
 DEVICES, FLEET_QPS, PEAK_SHARE = 5, 1650, 0.8
 BOUNDS = (100.0, 300.0)  # the plan's thresholds
-EFFICIENCY = 0.75  # of the carrier between wall socket and board (ark_jetson_kernel docs/power.md)
+EFFICIENCY = 0.75  # of the carrier between wall socket and board, as the source below says; no ratio depends on it
 DAY = 1440
 UTILISATION, HYSTERESIS, DWELL_SECONDS = 0.9, 0.1, 300
 
-# Watts: ark_jetson_kernel docs/power.md, Orin NX 16 GB, L4T 36.5, one lab; one idle figure for all modes. Requests/s:
-# ASSUMPTION, since that lab measured none: the plan's ratio of its three modes (330 : 220 : 120), by rank.
+# Watts: ARK-Electronics/ark_jetson_kernel, its page on power: Orin NX 16 GB, L4T 36.5, one lab, one idle figure for all
+# modes; these three switch without a reboot. Requests/s: ASSUMPTION, since that lab measured none: the plan's ratio of
+# its three modes (330 : 220 : 120), by rank.
 MEASURED: Table = (Mode("25W", 4.6, 16.9, 120), Mode("40W", 4.6, 27.6, 220), Mode("MAXN_SUPER", 4.6, 29.4, 330))
 # The same watts with requests/s by the clocks that the same source gives: of the GPU (408, 1173, 1173 MHz) ...
 BY_GPU: Table = (Mode("25W", 4.6, 16.9, 114.8), Mode("40W", 4.6, 27.6, 329.9), Mode("MAXN_SUPER", 4.6, 29.4, 330))
