@@ -88,12 +88,13 @@ def _measure(options: argparse.Namespace, files: Files, board: Board, agent: Age
     modes = [name for name in options.modes.split(",") if name]
     try:
         look = agent.look()
-        for name in modes:
-            look.conf.mode(name)
     except UnknownBoard as error:
         return _failed("unknown_board", error)
     except (ConfError, BoardError) as error:
         return _failed("conf_invalid" if isinstance(error, ConfError) else "nvpmodel_failed", error)
+    unknown = [name for name in modes if name not in look.conf.modes]
+    if unknown:
+        raise RefusedState(f"--modes {','.join(unknown)}: this device has {', '.join(look.conf.modes)}")
     result = Measurement(files, board, Plan(options.seconds, options.settle, modes, options.bench)).run(look)
     _print(result)
     return exit_code(result)

@@ -7,12 +7,13 @@ memory.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Mapping
 
 from jetson_tasks import desired as documents
 from jetson_tasks import paths
@@ -27,6 +28,8 @@ from jetson_tasks.status import bare, metrics
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 Status = Dict[str, Any]
+# What a status keeps while the board can't be asked.
+REMEMBERED = ("generation", "desired", *Memory(0.0, 0.0).as_json())
 
 
 @dataclass
@@ -126,7 +129,8 @@ class Agent:
         return look
 
     def _unable(self, problem: Problem) -> Status:
-        known = {key: value for key, value in self._remembered().items() if key in ("since", "switches", "generation")}
+        """The status of a device that can't look. It forgets nothing: the reboot of a generation stays the only one."""
+        known = {name: value for name, value in self._remembered().items() if name in REMEMBERED}
         status = bare(self._board.hostname(), self._board.model(), self._clock(), problem.as_json())
         return {**status, **known, "agent": agent_version(self._files), "watts": board_watts(self._files)}
 
@@ -137,13 +141,21 @@ class Agent:
                 raise RefusedState("mode {} is not one of this device: {}".format(name, ", ".join(look.conf.modes)))
         if wanted.mode is None or wanted.policy is not None:
             self._check_reach(look, wanted)
-        held = self._remembered().get("desired")
+        held = self._held()
         if held is None:
             return
         if wanted.generation < held["generation"]:
             raise RefusedState(f"generation is {wanted.generation}, and {held['generation']} was accepted")
         if wanted.generation == held["generation"] and wanted.document != held:
             raise RefusedState(f"generation {wanted.generation} was accepted with another content: take the next one")
+
+    def _held(self) -> Mapping[str, Any] | None:
+        """The desired state that was accepted last; when its file is damaged, the one that the status remembers."""
+        try:
+            return documents.parse(self._files.read(paths.DESIRED) or "").document
+        except RefusedState:
+            found: Mapping[str, Any] | None = self._remembered().get("desired")
+            return found
 
     def _check_reach(self, look: Look, wanted: Desired) -> None:
         for name in wanted.modes():
@@ -183,8 +195,7 @@ class Agent:
         problem = self._try(look, name)
         if problem is None:
             return
-        look.problem = look.problem or problem
-        look.memory.fail(wanted.generation, look.problem)
+        look.problem = look.memory.fail(wanted.generation, problem)
         look.wanted = Wanted(wanted.safe_mode, "safe mode: " + problem.message, look.problem)
         if wanted.safe_mode not in (name, look.mode) and not look.conf.needs_reboot(look.mode, wanted.safe_mode):
             self._try(look, wanted.safe_mode)
@@ -194,14 +205,19 @@ class Agent:
         try:
             answered = self._board.switch(look.conf, name)
         except (BoardError, ConfError) as error:
+            with contextlib.suppress(BoardError, ConfError):  # a switch that failed may have switched all the same
+                self._note(look, self._board.mode(look.conf))
             return Problem("nvpmodel_failed", str(error))
+        self._note(look, answered)
+        if answered != name:
+            return Problem("mode_mismatch", f"mode {name} was asked for and the device answers {answered}")
+        return None
+
+    def _note(self, look: Look, answered: str) -> None:
         if answered != look.mode:
             look.mode = look.memory.mode = answered
             look.memory.since = look.now
             look.memory.switches += 1
-        if answered != name:
-            return Problem("mode_mismatch", f"mode {name} was asked for and the device answers {answered}")
-        return None
 
     def _reboot(self, look: Look, wanted: Desired, name: str) -> None:
         """Ask for the one reboot that a generation may have. It is written down first: a crash must not make it two."""

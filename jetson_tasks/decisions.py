@@ -83,9 +83,11 @@ class Memory:
             "boot": self.boot,
         }
 
-    def fail(self, generation: int, problem: Problem) -> None:
-        """Keep a generation in the safe mode from now on."""
-        self.failed_generation, self.failed = generation, problem
+    def fail(self, generation: int, problem: Problem) -> Problem:
+        """Keep a generation in the safe mode from now on; returns what it failed of first."""
+        if self.failed is None or self.failed_generation != generation:
+            self.failed_generation, self.failed = generation, problem
+        return self.failed
 
     def forgive(self) -> None:
         """Let a generation be tried again: somebody asks for it."""

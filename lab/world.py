@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from include.clients.prometheus import Prometheus, PrometheusError
 from include.estate import Estate, EstateError, load_estate
 from lab.cluster import containers, karpenter, keda, metrics_server, opencost, telemetry, vpa, workloads
 from lab.cluster import control_plane as planes
-from lab.devices import keys as device_keys
+from lab.devices import boot as booted_devices
 from lab.devices.faults import FAULTS_FILE as DEVICE_FAULTS_FILE
 from lab.machine import speed
 from lab.machine.again import PROBLEMS, may_pass
@@ -171,7 +172,7 @@ class _Boot:
         cloud.result()
         bill = pool.submit(self._publish_bill)
         self.state = self._write_state(clusters)
-        self._start_devices()
+        booted_devices.start(self.processes, self.options.folder)
         self._start_beside("instances", BOOT_SECONDS=str(self.options.node_boot_seconds))
         for plane in clusters:
             self._start_karpenter(plane)
@@ -216,7 +217,7 @@ class _Boot:
             self.behind_ports[name] = dict(zip(containers.SERVED, islice(ports, BEHIND_PORTS), strict=True))
 
     def _start_cloud(self) -> None:
-        from lab.cloud.seed import seed
+        from lab.cloud.seed import seed, seed_edge
 
         folder = self.run_folder / "cloud"
         folder.mkdir(parents=True, exist_ok=True)
@@ -229,6 +230,7 @@ class _Boot:
             lambda: telemetry.answers(f"{self.aws_endpoint}/moto-api/data.json"), "the cloud emulator answering", 60
         )
         seed(self.aws_endpoint, self.estate, self.names)
+        seed_edge(self.aws_endpoint, self.estate)
         self._note("cloud seeded")
 
     def _publish_bill(self) -> None:
@@ -280,7 +282,7 @@ class _Boot:
             "emulator_folder": str(self.run_folder / "cloud"),
             "models": models_folder(self.options.folder).resolve().as_uri(),
             "devices_exporter": f"http://127.0.0.1:{self.exporter_port}",
-            "devices": self._devices(),
+            "devices": booted_devices.described(self.run_folder, self.device_ports),
             "predictor_arguments": list(self.options.predictor_arguments),
             "regions": {
                 plane.region: {
@@ -296,20 +298,6 @@ class _Boot:
         }
         (self.options.folder / "state.json").write_text(json.dumps(state, indent=1))
         return state
-
-    def _devices(self) -> dict[str, dict[str, Any]]:
-        """How to reach each device over SSH, by its name; the keys are made here."""
-        folder = self.run_folder / "devices" / "keys"
-        hosts = device_keys.make(folder, self.device_ports)
-        key_file = str((folder / device_keys.CLIENT).resolve())
-        return {
-            name: {"host": "127.0.0.1", "port": port, "key_file": key_file, "host_key": hosts[name]}
-            for name, port in self.device_ports.items()
-        }
-
-    def _start_devices(self) -> None:
-        command = [sys.executable, "-m", "lab.devices", "--state", self.options.folder]
-        self.processes.start("devices", command, cwd=REPOSITORY)
 
     def _start_beside(self, name: str, **env: str) -> None:
         """Start a program of the lab that needs nothing but the state file."""
@@ -369,12 +357,9 @@ class _Boot:
                     f"{what} of {plane.region} being available",
                     ESTATE_READY_SECONDS,
                 )
-        self._wait_until(
-            lambda: telemetry.answers(f"http://127.0.0.1:{self.plant_port}/health"), "the plant answering", 30
-        )
-        self._wait_until(
-            lambda: telemetry.answers(f"http://127.0.0.1:{self.exporter_port}/metrics"), "the devices answering", 30
-        )
+        for what, page in (("plant", f"{self.plant_port}/health"), ("devices", f"{self.exporter_port}/metrics")):
+            answers = partial(telemetry.answers, f"http://127.0.0.1:{page}")
+            self._wait_until(answers, f"the {what} answering", 30)
         prometheus = Prometheus(self.state["prometheus"])
         for name in self.names:
             # The memory gauge has no backfilled history: it is there with the first scrape of the plant.

@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("lab.world",),
     ("lab.cluster",),
     ("lab.cloud",),
+    ("lab.devices",),
     ("lab.service",),
     ("lab.machine", "lab"),
     ("dags", "plugins"),

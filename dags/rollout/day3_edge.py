@@ -12,6 +12,7 @@ promotion or rollback. The order, and why:
    edge as before, and before the price class decides on the same distribution.
 4. `cdn_price_class`: changes which edge serves whom. Whatever a viewer waits longer after it is its doing alone.
 5. `request_routing`: weighs backends by latency, price and health as the four before have left them.
+6. `edge_monitoring`: the panels and alerts that stay watch what the others have left, and go with the undo.
 
 Gates of the whole world: P95 of each part below its limit (25 ms in the USA, Europe and Asia Pacific, 35 ms in India
 and South America), below 30 ms weighted by where viewers are, and a cache hit rate above 95 %; each lever has its own
@@ -49,7 +50,14 @@ from include.wiring.conventions import Tag
 from include.wiring.dag import rollout_arguments
 from include.wiring.rollout import rollouts
 
-LEVERS = ("dns_health_checks",)
+LEVERS = (
+    "dns_health_checks",
+    "storage_tiering",
+    "lambda_edge",
+    "cdn_price_class",
+    "request_routing",
+    "edge_monitoring",
+)
 
 
 @dag(schedule=None, **rollout_arguments(LEVERS, __doc__, [Tag.ROLLOUT, Tag.EDGE]))

@@ -7,6 +7,7 @@ that of a server of its own. A device that can't be reached is :class:`OfflineEr
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 COMMAND_SECONDS = 60.0  # longest silence of a command
+SOCKET_CLOSED = "Socket is closed"  # paramiko's own words
 UNKNOWN_STATUS = -1  # paramiko's, when the connection ended before the command did
+REMEDY_KEY = "compare it on the device (ssh-keygen -lf), then set host_key in the connection's extra"
 Connect = Callable[[], Any]
 
 
@@ -137,18 +140,14 @@ class Device:
             if isinstance(error, OSError) and _is_of_file(error):
                 raise DeviceError(f"{self.name}: a file can't be written or read: {error}") from error
             raise OfflineError(
-                f"{self.name} can't be reached ({error or 'it hung up'}): pending until it is back"
+                f"{self.name} can't be reached ({str(error) or 'it hung up'}): pending until it is back"
             ) from error
 
 
-REMEDY_KEY = "compare it on the device (ssh-keygen -lf), then set host_key in the connection's extra"
-
-
 def _is_of_file(error: OSError) -> bool:
-    """What SFTP answers: paramiko raises OSError without a number ("Failure": a full disk) or with one of a file."""
-    import errno
-
-    return (type(error) is OSError and error.errno is None) or error.errno in (errno.ENOENT, errno.EACCES, errno.ENOSPC)
+    """Whether SFTP answered so: paramiko gives OSError itself, without a number for what it calls a failure."""
+    numbered = error.errno in (errno.ENOENT, errno.EACCES, errno.ENOSPC)
+    return numbered or (type(error) is OSError and error.errno is None and str(error) != SOCKET_CLOSED)
 
 
 class Devices(Mapping[str, Device]):

@@ -126,7 +126,7 @@ class GlobalLatency(Part):
             description="gauge in the canary region's Prometheus: a probe's P95 in ms, with the label country",
         ),
     ] = "akidb_probe_p95_ms"
-    viewers: Annotated[dict[str, Viewers], Field(min_length=1, default_factory=lambda: dict(VIEWERS))]
+    viewers: dict[str, Viewers] = Field(min_length=1, default_factory=lambda: dict(VIEWERS))
 
     @model_validator(mode="after")
     def _one_group_a_country(self) -> GlobalLatency:

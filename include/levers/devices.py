@@ -70,6 +70,17 @@ def state_of(device: Device) -> Object:
         raise Refused(str(error)) from error
 
 
+def is_offline(device: Device) -> bool:
+    """Whether a device can't be reached now. Raises Refused when another one answers."""
+    try:
+        refuse_other(device)
+    except OfflineError:
+        return True
+    except DeviceError as error:
+        raise Refused(str(error)) from error
+    return False
+
+
 def refuse_other(device: Device) -> None:
     """Raise Refused when the device calls itself otherwise: a connection that leads elsewhere must change nothing."""
     name = (device.read(paths.HOSTNAME) or b"").decode("utf-8", "replace").strip()
@@ -144,6 +155,8 @@ def ask(world: World, device: Device, desired: Mapping[str, Any], forgiven: Sequ
     """
     held = _document(device, device.read(paths.DESIRED)) or {}
     counters = {"generation": int(held.get("generation", 0)) + 1, "issued_at": world.now()}
+    if (desired.get("expires_at") or world.now() + 1) <= world.now():
+        counters["issued_at"] = desired["issued_at"]  # nothing is issued after it has expired
     text = json.dumps({**desired, **counters})
     world.target.fence()
     ran = device.run("python3", paths.AGENT, "apply", stdin=text)
@@ -288,8 +301,8 @@ class AskedDevice:
 
 def _moves(found: Object) -> bool:
     """Whether the agent changes the mode by itself: what stands now is then no more than the moment's."""
-    desired = found.get("desired")
-    return bool(desired) and ("policy" in desired or "schedule" in desired)
+    desired = found.get("desired") or {}
+    return "policy" in desired or "schedule" in desired
 
 
 def _kept(state: Object, was: Object) -> Object:
@@ -313,18 +326,19 @@ def _desired_back(world: World, device: Device, was: Object, found: Object, repo
         return
     if found["agent"] is None:
         install_agent(world, device)
-    yield from _mode_back(world, device, was["mode"], found["mode"], report)
+    yield from _mode_back(world, device, was["mode"], found, report)
     world.target.fence()
     device.run("python3", paths.AGENT, "remove")
     yield True
 
 
-def _mode_back(world: World, device: Device, was: str, mode: str, report: Report) -> Iterator[bool]:
+def _mode_back(world: World, device: Device, was: str, found: Object, report: Report) -> Iterator[bool]:
     """The former mode, unless somebody has set another one by hand since the agent last looked."""
+    mode = found["mode"]
     if mode == was:
         return
     remembered = _document(device, device.read(paths.STATUS)) or {}
-    if remembered.get("mode") not in (None, mode):
+    if mode != found["desired"].get("mode") and remembered.get("mode") not in (None, mode):
         report.append(Difference(f"{KIND} {device.name}.mode", was, mode))
         return
     ask(world, device, fixed(device.name, was))

@@ -39,15 +39,14 @@ def latency_gates(estate: Estate) -> list[Probe]:
     """``p95_ms_<part>`` for each part of the world that has a limit, and ``p95_weighted_ms``; for the safety."""
     latency = estate.edge.latency
     limited = {name: viewers.p95_ms for name, viewers in latency.viewers.items() if viewers.p95_ms is not None}
-    found = [
-        over_recent(
-            _gate(f"p95_ms_{name}", limit, f"estate edge.latency.viewers.{name}.p95_ms"),
-            lambda world, seconds, name=name: p95_of(_fresh(world, seconds), world.estate, name),
-        )
-        for name, limit in limited.items()
-    ]
+    found = [_of_part(name, limit) for name, limit in limited.items()]
     weighted = _gate(WEIGHTED, latency.weighted_p95_ms, "estate edge.latency.weighted_p95_ms")
     return [*found, over_recent(weighted, lambda world, s: weighted_p95(_fresh(world, s), world.estate))]
+
+
+def _of_part(name: str, limit: float) -> Probe:
+    gate = _gate(f"p95_ms_{name}", limit, f"estate edge.latency.viewers.{name}.p95_ms")
+    return over_recent(gate, lambda world, seconds: p95_of(_fresh(world, seconds), world.estate, name))
 
 
 def _gate(name: str, limit: float, source: str) -> Gate:

@@ -16,6 +16,7 @@ from include.rollout import decisions, steps
 from include.rollout.decisions import Ending, Verdict
 from include.rollout.ledger import WHOLE_RUN, Record, Step, last
 from include.rollout.lever import Json, Lever, Plan, Refused
+from include.rollout.settings import RolloutSettings
 from include.rollout.steps import NotWanted, Run
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,11 @@ class Several:
         return cls(replace(run, lever=whole), tuple(replace(run, lever=lever) for lever in levers))
 
     @property
+    def settings(self) -> RolloutSettings:
+        """The engine's settings, the same for every lever. Raises Refused naming the field that is wrong."""
+        return self.runs[0].settings
+
+    @property
     def places(self) -> list[str]:
         """The places of all levers, each once."""
         return list(dict.fromkeys(place for run in self.runs for place in run.places))
@@ -60,8 +66,7 @@ class Several:
 
 def check_preflight(several: Several) -> None:
     """Everything of any lever that can be known to be wrong before anything is written. Raises Refused with all."""
-    first = several.runs[0]
-    checks = {"estate": [] if first.settings.dry_run else [steps.window_check(first)]}
+    checks = {"estate": [] if several.settings.dry_run else [steps.window_check(several.whole)]}
     for run in several.runs:
         checks |= {f"{place}: {run.lever.name}": found for place, found in steps.lever_checks(run).items()}
     steps.judge_checks(several.whole, checks)
@@ -69,7 +74,7 @@ def check_preflight(several: Several) -> None:
 
 def make_plan(several: Several) -> dict[str, str]:
     """Plan every lever in its places; put the plans on record. Returns the hash over all and the approver's text."""
-    settings = several.runs[0].settings
+    settings = several.settings
     judging, hashes, texts = settings.judging(), {}, {}
     plans = {run.lever.name: steps.each_place(run, run.lever.plan) for run in several.runs}
     for run in several.runs:
@@ -209,7 +214,7 @@ def _all_idle(several: Several) -> bool:
 
 def _before_the_first(several: Several, answer: Mapping[str, Any] | None, failed: Sequence[str]) -> Verdict:
     """A dry run, a rejection or a refusal, from the run's own chain."""
-    whole, dry_run = several.whole, several.runs[0].settings.dry_run
+    whole, dry_run = several.whole, several.settings.dry_run
     by_place = {WHOLE_RUN: whole.records(WHOLE_RUN)}
     return decisions.verdict(decisions.RunFacts(whole.chain(), dry_run, (), (), by_place, answer, failed))
 

@@ -135,7 +135,7 @@ def _request(hour: dt.datetime, order: int, count: int, viewer: tuple[str, str, 
     moment = hour + dt.timedelta(seconds=order * 3600 // count)
     missed = number % 100 < MISSES * 100
     values = (
-        *(f"{moment:%Y-%m-%d}", f"{moment:%H:%M:%S}", edge, str(MEAN_BYTES + number % 11 - 5), "GET", host),
+        *(f"{moment:%Y-%m-%d}", f"{moment:%H:%M:%S}", edge, str(MEAN_BYTES + number % 10 * 2 - 9), "GET", host),
         *("/search", "200", "Miss" if missed else "Hit"),
         hashlib.sha256(f"{moment}{number}".encode()).hexdigest()[:52],
         *("https", "0.041" if missed else "0.004", country),

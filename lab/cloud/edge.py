@@ -41,8 +41,12 @@ def as_aws() -> None:
 
 def reset() -> None:
     """As a fresh account is: call it before each ``mock_aws``, as the switches are the process's."""
-    for part in (*PACES.values(), CLOCK, edge_functions, throttling, figures.LEVELS):
-        part.reset()
+    for pace in PACES.values():
+        pace.reset()
+    CLOCK.reset()
+    edge_functions.reset()
+    throttling.reset()
+    figures.LEVELS.reset()
     moto_route53.UNHEALTHY.clear()
 
 

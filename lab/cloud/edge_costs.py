@@ -280,4 +280,5 @@ def _checks(route53: Any, aws_endpoints: tuple[str, ...]) -> Decimal:
 
 def _options(config: Mapping[str, Any]) -> int:
     fast, latency = config.get("RequestInterval") == 10, bool(config.get("MeasureLatency"))
-    return config["Type"].startswith("HTTPS") + config["Type"].endswith("_STR_MATCH") + fast + latency
+    kind = str(config["Type"])
+    return sum((kind.startswith("HTTPS"), kind.endswith("_STR_MATCH"), fast, latency))

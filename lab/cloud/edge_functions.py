@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from lab.cloud.notices import ACCOUNT
 from lab.cloud.pace import CLOCK
 
 REGION = "us-east-1"
@@ -68,9 +69,8 @@ def _version(arn: str) -> Any:
 def backend() -> Any:
     """moto's Lambda of the region where functions of Lambda@Edge live."""
     from moto.awslambda.models import lambda_backends
-    from moto.core import DEFAULT_ACCOUNT_ID
 
-    return lambda_backends[DEFAULT_ACCOUNT_ID][REGION]
+    return lambda_backends[ACCOUNT][REGION]
 
 
 def _limits(function: Any, arn: str, event: str) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _trusted(function: Any) -> set[str]:
     from moto.iam.models import iam_backends
 
     role = iam_backends[function.account_id]["aws"].get_role_by_arn(function.role)
-    document = role.assume_role_policy_document
+    document: Any = role.assume_role_policy_document
     found: set[str] = set()
     for statement in (json.loads(document) if isinstance(document, str) else document)["Statement"]:
         named = statement["Principal"].get("Service", [])

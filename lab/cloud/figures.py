@@ -16,6 +16,7 @@ from typing import Any
 from lab.cloud import edge_functions, moto_provisioned
 from lab.cloud.cdn import MEAN_BYTES
 from lab.cloud.functions import EDGE_REGION, TRIAL
+from lab.cloud.notices import ACCOUNT
 from lab.cloud.pace import CLOCK
 
 MONTH = 30 * 86_400  # seconds
@@ -61,7 +62,8 @@ class Sample:
         known = {"Sum": self.count * self.mean, "Average": self.mean, "SampleCount": self.count}
         if name in known:
             return known[name]
-        return self.mean + _at({"Minimum": 0.0, "Maximum": 100.0}.get(name, float(name[1:] or 0)), self.spread)
+        percent = {"Minimum": 0.0, "Maximum": 100.0}.get(name)
+        return self.mean + _at(float(name[1:]) if percent is None else percent, self.spread)
 
 
 def _at(percent: float, points: tuple[tuple[float, float], ...]) -> float:
@@ -83,9 +85,8 @@ def sample(region: str, namespace: str, metric: str, of: Mapping[str, str], begi
 
 def _of_distribution(metric: str, of: Mapping[str, str], seconds: float) -> Sample | None:
     from moto.cloudfront.models import cloudfront_backends
-    from moto.core import DEFAULT_ACCOUNT_ID
 
-    known = cloudfront_backends[DEFAULT_ACCOUNT_ID]["aws"].distributions
+    known = cloudfront_backends[ACCOUNT]["aws"].distributions
     if of.get("DistributionId") not in known or of.get("Region") != "Global" or len(of) != 2:
         return None
     means = {"Requests": 1.0, "BytesDownloaded": float(MEAN_BYTES), "CacheHitRate": LEVELS.hit_percent}
@@ -134,7 +135,6 @@ def duration_ms(memory_mb: int) -> float:
 def _uses(region: str, name: str, resource: str) -> Iterator[Use]:
     """Who ran as ``name`` (Lambda@Edge names replicas us-east-1.<name>); ``resource`` is name:qualifier, or empty."""
     from moto.awslambda.models import lambda_backends
-    from moto.core import DEFAULT_ACCOUNT_ID
 
     own, qualifier = name.removeprefix(f"{EDGE_REGION}."), resource.partition(":")[2]
     if resource and resource.partition(":")[0] != name:
@@ -144,7 +144,7 @@ def _uses(region: str, name: str, resource: str) -> Iterator[Use]:
             if str(version.version) != "$LATEST" and qualifier in ("", str(version.version)):
                 yield from _replicas(version)
         return
-    backend = lambda_backends[DEFAULT_ACCOUNT_ID][region]
+    backend = lambda_backends[ACCOUNT][region]
     for alias in backend.list_aliases(name) if any(f.function_name == name for f in backend.list_functions()) else ():
         if qualifier in ("", alias.name):
             memory = backend.get_function(name, alias.function_version).memory_size
@@ -163,9 +163,8 @@ def _replicas(version: Any) -> Iterator[Use]:
 def _of_provisioned(region: str, metric: str, resource: str, count: int) -> Sample | None:
     """AWS has these only while provisioned concurrency stands."""
     from moto.awslambda.models import lambda_backends
-    from moto.core import DEFAULT_ACCOUNT_ID
 
-    every = moto_provisioned.of(lambda_backends[DEFAULT_ACCOUNT_ID][region]).values()
+    every = moto_provisioned.of(lambda_backends[ACCOUNT][region]).values()
     had = next((one for one in every if one.arn.endswith(f":function:{resource}")), None)
     if had is None or had.allocating.running:
         return None

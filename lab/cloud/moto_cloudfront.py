@@ -44,7 +44,7 @@ def as_aws() -> None:
     backend.create_distribution_with_tags = _creating(backend.create_distribution_with_tags)  # type: ignore[method-assign]
     backend.get_distribution = _getting(backend.get_distribution)  # type: ignore[method-assign]
     backend.update_distribution = _update  # type: ignore[assignment,method-assign]
-    backend.delete_distribution = _deleting(backend.delete_distribution)  # type: ignore[assignment,method-assign]
+    backend.delete_distribution = _deleting(backend.delete_distribution)  # type: ignore[method-assign]
 
 
 def _member(self: Any, name: str) -> Any:

@@ -123,9 +123,9 @@ def document(rule: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _filter(given: Mapping[str, Any]) -> dict[str, Any]:
-    found = {key: value if value is not None else "" for key, value in given.items()}
-    if isinstance(found.get("And"), Mapping):
-        both = dict(found["And"])
+    found: dict[str, Any] = {key: value if value is not None else "" for key, value in given.items()}
+    if isinstance(given.get("And"), Mapping):
+        both = dict(given["And"])
         if "Tag" in both:
             both["Tags"] = _list(both.pop("Tag"))
         found["And"] = {key: value if value is not None else "" for key, value in both.items()}

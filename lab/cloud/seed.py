@@ -68,13 +68,12 @@ class CloudClients:
 
 
 def seed(endpoint: str, estate: Estate, regions: Iterable[str]) -> dict[str, SeededRegion]:
-    """Make the estate's cloud in ``regions`` of the fresh emulator at ``endpoint``, its DNS and its edge.
+    """Make the estate's cloud in ``regions`` of the fresh emulator at ``endpoint``, and its DNS.
 
     Raises botocore's ClientError when something stands there already: a lab starts from an empty emulator.
     """
     session, order = lab_session(), list(estate.regions)
     seed_dns(CloudClients(endpoint, estate.canary_region, session).route53, estate)
-    seed_edge(endpoint, estate, session)
     return {
         region: _seed_region(
             CloudClients(endpoint, region, session), estate, estate.region(region), order.index(region)
@@ -83,9 +82,9 @@ def seed(endpoint: str, estate: Estate, regions: Iterable[str]) -> dict[str, See
     }
 
 
-def seed_edge(endpoint: str, estate: Estate, session: boto3.Session, days: int = 7) -> None:
-    """Functions, distribution with its logs of so many ``days``, and models."""
-    now = dt.datetime.now(dt.UTC)
+def seed_edge(endpoint: str, estate: Estate, days: int = 7) -> None:
+    """Make functions, distribution with its logs of so many ``days``, and models in the emulator at ``endpoint``."""
+    now, session = dt.datetime.now(dt.UTC), lab_session()
     clouds = {region: CloudClients(endpoint, region, session) for region in {EDGE_REGION, *estate.regions}}
     aws = clouds[EDGE_REGION]
     lambdas = {region: getattr(cloud, "lambda") for region, cloud in clouds.items()}

@@ -8,6 +8,7 @@ device_faults.json, read at each use. ``sudo`` does what the device's sudoers fi
 
 from __future__ import annotations
 
+import ctypes
 import fnmatch
 import json
 import os
@@ -15,6 +16,7 @@ import re
 import resource
 import runpy
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +26,7 @@ from typing import Any
 UNIT = "akidb-power.service"
 HWMON_SECONDS = 1.0  # after a boot nvpmodel fails for so long: its kernel files aren't there yet
 UNIT_SECONDS = 15.0
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 FOLDERS = {"nvpmodel": "/usr/sbin", "jetson_clocks": "/usr/bin", "systemctl": "/usr/bin"}
 Arguments = list[str]
 
@@ -189,6 +192,7 @@ def bench(machine: Machine, arguments: Arguments) -> int:
 
 def python3(machine: Machine, arguments: Arguments) -> int:
     """Run a Python file of the device, by the device's clock and with its disk."""
+    die_with_parent()
     skew = machine.fault("clock_skew_seconds")
     if skew:
         right = time.time
@@ -201,6 +205,11 @@ def python3(machine: Machine, arguments: Arguments) -> int:
     sys.argv = [str(script), *arguments[1:]]
     runpy.run_path(str(script), run_name="__main__")
     return 0
+
+
+def die_with_parent() -> None:
+    """End with the lab's device, also when that was killed: nothing of a lab may outlive it."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def cat(machine: Machine, arguments: Arguments) -> int:

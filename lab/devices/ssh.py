@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
+from asyncssh.misc import MaybeAwait
 
 from lab.devices.device import LabDevice, kill_group
 from lab.devices.keys import CLIENT
@@ -26,11 +27,11 @@ class DiskSftp(asyncssh.SFTPServer):
         self._device = device
         super().__init__(channel, chroot=os.fsencode(device.folder))
 
-    def write(self, file_obj: object, offset: int, data: bytes) -> int:
+    def write(self, file_obj: object, offset: int, data: bytes) -> MaybeAwait[int]:
         """Write, unless the disk is full."""
         if self._device.faults.of(self._device.name).disk_full:
             raise asyncssh.SFTPFailure("No space left on device")
-        return int(super().write(file_obj, offset, data))
+        return super().write(file_obj, offset, data)
 
 
 class OneUser(asyncssh.SSHServer):

@@ -10,13 +10,15 @@ import json
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from include.estate import Estate
 from include.rollout.place import ESTATE_WIDE
 from lab.machine.again import LONGEST_PAUSE_SECONDS, PROBLEMS, again
-from lab.rehearsal.edge_dollars import GLOBAL_REGION, Client, distribution, rules_of
+from lab.rehearsal.edge_dollars import GLOBAL_REGION, Client, distribution, named, rules_of
 from lab.rehearsal.evidence import PATIENCE_SECONDS, EvidenceError
+
+T = TypeVar("T")
 
 PLACE = ESTATE_WIDE
 MINIMUM = "TransitionDefaultMinimumObjectSize"
@@ -42,7 +44,7 @@ class EdgeReader:
         """P95 in ms by probe, as the plant has it now; None where a probe is silent. Raises EvidenceError."""
         return self._patiently(self._latency)
 
-    def _patiently(self, read: Callable[[], Any]) -> Any:
+    def _patiently(self, read: Callable[[], T]) -> T:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -79,13 +81,13 @@ class EdgeReader:
 
     def _version(self, arn: str) -> dict[str, Any]:
         """The function's name, and what the version is."""
-        name, _, number = arn.rpartition(":")
+        name, number = named(arn)
         return {"function": name, **self._configuration(GLOBAL_REGION, name, number)}
 
     def _configuration(self, region: str, name: str, qualifier: str) -> dict[str, Any]:
         # ListVersions: a look at one version counts as that of somebody who waits for it (lab/cloud/pace.py).
         versions = self.client("lambda", region).list_versions_by_function(FunctionName=name)["Versions"]
-        found = next((version for version in versions if version["Version"] == qualifier), {})
+        found: dict[str, Any] = next((version for version in versions if version["Version"] == qualifier), {})
         return {key: found.get(key) for key in OF_FUNCTION}
 
     def _functions(self) -> dict[str, Any]:
@@ -97,7 +99,7 @@ class EdgeReader:
         """What an alias leads to, with its provisioned concurrency."""
         aws, names = self.client("lambda", region), self.estate.edge.functions
         aliases = aws.list_aliases(FunctionName=names.regional)["Aliases"]
-        alias = next((one for one in aliases if one["Name"] == names.regional_alias), {})
+        alias: dict[str, Any] = next((one for one in aliases if one["Name"] == names.regional_alias), {})
         configs = aws.list_provisioned_concurrency_configs(FunctionName=names.regional)
         reserved = sum(c["RequestedProvisionedConcurrentExecutions"] for c in configs["ProvisionedConcurrencyConfigs"])
         leads_to = self._configuration(region, names.regional, alias.get("FunctionVersion", ""))

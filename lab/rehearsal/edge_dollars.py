@@ -83,13 +83,18 @@ def _served(region: str, requests: Decimal) -> Decimal:
 def functions(client: Client, estate: Estate, config: Mapping[str, Any]) -> Decimal | None:
     """The function that the distribution runs on misses, and what is kept ready of the regions' functions."""
     runs = config["DefaultCacheBehavior"]["LambdaFunctionAssociations"].get("Items", [])
-    arns = [str(one["LambdaFunctionARN"]) for one in runs]
-    memories = [_memory(client, GLOBAL_REGION, arn.rpartition(":")[0], arn.rpartition(":")[2]) for arn in arns]
+    memories = [_memory(client, GLOBAL_REGION, *named(one["LambdaFunctionARN"])) for one in runs]
     kept = [_kept_ready(client, region, estate) for region in estate.regions]
     if None in memories or None in kept:
         return None
     at_edge = sum((_edge(memory or 0) for memory in memories), Decimal(0))
     return at_edge + sum((usd or Decimal(0) for usd in kept), Decimal(0))
+
+
+def named(arn: str) -> tuple[str, str]:
+    """A function's name and the version, from the version's ARN."""
+    *_, name, number = arn.split(":")
+    return name, number
 
 
 def _edge(memory_mb: int) -> Decimal:

@@ -33,7 +33,6 @@ class RehearsedRun:
     lever: str
     conf: Mapping[str, Any]
     several: bool = False
-    in_regions: bool = True  # whether its form asks for regions
 
 
 # The rehearsal shortens windows and skips nothing. The runs of a day follow each other.
@@ -78,7 +77,6 @@ WEEK: dict[int, tuple[RehearsedRun, ...]] = {
                 "converge_timeout_seconds": 120,
             },
             several=True,
-            in_regions=False,
         ),
     ),
     4: (
@@ -136,7 +134,7 @@ def run_conf(run: RehearsedRun, regions: Sequence[str], prometheus: str, stretch
     ``stretch`` multiplies the limits of waits, and neither soaks nor what gates compare with.
     """
     own = {name: round(value * stretch) if name in WAITS else value for name, value in run.conf.items()}
-    found = {"dry_run": False, "reason": "rehearsal", **own} | ({"regions": list(regions)} if run.in_regions else {})
+    found = {"regions": list(regions), "dry_run": False, "reason": "rehearsal", **own}
     return found | ({"prometheus_endpoint": prometheus} if run.lever == "predictive_scaling" else {})
 
 

@@ -11,7 +11,7 @@ from include.rollout.ledger import Chain, Ledger
 from include.rollout.lever import Target
 from include.rollout.place import ESTATE_WIDE, PlaceKind
 from tests.dags.toy import Toy, World, clients_of
-from tests.dags.toy_dags import AP, US, estate_of
+from tests.dags.toy_dags import AP, estate_of
 
 DAG_ID = "toys"
 LEVERS = ("alpha", "beta", "gamma")
@@ -19,7 +19,9 @@ QUICK = {"soak_seconds": 1, "gate_window_seconds": 1, "gate_wait_seconds": 0, "d
 
 
 class OfWorld(Toy):
-    """Its world lies beside that of the locks, under its own name."""
+    """Its world lies beside that of the locks, under its own name; one slot, so that a run has few tasks."""
+
+    slots = ("step_1",)
 
     def world(self, target: Target) -> World:
         return World(target.clients.world.path.with_name(f"{self.name}.json"))
@@ -40,7 +42,7 @@ class Gamma(OfWorld):
 def make_worlds(folder: Path) -> World:
     """The world of each lever, and that of the locks, which is returned."""
     for name in LEVERS:
-        places = (AP, US) if name == "gamma" else (ESTATE_WIDE,)
+        places = (AP,) if name == "gamma" else (ESTATE_WIDE,)
         _write(folder / f"{name}.json", {place: {"size": 1} for place in places})
     return World(_write(folder / "world.json", {}))
 
@@ -74,7 +76,7 @@ def several_dag(locks: World, estate: Estate | None = None, clients: Any = None)
     from include.wiring.dag import rollout_arguments
     from include.wiring.rollout import rollouts
 
-    estate = estate or estate_of(AP, US)
+    estate = estate or estate_of(AP)
     with DAG(DAG_ID, schedule=None, **rollout_arguments(LEVERS, __doc__, [Tag.ROLLOUT], estate)) as dag:
         rollouts(LEVERS, clients or clients_of(locks), estate)
     return dag

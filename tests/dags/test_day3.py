@@ -15,7 +15,10 @@ from include.rollout.lever import acts_in
 from include.rollout.place import PlaceKind, places_of
 
 FILE = Path(__file__).parents[2] / "dags" / "rollout" / "day3_edge.py"
-ORDER = ("dns_health_checks", "storage_tiering", "lambda_edge", "cdn_price_class", "request_routing")
+ORDER = (
+    *("dns_health_checks", "storage_tiering", "lambda_edge"),
+    *("cdn_price_class", "request_routing", "edge_monitoring"),
+)
 SAFETY = {"check_preflight", "make_plan", "is_real_run", "await_approval", "take_locks", "confirm_unchanged"}
 
 

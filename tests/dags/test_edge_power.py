@@ -1,9 +1,10 @@
-"""The DAGs of the power modes: their wiring; the daily planning and the measurement, end to end on made-up devices."""
+"""The DAGs of the power modes: their wiring, daily planning and measurement end to end on made-up devices."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def lever_of_the_world() -> EdgePower:
 def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     global world
     world = World(tmp_path)
+    monkeypatch.setattr(power_world.CLOCK, "now", time.time)  # tasks have the machine's clock, and so must the devices
     clients = world.target.clients
     clients.leases = StoreLeases(Folder(tmp_path / "ledger"), "devices")
     monkeypatch.setattr(power_world.Prometheus, "query_range", History.query_range)

@@ -73,8 +73,9 @@ def _monthly(answer: Sequence[Any], key: str, midnight: int) -> int | None:
     times = [time.timestamp() for part in parts for time in part["Timestamps"]]
     if not times:
         return None
-    days = max(1, round((midnight - min(times)) / DAY))
-    return round(sum(value for part in parts for value in part["Values"]) * float(DAYS_PER_MONTH) / days)
+    days: int = max(1, round((midnight - min(times)) / DAY))
+    total: float = sum(float(value) for part in parts for value in part["Values"])
+    return round(total * float(DAYS_PER_MONTH) / days)
 
 
 # Shares --------------------------------------------------------------------------------------------------------------

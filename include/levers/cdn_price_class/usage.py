@@ -16,10 +16,10 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import IO, Any
+from typing import Any
 
 from include.levers.cdn_price_class.latency import countries
 
@@ -92,7 +92,7 @@ Rows = Iterator[tuple[int, Row]]
 
 def read(file: io.BufferedReader) -> Usage:
     """The usage in a file, packed or not. Raises UsageError with the line."""
-    return _read(gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file)
+    return _read(gzip.open(file, "rb") if file.peek(2)[:2] == GZIP else file)
 
 
 def read_bytes(data: bytes) -> Usage:
@@ -125,7 +125,7 @@ def _usage(found: Mapping[str, Sequence[int]], rows: int, kind: str) -> Usage:
 class _Lines:
     """Decoded lines without their ends, blank ones left out; ``number`` is that of the last one."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: Iterable[bytes]) -> None:
         self._file = iter(file)
         self.number = 0
 
@@ -149,7 +149,7 @@ class _Lines:
                 return text
 
 
-def _read(file: IO[bytes]) -> Usage:
+def _read(file: Iterable[bytes]) -> Usage:
     lines = _Lines(file)
     first = next(lines, None)
     if first is None:

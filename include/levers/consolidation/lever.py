@@ -151,7 +151,7 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         more = floor.settle(world, stage) if stage.slot == FLOOR else {}
 
         def rest() -> float:
-            return await_rest(world, lambda: watch.look(world), f"the nodes being at rest ({stage.slot})")
+            return await_rest(world, stage.slot, lambda: watch.look(world))
 
         settle = rest()
         if stage.slot == UNDERUTILIZED:

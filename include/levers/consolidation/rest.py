@@ -1,35 +1,47 @@
-"""Waiting until Karpenter's nodes have come to rest: none on its way in or out for as long as a move takes to begin."""
+"""Waiting until Karpenter's nodes have come to rest: none on its way in or out for as long as a move takes to begin.
+
+Karpenter leaves a node alone for a while that it expects pods on, calls the cluster packed meanwhile, and looks again
+only when a node, a pod or a pool changes, or after five minutes: so pools are changed, and changed back, once it may.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from include.levers.consolidation.settings import POOLS, World
+from include.levers.consolidation.settings import FLOOR, POOLS, UNDERUTILIZED, World
+from include.levers.consolidation.wanted import PoolPolicy, disruption
 from include.levers.nodes.pools import claims_of, unsettled
 from include.levers.pods import incomplete, waiting, workload_pods
 from include.levers.world import Object, condition, deployments, name_of
 
 
 class Rest:
-    """What keeps the nodes from being at rest, asked again and again. ``meanwhile`` is called with every look."""
+    """What keeps the nodes from being at rest, asked again and again. ``meanwhile`` is called with every look,
+    ``look_again`` once between two changes, as soon as Karpenter may move every pod.
+    """
 
-    def __init__(self, world: World, meanwhile: Callable[[], None]) -> None:
-        self._world, self._meanwhile = world, meanwhile
+    def __init__(self, world: World, meanwhile: Callable[[], None], look_again: Callable[[], None]) -> None:
+        self._world, self._meanwhile, self._look_again = world, meanwhile, look_again
         self._claims: list[str] | None = None
-        self._since = world.now()
+        self._since, self._looked = world.now(), False
 
     def missing(self) -> list[str]:
         """What is on its way, or how long nothing has been; pods without a node or not ready."""
         self._meanwhile()
         claims, now = claims_of(self._world, POOLS.names), self._world.now()
         moving, names = [*unsettled(claims), *disrupted(claims)], sorted(map(name_of, claims))
-        if moving or names != self._claims:
-            self._claims, self._since = names, now
         pods = [*incomplete(deployments(self._world)), *waiting(workload_pods(self._world))]
+        if moving or pods or names != self._claims:
+            self._claims, self._since, self._looked = names, now, False
         return [*moving, *pods, *self._too_early(now)]
 
     def _too_early(self, now: float) -> Sequence[str]:
         quiet, wanted = now - self._since, self._world.settings.quiet_seconds
+        if not self._looked and quiet >= self._world.settings.movable_after_seconds:
+            self._looked = True
+            self._look_again()
         text = f"{len(self._claims or ())} nodes, the last change {quiet:.0f} s ago: at rest after {wanted:.0f} s"
         return [] if quiet >= wanted else [text]
 
@@ -40,6 +52,21 @@ def disrupted(claims: Iterable[Object]) -> list[str]:
     return [f"NodeClaim {name_of(claim)} is being disrupted" for claim, status in found if status == "True"]
 
 
-def await_rest(world: World, meanwhile: Callable[[], None], what: str) -> float:
+def look_again(world: World, slot: str) -> None:
+    """Have Karpenter look at all nodes anew: the pools' budgets are turned round, which changes nothing, and back."""
+    policies = disruption(slot, world.settings)
+    for policy in (*map(_turned_round, policies), *policies):
+        policy.write(world)
+
+
+def _turned_round(policy: PoolPolicy) -> PoolPolicy:
+    body = copy.deepcopy(policy.body)
+    body["spec"]["disruption"]["budgets"].reverse()
+    return replace(policy, body=body)
+
+
+def await_rest(world: World, slot: str, meanwhile: Callable[[], None]) -> float:
     """Wait until the nodes are at rest; returns seconds. Raises NotConverged with what is on its way."""
-    return world.wait_for(Rest(world, meanwhile).missing, what)
+    policy = UNDERUTILIZED if slot == FLOOR else slot
+    rest = Rest(world, meanwhile, lambda: look_again(world, policy))
+    return world.wait_for(rest.missing, f"the nodes being at rest ({slot})")

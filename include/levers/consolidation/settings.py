@@ -16,6 +16,7 @@ SLOTS = (BALANCED, UNDERUTILIZED, FLOOR)
 POLICIES = {BALANCED: "Balanced", UNDERUTILIZED: "WhenEmptyOrUnderutilized"}
 # A command that Karpenter has found is looked at again after 15 s; it looks for one every 10 s; 5 s for what follows.
 VALIDATION_SECONDS, POLL_SECONDS, MARGIN_SECONDS = 15, 10, 5
+NOMINATED_SECONDS = 20  # Karpenter leaves a node alone that it expects pods on: twice its batch-max-duration
 SPOT_TO_SPOT_TYPES = 15  # cheaper types that Karpenter asks for before it replaces one spot node by another
 Nodes = Annotated[str, Field(pattern=r"^((100|[0-9]{1,2})%|[0-9]+)$")]
 
@@ -73,9 +74,14 @@ class ConsolidationSettings(BaseModel):
     )
 
     @property
+    def movable_after_seconds(self) -> float:
+        """How long after the last change every node may be packed: Karpenter expects pods on none any more."""
+        return float(max(self.consolidate_after_seconds, NOMINATED_SECONDS))
+
+    @property
     def quiet_seconds(self) -> float:
         """How long no node may come or go until the packing counts as finished."""
-        return float(self.consolidate_after_seconds + VALIDATION_SECONDS + POLL_SECONDS + MARGIN_SECONDS)
+        return self.movable_after_seconds + VALIDATION_SECONDS + POLL_SECONDS + MARGIN_SECONDS
 
 
 World = AnyWorld[ConsolidationSettings]

@@ -11,7 +11,7 @@ import numpy as np
 
 from include.clients.prometheus import Prometheus
 from include.estate import DevicePower
-from include.levers.devices import OFFLINE, ask, content_of, device_of, state_of
+from include.levers.devices import OFFLINE, PAST, ask, content_of, device_of, state_of
 from include.levers.edge_power import figures
 from include.levers.edge_power.forecasts import day_ahead
 from include.levers.edge_power.modes import Table, worth_having
@@ -114,7 +114,7 @@ def write_schedule(world: World, planned: Mapping[str, Json], table: Table) -> s
         ask(world, device, wanted)
         refuse_unserved(world, name, table)
     except NotConverged:
-        ask(world, device, content_of(held["desired"]) or {})
+        ask(world, device, held["desired"], forgiven=[PAST])
         raise
     return f"{name}: {len(planned['entries'])} modes in the day, from {planned['source']}, {planned['wh_wall']} Wh"
 

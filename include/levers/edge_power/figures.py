@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -28,33 +29,34 @@ def statuses(world: World, names: Iterable[str]) -> dict[str, Object | None]:
 
 
 def gates_of(world: World, slot: str, table: Table) -> list[Probe]:
-    """The gates of a slot: requests above capacity, devices as asked, none pending, watts as measured."""
-    del world
+    """The gates of a slot: requests above capacity, devices as asked, none pending, watts as measured.
+
+    Each device is asked once for all of them.
+    """
+    names = devices_of(world.estate.edge.power, slot)
+    look = functools.cache(lambda: statuses(world, names))
     most = Comparison.AT_MOST
     served = Gate("unserved_qps", most, 0, "QPS", 1, "every request must find capacity", safety=True)
     asked = Gate("devices_not_as_asked", most, 0, "devices", 1, "every device must be as asked", safety=True)
     pending = Gate("devices_pending", most, 0, "devices", 1, "an offline device is pending")
     watts = Gate("watts_to_measured", most, WATTS_ABOVE, "ratio", 1, "the measured table must be this board's")
     return [
-        at_once(served, lambda found: unserved(_answering(found, slot), table)),
-        at_once(asked, lambda found: not_as_asked(_answering(found, slot))),
-        Probe(pending, _pending),
-        at_once(watts, lambda found: watts_ratio(_answering(found, slot), table)),
+        at_once(served, lambda _: unserved(_answering(look()), table)),
+        at_once(asked, lambda _: not_as_asked(_answering(look()))),
+        Probe(pending, lambda _, window: _none_pending(look(), window)),
+        at_once(watts, lambda _: watts_ratio(_answering(look()), table)),
     ]
 
 
-def _answering(world: World, slot: str) -> list[Object]:
-    found = statuses(world, devices_of(world.estate.edge.power, slot))
+def _answering(found: Mapping[str, Object | None]) -> list[Object]:
     return [status for status in found.values() if status is not None]
 
 
-def _pending(world: World, window: GateWindow) -> Figure | None:
+def _none_pending(found: Mapping[str, Object | None], window: GateWindow) -> Figure | None:
     """Unknown, not a failure, while a device is offline or was not written to: the others need no undo for that."""
-    names = devices_of(world.estate.edge.power, window.stage.slot)
-    written = window.stage.settings.get("devices", names)
-    found = statuses(world, names)
-    ready = [name for name in names if name in written and found[name] is not None]
-    return Figure(0, "devices", len(names), "agents' status") if len(ready) == len(names) else None
+    written = window.stage.settings.get("devices", found)
+    ready = [name for name, status in found.items() if name in written and status is not None]
+    return Figure(0, "devices", len(found), "agents' status") if len(ready) == len(found) else None
 
 
 def unserved(found: Sequence[Object], table: Table) -> Figure | None:

@@ -5,7 +5,7 @@ Days are arrays [days, 1440] of QPS, NaN where nothing was observed. Only days t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,7 @@ WEEK = 7  # days
 AROUND = 7  # minutes before and after: a rush comes a little earlier or later than last time
 
 
-@dataclass(frozen=True)
-class DayAhead:
+class DayAhead(NamedTuple):
     """A day's forecast, [1440]: ``load`` is likely, ``need`` the highest near that time, for which capacity is kept.
 
     NaN where nothing is known. ``source`` says what it was made of.

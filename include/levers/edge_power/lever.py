@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from include.clients.devices import DeviceError
 from include.levers.base import OBJECTS, Dollars, ManifestLever
-from include.levers.devices import OFFLINE, AskedDevice, conf_of, device_named, device_of, state_of
+from include.levers.devices import AskedDevice, conf_of, device_named, device_of, is_offline
 from include.levers.edge_power import figures, preflight
 from include.levers.edge_power.modes import Mode, rows_of, table_of, worth_having
 from include.levers.edge_power.settings import PowerSettings
@@ -33,7 +33,7 @@ class EdgePower(ManifestLever[PowerSettings]):
         """The measured table, and the devices that answer: the others are pending, and not written to."""
         _, table = measured(world)
         names = world.estate.edge.power.devices
-        answering = [name for name in names if state_of(device_of(world, name)) != OFFLINE]
+        answering = [name for name in names if not is_offline(device_of(world, name))]
         return {"table": rows_of(table), "devices": answering}
 
     def facts_for(self, world: World, stage: Stage) -> dict[str, Json]:
@@ -113,7 +113,8 @@ class EdgePower(ManifestLever[PowerSettings]):
 
     def settle(self, world: World, stage: Stage) -> None:
         """The canary must be there; the others are pending while they are not."""
-        gone = [name for name in devices_of(world.estate.edge.power, stage.slot) if _is_offline(world, name)]
+        names = devices_of(world.estate.edge.power, stage.slot)
+        gone = [name for name in names if is_offline(device_of(world, name))]
         if gone and stage.slot == CANARY:
             raise NotConverged(f"{world.place}: the canary {', '.join(gone)} is offline")
 
@@ -121,7 +122,8 @@ class EdgePower(ManifestLever[PowerSettings]):
         """Who is pending."""
         del facts
         names = devices_of(world.estate.edge.power, stage.slot)
-        return {"pending": [n for n in names if n not in stage.settings["devices"] or _is_offline(world, n)]}
+        written = stage.settings["devices"]
+        return {"pending": [n for n in names if n not in written or is_offline(device_of(world, n))]}
 
     def undo(
         self, world: World, snapshot: Mapping[str, Json], objects: Mapping[str, Json], report: Report
@@ -137,7 +139,3 @@ class EdgePower(ManifestLever[PowerSettings]):
         if pending:
             raise NotConverged(f"{world.place}: {'; '.join(pending)}. Set back: {', '.join(steps) or 'none'}")
         return steps
-
-
-def _is_offline(world: World, name: str) -> bool:
-    return state_of(device_of(world, name)) == OFFLINE

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from include.clients.devices import Device
 from include.levers.devices import OFFLINE, device_of, install_agent, state_of
@@ -18,8 +17,7 @@ MODES_AT_MOST = 8
 BESIDE_SECONDS = 300  # for switches, and for a bench that ends late
 
 
-@dataclass(frozen=True)
-class Measuring:
+class Measuring(NamedTuple):
     """What to measure: seconds of each figure, seconds after a switch, the bench program, and the modes (none: all)."""
 
     seconds: int

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from include.rollout.lever import Refused
 
@@ -17,8 +16,7 @@ REMEDY = "measure the canary first: trigger measure_devices"
 _LABEL = re.compile(r"(\d+(?:\.\d+)?)W$", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Mode:
+class Mode(NamedTuple):
     """One power mode of a device. ``idle_watts`` and ``full_watts`` at the board's input, ``capacity_qps`` a device."""
 
     name: str
@@ -90,7 +88,7 @@ def _beats(one: Mode, other: Mode) -> bool:
 
 def rows_of(table: Iterable[Mode]) -> list[dict[str, Any]]:
     """The table as JSON."""
-    return [asdict(mode) for mode in table]
+    return [mode._asdict() for mode in table]
 
 
 def rows_for_agent(table: Iterable[Mode]) -> list[dict[str, Any]]:

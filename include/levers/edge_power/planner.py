@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +22,7 @@ BLOCK = 2048  # series that are planned at once: what a processor keeps near
 MINUTES_PER_HOUR = 60
 
 
-@dataclass(frozen=True)
-class Switching:
+class Switching(NamedTuple):
     """What a change of mode costs: ``wh`` of energy each, and the least minutes in a mode before the next."""
 
     wh: float = 0.02  # ASSUMPTION: a few seconds at full power
@@ -73,7 +71,7 @@ def _plan(load: Loads, need: Loads, table: Table, switching: Switching, start: i
 
 def _cheapest(cost: Loads, place: Schedule) -> Loads:
     """The least cost of each series; its mode goes into ``place``. As argmin, four times as fast for a few modes."""
-    least = cost[0].copy()
+    least: Loads = cost[0].copy()
     for mode in range(1, len(cost)):
         np.maximum(place, (cost[mode] < least).view(np.uint8) * np.uint8(mode), out=place)
         np.minimum(least, cost[mode], out=least)

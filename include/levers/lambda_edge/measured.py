@@ -84,7 +84,7 @@ def look(aws: Aws, region: str, resources: Sequence[Resource], end: float, secon
 
 def _look(aws: Aws, region: str, resources: Sequence[Resource], end: float, seconds: float) -> list[Seen]:
     """One request to CloudWatch."""
-    whole, step = math.ceil(seconds / MINUTE) * MINUTE, MINUTE if seconds < DAY else DAY
+    whole, step = max(1, math.ceil(seconds / MINUTE)) * MINUTE, MINUTE if seconds < DAY else DAY
     steps = max(1, math.ceil(seconds / step) - (LATE if step == MINUTE else 0))
     queries = []
     for number, resource in enumerate(resources):
@@ -148,7 +148,7 @@ class History:
 
 
 def history(world: World, every: Sequence[Object], current: Object, days_per_month: Decimal) -> History:
-    """Durations of each size of the code that runs, and what was entered for sizes that production has none of."""
+    """Durations of each size of the code that runs; what was entered counts where production's are too few."""
     days, function = world.settings.duration_history_days, world.settings.edge_function
     similar = alike(every, current)
     resources = [Resource.at_edge(function, version["Version"]) for version in similar]
@@ -159,7 +159,8 @@ def history(world: World, every: Sequence[Object], current: Object, days_per_mon
         for version, seen in zip(similar, reported, strict=True):
             found += _durations(version["MemorySize"], seen, f"version {version['Version']}")
             requests += seen.count("invocations")
-    sizes = {size.memory_mb: size for size in [*world.settings.measured(), *merged(found)]}
+    enough = [size for size in merged(found) if size.samples >= world.settings.duration_min_samples]
+    sizes = {size.memory_mb: size for size in [*merged(found), *world.settings.measured(), *enough]}
     month = Decimal(str(requests)) * days_per_month / days if requests else None
     return History(tuple(sizes[size] for size in sorted(sizes)), month)
 

@@ -22,10 +22,10 @@ def _measured(line: str) -> Measured:
         found = Measured(int(memory), int(samples), Decimal(mean), Decimal(p95), "the setting function_durations")
     except (ValueError, InvalidOperation):
         raise ValueError(
-            f"function_durations: {line!r} can't be read: write MB:samples:mean:P95, such as 384:20000:34.1:48.0 (ms)"
+            f"{line!r} can't be read: write MB:samples:mean:P95, such as 384:20000:34.1:48.0 (ms)"
         ) from None
     if min(found.memory_mb, found.samples, found.mean_ms, found.p95_ms) <= 0:
-        raise ValueError(f"function_durations: {line!r} has a value that is not above 0: measure it again")
+        raise ValueError(f"{line!r} has a value that is not above 0: measure it again")
     return found
 
 
@@ -33,7 +33,7 @@ def _readable(lines: tuple[str, ...]) -> tuple[str, ...]:
     sizes = [_measured(line).memory_mb for line in lines]
     twice = sorted({size for size in sizes if sizes.count(size) > 1})
     if twice:
-        raise ValueError(f"function_durations: {twice[0]} MB is given twice: leave one line a size")
+        raise ValueError(f"{twice[0]} MB is given twice: leave one line a size")
     return lines
 
 
@@ -50,7 +50,7 @@ class LambdaSettings(EdgeSettings):
     duration_min_samples: int = Field(1000, ge=20, description="Requests that a size must have been measured with")
     duration_history_days: int = Field(14, ge=1, le=15, description="Days of durations that CloudWatch is asked for")
     function_durations: Annotated[tuple[str, ...], AfterValidator(_readable)] = Field(
-        description="Measured elsewhere, a line a size: MB:samples:mean ms:P95 ms; used where production has none"
+        description="Measured elsewhere, a line a size: MB:samples:mean ms:P95 ms; for sizes with too few of production"
     )
     provisioned_units: int = Field(
         ge=0, le=100, description="Provisioned concurrency of the regional alias in each region; 0 leaves it as it is"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from statistics import NormalDist
+from typing import NamedTuple
 
 JETSON, SPOT, LAMBDA, ON_DEMAND = NAMES = ("jetson", "spot", "lambda", "on_demand")
 _NORMAL = NormalDist()
@@ -14,8 +15,7 @@ _Z95 = _NORMAL.inv_cdf(0.95)
 LONGEST_MS = 60_000.0
 
 
-@dataclass(frozen=True)
-class Latency:
+class Latency(NamedTuple):
     """Log-normal times in ms with a given median and P95, and ``network_ms`` on top of each."""
 
     p50_ms: float
@@ -41,7 +41,7 @@ class Backend:
     name: str
     usd_million: Decimal
     capacity_qps: float
-    latencies: tuple[Latency, ...]
+    latencies: Sequence[Latency]
     healthy: bool | None = True
 
     @property

@@ -27,6 +27,7 @@ from include.levers.request_routing.wanted import (
 from include.levers.request_routing.weights import (
     WHOLE,
     Weights,
+    healed,
     next_weights,
     on_the_way,
     prompt_qps,
@@ -58,7 +59,7 @@ class RequestRouting(ManifestLever[RoutingSettings]):
         last = last_service(estate)
         weights, best = next_weights(now, found, demand, share, world.settings.least_routing_gain, last)
         before = now or {name: WHOLE * (name == last) for name in services(estate)}
-        canary = on_the_way(before, weights, world.settings.canary_route_percent / 100)
+        canary = on_the_way(healed(before, unused, last), weights, world.settings.canary_route_percent / 100)
         rules = live["spec"].get("rules") if live and is_theirs(live) else None
         return {
             "weights": weights,
@@ -86,8 +87,8 @@ class RequestRouting(ManifestLever[RoutingSettings]):
         ours = now in noted_before
         before = noted_before[0] if ours else now
         pods = [backend for backend in found if backend.name == last_service(world.estate)]
-        capacities = (prompt_qps(some, demand.budget_ms, share) for some in (found, pods))
-        new = record_weight(before, *capacities, noted_before[-1] if ours and len(noted_before) > 1 else None)
+        every, own = (prompt_qps(some, demand.budget_ms, share) for some in (found, pods))
+        new = record_weight(before, every, own, noted_before[-1] if ours and len(noted_before) > 1 else None)
         note = noted(noted_before if ours else (), before, new)
         stays = " ".join(map(str, noted_before if ours else (now,)))
         return {"records": sorted(known), "record_weight": new, "noted": stays, "note": note}

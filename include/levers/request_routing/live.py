@@ -12,7 +12,7 @@ from include.estate import BackendName, Estate, LatencyShape
 from include.levers.autoscalers import autoscalers_of
 from include.levers.node_costs import NodeFact, node_facts
 from include.levers.nodes.requests import pod_requests
-from include.levers.request_routing.backends import ON_DEMAND, Backend, Latency, joined
+from include.levers.request_routing.backends import Backend, Latency, joined
 from include.levers.request_routing.money import CAPACITIES, usd_million_of, usd_vcpu_hours
 from include.levers.request_routing.settings import World
 from include.levers.workloads import replicas_of
@@ -46,7 +46,7 @@ def port_of(estate: Estate, service: str) -> int:
 
 def last_service(estate: Estate) -> str:
     """The Service that takes what nobody else can, and takes everything while nothing is routed."""
-    return estate.edge.routing.backends[ON_DEMAND].service
+    return estate.edge.routing.backends["on_demand"].service
 
 
 def health_of(world: World, service: str) -> Health:
@@ -109,7 +109,8 @@ def _pods_by_capacity(world: World, name: str, nodes: Sequence[NodeFact]) -> Map
 def backends(world: World) -> tuple[list[Backend], dict[str, str]]:
     """A backend for each Service, and why those that are not used are not. Raises Refused without the workload."""
     well, pods, pod_qps = healths(world), _pods(world), most_replicas(world) * world.estate.qps_per_replica()
-    found, unused = [], {}
+    found: list[Backend] = []
+    unused: dict[str, str] = {}
     own = [s for s, names in services(world.estate).items() if _capacity(world, names) is None]
     every = sum(well[service].ready for service in own)
     for service, names in services(world.estate).items():

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from include.levers.request_routing.backends import ON_DEMAND, Backend
 
 Flows = Mapping[str, float]  # requests a second by backend
 
 
-@dataclass(frozen=True)
-class Demand:
+class Demand(NamedTuple):
     """Requests of one class: how many a second, and what one of them may take."""
 
     qps: float

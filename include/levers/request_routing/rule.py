@@ -51,7 +51,9 @@ def _nth(mask: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     count = np.cumsum(mask, dtype=np.int64)
     begins = np.flatnonzero(np.concatenate(([True], second[1:] != second[:-1]))) if len(second) else np.array([], int)
     before = np.concatenate(([0], count))[begins]
-    return count - np.repeat(before, np.diff(np.concatenate((begins, [len(second)]))))
+    earlier: NDArray[Any] = np.repeat(before, np.diff(np.concatenate((begins, [len(second)]))))
+    found: NDArray[Any] = count - earlier
+    return found
 
 
 def by_weights(draws: NDArray[Any], weights: Sequence[float]) -> NDArray[Any]:
@@ -86,4 +88,5 @@ def _up_to(demand: NDArray[Any], most: float) -> NDArray[Any]:
 
     total = demand.sum(axis=0)
     part = np.minimum(1.0, np.divide(most, total, out=np.ones_like(total), where=total > 0))
-    return demand * part
+    kept: NDArray[Any] = demand * part
+    return kept

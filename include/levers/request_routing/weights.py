@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from include.levers.request_routing.backends import Backend, mixture_share, usd_million
@@ -37,6 +37,12 @@ def on_the_way(before: Weights, after: Weights, part: float) -> dict[str, int]:
     found = {n: round(before.get(n, 0) * scale * (1 - part) + weight * part) for n, weight in after.items()}
     largest = max(found, key=lambda name: found[name])
     return {**found, largest: found[largest] + sum(after.values()) - sum(found.values())}
+
+
+def healed(weights: Weights, unusable: Iterable[str], last: str) -> dict[str, int]:
+    """The weights with those of backends that are not usable given to ``last``: nobody waits a stage for that."""
+    lost = {name: weight for name, weight in weights.items() if name in set(unusable) and name != last}
+    return {n: 0 if n in lost else w + sum(lost.values()) * (n == last) for n, w in weights.items()}
 
 
 def problems(weights: Weights, backends: Sequence[Backend], demand: Demand, share: float) -> list[str]:

@@ -96,7 +96,7 @@ def resumed_by(run: Run) -> dict[str, OpenRun]:
 def record_plan(run: Run, plan_hash: str, more: Mapping[str, Json]) -> None:
     """Put a plan on record as a whole, with the hash that an approval is bound to."""
     figures = {"hash": plan_hash, "dry_run": run.settings.dry_run, "reason": run.settings.reason}
-    run.record(WHOLE_RUN, Step.PLAN, figures | more)
+    run.record(WHOLE_RUN, Step.PLAN, {**figures, **more})
 
 
 def record_answer(run: Run, answer: Mapping[str, Any]) -> None:

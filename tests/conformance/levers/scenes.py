@@ -276,7 +276,7 @@ class CdnScene(Scene):
     def lose(self) -> str:
         """The distribution."""
         self.world.delete()
-        return self.world.id
+        return "distribution"
 
 
 class RoutingScene(ClusterScene):
@@ -290,8 +290,10 @@ class RoutingScene(ClusterScene):
         self.world.close()
 
     def state(self) -> dict[str, Json]:
-        """With the record sets."""
-        return {**super().state(), **{f"record {name}": record for name, record in self.world.records().items()}}
+        """With the record sets; their checks' ids are others in each world."""
+        found = self.world.records().items()
+        kept = {name: {k: v for k, v in record.items() if k != "HealthCheckId"} for name, record in found}
+        return {**super().state(), **{f"record {name}": record for name, record in kept.items()}}
 
     def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
         """The route's rules, which go with it, and the record set's weight."""

@@ -102,6 +102,20 @@ def test_a_switch_that_fails_leads_to_the_safe_mode(device: Device) -> None:
     assert (status["mode"], exit_code(status)) == ("MAXN_SUPER", 3)
 
 
+def test_a_switch_that_fails_after_it_has_switched_is_said_as_the_board_answers(device: Device) -> None:
+    device.write("/sys/devices/system/cpu/cpu0/cpufreq/scaling_min_freq", "1")
+    device.write("/sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq", "1")
+    run = device.programs.run
+
+    def without_clocks(command: list[str]) -> tuple[int, str]:
+        return (1, "no space") if command[2:] == ["jetson_clocks"] else run(command)
+
+    device.programs.run = without_clocks  # type: ignore[method-assign]
+    status = device.apply(safe_mode="15W", mode="15W")
+    assert (status["mode"], status["switches"]) == ("15W", 1)
+    assert status["error"]["message"] == "jetson_clocks ended with status 1: no space"
+
+
 def test_a_query_that_fails_early_in_boot_is_asked_again(device: Device) -> None:
     device.programs.refuses = 3
     assert device.apply()["error"] is None
@@ -159,6 +173,16 @@ def test_a_load_that_is_lost_leaves_the_mode_and_then_leads_to_the_safe_one_unti
     assert (status["mode"], status["error"]["code"], exit_code(status)) == ("MAXN_SUPER", "load_lost", 3)
     device.load, device.now = "100", NOW + 1000
     assert (device.agent.step()["mode"], device.agent.step()["error"]) == ("15W", None)
+
+
+def test_a_lost_load_whose_safe_mode_is_not_taken_is_a_failed_switch(device: Device) -> None:
+    device.programs.mode = "15W"
+    device.apply(**FOLLOWS)
+    device.load, device.now, device.programs.answers = "", NOW + 181, "15W"
+    message = "mode MAXN_SUPER was asked for and the device answers 15W"
+    assert device.agent.step()["error"] == {"code": "mode_mismatch", "message": message}
+    device.load, device.now = "100", NOW + 240  # the load is back, and still nobody knows what the board does
+    assert device.agent.step()["error"] == {"code": "mode_mismatch", "message": message}
 
 
 def test_a_new_generation_does_not_count_the_time_before_it_as_lost(device: Device) -> None:
@@ -236,6 +260,33 @@ def test_a_damaged_desired_state_is_named_and_the_mode_stays(device: Device) -> 
     status = device.agent.step()
     assert status["error"]["code"] == "state_damaged"
     assert device.programs.mode == "15W"
+
+
+def test_a_failing_board_does_not_forget_what_was_accepted(device: Device) -> None:
+    device.apply(generation=5)
+    device.programs.refuses = 5
+    status = device.agent.step()
+    assert (status["error"]["code"], status["generation"], status["desired"]) == (
+        "nvpmodel_failed", 5, document(generation=5),
+    )  # fmt: skip
+    with pytest.raises(RefusedState, match=r"^generation is 4, and 5 was accepted$"):
+        device.apply(generation=4)
+
+
+def test_a_crash_before_the_status_was_written_does_not_let_an_older_generation_in(device: Device) -> None:
+    device.apply(generation=5)
+    device.files.remove(STATUS)
+    with pytest.raises(RefusedState, match=r"^generation is 4, and 5 was accepted$"):
+        device.apply(generation=4)
+
+
+def test_a_damaged_desired_state_is_repaired_by_the_next_one_and_no_older(device: Device) -> None:
+    device.apply(generation=5)
+    device.write(DESIRED, "{")
+    device.agent.step()
+    with pytest.raises(RefusedState, match=r"^generation is 4, and 5 was accepted$"):
+        device.apply(generation=4)
+    assert device.apply(generation=6, mode="25W")["mode"] == "25W"
 
 
 def test_remove_forgets_the_desired_state_and_leaves_the_mode(device: Device) -> None:

@@ -90,6 +90,13 @@ def test_apply_ends_with_the_exit_code_of_what_came_of_it(
     assert (done.stderr.count("\n"), done.stdout) == (1, "") if code == 2 else json.loads(done.stdout)["format"] == 1
 
 
+def test_a_mode_that_the_device_does_not_have_is_not_measured(tmp_path: Path) -> None:
+    device = Device(tmp_path)
+    sudo(device, 'printf "NV Power Mode: 25W\\n1\\n"')
+    done = agent(device, "measure", "--modes", "25W,40W")
+    assert (done.returncode, done.stderr) == (2, "--modes 40W: this device has 15W, 25W, MAXN_SUPER, 7W\n")
+
+
 def test_a_full_disk_ends_with_5_and_no_half_written_file(tmp_path: Path) -> None:
     device = Device(tmp_path)
     sudo(device, 'printf "NV Power Mode: 25W\\n1\\n"')

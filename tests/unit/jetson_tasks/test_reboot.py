@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from jetson_tasks.agent import BOOT_ID, exit_code
-from jetson_tasks.paths import STATUS
-from tests.unit.jetson_tasks.device_world import Device
+from jetson_tasks.paths import MODEL, STATUS
+from tests.unit.jetson_tasks.device_world import NANO, Device
 
 FORCED = "nvpmodel -m 3 --force"
 
@@ -59,6 +59,20 @@ def test_a_generation_has_one_reboot_even_when_it_did_not_help(device: Device) -
     assert device.programs.calls.count(FORCED) == 1
     device.apply(mode="7W", reboot=True, generation=2)
     assert device.programs.calls.count(FORCED) == 2
+
+
+@pytest.mark.parametrize("wrong", ["nvpmodel fails", "the board is unknown"])
+def test_a_boot_in_which_the_board_can_not_be_asked_does_not_forget_the_reboot(device: Device, wrong: str) -> None:
+    device.apply(mode="7W", reboot=True)
+    boot(device, "MAXN_SUPER")
+    if wrong == "nvpmodel fails":
+        device.programs.refuses = 5
+    else:
+        device.write(MODEL, "Acme Board 9")
+    assert device.agent.step()["mode"] is None
+    device.write(MODEL, NANO)
+    assert device.agent.step()["error"]["code"] == "reboot_failed"
+    assert device.programs.calls.count(FORCED) == 1
 
 
 def test_the_reboot_is_written_down_before_it_is_asked_for(device: Device) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import time
+from dataclasses import replace
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,7 +28,7 @@ from lab.cloud.functions import seed_functions
 from lab.cloud.pace import CLOCK
 
 Object = dict[str, Any]
-NOW = 1_795_946_400.0  # 2026-11-29 10:00 UTC
+NOW = 1_800_000_000.0  # 2027-01-15 08:00 UTC
 TB = 2**40
 PROBES = {
     "oregon": "US",
@@ -41,14 +44,20 @@ PROBES = {
 }
 
 
-class Clock:
-    """A clock that sleeping moves."""
+@lru_cache(maxsize=1)
+def session() -> Any:
+    """One for all worlds: reading AWS's models of its services takes longer than a test."""
+    return boto3.Session("x", "x", region_name="us-east-1")
 
-    def __init__(self) -> None:
-        self.at = NOW
+
+class Clock:
+    """A clock that sleeping moves; ``at`` 0 is the machine's."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
 
     def now(self) -> float:
-        return self.at
+        return self.at or time.time()
 
     def sleep(self, seconds: float) -> None:
         self.at += seconds
@@ -63,7 +72,7 @@ class ModelProbes:
     def results(self) -> list[ProbeResult]:
         now = self.world.price_class()
         return [
-            ProbeResult(name, iso, latency.p95_ms(iso, now) + self.slower.get(name, 0.0), 100, self.world.clock.at)
+            ProbeResult(name, iso, latency.p95_ms(iso, now) + self.slower.get(name, 0.0), 100, self.world.clock.now())
             for name, iso in PROBES.items()
         ]
 
@@ -92,22 +101,25 @@ class RegionPrometheus:
 class World:
     """One account. ``close`` ends it: moto's state is the process's."""
 
-    def __init__(self, days: int = 1, **given: Any) -> None:
+    def __init__(self, real_time: bool = False, **given: Any) -> None:
         edge.as_aws()
         edge.reset()
         self.mock = mock_aws()
         self.mock.start()
-        self.clock, self.estate, self.deploying = Clock(), load_estate(), moto_cloudfront.DEPLOYING
+        self.clock, self.estate, self.deploying = (
+            Clock(0.0 if real_time else NOW),
+            load_estate(),
+            moto_cloudfront.DEPLOYING,
+        )
         CLOCK.now = self.clock.now
         self.lever = CdnPriceClass(self.clock.now, self.clock.sleep)
-        key = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
-        self.session = boto3.Session(**key)
+        self.session = session()
         self.cloudfront, self.s3 = self.session.client("cloudfront"), self.session.client("s3")
         lambdas = {"us-east-1": self.session.client("lambda")}
         version = seed_functions(self.session.client("iam"), lambdas, self.estate)
         self.id = seed_distribution(self.cloudfront, self.estate, version)
         self.arn = self.cloudfront.get_distribution(Id=self.id)["Distribution"]["ARN"]
-        seed_logs(self.s3, self.estate, self.id, dt.datetime.fromtimestamp(NOW, dt.UTC), days=days)
+        seed_logs(self.s3, self.estate, self.id, dt.datetime.fromtimestamp(self.clock.now(), dt.UTC), days=1)
         self.put_totals(50 * TB, 670_000_000)
         self.asked: set[str] = set()  # the operations that the lever has called
         self.probes, self.prometheus = ModelProbes(self), RegionPrometheus(self.clock)
@@ -127,7 +139,7 @@ class World:
 
     def put_totals(self, size: int, requests: int) -> None:
         """What CloudWatch has counted, as a month of 30.4 days."""
-        midnight = dt.datetime.fromtimestamp(NOW // 86_400 * 86_400, dt.UTC)
+        midnight = dt.datetime.fromtimestamp(self.clock.now() // 86_400 * 86_400, dt.UTC)
         dimensions = [{"Name": "DistributionId", "Value": self.id}, {"Name": "Region", "Value": "Global"}]
         points = [
             {"MetricName": name, "Dimensions": dimensions, "Timestamp": midnight - dt.timedelta(days=n), "Value": value}
@@ -135,6 +147,15 @@ class World:
             for name, value in (("BytesDownloaded", size / 30.4), ("Requests", requests / 30.4))
         ]
         self.session.client("cloudwatch").put_metric_data(Namespace="AWS/CloudFront", MetricData=points)
+
+    def widen_limits(self) -> None:
+        """An estate whose limits class 100 keeps."""
+        raw = self.estate.model_dump(mode="json")
+        raw["edge"]["latency"]["weighted_p95_ms"] = 60
+        for viewers in raw["edge"]["latency"]["viewers"].values():
+            viewers["p95_ms"] = 200
+        self.estate = type(self.estate).model_validate(raw)
+        self.target = replace(self.target, estate=self.estate)
 
     def close(self) -> None:
         edge.reset()
@@ -174,7 +195,7 @@ class World:
         listed = self.cloudfront.list_distributions()["DistributionList"].get("Items", [])
         if self.id not in [one["Id"] for one in listed]:
             return {}
-        return copy.deepcopy({f"Distribution {self.id}": self.config(), f"tags of {self.id}": self.tags()})
+        return copy.deepcopy({"the distribution": self.config(), "tags of the distribution": self.tags()})
 
     def apply_all(self, target: Target | None = None) -> None:
         target = target or self.target

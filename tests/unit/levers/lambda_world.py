@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -52,6 +53,25 @@ def chosen(**more: Any) -> LambdaSettings:
     return build(LambdaSettings, more, load_estate())
 
 
+ASKED: set[str] = set()  # the operations that the lever of the newest world has called
+
+
+@functools.cache
+def client(region: str, service: str) -> Any:
+    """A boto3 client: made once, as that takes longer than most tests."""
+    key = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+    return boto3.Session(**key, region_name=region).client(service)
+
+
+@functools.cache
+def watched_client(region: str, service: str) -> Any:
+    """The lever's own, whose operations are in ASKED."""
+    key = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+    made = boto3.Session(**key, region_name=region).client(service)
+    made.meta.events.register("before-call.*.*", lambda model, **_: ASKED.add(model.name))
+    return made
+
+
 class World:
     """One account, at the lever's clock or in real time. ``close`` ends it: moto's state is the process's."""
 
@@ -69,15 +89,12 @@ class World:
         self.mock = mock_aws()
         self.mock.start()
         self.estate = load_estate()
-        key = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
-        self.sessions = {region: boto3.Session(**key, region_name=region) for region in REGIONS}
-        self.lambdas = {region: session.client("lambda") for region, session in self.sessions.items()}
-        home = self.sessions["us-east-1"]
-        self.cloudfront = home.client("cloudfront")
-        self.first = seed_functions(home.client("iam"), self.lambdas, self.estate)
+        self.lambdas = {region: client(region, "lambda") for region in REGIONS}
+        self.cloudfront = client("us-east-1", "cloudfront")
+        self.first = seed_functions(client("us-east-1", "iam"), self.lambdas, self.estate)
         self.distribution = seed_distribution(self.cloudfront, self.estate, self.first)
         CLOCK.sleep(60)
-        self.asked: set[str] = set()  # the operations that the lever has called
+        ASKED.clear()
         self.fences: list[int] = []
         self.aws = {region: Aws(self._clients_of(region)) for region in REGIONS}
         self.slow: dict[str, float] = {}  # P95 in ms of a part of the world's probe
@@ -86,12 +103,7 @@ class World:
         self.target = Target(ESTATE_WIDE, self.estate, "run", settings, clients, lambda: self.fences.append(1))
 
     def _clients_of(self, region: str) -> Callable[..., Any]:
-        def make(service: str, config: Any) -> Any:
-            client = self.sessions[region].client(service, config=config)
-            client.meta.events.register("before-call.*.*", lambda model, **_: self.asked.add(model.name) or None)
-            return client
-
-        return make
+        return lambda service, config: watched_client(region, service)
 
     def _of(self, region: str) -> Any:
         return SimpleNamespace(aws=self.aws[region])

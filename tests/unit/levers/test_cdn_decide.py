@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -24,7 +25,7 @@ PRICES, LIMITS = prices.load(), load_estate().edge.latency
 MISSION = {"US": 45, "DE": 30, "SG": 18, "IN": 4, "BR": 2, "AE": 0.8, "ZA": 0.2}
 
 
-def usage_of(shares: dict[str, float], tb: float = 50, requests: int = 670 * MILLION) -> Usage:
+def usage_of(shares: Mapping[str, float], tb: float = 50, requests: int = 670 * MILLION) -> Usage:
     total = sum(shares.values())
     parts = {
         country: Traffic(round(tb * TB * share / total), round(requests * share / total))
@@ -33,7 +34,7 @@ def usage_of(shares: dict[str, float], tb: float = 50, requests: int = 670 * MIL
     return Usage(parts, 1, "test")
 
 
-def case_of(shares: dict[str, float], **more: Any) -> Situation:
+def case_of(shares: Mapping[str, float], **more: Any) -> Situation:
     return replace(Situation(usage_of(shares), PRICES, LIMITS), **more)
 
 

@@ -46,15 +46,6 @@ def world(worlds: Callable[..., World]) -> World:
     return worlds(cdn_price_class=CLASS_200)
 
 
-def slow_parts_left_out(world: World) -> None:
-    """An estate without limits outside North America and Europe: class 100 keeps all that are left."""
-    raw = world.estate.model_dump(mode="json")
-    raw["edge"]["latency"]["weighted_p95_ms"] = 60
-    for viewers in raw["edge"]["latency"]["viewers"].values():
-        viewers["p95_ms"] = 200
-    world.target = replace(world.target, estate=type(world.estate).model_validate(raw))
-
-
 def judged(world: World) -> dict[str, str]:
     (stage,) = world.lever.plan(world.target).stages
     results = judge_all(stage.gates, world.lever.observe(world.target, stage, 60, {}))
@@ -90,7 +81,7 @@ def test_the_missions_distribution_stays_and_the_plan_says_why(worlds: Callable[
 
 def test_the_cheapest_class_within_the_limits_is_planned_with_its_dollars(worlds: Callable[..., World]) -> None:
     world = worlds()
-    slow_parts_left_out(world)
+    world.widen_limits()
     plan = world.lever.plan(world.target)
     assert [str(d) for d in plan.differences] == [f"Distribution {world.id} PriceClass: {ALL} -> {CLASS_100}"]
     (stage,) = plan.stages
@@ -143,7 +134,7 @@ def test_an_unknown_alias_a_change_on_its_way_and_two_owners_of_an_alias_are_ref
 
 
 def test_a_log_row_that_cant_be_read_names_file_and_line(world: World) -> None:
-    key = f"AWSLogs/x/{world.id}.2026-11-29-09.aaaa.gz"
+    key = f"AWSLogs/x/{world.id}.2027-01-15-07.aaaa.gz"
     world.s3.put_object(Bucket="akidb-cdn-logs", Key=key, Body=b'{"c-country": "ZZ", "sc-bytes": "1"}\n')
     with pytest.raises(Refused, match=rf"s3://akidb-cdn-logs/{key}: line 1: country 'ZZ' is no ISO"):
         world.lever.plan(world.target)
@@ -163,9 +154,9 @@ def test_without_totals_nothing_is_known(world: World) -> None:
 def test_a_price_table_older_than_a_year_warns_in_preflight_and_plan(
     worlds: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world, old = worlds(), replace(prices.load(), date=dt.date(2025, 10, 25))
+    world, old = worlds(), replace(prices.load(), date=dt.date(2025, 12, 11))
     monkeypatch.setattr(prices, "load", lambda: old)
-    warning = "the prices of CloudFront are of 2025-10-25, 400 days old: read them again (cloudfront.yaml)"
+    warning = "the prices of CloudFront are of 2025-12-11, 400 days old: read them again (cloudfront.yaml)"
     assert world.lever.plan(world.target).notes[-1] == warning
     assert {check.name: (check.passed, check.reason) for check in world.lever.preflight(world.target)}["prices"] == (
         True, f"warning: {warning}",

@@ -120,3 +120,26 @@ def test_why_not_a_node_is_the_newest_reason_under_the_policy_of_now() -> None:
     old = said('NodePool "akidb-spot" has consolidation policy WhenEmpty, but node is not empty')
     found = [said("Can't replace with a cheaper node"), said("score 1.50", "ConsolidationApproved"), old]
     assert why_not(found, ["n1", "n2"]) == {"n1": "Can't replace with a cheaper node"}
+
+
+def test_karpenter_is_made_to_look_again_once_every_node_may_be_packed() -> None:
+    region = World()
+    written: list[tuple[float, str, str]] = []
+    apply = region.cluster.apply
+
+    def watched(body: Any, *arguments: Any, **options: Any) -> Any:
+        if body["kind"] == "NodePool":
+            first = body["spec"]["disruption"]["budgets"][0]["reasons"][0]
+            written.append((region.cluster.seconds, body["metadata"]["name"], first))
+        return apply(body, *arguments, **options)
+
+    region.cluster.apply = watched  # type: ignore[method-assign]
+    region.lever.apply(region.target, region.lever.plan(region.target).stages[0])
+    pools = ("akidb-spot", "akidb-on-demand")
+    assert [(name, first) for _, name, first in written] == [
+        *((name, "Empty") for name in pools),  # the stage itself
+        *((name, "Drifted") for name in pools),  # the same budgets, turned round
+        *((name, "Empty") for name in pools),
+    ]
+    begun, *_, again = (seconds for seconds, *_ in written)
+    assert 30 <= again - begun < 32

@@ -9,7 +9,6 @@ from decimal import Decimal
 import pytest
 
 from include.estate import Estate, load_estate
-from include.forms import FormError
 from include.levers.lambda_edge.choose import (
     Aim,
     Limits,
@@ -25,6 +24,7 @@ from include.levers.lambda_edge.choose import (
 from include.levers.lambda_edge.money import load_book, parse
 from include.levers.lambda_edge.settings import LambdaSettings
 from include.prices import PriceBookError
+from include.rollout.lever import Refused
 from include.rollout.settings import build
 
 EDGE = Rates(Decimal("0.0000006"), Decimal("0.00005001"))
@@ -140,7 +140,7 @@ def test_what_cloudfront_runs_has_no_provisioned_concurrency() -> None:
         f"CloudFront runs {arn}: Lambda@Edge has no provisioned concurrency; it belongs on the alias of a regional "
         "function"
     )
-    with pytest.raises(FormError, match="is the function of Lambda@Edge, which has no provisioned concurrency"):
+    with pytest.raises(Refused, match="is the function of Lambda@Edge, which has no provisioned concurrency"):
         build(LambdaSettings, {"regional_function": "akidb-edge-inference"}, load_estate())
 
 
@@ -157,7 +157,7 @@ def test_what_cloudfront_runs_has_no_provisioned_concurrency() -> None:
     ],
 )
 def test_durations_that_can_t_be_read_are_refused_with_the_line(lines: list[str], said: str) -> None:
-    with pytest.raises(FormError, match="function_durations") as error:
+    with pytest.raises(Refused, match="function_durations") as error:
         build(LambdaSettings, {"function_durations": lines}, load_estate())
     assert said in str(error.value)
 

@@ -12,7 +12,7 @@ import pytest
 from include.levers.manifests import FOLDER
 from include.rollout.lever import Refused
 from lab.cloud import moto_cloudfront
-from tests.unit.levers.lambda_world import ALIAS, CLOCK, DEFAULT, EDGE, LEVER, REGIONAL, World, chosen
+from tests.unit.levers.lambda_world import ALIAS, ASKED, CLOCK, DEFAULT, EDGE, LEVER, REGIONAL, World, chosen
 from tests.unit.levers.test_lambda_edge import version, with_settings
 
 NOTHING = ("nothing was written, nothing is to be undone",)
@@ -174,4 +174,4 @@ def test_the_iam_policy_allows_what_the_lever_asks_for_and_what_cloudfront_asks_
         service = next((s for s, parts in services.items() if any(part in name for part in parts)), "lambda")
         return f"{service}:{name}"
 
-    assert allowed - {"lambda:GetFunction", "lambda:EnableReplication*"} == {action(name) for name in world.asked}
+    assert allowed - {"lambda:GetFunction", "lambda:EnableReplication*"} == {action(name) for name in ASKED}

@@ -16,6 +16,7 @@ from tests.unit.levers import (
     lambda_world,
     monitoring_world,
     packing_world,
+    power_world,
     routing_world,
     scaling_world,
     sizing_world,
@@ -26,13 +27,14 @@ from tests.unit.levers import (
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "preflight.md"
 # Checks that are made for each of several things, by what the page calls them.
 SERIES = {"definition": "definition", "NodePool ": "pool", "metric ": "metric", "health check ": "health check <id>",
-          "champion of ": "champion of <region>", "backend ": "backend <Service>"}  # fmt: skip
+          "champion of ": "champion of <region>", "backend ": "backend <Service>",
+          "device ": "device <name>", "unit of ": "unit of <device>", "modes of ": "modes of <device>"}  # fmt: skip
 
 WITH_AWS: dict[str, Any] = {
     "dns_health_checks": dns_world.World,
     "storage_tiering": storage_world.World,
     "lambda_edge": lambda_world.World,
-    "cdn_price_class": cdn_world.World,
+    "cdn_price_class": lambda: cdn_world.World(real_time=True),
     "request_routing": routing_world.World,
 }
 
@@ -49,6 +51,8 @@ def target_of(name: str, folder: Path, request: pytest.FixtureRequest) -> Any:
         return packing_world.World().target
     if name == "edge_monitoring":
         return edge_watch_world.World().target
+    if name == "edge_power":
+        return power_world.World(folder).target
     if name in WITH_AWS:
         world = WITH_AWS[name]()
         request.addfinalizer(world.close)
@@ -74,6 +78,7 @@ def called(check: str) -> str:
         "consolidation",
         "cost_monitoring",
         "edge_monitoring",
+        "edge_power",
         *WITH_AWS,
     ],
 )

@@ -19,6 +19,7 @@ from include.levers.request_routing.backends import (
 from include.levers.request_routing.optimum import Demand, cheapest, decide
 from include.levers.request_routing.rule import Room, by_rule, by_weights, rule_flows
 from include.levers.request_routing.weights import (
+    healed,
     next_weights,
     on_the_way,
     problems,
@@ -166,6 +167,11 @@ def test_a_tenth_of_the_way_adds_up_too() -> None:
     after = {"jetson": 1497, "pods": 8503, "lambda": 0}
     assert on_the_way({"pods": 10_000}, after, 0.1) == {"jetson": 150, "pods": 9850, "lambda": 0}
     assert on_the_way({"pods": 1}, after, 1.0) == after
+
+
+def test_weights_of_who_is_not_well_go_to_the_last_at_once() -> None:
+    assert healed({"jetson": 15, "lambda": 5, "pods": 80}, ["jetson"], "pods") == {"jetson": 0, "lambda": 5, "pods": 95}
+    assert healed({"jetson": 15, "pods": 85}, ["pods"], "pods") == {"jetson": 15, "pods": 85}
 
 
 def test_weights_that_stand_stay_until_others_save_enough() -> None:

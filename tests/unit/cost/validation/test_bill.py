@@ -20,6 +20,7 @@ from include.cost.validation.readings import validate
 from include.estate import load_estate
 from include.prices import load_aws_book
 from lab.cloud import bill
+from lab.cloud.edge_costs import EdgeState, usd_of
 from tests.unit.cost.validation_world import DAY, Table, at, estate_day, live_nodes
 
 ESTATE = load_estate()
@@ -84,6 +85,21 @@ def test_the_rehearsals_bill_and_live_nodes_make_a_whole_total(tmp_path: Path, s
     assert 590 < month < 610
     assert "(weekend 0." in lines["cloudfront"].projection
     assert bring_bill(world.table, ESTATE, WINDOW, lambda _: s3) == {}
+
+
+def test_the_bill_written_again_shows_what_the_edge_costs_after_its_change(tmp_path: Path, s3: Any) -> None:
+    gigabytes = {region: Decimal(1) for region in ESTATE.regions}
+    after = EdgeState("PriceClass_100", 384, gigabytes, {"GLACIER_IR": Decimal(1)}, Decimal("8.75"))
+    bill.publish(s3, EXPORT, ESTATE, NOW)
+    bill.refresh(s3, EXPORT, ESTATE, NOW, after)
+    world = Table(tmp_path)
+    assert bring_bill(world.table, ESTATE, WINDOW, lambda _: s3) == {}
+    of_region = dict.fromkeys(ESTATE.regions, live_nodes(3))
+    validation = validate(read_cost_inputs(world.table, ESTATE, BOOK, WINDOW, tuple(ESTATE.regions), of_region))  # type: ignore[arg-type]
+    assert validation.total.unknown == ()
+    months = {line.component: line.usd_month for line in validation.lines}
+    for name, usd in usd_of(after).items():  # a Monday, projected with the weekends of the bill before the change
+        assert float(months[name] or 0) == pytest.approx(float(usd), rel=0.06)
 
 
 def test_without_an_export_the_reason_is_told(tmp_path: Path, s3: Any) -> None:

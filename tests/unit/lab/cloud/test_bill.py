@@ -81,8 +81,7 @@ def test_a_closed_month_has_an_invoice_and_tax_the_running_one_neither(rows: lis
 
 
 def test_the_same_seed_and_time_give_the_same_rows_and_another_seed_does_not() -> None:
-    short = {"days": 1}
-    first, again = bill.tables(ESTATE, END, **short), bill.tables(ESTATE, END, **short)
+    first, again = bill.tables(ESTATE, END, days=1), bill.tables(ESTATE, END, days=1)
     assert all(first[period].equals(again[period]) for period in first)
     other = bill.tables(ESTATE, END, days=1, seed=1)
     assert not other["2026-11"].equals(first["2026-11"])

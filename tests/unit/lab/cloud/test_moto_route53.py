@@ -96,14 +96,14 @@ def test_a_record_set_refers_to_a_check_that_exists(world: World) -> None:
     assert code_of(refused) == "NoSuchHealthCheck"
 
 
-def weighted(region: str, weight: int, name: str = "regions.akidb.example.") -> dict[str, Any]:
+def weighted(region: str, weight: int, name: str = "weighted.akidb.example.") -> dict[str, Any]:
     record = {"Name": name, "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "198.51.100.1"}], "Weight": weight}
     return {**record, "SetIdentifier": region} if region else record
 
 
 def test_the_record_sets_of_a_name_have_one_policy(world: World) -> None:
     change(world, ("CREATE", weighted("us-east-1", 255)), ("CREATE", weighted("eu-central-1", 0)))
-    plain = {"Name": "regions.akidb.example.", "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "198.51.100.1"}]}
+    plain = {"Name": "weighted.akidb.example.", "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "198.51.100.1"}]}
     records = world.records()
     for wrong in (plain, weighted("r", 1, "www.akidb.example."), weighted("r", 1, "api.akidb.example.")):
         with pytest.raises(ClientError) as refused:

@@ -2,98 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
-import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import paramiko
 import pytest
+from airflow.providers.ssh.hooks.ssh import SSHHook
 
 from jetson_tasks import bundle
 from jetson_tasks.paths import AGENT
-from lab.devices import keys
-from lab.devices.__main__ import Loads, serve, servers
-from lab.devices.ssh import DeviceServer
 from lab.machine.processes import reserved_ports
-
-NAMES = ("jetson01", "jetson02")
-
-
-class Devices:
-    """Two devices that listen, in a thread of their own."""
-
-    def __init__(self, folder: Path, ports: list[int]) -> None:
-        self.folder = folder
-        public = keys.make(folder / "run/devices/keys", NAMES)
-        self.state: dict[str, Any] = {
-            name: {"port": port, "host_key": public[name]} for name, port in zip(NAMES, ports, strict=True)
-        }
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self.servers: list[DeviceServer] = servers({"devices": self.state}, folder, Loads("http://127.0.0.1:1"))
-        for server in self.servers:
-            server.device.boot_seconds = 0.5
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(serve(self.servers, self._stop),))
-
-    def __enter__(self) -> Devices:
-        self._thread.start()
-        for name in NAMES:
-            self.await_open(name)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(30)
-        self._loop.close()
-
-    def await_open(self, name: str, is_open: bool = True) -> None:
-        end = time.monotonic() + 30
-        while self.answers(name) is not is_open:
-            assert time.monotonic() < end
-            time.sleep(0.05)
-
-    def answers(self, name: str) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.state[name]["port"])) == 0
-
-    def break_it(self, **faults: Any) -> None:
-        (self.folder / "device_faults.json").write_text(json.dumps(faults), encoding="utf-8")
-
-    def host_key(self, name: str) -> paramiko.PKey:
-        import base64
-
-        return paramiko.Ed25519Key(data=base64.b64decode(self.state[name]["host_key"].split()[1]))
-
-    @contextmanager
-    def client(
-        self, name: str, shows: str | None = None, user: str = "akidb", **more: Any
-    ) -> Iterator[paramiko.SSHClient]:
-        """A connection that wants the host key of ``shows``."""
-        client = paramiko.SSHClient()
-        port = self.state[name]["port"]
-        client.get_host_keys().add(f"[127.0.0.1]:{port}", "ssh-ed25519", self.host_key(shows or name))
-        key = {"key_filename": str(self.folder / "run/devices/keys/client")}
-        try:
-            client.connect(
-                "127.0.0.1", port, user, timeout=30, look_for_keys=False, allow_agent=False, **{**key, **more}
-            )
-            yield client
-        finally:
-            client.close()
-
-    def run(self, client: paramiko.SSHClient, command: str, text: str = "") -> tuple[int, str, str]:
-        stdin, stdout, stderr = client.exec_command(command, timeout=60)
-        stdin.write(text)
-        stdin.channel.shutdown_write()
-        output, errors = stdout.read().decode(), stderr.read().decode()
-        return stdout.channel.recv_exit_status(), output, errors
+from tests.unit.lab.devices.ssh_world import NAMES, Devices
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +123,7 @@ def test_a_full_disk_takes_neither_a_file_nor_a_state(devices: Devices) -> None:
     with devices.client("jetson02") as client:
         install(devices, client)
         devices.break_it(jetson02={"disk_full": True})
-        with client.open_sftp() as sftp, pytest.raises(OSError, match="No space left"):
+        with client.open_sftp() as sftp, pytest.raises(OSError, match=r"^size mismatch in put!  0 != 1$"):
             sftp.putfo(io.BytesIO(b"x"), f"{AGENT}.new")
         code, output, _ = devices.run(client, f"python3 {AGENT} apply", document(device="jetson02"))
         assert (code, json.loads(output)["error"]["code"], json.loads(output)["mode"]) == (5, "disk_full", "MAXN_SUPER")
@@ -219,3 +141,26 @@ def test_an_unknown_board_and_a_wrong_clock_are_named(devices: Devices) -> None:
         late = document(device="jetson02", expires_at=time.time() + 3600)
         code, output, _ = devices.run(client, f"python3 {AGENT} apply", late)
         assert (code, json.loads(output)["error"]["code"]) == (8, "clock_expired")
+
+
+def hook(monkeypatch: pytest.MonkeyPatch, devices: Devices, shows: str) -> SSHHook:
+    """The provider's hook on the connection that airflow_settings.yaml makes of state.json."""
+    extra = {"key_file": str(devices.folder / "run/devices/keys/client"), "no_host_key_check": "false"}
+    extra |= {"host_key": devices.state[shows]["host_key"], "look_for_keys": "false"}
+    where = {"conn_type": "ssh", "host": "127.0.0.1", "login": "akidb", "port": devices.state["jetson01"]["port"]}
+    monkeypatch.setenv("AIRFLOW_CONN_SSH_JETSON01", json.dumps({**where, "extra": extra}))
+    return SSHHook(ssh_conn_id="ssh_jetson01", cmd_timeout=30)
+
+
+def test_airflow_s_hook_reaches_a_device_whose_host_key_the_connection_names(
+    monkeypatch: pytest.MonkeyPatch, devices: Devices
+) -> None:
+    with hook(monkeypatch, devices, shows="jetson01").get_conn() as client:
+        assert devices.run(client, "hostname") == (0, "jetson01\n", "")
+
+
+def test_airflow_s_hook_refuses_a_device_with_another_host_key(
+    monkeypatch: pytest.MonkeyPatch, devices: Devices
+) -> None:
+    with pytest.raises(paramiko.BadHostKeyException):
+        hook(monkeypatch, devices, shows="jetson02").get_conn()

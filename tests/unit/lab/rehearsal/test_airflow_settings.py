@@ -17,7 +17,9 @@ from lab.rehearsal.airflow import Airflow
 from lab.rehearsal.airflow_api import AirflowError, ApiError, Client
 from lab.rehearsal.airflow_config import configuration
 from lab.rehearsal.airflow_settings import SETTINGS_FILE, connection_body, load_settings, settings_for, variables_of
+from lab.service import devices
 
+DEVICES = {f"ssh_{name}" for name in devices.names(load_estate())}
 REGIONS = ("us-east-1", "eu-central-1", "ap-northeast-1")
 
 
@@ -26,6 +28,10 @@ def state(*regions: str) -> dict[str, Any]:
         "aws_endpoint": "http://127.0.0.1:5001",
         "models": "file:///lab/models",
         "prometheus": "http://127.0.0.1:5002",
+        "devices": {
+            f"jetson0{n}": {"port": 6000 + n, "key_file": "/lab/client", "host_key": f"ssh-ed25519 AAAA{n}"}
+            for n in range(1, 6)
+        },
         "plant": "http://127.0.0.1:5006",
         "regions": {
             name: {
@@ -61,7 +67,7 @@ def test_every_connection_of_the_estate_is_there(airflow: Airflow) -> None:
     for name, region in estate.regions.items():
         wanted |= set(region.connections.model_dump().values())
         wanted |= {f"{allocator}_{name.replace('-', '_')}" for allocator in ("opencost", "kubecost")}
-    wanted |= {export.connection for export in estate.cost.exports}
+    wanted |= {export.connection for export in estate.cost.exports} | DEVICES
     assert set(by_id(filled(airflow, *REGIONS))) == wanted
 
 
@@ -83,6 +89,15 @@ def test_values_come_from_the_lab(airflow: Airflow) -> None:
         "host": "127.0.0.1",
         "port": 5002,
     }
+    assert connection_body(connections["ssh_jetson02"]) == {
+        "connection_id": "ssh_jetson02",
+        "conn_type": "ssh",
+        "host": "127.0.0.1",
+        "port": 6002,
+        "login": "akidb",
+        "extra": '{"key_file": "/lab/client", "host_key": "ssh-ed25519 AAAA2", "no_host_key_check": "false", '
+        '"look_for_keys": "false"}',
+    }
     assert connection_body(connections["airflow_api"])["login"] == "akidb-service"
     assert connection_body(connections["airflow_api"])["password"] == airflow.passwords["akidb-service"]
 
@@ -97,8 +112,9 @@ def test_places_are_addresses(airflow: Airflow) -> None:
 
 
 def test_regions_that_are_not_booted_are_left_out_but_for_the_bill(airflow: Airflow) -> None:
-    assert set(by_id(filled(airflow, "eu-central-1"))) == {
+    assert set(by_id(filled(airflow, "eu-central-1"))) == DEVICES | {
         "airflow_api",
+        "probes",
         "aws_us_east_1",
         *(f"{kind}_eu_central_1" for kind in ("aws", "kubernetes", "prometheus", "opencost", "kubecost")),
     }
