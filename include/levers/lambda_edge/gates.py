@@ -14,21 +14,25 @@ from include.rollout.gates import Comparison, Figure, Gate
 
 LEAST_SAMPLES = 20  # requests: one in twenty is what P95 leaves out
 SOURCE = "CloudWatch AWS/Lambda"
+# Written out, so that whoever searches for a gate that the ledger or the page names finds it here.
+EDGE = ("edge_p95_ms", "edge_error_ratio", "edge_throttles")
+REGIONAL = ("regional_p95_ms", "regional_error_ratio", "regional_throttles")
 Look = Callable[[World, GateWindow], Sequence[Seen]]
 
 
 def probes(world: World, slot: str) -> list[Probe]:
     """The gates of a slot."""
-    own = _of("edge", _at_edge, world) if slot == MEMORY else [*_provisioned(world), *_of("regional", _regional, world)]
+    own = _of(EDGE, _at_edge, world) if slot == MEMORY else [*_provisioned(world), *_of(REGIONAL, _regional, world)]
     return [*own, *(latency_gates(world.estate) if world.settings.watch_global_latency else [])]
 
 
-def _of(name: str, look: Look, world: World) -> list[Probe]:
+def _of(names: tuple[str, str, str], look: Look, world: World) -> list[Probe]:
     """P95, errors and throttles of one function: safety gates, so that an unknown one is undone."""
+    p95_ms, error_ratio, throttles = names
     limit, errors = world.settings.function_p95_limit_ms, world.estate.targets.error_ratio
-    slow = _gate(f"{name}_p95_ms", limit, "ms", "setting function_p95_limit_ms")
-    failed = _gate(f"{name}_error_ratio", errors, "", "estate targets.error_ratio")
-    held = _gate(f"{name}_throttles", 0, "requests", "no request may be refused")
+    slow = _gate(p95_ms, limit, "ms", "setting function_p95_limit_ms")
+    failed = _gate(error_ratio, errors, "", "estate targets.error_ratio")
+    held = _gate(throttles, 0, "requests", "no request may be refused")
     return [
         Probe(slow, lambda world, window: p95(look(world, window), f"{SOURCE} Duration")),
         Probe(failed, lambda world, window: ratio(look(world, window), "errors", ["invocations"], f"{SOURCE} Errors")),
