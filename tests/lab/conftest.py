@@ -42,14 +42,14 @@ def dynamic(world: worlds.LabWorld) -> DynamicClient:
 
 
 @pytest.fixture(scope="session")
-def aws(world: worlds.LabWorld) -> Callable[[str], Any]:
-    """Boto3 clients of the emulated cloud by service name."""
+def aws(world: worlds.LabWorld) -> Callable[..., Any]:
+    """Boto3 clients of the emulated cloud by service name, and region."""
     import boto3
 
-    def make(service: str) -> Any:
+    def make(service: str, region: str = REGION) -> Any:
         return boto3.client(
             service,
-            region_name=REGION,
+            region_name=region,
             endpoint_url=world.state["aws_endpoint"],
             aws_access_key_id="lab",
             aws_secret_access_key="lab",

@@ -5,6 +5,7 @@ What is compared is read by the lab's admin, not by the lever. `make lever-confo
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import pytest
 from include import levers
 from include.clients.aws import Aws
 from include.clients.kubernetes import KINDS, Cluster, NotServedError, owns
+from include.clients.probes import Probes
 from include.clients.prometheus import Prometheus
 from include.clients.storage import Folder
 from include.forecast.registry import Registry
@@ -32,7 +34,9 @@ from tests.lab.staging import PODS, STAGING, behind, build_staging
 from tests.lab.test_predictive_scaling import QUICK, crown, forecast
 
 pytestmark = [pytest.mark.lab, pytest.mark.conformance]
-LEVERS = list(levers.LEVERS)
+# Those of devices stand on no cluster: tests/unit/levers/test_edge_power_ssh.py has their undo, over real SSH.
+LEVERS = [name for name in levers.LEVERS if acts_in(levers.lever(name)) is not PlaceKind.DEVICES]
+GLOBAL = "us-east-1"  # where the edge's functions are
 # The first step of spot: the later ones write the same objects, and take four minutes.
 STAGES = {"spot_capacity": 1}
 # The lever whose objects a lever's change is a part of: it stands first, and what is undone with it is made again.
@@ -45,7 +49,7 @@ COUNTERS = ("managedFields", "resourceVersion", "generation", "uid", "creationTi
 REVISION = "deployment.kubernetes.io/revision"
 SEEN = ("Deployment", "NodePool", "EC2NodeClass", "ScaledObject", "VerticalPodAutoscaler", "ConfigMap", "Namespace",
         "Service", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "PodDisruptionBudget",
-        "HTTPRoute")  # fmt: skip
+        "HTTPRoute", "PrometheusRule")  # fmt: skip
 POOL = {
     "apiVersion": "karpenter.sh/v1",
     "kind": "NodePool",
@@ -71,22 +75,31 @@ def admin(world: worlds.LabWorld) -> Cluster:
 
 @pytest.fixture(scope="module")
 def targets(
-    world: worlds.LabWorld, aws: Callable[[str], Any], admin: Cluster, tmp_path_factory: pytest.TempPathFactory
+    world: worlds.LabWorld, aws: Callable[..., Any], admin: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Target]]:
     """The region as a task of each lever sees it, as the user that Airflow gets."""
     state = world.state
     storage = Folder(tmp_path_factory.mktemp("models"))
     crown(Registry(storage, REGION), tmp_path_factory.mktemp("made"))
+    prometheus = Prometheus(state["prometheus"])
+
+    def of(region: str) -> Any:
+        return SimpleNamespace(aws=Aws(lambda service, config: aws(service, region)), prometheus=prometheus)
+
     clients = SimpleNamespace(
         kubernetes=Cluster(api_client(Path(state["regions"][REGION]["rollout_kubeconfig"]))),
-        prometheus=Prometheus(state["prometheus"]),
-        aws=Aws(lambda service, config: aws(service)),
+        prometheus=prometheus,
+        aws=of(REGION).aws,
         storage=lambda variable: storage,
         location=lambda variable: storage.root.as_uri(),
+        probes=Probes(state["plant"]),
+        of=of,
     )
+    everywhere = SimpleNamespace(**{**vars(clients), "aws": of(GLOBAL).aws})
     estate = world.estate.slice(REGION)
     given = {"converge_timeout_seconds": 240, "prometheus_endpoint": state["prometheus"]} | QUICK
     given |= {"namespace": STAGING, "nodes_wait_seconds": 120, "consolidate_after_seconds": 10}
+    given |= {"cdn_price_class": "PriceClass_200"}  # by the dollars none is changed
     given |= {"history_days": 1, "recommender_interval_seconds": vpa.INTERVAL_SECONDS}  # as the lab has it
 
     def target(name: str) -> Target:
@@ -95,8 +108,9 @@ def targets(
             settings: Any = CapSettings(pool="of-another-team", new_cpu="120", old_cpu="200")
         else:
             settings = build(model, given, estate)
-        place = REGION if acts_in(levers.lever(name)) is PlaceKind.REGION else ESTATE_WIDE
-        return Target(place, estate, "lab-test", settings, clients)
+        if acts_in(levers.lever(name)) is PlaceKind.REGION:
+            return Target(REGION, estate, "lab-test", settings, clients)
+        return Target(ESTATE_WIDE, world.estate, "lab-test", settings, everywhere)
 
     build_staging(Path(state["regions"][REGION]["kubeconfig"]))
     # Until KEDA has scaled it, what is there before is not what is there later.
@@ -128,7 +142,7 @@ def toleration_owners(admin: Cluster) -> list[str]:
     return sorted(entry["manager"] for entry in live["metadata"]["managedFields"] if owns(entry, path))
 
 
-def seen(admin: Cluster, aws: Callable[[str], Any]) -> dict[str, Json]:
+def seen(admin: Cluster, aws: Callable[..., Any]) -> dict[str, Json]:
     """What a lever may change, as the API server and the cloud have it."""
     found: dict[str, Json] = {}
     for kind in SEEN:
@@ -151,7 +165,7 @@ def seen(admin: Cluster, aws: Callable[[str], Any]) -> dict[str, Json]:
     found["queues"] = [url.rsplit("/", 1)[1] for url in aws("sqs").list_queues().get("QueueUrls", [])]
     found["rules"] = sorted(rule["Name"] for rule in aws("events").list_rules()["Rules"])
     found["record sets"], found["health checks"] = dns(aws("route53"))
-    return found
+    return found | edge(aws)
 
 
 def pod_requests(admin: Cluster) -> list[str]:
@@ -176,6 +190,26 @@ def dns(route53: Any) -> tuple[list[str], list[str]]:
         for record in some
     ]
     return sorted(records), sorted(checks.values())
+
+
+def edge(aws: Callable[..., Any]) -> dict[str, Json]:
+    """The distributions, the functions as they are published next, the units of their aliases, and the lifecycle."""
+    found: dict[str, Json] = {}
+    cloudfront, s3 = aws("cloudfront"), aws("s3")
+    for item in cloudfront.list_distributions()["DistributionList"].get("Items", []):
+        found[f"distribution {item['Id']}"] = cloudfront.get_distribution_config(Id=item["Id"])["DistributionConfig"]
+    for region in (GLOBAL, REGION):
+        functions = aws("lambda", region)
+        for function in functions.list_functions()["Functions"]:
+            name = function["FunctionName"]
+            units = functions.list_provisioned_concurrency_configs(FunctionName=name)
+            asked = [(c["FunctionArn"], c["RequestedProvisionedConcurrentExecutions"])
+                     for c in units["ProvisionedConcurrencyConfigs"]]  # fmt: skip
+            found[f"function {region} {name}"] = [function["MemorySize"], function["Timeout"], asked]
+    for bucket in (b["Name"] for b in s3.list_buckets()["Buckets"]):
+        with contextlib.suppress(s3.exceptions.ClientError):  # none
+            found[f"lifecycle {bucket}"] = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    return found
 
 
 def apply(lever: Lever, target: Target) -> None:
@@ -215,7 +249,7 @@ def ground(name: str, targets: dict[str, Target], tmp_path: Path) -> Iterator[No
 @pytest.mark.usefixtures("ground")
 @pytest.mark.parametrize("name", LEVERS)
 def test_its_undo_alone_is_complete_on_an_api_server_although_it_was_killed_half_way(
-    name: str, targets: dict[str, Target], admin: Cluster, aws: Callable[[str], Any], tmp_path: Path
+    name: str, targets: dict[str, Target], admin: Cluster, aws: Callable[..., Any], tmp_path: Path
 ) -> None:
     lever, target = levers.lever(name), targets[name]
     before = seen(admin, aws)
@@ -239,7 +273,7 @@ def differing(before: dict[str, Json], after: dict[str, Json]) -> dict[str, Any]
 def standing(
     targets: dict[str, Target],
     admin: Cluster,
-    aws: Callable[[str], Any],
+    aws: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, dict[str, Json]]]:
     """Every lever's change at once; its snapshots. In the end all is undone in the declared order."""
