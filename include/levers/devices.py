@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,8 @@ COUNTERS = ("generation", "issued_at")  # of a desired state: what tells how oft
 FLAGS = {"active": ("start", "stop"), "enabled": ("enable", "disable")}
 # What a device answers to a former desired state that is past its time: it is as it would be without us.
 PAST = "clock_expired"
+# Early in a boot nvpmodel fails: what it reads is not there yet.
+ATTEMPTS, PAUSE_SECONDS = 6, 1.0
 
 
 def device_of(world: World, name: str) -> Device:
@@ -89,9 +92,13 @@ def refuse_other(device: Device) -> None:
 
 
 def mode_of(device: Device) -> str:
-    """The power mode by nvpmodel's own answer. Raises Refused when it has none."""
+    """The power mode by nvpmodel's own answer, asked again while it fails. Raises Refused when it has none."""
     conf = conf_of(device)
-    ran = device.run("sudo", "-n", "nvpmodel", "-q")
+    for attempt in range(1, ATTEMPTS + 1):
+        ran = device.run("sudo", "-n", "nvpmodel", "-q")
+        if not ran.status or ran.err.startswith("sudo:") or attempt == ATTEMPTS:
+            break
+        time.sleep(PAUSE_SECONDS)
     if ran.status:
         raise Refused(
             f"{device.name}: sudo nvpmodel -q ended with {ran.status}: {(ran.err or ran.out).strip()}: install "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 import copy
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -254,7 +255,7 @@ class CdnScene(Scene):
     """An account with the estate's distribution."""
 
     def __init__(self) -> None:
-        self.world = cdn_world.World(cdn_price_class="PriceClass_200")
+        self.world = cdn_world.World(begins=time.time(), cdn_price_class="PriceClass_200")
         super().__init__(self.world.lever, self.world.target)
 
     def close(self) -> None:

@@ -101,13 +101,13 @@ class RegionPrometheus:
 class World:
     """One account. ``close`` ends it: moto's state is the process's."""
 
-    def __init__(self, real_time: bool = False, **given: Any) -> None:
+    def __init__(self, real_time: bool = False, begins: float = NOW, **given: Any) -> None:
         edge.as_aws()
         edge.reset()
         self.mock = mock_aws()
         self.mock.start()
         self.clock, self.estate, self.deploying = (
-            Clock(0.0 if real_time else NOW),
+            Clock(0.0 if real_time else begins),
             load_estate(),
             moto_cloudfront.DEPLOYING,
         )

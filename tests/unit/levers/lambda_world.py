@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +45,7 @@ class Clock:
         self.at += seconds
 
 
+SEEDING = 60.0  # seconds that the first deployment takes
 CLOCK = Clock()
 LEVER = LambdaEdge(CLOCK.now, CLOCK.sleep)
 
@@ -81,6 +83,8 @@ class World:
         for pace in (moto_cloudfront.DEPLOYING, moto_lambda.UPDATING, moto_provisioned.ALLOCATING):
             pace.reset()
             pace.reads = 0 if real_time else 1
+        # Real time, once the world has slept below: what is asked in real time is neither old nor of the future.
+        CLOCK.at = time.time() - SEEDING
         edge_functions.reset()
         figures.LEVELS.reset()
         CLOUDS_CLOCK.reset()
@@ -93,7 +97,7 @@ class World:
         self.cloudfront = client("us-east-1", "cloudfront")
         self.first = seed_functions(client("us-east-1", "iam"), self.lambdas, self.estate)
         self.distribution = seed_distribution(self.cloudfront, self.estate, self.first)
-        CLOCK.sleep(60)
+        CLOCK.sleep(SEEDING)
         ASKED.clear()
         self.fences: list[int] = []
         self.aws = {region: Aws(self._clients_of(region)) for region in REGIONS}

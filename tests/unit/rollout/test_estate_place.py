@@ -18,7 +18,7 @@ from include.rollout.leases import StoreLeases
 from include.rollout.ledger import Ledger
 from include.rollout.lever import Refused
 from include.rollout.lock import LEASE, LockHeld, holder_of
-from include.rollout.place import ESTATE_WIDE, Place
+from include.rollout.place import DEVICES, ESTATE_WIDE, Place
 from include.rollout.steps import Run
 from tests.dags.toy import Edge, World
 from tests.unit.rollout.toy_runs import AP, APPROVED, US, Clock, promoted, roll_back, roll_out, start, undoing
@@ -126,7 +126,7 @@ def test_an_emergency_locks_it_as_well_as_every_region(edge: Run) -> None:
     rollback.find_changes(undo)
     rollback.take_locks(undo, None)
     approval = undo.ledger.records(undo.chain())[-1]
-    assert approval.figures["locked"] == [AP, ESTATE_WIDE, "eu-central-1", US]
+    assert approval.figures["locked"] == [AP, DEVICES, ESTATE_WIDE, "eu-central-1", US]
     assert approval.figures["taken_over_from"] == {ESTATE_WIDE: "edge_rollout/manual__1"}
     with pytest.raises(LockHeld, match="estate-wide: rollback/undo has taken the lock over"):
         steps.take_snapshot(edge, ESTATE_WIDE)
@@ -139,4 +139,4 @@ def test_an_emergency_locks_only_places_where_a_lever_acts(edge: Run, monkeypatc
     undo = undoing(edge, emergency=True, reason="errors")
     rollback.find_changes(undo)
     rollback.take_locks(undo, None)
-    assert undo.ledger.records(undo.chain())[-1].figures["locked"] == [AP, "eu-central-1", US]
+    assert undo.ledger.records(undo.chain())[-1].figures["locked"] == [AP, DEVICES, "eu-central-1", US]

@@ -113,7 +113,7 @@ def test_every_selected_region_is_locked_so_that_a_running_rollout_stops(
     undo = undoing(run, emergency=True, reason="errors", regions=regions)
     assert roll_back(undo).green
     approval = [record for record in undo.records("estate") if record.step == Step.APPROVAL][-1]
-    assert approval.figures["locked"] == sorted(regions or [AP, US, EU, "estate-wide"])
+    assert approval.figures["locked"] == sorted(regions or [AP, US, EU, "estate-wide", "devices"])
     assert approval.figures["taken_over_from"] == {AP: "toy_rollout/manual__1", US: "toy_rollout/manual__1"}
     with pytest.raises(LockHeld, match="the lock was released"):
         steps.apply_stage(run, US, "step_1")

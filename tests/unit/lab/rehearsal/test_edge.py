@@ -62,7 +62,8 @@ def test_two_reads_are_equal_and_every_part_holds_something(aws: EdgeReader) -> 
     json.dumps(specs)
     assert specs["functions"]["edge"]["MemorySize"] == 512
     assert specs["functions"]["us-east-1"]["provisioned"] == 0
-    assert len(specs["record_sets"]) == 5 + 2  # SOA and NS are the zone's own
+    # Three latency records, three weighted ones, the devices', one without a check; SOA and NS are the zone's own.
+    assert len(specs["record_sets"]) == 8 + 2
 
 
 def test_a_price_class_is_cdn_price_classs_and_an_association_lambda_edges(aws: EdgeReader) -> None:
