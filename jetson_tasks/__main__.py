@@ -67,7 +67,11 @@ def run(agent: Agent, files: Files, seconds: float) -> int:
 
 
 def _apply(_options: argparse.Namespace, _files: Files, _board: Board, agent: Agent) -> int:
-    status = agent.apply(sys.stdin.read())
+    try:
+        text = sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise RefusedState(f"the desired state is no text in UTF-8 ({error}): write it again") from error
+    status = agent.apply(text)
     _print(status)
     return exit_code(status)
 

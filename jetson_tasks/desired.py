@@ -7,7 +7,6 @@ or a value out of its range is refused by name.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Any, Mapping
 
@@ -100,7 +99,7 @@ def parse(text: str) -> Desired:
     """The desired state in a JSON text. Raises RefusedState."""
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RefusedState(f"the desired state is no JSON ({error}): write it again") from error
     fields = _fields("the desired state", document, FIELDS, OPTIONAL)
     if fields["format"] != FORMAT:
@@ -220,7 +219,8 @@ def _list(name: str, value: Any) -> list[Any]:
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
     value = fields[name]
-    if not isinstance(value, str) or not value:
+    # A lone surrogate, which JSON can write, is in no address and no file name.
+    if not isinstance(value, str) or not value.strip() or any("\ud800" <= letter <= "\udfff" for letter in value):
         raise RefusedState(f"{name} is {value!r}: it must be a text")
     return value
 
@@ -241,7 +241,8 @@ def _whole(fields: Mapping[str, Any], name: str, low: int, high: int) -> int:
 
 def _number(fields: Mapping[str, Any], name: str, low: float, high: float) -> float:
     value = fields[name]
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # Compared only: a whole number of any length has no float, and NaN is in no range.
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not low <= value <= high:
         raise RefusedState(f"{name} is {value!r}: it must be a number from {low:g} to {high:g}")
     return float(value)

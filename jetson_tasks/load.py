@@ -5,6 +5,7 @@ Whatever goes wrong, the load is unknown; it is never taken for zero.
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
 import urllib.parse
@@ -39,7 +40,7 @@ def _fetch(address: str) -> str:
     try:
         with urllib.request.urlopen(address, timeout=ANSWER_SECONDS) as answer:
             return str(answer.read().decode("utf-8", "replace"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise LoadUnknown(f"Prometheus can't be asked: {error}") from error
 
 
@@ -47,7 +48,7 @@ def _sample(source: LoadSource, text: str) -> float:
     try:
         result: Any = json.loads(text)["data"]["result"]
         values = [float(series["value"][1]) for series in result]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise LoadUnknown(f"Prometheus' answer to {source.query} is no vector: {text[:200]}") from error
     if len(values) != 1:
         raise LoadUnknown(f"{source.query} has {len(values)} series, not one")
@@ -62,6 +63,8 @@ def _from_file(source: LoadSource, files: Files, now: float, oldest_seconds: flo
         raise LoadUnknown(f"{source.address} can't be read: {error}") from error
     if age > oldest_seconds:
         raise LoadUnknown(f"{source.address} is {age:.0f} s old")
+    if age < -oldest_seconds:  # the clock was set back: nobody knows how old it is
+        raise LoadUnknown(f"{source.address} is {-age:.0f} s from the future")
     lines = [line.split() for line in text.splitlines() if _is_of(line, source.query)]
     try:
         values = [float(parts[-1]) for parts in lines]

@@ -21,7 +21,7 @@ KINDS = {
 TYPES = ("FILE", "CLOCK")
 # Cores and GPU partitions are switched on and off at boot only: `nvpmodel` asks for a reboot when these differ.
 REBOOT_PARAM, REBOOT_ARGUMENT = "CPU_ONLINE", "PG_MASK"
-ANSWER = re.compile(r"^NV Power Mode:\s*(?P<name>\S+)\s*\n\s*(?P<id>\d+)\s*$", re.MULTILINE)
+ANSWER = re.compile(r"^NV Power Mode:\s*(?P<name>\S+)\s*\n\s*(?P<id>[0-9]{1,9})\s*$", re.MULTILINE)
 
 Setting = Tuple[str, str]  # parameter and argument: ("CPU_ONLINE", "CORE_4")
 
@@ -82,7 +82,7 @@ class Conf:
 def parse(text: str) -> Conf:
     """The modes of an nvpmodel.conf. Raises ConfError with the number of the first line that is wrong."""
     reader = _Reader()
-    for number, raw in enumerate(text.splitlines(), 1):
+    for number, raw in enumerate(text.lstrip("\ufeff").splitlines(), 1):
         line = raw.split("#", 1)[0].strip()
         if line:
             reader.read(number, line)
@@ -168,7 +168,7 @@ class _Reader:
         param, argument, value = parts
         if param not in self.types:
             raise ConfError(f"line {number}: parameter {param} has no PARAM block above")
-        if self.types[param] == "CLOCK" and not re.match(r"^-?\d+$", value):
+        if self.types[param] == "CLOCK" and not re.match(r"^-?[0-9]+$", value):
             raise ConfError(f"line {number}: {param} {argument} is a clock: {value!r} is no whole number")
         settings = self.settings
         if settings is None or (param, argument) in settings:
@@ -200,6 +200,6 @@ def _header(number: int, line: str) -> tuple[str, dict[str, str]]:
 
 
 def _whole(number: int, name: str, value: str) -> int:
-    if not value.isdigit():
+    if not re.match(r"^[0-9]{1,9}$", value):  # no other digits, and no more than int() takes
         raise ConfError(f"line {number}: {name}={value} is no whole number")
     return int(value)

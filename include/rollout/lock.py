@@ -172,6 +172,11 @@ class Lock:
         """Hold the lock beyond the end of this run, until it goes on or a rollback takes it; whether it was ours."""
         return self._rewrite(self._holder, kept=True)
 
+    def is_kept(self) -> bool:
+        """Whether this run holds the lock beyond its end."""
+        lease = self._leases.get(LEASE)
+        return holder_of(lease) == self._holder and is_kept(lease)
+
     def _rewrite(self, holder: str | None, *, kept: bool) -> bool:
         for _ in range(_ATTEMPTS):
             lease = self._leases.get(LEASE)

@@ -164,10 +164,15 @@ def _approved(run: Run) -> list[Plan]:
 
 def is_done(run: Run) -> bool:
     """Whether the next lever may begin: this one is promoted and nobody has undone it, or it had nothing to do."""
-    if nothing_to_do(run):
+    if nothing_to_do(run) and not _has_written(run):
         return True
+    # One that has written may have nothing left to do because its undo is unfinished: a new plan doesn't make it done.
     records = {place: run.records(place) for place in (WHOLE_RUN, *run.places)}
     return decisions.is_promoted(run.places, records) and not any(steps.undone_by(run, place) for place in run.places)
+
+
+def _has_written(run: Run) -> bool:
+    return any(last(run.records(place), Step.TOUCH) for place in run.places)
 
 
 def has_begun(run: Run) -> bool:
@@ -201,8 +206,21 @@ def conclude(several: Several, failed_tasks: Sequence[str]) -> Verdict:
         verdict = decisions.joint_verdict(
             {run.lever.name: _outcome(several, run, failed_tasks) for run in several.runs}
         )
+        verdict = _with_own_tasks(several, verdict, failed_tasks)
     steps.record_verdict(several.whole, verdict, [run.chain() for run in several.runs])
     return verdict
+
+
+def _with_own_tasks(several: Several, verdict: Verdict, failed_tasks: Sequence[str]) -> Verdict:
+    """Not green while a task of the run itself has failed, such as one that left a lock behind."""
+    groups = tuple(f"{run.lever.name}." for run in several.runs)
+    own = [task for task in failed_tasks if not task.startswith(groups)]
+    if not (verdict.green and own):
+        return verdict
+    stops = [r for r in several.whole.records(WHOLE_RUN) if r.step == Step.STOPPED and r.figures["where"] in own]
+    why = "\n".join([decisions.stop_line(stop) for stop in stops] or [f"read the log of {', '.join(own)}"])
+    message = f"{verdict.message}\n{Ending.UNFINISHED}: {why}\nNext: clear {', '.join(own)} with everything downstream."
+    return Verdict(Ending.UNFINISHED, green=False, message=message)
 
 
 def _all_idle(several: Several) -> bool:

@@ -23,6 +23,7 @@ from include.levers.cdn_price_class.decide import Candidate, Judgement, Situatio
 from include.prices import DAYS_PER_MONTH, PriceBookError
 
 BAD = 2
+LEAST_DAYS, MOST_DAYS = Decimal("0.01"), Decimal(3660)  # a quarter of an hour to ten years
 REASONS = (OSError, ValueError, usage.UsageError, latency.EdgeTableError, PriceBookError)
 
 
@@ -60,14 +61,14 @@ def _parser() -> argparse.ArgumentParser:
 def _situation(chosen: argparse.Namespace) -> Situation:
     used = _usage(chosen)
     measured = _measured(chosen.measured) if chosen.measured else {}
-    config = _object(chosen.distribution) if chosen.distribution else {}
+    config = _distribution(chosen.distribution) if chosen.distribution else {}
     return Situation(
         used,
         prices.load(chosen.prices),
         load_estate().edge.latency,
         chosen.current,
         measured,
-        against_plans(config.get("DistributionConfig", config)),
+        against_plans(config),
         latency.edges(chosen.edges) if chosen.edges else None,
     )
 
@@ -91,9 +92,17 @@ def _object(path: Path) -> dict[str, Any]:
     return raw
 
 
+def _distribution(path: Path) -> dict[str, Any]:
+    found = _object(path)
+    config = found.get("DistributionConfig", found)
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: DistributionConfig is {type(config).__name__}, wanted a JSON object")
+    return config
+
+
 def _days(text: str) -> Decimal:
     days = Decimal(str(float(text)))
-    if not (days.is_finite() and days > 0):
+    if not (days.is_finite() and LEAST_DAYS <= days <= MOST_DAYS):
         raise ValueError
     return days
 

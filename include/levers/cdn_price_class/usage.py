@@ -18,6 +18,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -29,6 +30,7 @@ PREAMBLE = 40  # lines in which a report's column heads must come
 COUNTRY = ("ccountry", "country", "countrycode", "viewercountry", "locationcode", "location")
 SIZE = ("scbytes", "bytes", "totalbytes", "bytestransferred", "totalbytestransferred", "bytesout")
 REQUESTS = ("requests", "requestcount", "totalrequests", "totalrequestcount", "numberofrequests", "count")
+LONGEST_LINE = 2**20  # bytes: CloudFront cuts its fields long before; packed zeros are a line of any length
 LONGEST = 20  # digits of a number: more than any month has bytes
 # The usage report counts by region of the EDGE: a country of each stands for its viewers.
 EDGE_REGIONS = {
@@ -92,7 +94,11 @@ Rows = Iterator[tuple[int, Row]]
 
 def read(file: io.BufferedReader) -> Usage:
     """The usage in a file, packed or not. Raises UsageError with the line."""
-    return _read(gzip.open(file, "rb") if file.peek(2)[:2] == GZIP else file)
+    return _read(iter(partial(_unpacked(file).readline, LONGEST_LINE + 1), b""))
+
+
+def _unpacked(file: io.BufferedReader) -> io.BufferedReader | gzip.GzipFile:
+    return gzip.open(file, "rb") if file.peek(2)[:2] == GZIP else file
 
 
 def read_bytes(data: bytes) -> Usage:
@@ -139,6 +145,8 @@ class _Lines:
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 raise UsageError(self.number + 1, f"the packed file is damaged ({error}): fetch it again") from error
             self.number += 1
+            if len(raw) > LONGEST_LINE:
+                raise UsageError(self.number, f"it is longer than {LONGEST_LINE} bytes: give a log or a report")
             if self.number == 1:
                 raw = raw.removeprefix(BOM)
             try:
@@ -159,7 +167,7 @@ def _read(file: Iterable[bytes]) -> Usage:
     known, count = countries(), 0
     for number, (country, size, requests) in rows:
         code = country.strip().upper()
-        if code not in known:
+        if code not in known or not country.isascii():  # the upper case of a sharp s is SS, South Sudan
             raise UsageError(number, _unknown(country))
         sums = found.get(code)
         if sums is None:
@@ -180,12 +188,16 @@ def _unknown(country: str) -> str:
 
 def _recognised(first: str, lines: _Lines) -> tuple[str, Rows]:
     text: str | None = first
+    is_versioned = False
     while text is not None and text.startswith("#"):
-        if text.lower().startswith(("#fields", "#version")):
+        if text.lower().startswith("#fields"):
             return "w3c log", _w3c(text, lines)
+        is_versioned = is_versioned or text.lower().startswith("#version")
         text = next(lines, None)
     if text is None:
         return "", iter(())
+    if is_versioned and "," not in text:  # a report may have a version too
+        return "w3c log", _w3c(text, lines)
     if text.lstrip().startswith("{"):
         return "json log", _json(text, lines)
     return "csv report", _csv(text, lines)
@@ -206,7 +218,7 @@ def _column(names: Sequence[str], wanted: Sequence[str]) -> int | None:
 
 def _whole(line: int, field: str, text: Any) -> int:
     """A number of bytes or requests."""
-    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
+    if isinstance(text, int) and not isinstance(text, bool) and 0 <= text < 10**LONGEST:
         return text
     said = text.strip() if isinstance(text, str) else ""
     if not (said.isascii() and said.isdigit() and len(said) <= LONGEST):
@@ -218,6 +230,13 @@ def _grouped(line: int, field: str, text: str) -> int:
     """A number as spreadsheets write it: 1,234,567."""
     is_grouped = re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+", text.strip())
     return _whole(line, field, text.replace(",", "") if is_grouped else text)
+
+
+def _once(line: int, names: Sequence[str]) -> None:
+    """Raise UsageError for a name of ours that stands twice: nobody knows which of the columns counts."""
+    plain = [name for name in map(_plain, names) if name in {*COUNTRY, *SIZE, *REQUESTS}]
+    if twice := next((name for name in plain if plain.count(name) > 1), None):
+        raise UsageError(line, f"field {twice} is there twice: leave one out")
 
 
 def _needed(line: int, names: Sequence[str], wanted: Sequence[str], field: str) -> int:
@@ -248,6 +267,7 @@ def _fields(text: str, line: int) -> tuple[int, int, int] | None:
     if head.strip().lower() != "#fields":
         return None
     names = rest.split()
+    _once(line, names)
     country = _needed(line, names, COUNTRY[:1], "c-country")
     return country, _needed(line, names, SIZE[:1], "sc-bytes"), len(names)
 
@@ -289,7 +309,7 @@ def _csv(first: str, lines: _Lines) -> Rows:
         plain = {_plain(name) for name in names}
         if {"usagetype", "usagevalue"} <= plain:
             return _billed(names, lines)
-        if len(names) > 1 and plain & {*COUNTRY}:
+        if plain & {*COUNTRY} and plain & {*SIZE, *REQUESTS}:  # a preamble may say Location, or Country, as well
             return _located(names, lines)
         if plain & {*SIZE}:
             line = lines.number  # the head of a table, but without a country
@@ -324,6 +344,7 @@ def _guarded(rows: Iterator[Any], lines: _Lines) -> Iterator[Any]:
 
 def _located(names: Sequence[str], lines: _Lines) -> Rows:
     """Rows of a table by country: the Locations report, a log as CSV, or one's own."""
+    _once(lines.number, names)
     country = _needed(lines.number, names, COUNTRY, "LocationCode")
     size = _needed(lines.number, names, SIZE, "TotalBytes")
     requests = _column(names, REQUESTS)

@@ -63,12 +63,24 @@ def _against_promotion(run: Run, place: str) -> decisions.Decision:
 def promote(run: Run) -> None:
     """Put the promotion of every selected place on record, with the figures of the live world.
 
-    Raises Refused when another run has taken a lock over or undone the change since the decision.
+    Raises Refused when another run has taken a lock over or undone the change since the decision, or when there is no
+    such decision: a task that was marked by hand decides nothing.
     """
     for place in run.places:
         check_ours(run, place)
+    _check_decided(run)
     for place, after in zip(run.places, each_place(run, lambda target: evidence(run, target)), strict=True):
         run.record(place, Step.PROMOTED, {"after": after})
+
+
+def _check_decided(run: Run) -> None:
+    decided = last(run.records(WHOLE_RUN), Step.DECISION)
+    found = decisions.decide(run.places, {place: run.records(place) for place in run.places})
+    if decided is not None and decided.figures["promote"] and found.promote:
+        return
+    against = [*found.reasons, *found.unknown] or ([*decided.figures["reasons"]] if decided else [])
+    why = "; ".join(against) or "no decision is on record"
+    raise Refused(f"not promoted: {why}; clear choose_ending, which decides by the ledger")
 
 
 def own_snapshot(run: Run, place: str) -> Record:

@@ -43,13 +43,18 @@ def acquire(
     ``stands`` are the places where this run's change stands: a run that is judged again has held these all the time.
     """
     previous: dict[str, str | None] = {}
+    kept: set[str] = set()
     try:
         for place in sorted(places):
             lock = run.lock(place)
+            if lock.is_kept():
+                kept.add(place)
             previous[place] = lock.take_over() if take_over else lock.acquire(run.run_ended)
     except Exception:
         for place in previous:
-            if place not in stands:
+            if place in kept:
+                run.lock(place).keep()  # the change still waits for people, whatever becomes of this try
+            elif place not in stands:
                 run.lock(place).release()
         raise
     return previous

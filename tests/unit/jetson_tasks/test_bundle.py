@@ -76,8 +76,8 @@ def test_a_status_comes_from_the_one_file_alone(tmp_path: Path) -> None:
         ('printf "NV Power Mode: 25W\\n1\\n"', {"device": "jetson02"}, 2),
         ('printf "NV Power Mode: 25W\\n1\\n"', {"mode": "15W"}, 3),
         ('printf "NV Power Mode: 25W\\n1\\n"', {"mode": "7W"}, 4),
-        ('printf "NV Power Mode: 25W\\n1\\n"', {"expires_at": 1_796_000_001}, 3),  # nor is the safe mode reached
-        ('printf "NV Power Mode: MAXN_SUPER\\n2\\n"', {"expires_at": 1_796_000_001}, 8),
+        ('printf "NV Power Mode: 25W\\n1\\n"', {"expires_at": 1_796_000_001, "safe_mode": "25W"}, 8),
+        ('printf "NV Power Mode: 25W\\n1\\n"', {"expires_at": 1_796_000_001}, 3),
     ],
 )
 def test_apply_ends_with_the_exit_code_of_what_came_of_it(

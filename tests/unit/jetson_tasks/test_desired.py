@@ -53,6 +53,9 @@ def with_policy(**changes: Any) -> dict[str, Any]:
         ({"issued_at": "now"}, "issued_at is 'now': it must be a number from 0 to 1e+12"),
         ({"expires_at": NOW}, f"expires_at {NOW} is not after issued_at {NOW}"),
         ({"safe_mode": ""}, "safe_mode is '': it must be a text"),
+        ({"safe_mode": " "}, "safe_mode is ' ': it must be a text"),
+        ({"mode": "\ud800"}, "mode is '\\ud800': it must be a text"),
+        ({"issued_at": 10**400}, f"issued_at is {10**400}: it must be a number from 0 to 1e+12"),
         ({"mode": 15}, "mode is 15: it must be a text"),
         ({"mode": None}, "none of mode, schedule and policy is given: give one"),
         ({"schedule": SCHEDULE}, "mode and schedule are both given: leave one out"),
@@ -105,6 +108,8 @@ def test_a_wrong_field_is_refused_by_name(changes: dict[str, Any], message: str)
 def test_what_is_no_json_or_no_object_is_refused() -> None:
     with pytest.raises(RefusedState, match=r"^the desired state is no JSON \(.*\): write it again$"):
         parse("{")
+    with pytest.raises(RefusedState, match=r"^the desired state is no JSON \("):
+        parse("[" * 100_000)
     with pytest.raises(RefusedState, match=r"^the desired state is \[\]: it must be an object with format, device"):
         parse("[]")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -45,10 +47,46 @@ def test_an_answer_without_a_load_is_unknown(result: object, message: str) -> No
     assert str(unknown.value).endswith(message)
 
 
+def test_a_number_of_any_length_is_unknown() -> None:
+    with pytest.raises(LoadUnknown, match="is no vector"):
+        asked([{"value": [NOW, 10**400]}])
+
+
 def test_prometheus_that_does_not_answer_is_unknown() -> None:
     nobody = LoadSource("prometheus", "http://127.0.0.1:1", "load")
     with pytest.raises(LoadUnknown, match=r"^Prometheus can't be asked: "):
         load_of(nobody, Files("/nowhere"), NOW, 180)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"no HTTP at all\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_an_answer_that_is_no_http_or_ends_early_is_unknown(answer: bytes) -> None:
+    """A step that ends with another error would never come to the safe mode."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        somebody = LoadSource("prometheus", f"http://127.0.0.1:{server.getsockname()[1]}", "load")
+        with pytest.raises(LoadUnknown, match=r"^Prometheus can't be asked: "):
+            load_of(somebody, Files("/nowhere"), NOW, 180)
+        serving.join()
+
+
+def test_an_address_that_no_request_can_have_is_unknown() -> None:
+    with pytest.raises(LoadUnknown, match=r"^Prometheus can't be asked: "):
+        load_of(LoadSource("prometheus", "http://prometheus:9090/a b", "load"), Files("/nowhere"), NOW, 180)
 
 
 def test_an_address_that_is_no_http_is_not_opened() -> None:
@@ -74,6 +112,7 @@ def test_the_series_of_a_metric_in_a_file_are_added_up(tmp_path: Path) -> None:
     ("text", "age", "message"),
     [
         ("akidb_qps 7\n", 181, "/run/akidb.prom is 181 s old"),
+        ("akidb_qps 7\n", -181, "/run/akidb.prom is 181 s from the future"),
         ("other 7\n", 0, "/run/akidb.prom has no akidb_qps"),
         ("akidb_qps seven\n", 0, "has a akidb_qps that is no number"),
         ("akidb_qps NaN\n", 0, "akidb_qps is nan"),

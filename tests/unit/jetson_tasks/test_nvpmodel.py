@@ -87,6 +87,12 @@ def test_attributes_stand_in_any_order_and_comments_anywhere() -> None:
         ),
         ("GPU MAX_FREQ 612000000", "CPU_ONLINE CORE_1 0", "line 10: CPU_ONLINE CORE_1 is set twice in one mode"),
         ("ID=1", "ID=one", "line 8: ID=one is no whole number"),
+        ("ID=1", "ID=\u00b2", "line 8: ID=\u00b2 is no whole number"),
+        ("ID=1", "ID=\u0661", "line 8: ID=\u0661 is no whole number"),
+        ("ID=1", "ID=1234567890", "line 8: ID=1234567890 is no whole number"),
+        ("ID=1", "ID=-1", "line 8: ID=-1 is no whole number"),
+        ("DEFAULT=0", "DEFAULT=\u00b2", "line 11: DEFAULT=\u00b2 is no whole number"),
+        ("MAX_FREQ 612", "MAX_FREQ \u0661", "line 10: GPU MAX_FREQ is a clock: '\u0661000000' is no whole number"),
         ("ID=1 NAME=15W", "ID=1", "line 8: POWER_MODEL needs ID and NAME, each once"),
         ("ID=1 NAME=15W", "ID=1 ID=1", "line 8: POWER_MODEL needs ID and NAME, each once"),
         ("< POWER_MODEL ID=1", "<POWER_MODEL ID=1", "is no header of PARAM, POWER_MODEL, PM_CONFIG, FAN_CONFIG"),
@@ -132,3 +138,12 @@ def test_an_answer_that_the_file_does_not_know_is_refused(text: str, message: st
     with pytest.raises(ConfError) as refused:
         answered(text, conf())
     assert str(refused.value) == message
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+    assert parse("\ufeff" + SMALL) == parse(SMALL)
+
+
+def test_an_answer_with_an_id_of_any_length_names_no_mode() -> None:
+    with pytest.raises(ConfError, match="which names no power mode"):
+        answered("NV Power Mode: MAXN\n" + "9" * 5000, parse(SMALL))

@@ -109,3 +109,20 @@ def test_a_file_that_is_not_there_and_files_of_the_wrong_shape_are_named(
         assert said in capsys.readouterr().err
     assert main([str(report), "--edges", str(tmp_path / "none.csv")]) == 2
     assert main([str(report), "--prices", str(tmp_path / "none.yaml")]) == 2
+
+
+@pytest.mark.parametrize("days", ["1e-300", "0", "-1", "nan", "1e300", "x"])
+def test_days_that_no_file_covers_are_refused(report: Path, capsys: pytest.CaptureFixture[str], days: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([str(report), "--json", "--days", days])
+    assert ended.value.code == 2
+    assert "argument --days: invalid" in capsys.readouterr().err
+
+
+def test_a_distribution_of_the_wrong_shape_is_named(
+    report: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text('{"DistributionConfig": 5}')
+    assert main([str(report), "--json", "--distribution", str(wrong)]) == 2
+    assert "DistributionConfig is int, wanted a JSON object" in capsys.readouterr().err

@@ -117,6 +117,11 @@ REMEDY = "choose it in the distribution's standard logging"
         ("date,sc-bytes,cs-uri-stem\n2026,1,/\n", 1, "no field c-country"),
         ("plain words\n" * 60, 1, "no field c-country"),
         ("US\t1\t2\n", 1, "no field c-country"),
+        (json_lines({"c-country": "US", "sc-bytes": 10**400}), 1, "sc-bytes is 1000"),
+        (W3C.replace("jp", "\u00df"), 4, "is no ISO 3166-1 code of two letters"),
+        (W3C.replace("date", "c-country", 1), 2, "field ccountry is there twice"),
+        ("country,bytes,bytes,requests\nUS,1,2,3\n", 1, "field bytes is there twice"),
+        ("US" * 2**20, 1, "it is longer than 1048576 bytes"),
     ],
 )
 def test_what_cant_be_read_names_its_line_and_the_field(text: str, line: int, said: str) -> None:
@@ -124,6 +129,11 @@ def test_what_cant_be_read_names_its_line_and_the_field(text: str, line: int, sa
         usage_of(text)
     assert (raised.value.line, str(raised.value).startswith(f"line {line}: ")) == (line, True)
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("head", ["#Version: 1.0\n#Report: Locations\n", "Report,Location\nGrouping,Country\n"])
+def test_a_preamble_is_neither_a_log_nor_the_head_of_the_table(head: str) -> None:
+    assert usage_of(head + LOCATIONS.partition("\n\n")[2]).by_country == WANTED
 
 
 def test_bytes_that_are_no_text_and_a_damaged_packing_are_named() -> None:
