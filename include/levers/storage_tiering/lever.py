@@ -25,7 +25,7 @@ from include.rollout.place import PlaceKind
 
 (RULES,) = SLOTS = ("rules",)
 PRICES = "aws_s3.csv"
-MOST_LINES = 15  # of a plan: an approver reads the groups first, then some of the versions
+MOST_LINES = 100  # of a plan's notes about single versions
 
 
 class StorageTiering(ManifestLever[StorageSettings]):
