@@ -20,6 +20,8 @@ from tests.unit.levers.cdn_world import World
 FILE = Path(__file__).parents[2] / "dags" / "rollout" / "cdn_price_class.py"
 Runner = Callable[..., Any]
 SOAK = QUICK | {"soak_seconds": 2, "gate_window_seconds": 20}
+# Samples are looked for in slots of 5 s at least: a gate that shall pass needs a stage that is older than one slot.
+WHOLE_SLOT = SOAK | {"soak_seconds": 6}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def test_the_class_is_written_only_after_approval_lock_and_snapshot(dag: Any) ->
 def test_the_best_class_is_promoted_and_undone_from_the_ledger(world: World, run_dag: Runner) -> None:
     world.widen_limits()
     before = world.state()
-    run = run_dag(rollout_dag(world), SOAK)
+    run = run_dag(rollout_dag(world), WHOLE_SLOT)
     assert (run.state, run.verdict["message"]) == (
         "success", "promoted in estate-wide: every gate of every stage passed.",
     )  # fmt: skip

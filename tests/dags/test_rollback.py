@@ -150,7 +150,7 @@ def test_an_emergency_locks_the_regions_where_nothing_stands_yet(world: World, r
     clients_of(world)(Place.named(AP), rollout.estate).leases.create(held)
     run = run_dag(rollback_dag(world, estate_of(AP, US)), REAL | {"emergency": True, "reason": "errors"})
     assert (run.state, run.verdict["verdict"]) == ("success", "nothing to undo")
-    assert holders(world) == {AP: None, "estate-wide": None, US: None}
+    assert holders(world) == {AP: None, "devices": None, "estate-wide": None, US: None}
     assert run.tasks["undo_changes"] == "skipped"
 
 
