@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -86,6 +87,7 @@ class World:
         CLOUDS_CLOCK.reset()
         if not real_time:
             CLOUDS_CLOCK.now = CLOCK.now
+        self.now: Callable[[], float] = time.time if real_time else lambda: CLOCK.at
         self.mock = mock_aws()
         self.mock.start()
         self.estate = load_estate()
@@ -116,7 +118,7 @@ class World:
         """A fresh result of each part of the world."""
         viewers = self.estate.edge.latency.viewers
         return [
-            ProbeResult(name, group.countries[0], self.slow.get(name, 12.0), 100, CLOCK.at)
+            ProbeResult(name, group.countries[0], self.slow.get(name, 12.0), 100, self.now())
             for name, group in viewers.items()
         ]
 

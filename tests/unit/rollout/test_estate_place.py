@@ -126,7 +126,7 @@ def test_an_emergency_locks_it_as_well_as_every_region(edge: Run) -> None:
     rollback.find_changes(undo)
     rollback.take_locks(undo, None)
     approval = undo.ledger.records(undo.chain())[-1]
-    assert approval.figures["locked"] == [AP, ESTATE_WIDE, "eu-central-1", US]
+    assert approval.figures["locked"] == [AP, "devices", ESTATE_WIDE, "eu-central-1", US]
     assert approval.figures["taken_over_from"] == {ESTATE_WIDE: "edge_rollout/manual__1"}
     with pytest.raises(LockHeld, match="estate-wide: rollback/undo has taken the lock over"):
         steps.take_snapshot(edge, ESTATE_WIDE)
