@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from include.clients.aws import AwsError
 from include.levers import cloudfront
 from include.levers.base import Dollars, ManifestLever
 from include.levers.lambda_edge import checks, dollars, gates, live
@@ -126,8 +127,19 @@ class LambdaEdge(ManifestLever[LambdaSettings]):
     def undo(
         self, world: World, snapshot: Mapping[str, Json], objects: Mapping[str, Json], report: Report
     ) -> list[str]:
-        """Units, associations and $LATEST, then wait for every edge location."""
-        steps = super().undo(world, snapshot, objects, report)
+        """Units, associations and $LATEST, then wait for every edge location.
+
+        A region that can't be reached keeps neither the others nor the edge from going back. Raises its AwsError.
+        """
+        del snapshot
+        steps, problems = list[str](), list[AwsError]()
+        for key in reversed(list(objects)):
+            try:
+                steps += self.set_back(world, {key: objects[key]}, report)
+            except AwsError as error:
+                problems.append(AwsError(f"{key}: {error}"))
+        if problems:
+            raise AwsError("; ".join(map(str, problems)))
         late = [cloudfront.deployed_after_undo(world, name) for name in _distributions(objects)]
         return [*steps, *filter(None, late)]
 

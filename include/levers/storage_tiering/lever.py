@@ -17,7 +17,7 @@ from include.levers.price_tables import PriceTable, price_table
 from include.levers.probes import Probe
 from include.levers.storage_tiering import bucket, choices, figures
 from include.levers.storage_tiering.decide import STANDARD, ClassPrice, Sizes, copy_back, prices_of
-from include.levers.storage_tiering.lifecycle import LIFECYCLES, Rules
+from include.levers.storage_tiering.lifecycle import LIFECYCLES, Rules, is_of_old_form
 from include.levers.storage_tiering.settings import StorageSettings, World
 from include.prices import PlanBook
 from include.rollout.lever import Check, Difference, Json, Refused, Stage, Target, Undo, kept
@@ -249,5 +249,10 @@ def _others(world: World) -> Iterator[Check]:
     document, _ = LIFECYCLES.read(world, world.estate.edge.models.bucket)
     if document is None:
         raise Refused(f"bucket {world.estate.edge.models.bucket} does not exist: correct edge.models.bucket")
+    old = sorted(rule["ID"] for rule in document["Rules"] if is_of_old_form(rule))
+    if old and choices.rules_for(_choices(world, _survey(world)), world.settings.models_older_than_days):
+        reason = f"{', '.join(old)} give a prefix without a filter: S3 takes no rule with a filter beside them"
+        yield Check("others' rules", False, reason, "have their owner write them anew, the same prefix in a filter")
+        return
     names = {rule["ID"] for prefix in bucket.versions(world) for rule in bucket.others_of(document, prefix)}
     yield Check("others' rules", True, f"may apply to versions: {', '.join(sorted(names)) or 'none'}; they stay")

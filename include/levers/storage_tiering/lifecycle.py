@@ -90,6 +90,14 @@ def prefix_of(found: Mapping[str, Json]) -> str:
     return str((where.get("And") or where).get("Prefix", found.get("Prefix")) or "")
 
 
+def is_of_old_form(found: Mapping[str, Json]) -> bool:
+    """Whether a rule says its prefix outside of a filter: S3 takes no document that has such a rule beside ours.
+
+    Its words: "Filter element can only be used in Lifecycle V2", or "Base level prefix cannot be used in Lifecycle V2".
+    """
+    return "Filter" not in found and found.get("Prefix") is not None
+
+
 def is_ours(found: Mapping[str, Json]) -> bool:
     """Whether the lever made the rule, whatever became of it."""
     return str(found.get("ID", "")).startswith(MARK)

@@ -90,6 +90,7 @@ class World:
         CLOUDS_CLOCK.reset()
         if not real_time:
             CLOUDS_CLOCK.now = CLOCK.now
+        self.now: Callable[[], float] = time.time if real_time else lambda: CLOCK.at
         self.mock = mock_aws()
         self.mock.start()
         self.estate = load_estate()
@@ -120,7 +121,7 @@ class World:
         """A fresh result of each part of the world."""
         viewers = self.estate.edge.latency.viewers
         return [
-            ProbeResult(name, group.countries[0], self.slow.get(name, 12.0), 100, CLOCK.at)
+            ProbeResult(name, group.countries[0], self.slow.get(name, 12.0), 100, self.now())
             for name, group in viewers.items()
         ]
 

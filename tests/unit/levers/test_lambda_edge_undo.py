@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from include.clients.aws import Aws, AwsError
 from include.levers.manifests import FOLDER
 from include.rollout.lever import Refused
 from lab.cloud import moto_cloudfront
@@ -139,6 +140,29 @@ def test_a_function_or_distribution_that_is_gone_is_reported_and_the_rest_goes_b
     gone = f"ProvisionedConcurrency eu-central-1 {REGIONAL} {ALIAS}"
     assert [str(difference) for difference in restored.changed_by_others] == [f"{gone}: there -> absent"]
     assert (world.units(), world.running(), world.latest()["MemorySize"]) == ({}, version(world, 1), 512)
+
+
+def test_a_region_that_is_away_keeps_neither_the_others_nor_the_edge_from_going_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, kept = world.state(), snapshot(world)
+    world.apply_all()
+    last = list(world.estate.regions)[-1]  # the first to go back
+    call = Aws.call
+
+    def away(aws: Aws, service: str, operation: str, **parameters: Any) -> Any:
+        if operation.endswith("provisioned_concurrency_config") and aws is world.target.clients.of(last).aws:
+            raise AwsError("could not connect")
+        return call(aws, service, operation, **parameters)
+
+    monkeypatch.setattr(Aws, "call", away)
+    with pytest.raises(AwsError, match=f"ProvisionedConcurrency {last} {REGIONAL} {ALIAS}: could not connect"):
+        LEVER.rollback(world.target, kept)
+    assert world.running() == version(world, 1)
+    assert [*world.units()] == [last]
+    monkeypatch.undo()
+    LEVER.rollback(world.target, kept)
+    assert (world.state(), LEVER.verify_restored(world.target, kept)) == (before, [])
 
 
 def test_a_lock_that_was_taken_over_stops_every_write(world: World) -> None:

@@ -33,7 +33,7 @@ SERIES = {"definition": "definition", "NodePool ": "pool", "metric ": "metric", 
 WITH_AWS: dict[str, Any] = {
     "dns_health_checks": dns_world.World,
     "storage_tiering": storage_world.World,
-    "lambda_edge": lambda_world.World,
+    "lambda_edge": lambda: lambda_world.World(real_time=True),
     "cdn_price_class": lambda: cdn_world.World(real_time=True),
     "request_routing": routing_world.World,
 }

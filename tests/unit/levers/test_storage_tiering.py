@@ -334,6 +334,21 @@ def test_a_lock_that_was_taken_over_stops_every_write(world: World) -> None:
     assert world.state() == before
 
 
+def test_a_rule_with_its_prefix_outside_of_a_filter_is_named_before_anything_is_written(world: World) -> None:
+    """S3 takes no rule with a filter beside it: the write would be refused after the approval."""
+    old = {"ID": "theirs-of-2016", "Status": "Enabled", "Prefix": "logs/", "Expiration": {"Days": 5}}
+    world.put_rules([old])
+    (failed,) = [check for check in LEVER.preflight(world.target) if not check.passed]
+    assert (failed.name, failed.reason, failed.remedy) == (
+        "others' rules",
+        "theirs-of-2016 give a prefix without a filter: S3 takes no rule with a filter beside them",
+        "have their owner write them anew, the same prefix in a filter",
+    )
+    idle = with_settings(world, models_older_than_days=3650)
+    assert LEVER.plan(idle).stages == ()
+    assert all(check.passed for check in LEVER.preflight(idle))
+
+
 # Undo -----------------------------------------------------------------------------------------------------------------
 
 
