@@ -178,7 +178,7 @@ def test_a_second_lab_runs_beside_and_leaves_nothing(world: worlds.LabWorld, tmp
     subprocess.run(command, cwd=REPOSITORY, check=True, timeout=150, capture_output=True)
     entries = json.loads((tmp_path / "second" / "processes.json").read_text())
     state = json.loads((tmp_path / "second" / "state.json").read_text())
-    assert len(entries) == 17
+    assert len(entries) == 18
     subprocess.run([*command[:3], "down", *command[6:]], cwd=REPOSITORY, check=True, timeout=60)
     assert not [e["name"] for e in entries if _alive(e)]
     with socket.socket() as probe:
