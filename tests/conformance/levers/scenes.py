@@ -188,19 +188,27 @@ class SizingScene(ClusterScene):
         return {**super().state(), **{f"requests of {pod}": size for pod, size in self.cluster.sizes().items()}}
 
 
-class DnsScene(Scene):
-    """An account with a zone, record sets and their health checks."""
+class AccountScene(Scene):
+    """An account, a bucket or devices, whose world tells its own state. ``world`` has to be closed where it can be."""
 
-    def __init__(self) -> None:
-        self.world = dns_world.World("us-east-1")
-        super().__init__(dns_world.LEVER, self.world.target)
+    def __init__(self, world: Any, lever: Lever) -> None:
+        super().__init__(lever, world.target)
+        self.world = world
 
     def close(self) -> None:
         self.world.close()
 
     def state(self) -> dict[str, Json]:
-        """Record sets with the settings of their checks: ids are others after an undo that makes them anew."""
-        return self.world.state()
+        """What its world tells."""
+        state: dict[str, Json] = self.world.state()
+        return state
+
+
+class DnsScene(AccountScene):
+    """An account with a zone, record sets and their health checks."""
+
+    def __init__(self) -> None:
+        super().__init__(dns_world.World("us-east-1"), dns_world.LEVER)
 
     def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
         """One record set's TTL, and another one's health check."""
@@ -222,19 +230,11 @@ class DnsScene(Scene):
         return "edge"
 
 
-class StorageScene(Scene):
+class StorageScene(AccountScene):
     """The models' bucket of one region's models, with others' objects and rules."""
 
     def __init__(self) -> None:
-        self.world = storage_world.World("us-east-1")
-        super().__init__(storage_world.LEVER, self.world.target)
-
-    def close(self) -> None:
-        self.world.close()
-
-    def state(self) -> dict[str, Json]:
-        """Every lifecycle rule, and the class of every object."""
-        return self.world.state()
+        super().__init__(storage_world.World("us-east-1"), storage_world.LEVER)
 
     def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
         """A rule of the lever's is switched off, one of others' is new, and one of theirs is changed."""
@@ -251,19 +251,12 @@ class StorageScene(Scene):
         return "rule"
 
 
-class CdnScene(Scene):
+class CdnScene(AccountScene):
     """An account with the estate's distribution."""
 
     def __init__(self) -> None:
-        self.world = cdn_world.World(begins=time.time(), cdn_price_class="PriceClass_200")
-        super().__init__(self.world.lever, self.world.target)
-
-    def close(self) -> None:
-        self.world.close()
-
-    def state(self) -> dict[str, Json]:
-        """The distribution's whole document, and its tags."""
-        return self.world.state()
+        world = cdn_world.World(begins=time.time(), cdn_price_class="PriceClass_200")
+        super().__init__(world, world.lever)
 
     def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
         """Another price class, and another field of the same document."""
@@ -308,19 +301,11 @@ class RoutingScene(ClusterScene):
         return "HTTPRoute"
 
 
-class LambdaScene(Scene):
+class LambdaScene(AccountScene):
     """A distribution that runs a function, which gets a version of another size, and an alias in each region."""
 
     def __init__(self) -> None:
-        self.world = lambda_world.World(function_durations=["256:5000:40:49"])
-        super().__init__(lambda_world.LEVER, self.world.target)
-
-    def close(self) -> None:
-        self.world.close()
-
-    def state(self) -> dict[str, Json]:
-        """The distribution, the size of $LATEST, and each region's units; versions stay after an undo."""
-        return self.world.state()
+        super().__init__(lambda_world.World(function_durations=["256:5000:40:49"]), lambda_world.LEVER)
 
     def disturb(self, before: Mapping[str, Json]) -> dict[str, Callable[[], bool]]:
         """Another size of $LATEST, a version of theirs associated, more units in a region."""
