@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from decimal import Decimal
 from typing import Any
 
 from include.clients.access import Access
+from include.clients.asking import Asking
 
-ATTEMPTS = 4
 IDLE, UNMOUNTED, UNALLOCATED = "__idle__", "__unmounted__", "__unallocated__"
 SPECIAL = frozenset({IDLE, UNMOUNTED, UNALLOCATED})
 AGGREGATE = ("cluster", "namespace", "controllerKind", "controller")
@@ -98,10 +97,8 @@ class OpenCost:
             session = requests.Session()
         self.url = url.rstrip("/")
         self.flavour = flavour
-        self._timeout = timeout
-        self._session = session
-        self._access = access or Access(self.url)
-        self._sleep = sleep
+        access = access or Access(self.url)
+        self._asking = Asking(session, access, timeout, sleep, OpenCostError, "the allocator's own log")
 
     def allocations(
         self,
@@ -140,31 +137,8 @@ class OpenCost:
         }
 
     def _ask(self, parameters: Mapping[str, str]) -> Any:
-        import requests
-
-        address, problem = f"{self.url}{FLAVOURS[self.flavour][0]}", ""
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                self._sleep(0.5 * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
-            try:
-                response = self._session.get(
-                    address, params=dict(parameters), timeout=self._timeout, **self._access.options()
-                )
-            except requests.exceptions.SSLError as error:
-                raise OpenCostError(
-                    f"{address}: its certificate is not trusted ({_short(error)}): name the CA file in its "
-                    "connection's extra.verify"
-                ) from error
-            except requests.RequestException as error:
-                problem = f"can't be reached ({_short(error)}): check the host of its connection"
-                continue
-            if response.status_code >= 500 or response.status_code == 429:
-                problem = f"answers {response.status_code} to {_shown(parameters)}: look at the allocator's own log"
-                continue
-            if response.status_code in (401, 403):
-                raise OpenCostError(self._access.refused(response.status_code, response.text, "its"))
-            return _data(response, address, parameters)
-        raise OpenCostError(f"{address} {problem} ({ATTEMPTS} attempts)")
+        address = f"{self.url}{FLAVOURS[self.flavour][0]}"
+        return _data(self._asking.get(address, dict(parameters), _shown(parameters)), address, parameters)
 
 
 def _data(response: Any, address: str, parameters: Mapping[str, str]) -> Any:
@@ -268,7 +242,3 @@ def _rfc3339(at: dt.datetime) -> str:
 
 def _shown(parameters: Mapping[str, str]) -> str:
     return " ".join(f"{name}={value}" for name, value in parameters.items())
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[-160:]

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from include.clients.access import Access
+from include.clients.asking import Asking
 
 PATH = "/probes"
-ATTEMPTS = 4
 
 
 class ProbesError(RuntimeError):
@@ -59,36 +58,14 @@ class Probes:
 
             session = requests.Session()
         self.address = f"{url.rstrip('/')}{PATH}"
-        self._timeout = timeout
-        self._session = session
-        self._access = access or Access(url)
-        self._sleep = sleep
+        log = "the log of what serves the probes"
+        self._asking = Asking(session, access or Access(url), timeout, sleep, ProbesError, log)
 
     def results(self) -> list[ProbeResult]:
         """The newest result of each probe, in the server's order. Raises ProbesError."""
-        return parse(self._ask(), self.address)
-
-    def _ask(self) -> Any:
-        import requests
-
-        problem = ""
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                self._sleep(0.5 * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
-            try:
-                response = self._session.get(self.address, timeout=self._timeout, **self._access.options())
-            except requests.RequestException as error:
-                problem = f"can't be reached ({' '.join(str(error).split())[-160:]}): check its connection's host"
-                continue
-            if response.status_code >= 500 or response.status_code == 429:
-                problem = f"answers {response.status_code}: look at the log of what serves the probes"
-                continue
-            return self._answer(response)
-        raise ProbesError(f"{self.address} {problem} ({ATTEMPTS} attempts)")
+        return parse(self._answer(self._asking.get(self.address)), self.address)
 
     def _answer(self, response: Any) -> Any:
-        if response.status_code in (401, 403):
-            raise ProbesError(self._access.refused(response.status_code, response.text, "its"))
         try:
             answer = response.json() if response.status_code == 200 else None
         except ValueError:

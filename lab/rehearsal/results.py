@@ -122,7 +122,9 @@ class Results:
         file = results_file(self.settings)
         file.parent.mkdir(parents=True, exist_ok=True)
         measured = self._measured(world, airflow, speed)
-        file.write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        # Measurements are published: they name files as seen from the project, not where this machine has it.
+        text = json.dumps(measured, indent=2, sort_keys=True).replace(f"{self.settings.folder.parent}/", "")
+        file.write_text(text + "\n", encoding="utf-8")
 
     def _measured(self, world: worlds.LabWorld, airflow: airflows.Airflow, speed: Speed) -> dict[str, Any]:
         asked = {"REGIONS": self.settings.regions, "DAYS": map(str, self.settings.days), "FAULT": [self.settings.fault]}
