@@ -237,7 +237,7 @@ def test_run_ids_are_unique_and_part_of_the_ledgers_paths_as_they_are() -> None:
 def test_every_setting_is_exported_by_the_makefile_and_named_in_its_help() -> None:
     makefile = (week.worlds.REPOSITORY / "Makefile").read_text()
     exported = next(line for line in makefile.splitlines() if line.startswith("export "))
-    assert exported == "export REGIONS DAYS FAULT UNDO KEEP TRACE"
+    assert exported == "export REGIONS DAYS FAULT UNDO KEEP TRACE DATABASE"
     help_line = next(line for line in makefile.splitlines() if line.startswith("rehearsal: "))
     assert all(f"{name}=" in help_line for name in exported.split()[1:])
     assert all(name in str(program.__doc__) for name in exported.split()[1:])
