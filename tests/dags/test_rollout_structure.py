@@ -66,6 +66,12 @@ def test_structure_is_exactly_this(world: World, lead: str) -> None:
     assert dag.schedule is None
 
 
+def test_the_form_stands_once_in_the_dag_and_in_no_task(world: World) -> None:
+    for dag in (rollout_dag(world), rollback_dag(world)):
+        assert "dry_run" in dag.params
+        assert [task.task_id for task in dag.tasks if not task.is_mapped and task.params] == []
+
+
 @pytest.mark.parametrize("writer", ["apply_stage", "undo_changes"])
 def test_no_write_without_approval_lock_and_snapshot(world: World, writer: str) -> None:
     dag = rollout_dag(world)
