@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
 RETRY_SECONDS = 5.0  # a reading that failed is not tried again before
+FRESH_SECONDS = 60.0  # what was read since then is shown while a newer reading goes on, without a word
+SHORT_PATIENCE = 0.3  # with something fresh at hand
 log = logging.getLogger(__name__)
 
 
@@ -31,11 +34,13 @@ class Answer(Generic[Value]):
 class Latest(Generic[Value]):
     """One reading at a time, in a thread of its own, however many ask. ``name`` says what is read, and where from.
 
-    ``read`` gets a function to which it may tell how far it has come.
+    ``read`` gets a function to which it may tell how far it has come. ``every`` is for how many seconds a value is good
+    enough to be shown without reading again.
     """
 
     name: str
     read: Callable[[Callable[[str], None]], Value]
+    every: float = 0.0
     clock: Callable[[], dt.datetime] = _now
     _known: Answer[Value] = field(default_factory=Answer)
     _began: dt.datetime | None = None
@@ -49,18 +54,24 @@ class Latest(Generic[Value]):
         with self._lock:
             if self._began is None and not self._waits():
                 self._start()
-            done = self._done
-        done.wait(patience)
+            done, fresh = self._done, self._age() < FRESH_SECONDS and not self._known.problem
+        done.wait(min(patience, SHORT_PATIENCE) if fresh else patience)
         with self._lock:
-            if self._began is None:
+            if self._began is None or fresh:
                 return self._known
             since = (self.clock() - self._began).total_seconds()
             progress = f", {self._progress}" if self._progress else ""
             problem = f"{self.name} is still being read after {since:.0f} s{progress}: load the page again"
             return Answer(self._known.value, self._known.at, self._known.problem or problem)
 
+    def _age(self) -> float:
+        """Seconds since the value was read."""
+        return (self.clock() - self._known.at).total_seconds() if self._known.at else math.inf
+
     def _waits(self) -> bool:
-        return self._failed is not None and (self.clock() - self._failed).total_seconds() < RETRY_SECONDS
+        """Whether it is too early for another reading."""
+        failed = self._failed is not None and (self.clock() - self._failed).total_seconds() < RETRY_SECONDS
+        return failed or (self._age() < self.every and not self._known.problem)
 
     def _start(self) -> None:
         self._began, self._progress, self._done = self.clock(), "", threading.Event()
