@@ -30,8 +30,8 @@ class LeverPlan:
     """What one lever saves in one book, USD a month.
 
     ``in_order_usd`` is its step in the week's order, ``shapley_usd`` its mean step over every order: both add up to
-    what the whole week saves. P50 and P90 are those of the Shapley part over resampled months, None without resampling:
-    in half, in nine of ten of them it saves at least so much. ``binding`` says what limits it, a line each.
+    what the whole week saves. P10, P50 and P90 are percentiles of the Shapley part over resampled months, None without
+    resampling: in one, five and nine of ten months it saves no more than that. ``binding`` says what limits it.
     """
 
     lever: str
@@ -40,6 +40,7 @@ class LeverPlan:
     shapley_usd: Decimal
     p50_usd: Decimal | None = None
     p90_usd: Decimal | None = None
+    p10_usd: Decimal | None = None
     binding: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -68,7 +69,7 @@ class LineCheck:
 
 @dataclass(frozen=True)
 class BookPlan:
-    """The week in one price book; ``title`` names it with its date. P50 and P90 are of the sum of all levers."""
+    """The week in one price book; ``title`` names it with its date. Percentiles are of the sum of all levers."""
 
     name: str
     title: str
@@ -76,6 +77,7 @@ class BookPlan:
     levers: tuple[LeverPlan, ...]
     p50_usd: Decimal | None = None
     p90_usd: Decimal | None = None
+    p10_usd: Decimal | None = None
     lines: tuple[LineCheck, ...] = ()
     assumptions: tuple[str, ...] = ()
 
