@@ -35,12 +35,16 @@ class ChangeWindow(Part):
 
 
 class Governance(Part):
-    """Who may approve, when a change may start, and whose objects may be changed."""
+    """Who may approve, when a change may start, and whose objects may be changed.
+
+    ``permanent`` are the hashes of exports that their owners' repositories hold.
+    """
 
     approvers: tuple[str, ...]
     change_window: ChangeWindow
     freeze_days: tuple[dt.date, ...]
     may_change_objects_of: tuple[str, ...]
+    permanent: tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...] = ()
 
     def refusal(self, at: dt.datetime) -> str | None:
         """Why a rollout may not start at ``at`` (aware datetime), or None when it may."""

@@ -5,6 +5,7 @@ anything else may be retried. Imports no Airflow: include/wiring turns them into
 """
 
 from include.rollout.steps.ending import conclude, decide, own_snapshot, promote, record_verdict
+from include.rollout.steps.exporting import promoted_export, write_export
 from include.rollout.steps.locks import (
     acquire,
     check_not_undone,
@@ -65,6 +66,7 @@ __all__ = [
     "places_kept",
     "plan_again",
     "promote",
+    "promoted_export",
     "put_snapshot",
     "record_answer",
     "record_approval",
@@ -78,4 +80,5 @@ __all__ = [
     "unlock_places",
     "verify_restored",
     "window_check",
+    "write_export",
 ]
