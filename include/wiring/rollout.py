@@ -60,7 +60,7 @@ from include.rollout import several, steps
 from include.rollout.several import Several
 from include.rollout.steps import Run
 from include.wiring.clients import ClientsFactory, clients_for
-from include.wiring.dag import estate_or_problem, show_problem
+from include.wiring.dag import estate_or_problem, show_problem, without_copies
 from include.wiring.lever_tasks import carry_out, choose_ending
 from include.wiring.tasks import Engine, announce, await_approval, failed_tasks, step_task
 
@@ -87,6 +87,7 @@ def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | 
     # The locks go last: nobody else may write while this run promotes or undoes.
     [promote, *undone] >> unlock >> verdict
     exported >> verdict
+    without_copies(verdict)
     return promote
 
 
@@ -111,6 +112,7 @@ def rollouts(names: Sequence[str], clients: ClientsFactory | None = None, estate
     approval >> lock >> confirm
     ended >> unlock >> verdict
     exported >> verdict
+    without_copies(verdict)
 
 
 def _turns(whole: SeveralEngine, confirm: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from include.levers.consolidation.budgets import BudgetWatch
 from include.levers.consolidation.emptying import cordons_left, empty_spares, lift_cordons
 from include.levers.consolidation.pins import Pin, pins
 from include.levers.consolidation.reasons import decision_figures
-from include.levers.consolidation.rest import await_rest
+from include.levers.consolidation.rest import await_rest, await_settled
 from include.levers.consolidation.settings import (
     BALANCED,
     FLOOR,
@@ -156,12 +156,12 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         """Wait until the nodes are at rest; the last stage lets the recommendations go."""
         more = floor.settle(world, stage) if stage.slot == FLOOR else {}
 
-        def rest() -> float:
-            return await_rest(world, stage.slot, lambda: watch.look(world))
+        def look() -> None:
+            watch.look(world)
 
-        settle = rest()
+        settle = await_rest(world, stage.slot, look)
         if stage.slot == UNDERUTILIZED:
-            more |= empty_spares(world, rest)
+            more |= empty_spares(world, lambda: await_settled(world, look), lambda: await_rest(world, stage.slot, look))
         if stage.settings.get(LAST):
             for pin in pins(world):
                 pin.restore(world, None, [])
