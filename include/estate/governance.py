@@ -43,12 +43,16 @@ class Lead(enum.StrEnum):
 
 
 class Governance(Part):
-    """Who may approve, when a change may start, whose objects may be changed, and how far the canary goes ahead."""
+    """Who may approve, when a change may start, whose objects may be changed, and how far the canary goes ahead.
+
+    ``permanent`` are the hashes of exports that their owners' repositories hold.
+    """
 
     approvers: tuple[str, ...]
     change_window: ChangeWindow
     freeze_days: tuple[dt.date, ...]
     may_change_objects_of: tuple[str, ...]
+    permanent: tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...] = ()
     canary_lead: Lead = Lead.ROLLOUT
 
     def refusal(self, at: dt.datetime) -> str | None:

@@ -7,11 +7,10 @@ alone. What a document holds that the provider has no argument for raises :class
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from include.rollout.export import Resource, label
-from include.rollout.lever import Json
 
 Object = dict[str, Any]
 Table = Mapping[str, Any]  # AWS's key -> the argument's name, with the table of what is inside, or what to make of it
@@ -82,16 +81,17 @@ def queue(
     return Resource("aws_sqs_queue", label(name), arguments, imported(url, region), ("tags", "tags_all"))
 
 
-def event_rule(name: str, pattern: str, targets: Mapping[str, str], region: str, live: Json = None) -> list[Resource]:
-    """A rule and its targets (ARN by id). ``live`` has ``targets``, the ids of those that stand; None without it."""
+def event_rule(
+    name: str, pattern: str, targets: Mapping[str, str], region: str, stands: Set[str] | None = None
+) -> list[Resource]:
+    """A rule and its targets (ARN by id); ``stands`` are the ids of a live rule's targets, None without the rule."""
     arguments = {"name": name, "region": region, "event_pattern": pattern, "state": "ENABLED"}
-    rule_id = None if live is None else imported(name, region)
+    rule_id = None if stands is None else imported(name, region)
     rule = Resource("aws_cloudwatch_event_rule", label(name), arguments, rule_id)
-    return [rule, *(_target(name, one, arn, region, live) for one, arn in targets.items())]
+    return [rule, *(_target(name, one, arn, region, one in (stands or ())) for one, arn in targets.items())]
 
 
-def _target(rule: str, name: str, arn: str, region: str, live: Json) -> Resource:
-    stands = live is not None and name in live["targets"]
+def _target(rule: str, name: str, arn: str, region: str, stands: bool) -> Resource:
     arguments = {"rule": rule, "region": region, "target_id": name, "arn": arn}
     import_id = imported(f"{rule}/{name}", region) if stands else None
     return Resource("aws_cloudwatch_event_target", label(f"{rule}_{name}"), arguments, import_id)
@@ -231,7 +231,7 @@ def lifecycle(bucket: str, document: Mapping[str, Any], region: str, *, exists: 
 
 def provisioned_units(region: str, function: str, alias: str, units: int, *, exists: bool) -> Resource:
     """The provisioned concurrency of an alias."""
-    arguments = {"function_name": function, "qualifier": alias, "region": region}
+    arguments: Object = {"function_name": function, "qualifier": alias, "region": region}
     arguments["provisioned_concurrent_executions"] = units
     name, import_id = label(f"{function}_{alias}_{region}"), imported(f"{function},{alias}", region)
     return Resource("aws_lambda_provisioned_concurrency_config", name, arguments, import_id if exists else None)

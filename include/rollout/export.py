@@ -132,7 +132,7 @@ def files(export: Export, lever: str, place: str, manager: str) -> dict[str, byt
     No time and no run stands in them: an unchanged estate exports the same bytes.
     """
     texts: dict[str, str] = {}
-    head = f"# {lever} in {place}: written by this project's export. {{}}\n"
+    head = f"# {lever} in {place}: {{}}\n"
     apply = f"kubectl apply --server-side --field-manager={manager or lever}"
     if export.manifests:
         note = f"objects that the change owns.\n# To try them by hand: {apply} -f {MANIFESTS}"
@@ -178,7 +178,7 @@ _Dumper.add_representer(str, _text)
 
 def _documents(bodies: Sequence[Json]) -> str:
     options: dict[str, Any] = {"explicit_start": True, "allow_unicode": True, "width": LONGEST_LINE, "sort_keys": False}
-    return yaml.dump_all([_ordered(body) for body in bodies], Dumper=_Dumper, **options)
+    return str(yaml.dump_all([_ordered(body) for body in bodies], Dumper=_Dumper, **options))
 
 
 def _ordered(value: Json, depth: int = 0) -> Json:

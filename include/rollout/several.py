@@ -93,6 +93,14 @@ def make_plan(several: Several) -> dict[str, str]:
     return {"hash": joint, "text": decisions.approval_text(joint, offered, settings.reason, judging, links)}
 
 
+def write_export(several: Several) -> dict[str, Any]:
+    """Write every lever's plan as files; see :func:`include.rollout.steps.write_export`."""
+    found = {run.lever.name: steps.write_export(run) for run in several.runs}
+    places = {f"{lever} {place}": of_place for lever, places in found.items() for place, of_place in places.items()}
+    several.record(WHOLE_RUN, Step.EXPORT, {"places": places})
+    return found
+
+
 def record_answer(several: Several, answer: Mapping[str, Any]) -> None:
     """Put on record who answered what to which plan; with each lever for the plan of its own that was part of it."""
     several.record(WHOLE_RUN, Step.ANSWER, answer)
@@ -235,7 +243,7 @@ def _all_idle(several: Several) -> bool:
 
 def _before_the_first(several: Several, answer: Mapping[str, Any] | None, failed: Sequence[str]) -> Verdict:
     """A dry run, a rejection or a refusal, from the run's own chain."""
-    whole, dry_run = several.whole, several.settings.dry_run
+    whole, dry_run = several.whole, not several.settings.changes
     by_place = {WHOLE_RUN: whole.records(WHOLE_RUN)}
     return decisions.verdict(decisions.RunFacts(whole.chain(), dry_run, (), (), by_place, answer, failed))
 

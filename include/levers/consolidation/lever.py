@@ -27,10 +27,12 @@ from include.levers.consolidation.settings import (
 )
 from include.levers.consolidation.share import restore_share
 from include.levers.consolidation.wanted import PoolPolicy, disruption
+from include.levers.nodes import group
 from include.levers.owned import Own, Report, Thing, identity, split
 from include.levers.probes import Probe
 from include.levers.world import refusals
 from include.prices import load_aws_book
+from include.rollout.export import Export, joined
 from include.rollout.lever import Check, Difference, Json, Plan, Stage, Target, Undo
 
 LAST = "last"  # a stage's setting: none comes after it
@@ -112,6 +114,10 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         undo, made = Undo.MINUTES if target.settings.right_size_floor else Undo.INSTANT, super().plan(target)
         more = floor.differences(self.world(target), made.live[FLOOR])
         return replace(made, undo=undo, differences=(*made.differences, *more))
+
+    def export(self, target: Target, plan: Plan) -> Export:
+        """See :class:`ManifestLever`; with the old group's sizes, which no owned thing gives."""
+        return joined([super().export(target, plan), group.export(self.world(target), plan.differences)])
 
     # A stage -----------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ anything else may be retried. Imports no Airflow: include/wiring turns them into
 
 from include.rollout.steps.backing import backings
 from include.rollout.steps.ending import conclude, decide, own_snapshot, promote, record_verdict
+from include.rollout.steps.exporting import promoted_export, write_export
 from include.rollout.steps.locks import (
     acquire,
     check_not_undone,
@@ -69,6 +70,7 @@ __all__ = [
     "places_kept",
     "plan_again",
     "promote",
+    "promoted_export",
     "put_snapshot",
     "record_answer",
     "record_approval",
@@ -82,4 +84,5 @@ __all__ = [
     "unlock_places",
     "verify_restored",
     "window_check",
+    "write_export",
 ]

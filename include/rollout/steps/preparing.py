@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 def check_preflight(run: Run) -> None:
     """Everything that can be known to be wrong before anything is written. Raises Refused with all of it at once."""
-    checks = {"estate": [] if run.settings.dry_run else [window_check(run)], **lever_checks(run)}
+    checks = {"estate": [window_check(run)] if run.settings.changes else [], **lever_checks(run)}
     judge_checks(run, checks)
 
 
