@@ -19,6 +19,8 @@ WEEK ?=
 UNDO ?=
 # 1 keeps the UI up until Ctrl-C, 0 tears everything down at once; empty keeps it on a terminal only.
 KEEP ?=
+# Where the rehearsal's Airflow keeps its records: sqlite, or postgresql (Debian's) with two schedulers; empty is sqlite.
+DATABASE ?=
 # A CSV traffic trace for the plant instead of the estate's daily shape.
 TRACE ?=
 # 0 leaves the levers' conformance out of `make test`, for a run of `make lever-conformance` beside it.
@@ -29,7 +31,7 @@ LAB_PROGRAMS ?=
 LAB_PROGRAMS_SHA256 ?=
 # 1 keeps Go's build cache and modules when all programs are built; they take 8 GB.
 AKIDB_KEEP_GO_CACHE ?=
-export REGIONS DAYS FAULT UNDO KEEP TRACE WEEK
+export REGIONS DAYS FAULT UNDO KEEP TRACE DATABASE WEEK
 export LAB_PROGRAMS LAB_PROGRAMS_SHA256 AKIDB_KEEP_GO_CACHE
 
 BIN := .venv/bin
@@ -48,7 +50,7 @@ setup: ## make .venv, install the pinned packages, build the lab's programs (or 
 programs-archive: setup ## pack the lab's programs into one file that LAB_PROGRAMS= installs on another machine
 	@$(BIN)/python -m lab.machine.archive
 
-rehearsal: setup ## the week on real clusters, its undo, scorecard, page (REGIONS=, DAYS=, FAULT=, UNDO=0|1, KEEP=0|1, TRACE=, WEEK=0|1)
+rehearsal: setup ## the week on real clusters, its undo, scorecard, page (REGIONS=, DAYS=, FAULT=, UNDO=0|1, KEEP=0|1, TRACE=, DATABASE=, WEEK=0|1)
 	@$(BIN)/python -m lab.rehearsal
 
 test: setup ## unit, DAG and lab tests
@@ -103,7 +105,7 @@ house: ## the sources in figures: arrows, circles, lines, copies, time to parse;
 	@$(PYTHON) tools/setup.py >&2
 	@$(BIN)/python -m tools.house
 
-docs: setup ## write docs/DAGs.md from the DAGs' docstrings
+docs: setup ## write docs/DAGs.md from the DAGs' docstrings, and the settings' reference from the forms
 	@$(BIN)/python -m tools.docs
 
 requirements: setup ## compile requirements*.in again, for every platform and with hashes

@@ -10,7 +10,8 @@ Everything is taken down at the end, also on Ctrl-C.
 
 Environment: REGIONS and DAYS (comma-separated), FAULT (gate, ice, spot-storm, api-outage of day 1; forecast-down of day
 2; etag of day 3; oom of day 4; with the days before it unless DAYS says otherwise), UNDO (0 | 1; 1 without a FAULT),
-KEEP (0 | 1), TRACE (CSV), WEEK (0 | 1; 1 where all days are asked for without a FAULT), LAB_DIR.
+KEEP (0 | 1), TRACE (CSV), WEEK (0 | 1; 1 where all days are asked for without a FAULT), LAB_DIR, DATABASE (sqlite, or
+postgresql with two schedulers: skipped where PostgreSQL is not installed, an error where AKIDB_SKIP_NOTHING is set).
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from include.estate import EstateError, load_estate
 from lab.machine import speed as speeds
 from lab.machine.processes import Crashed
 from lab.machine.programs import BuildError
+from lab.rehearsal import postgresql
 from lab.rehearsal.airflow_api import AirflowError
 from lab.rehearsal.conduct import Rehearsal
+from lab.rehearsal.postgresql import PostgreSQLError
 from lab.rehearsal.run import RehearsalError
 from lab.rehearsal.settings import open_window, settings_from
 
@@ -38,6 +41,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _end_like_ctrl_c)
     try:
         settings = settings_from(os.environ, sys.stdout.isatty())
+        if settings.database == postgresql.NAME and (why := postgresql.missing()):
+            print(f"rehearsal: skipped: {why}", file=sys.stderr)
+            return 1 if os.environ.get("AKIDB_SKIP_NOTHING") else 0
         estate = load_estate()
         copy = open_window(estate, settings.folder, dt.datetime.now(dt.UTC))
         if copy is not None:
@@ -55,6 +61,7 @@ def main() -> int:
         BuildError,
         Crashed,
         EstateError,
+        PostgreSQLError,
         RehearsalError,
         RuntimeError,
         TimeoutError,

@@ -84,12 +84,8 @@ class Scene:
         forget_old(settings.folder)
         print(f"booting {', '.join(settings.regions)} and Airflow", flush=True)
         options = worlds.Options(folder=settings.folder, trace=settings.trace, stretch=speed.stretch)
-        airflow, world = airflows.start_beside(
-            settings.folder,
-            estate.governance.approvers,
-            lambda: worlds.up(settings.regions, options),
-            speed.stretch,
-        )
+        made = airflows.Airflow(settings.folder, estate.governance.approvers, speed.stretch, settings.database)
+        airflow, world = airflows.start_beside(made, lambda: worlds.up(settings.regions, options))
         import boto3
 
         lab = readers(estate, world.state, load_aws_book(estate), boto3.client, speed.stretch)
