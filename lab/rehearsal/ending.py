@@ -46,14 +46,12 @@ class Ending:
         if verdict == PROMOTED and not self.scene.settings.fault:
             self._load_step()
             includes.append("load")
-        self._settle_costs()
         good = True
         if self.scene.settings.undo:
             good = self._undo_everything(start)
             includes.append("undo")
         self._availability(counted, includes)
-        on_record.keep_safety(self.scene, self.results)
-        on_record.keep_predictions(self.scene, self.results)
+        self._keep()
         self._show()
         return good
 
@@ -106,9 +104,13 @@ class Ending:
         print(f"\n{message}\n\n{found}", flush=True)
         return found.restored
 
-    def _settle_costs(self) -> None:
-        self.results.memory = self.memory.to_json()
-        self._write()
+    def _keep(self) -> None:
+        """What outlives this lab. That it can't be kept is told, and changes nothing of what was rehearsed."""
+        for keep in (on_record.keep_safety, on_record.keep_predictions):
+            try:
+                keep(self.scene, self.results)
+            except (OSError, RuntimeError, ValueError) as error:
+                print(f"\nnot kept: {error}", flush=True)
 
     def _write(self) -> None:
         self.results.write(self.scene.world, self.scene.airflow, self.scene.speed)

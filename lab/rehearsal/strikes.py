@@ -202,8 +202,8 @@ class SpotStorm(Strike):
         self.instances = self.hands.spot_nodes(region)
         self.due = tuple(found.notices(list(self.instances)))
         set_dry_pools(self.emulator_folder, [f"{region}/{pool}" for pool in ALL_SPOT_DRY])
-        self.go_on()
         nodes = f"{len(self.due)} of {len(self.instances)} spot nodes"
+        self.go_on()
         return f"in {region} no spot capacity, and notices for {nodes} ({found.source})"
 
     def go_on(self) -> None:

@@ -48,8 +48,8 @@ def test_a_levers_regions_are_summed_and_one_unknown_makes_the_whole_unknown() -
 def test_the_edges_levers_are_compared_by_their_components() -> None:
     day = EdgeDay(
         before={},
-        after={"route_53": Decimal("7.305"), "request_routing": Decimal("73.05")},
-        predicted={"route_53": Decimal("7.305"), "request_routing": Decimal("80.355"), "s3": None},
+        after={"route_53": Decimal("7.296"), "request_routing": Decimal("72.96")},
+        predicted={"route_53": Decimal("7.296"), "request_routing": Decimal("80.256"), "s3": None},
         latency_before={},
         latency={},
         endings={},
@@ -69,7 +69,7 @@ def test_cost_monitoring_is_compared_with_the_platforms_dollars_in_the_validatio
 
     validation = {"lines": [{"component": "cost_platform", "usd_month": "620.0"}]}
     found = against.of_costs(validation, records, [AP, US])
-    assert found == {"cost_monitoring": against.row(0.8487, 0.8487)}
+    assert found == {"cost_monitoring": against.row(0.8498, 0.8498)}
     assert against.of_costs({"lines": []}, lambda _: [], [AP]) == {"cost_monitoring": against.row(None, None)}
 
 
@@ -77,6 +77,7 @@ def test_the_table_has_a_line_for_each_lever() -> None:
     rows = {"consolidation": against.row(1.3, 1.35, 11, 12), "lambda_edge": against.row(None, 0.2)}
     assert against.table(rows).splitlines() == [
         "lever          $/hour predicted  realised    error  node-hours/h predicted  realised",
+        "-------------  ----------------  --------  -------  ----------------------  --------",
         "consolidation             1.300     1.350    -3.7%                      11        12",
         "lambda_edge             unknown     0.200  unknown                 unknown   unknown",
     ]

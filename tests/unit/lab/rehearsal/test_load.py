@@ -45,6 +45,7 @@ def test_throughput_is_what_was_served_a_second_and_is_reached_above_what_is_wan
     assert not load.throughputs(before, after, 6420.0, {})[AP].reached
     assert load.table(found).splitlines() == [
         "region          asked/s  served/s  wanted: more than  P95 ms",
+        "--------------  -------  --------  -----------------  ------",
         "ap-northeast-1    6,500     6,420              6,414    21.5",
     ]
 
