@@ -100,7 +100,7 @@ house: ## the sources in figures: arrows, circles, lines, copies, time to parse;
 	@$(PYTHON) tools/setup.py >&2
 	@$(BIN)/python -m tools.house
 
-docs: setup ## write docs/DAGs.md from the DAGs' docstrings
+docs: setup ## write docs/DAGs.md from the DAGs' docstrings, and the settings' reference from the forms
 	@$(BIN)/python -m tools.docs
 
 requirements: setup ## compile requirements*.in again, for every platform and with hashes
