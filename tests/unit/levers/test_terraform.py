@@ -12,6 +12,7 @@ from include.levers.terraform import Untold
 from tests.unit.levers.provider_arguments import is_argument, problems
 
 REGION = "eu-central-1"
+NEW_YEAR = dt.datetime(2027, 1, 1, tzinfo=dt.UTC)
 ATTRIBUTES = {
     "MessageRetentionPeriod": "300",
     "SqsManagedSseEnabled": "true",
@@ -104,7 +105,7 @@ def test_a_health_check_of_an_alarm_names_it_in_two_arguments() -> None:
 
 def test_a_lifecycle_has_every_rule_with_its_filter() -> None:
     rules = [
-        {"ID": "a", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Date": dt.datetime(2027, 1, 1, tzinfo=dt.UTC)},
+        {"ID": "a", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Date": NEW_YEAR},
          "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7}},
         {"ID": "b", "Status": "Disabled",
          "Filter": {"And": {"Prefix": "p/", "ObjectSizeGreaterThan": 9, "Tags": [{"Key": "k", "Value": "v"}]}},
