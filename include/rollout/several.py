@@ -66,7 +66,7 @@ class Several:
 
 def check_preflight(several: Several) -> None:
     """Everything of any lever that can be known to be wrong before anything is written. Raises Refused with all."""
-    checks = {"estate": [] if several.settings.dry_run else [steps.window_check(several.whole)]}
+    checks = {"estate": steps.whole_run_checks(several.whole, several.settings.dry_run)}
     for run in several.runs:
         checks |= {f"{place}: {run.lever.name}": found for place, found in steps.lever_checks(run).items()}
     steps.judge_checks(several.whole, checks)

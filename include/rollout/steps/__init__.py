@@ -31,6 +31,7 @@ from include.rollout.steps.preparing import (
     record_answer,
     record_plan,
     resumed_by,
+    whole_run_checks,
     window_check,
 )
 from include.rollout.steps.run import NotWanted, OnRecord, Run, each_place, evidence
@@ -77,5 +78,6 @@ __all__ = [
     "undone_by",
     "unlock_places",
     "verify_restored",
+    "whole_run_checks",
     "window_check",
 ]

@@ -19,8 +19,22 @@ log = logging.getLogger(__name__)
 
 def check_preflight(run: Run) -> None:
     """Everything that can be known to be wrong before anything is written. Raises Refused with all of it at once."""
-    checks = {"estate": [] if run.settings.dry_run else [window_check(run)], **lever_checks(run)}
-    judge_checks(run, checks)
+    judge_checks(run, {"estate": whole_run_checks(run, run.settings.dry_run), **lever_checks(run)})
+
+
+def whole_run_checks(run: Run, dry_run: bool) -> list[Check]:
+    """What is checked of a run as a whole: the ledger's key, and the change window unless it is a dry run."""
+    return [signing_check(run)] if dry_run else [window_check(run), signing_check(run)]
+
+
+def signing_check(run: Run) -> Check:
+    """Whether the ledger is signed. Without a key the run goes on and warns; a key that can't be used is refused."""
+    if problem := run.ledger.signing_problem:
+        return Check("signed ledger", passed=False, reason=problem, remedy="repair the connection, or delete it")
+    if run.ledger.key_id:
+        return Check("signed ledger", passed=True, reason=f"signed by key {run.ledger.key_id}")
+    reason = "WARNING: not signed, so that others can't verify it: there is no Airflow connection ledger_signing_key"
+    return Check("signed ledger", passed=True, reason=reason)
 
 
 def judge_checks(run: Run, checks: Mapping[str, Sequence[Check]]) -> None:
