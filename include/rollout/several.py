@@ -15,7 +15,7 @@ from typing import Any
 from include.rollout import decisions, steps
 from include.rollout.decisions import Ending, Verdict
 from include.rollout.ledger import WHOLE_RUN, Record, Step, last
-from include.rollout.lever import Json, Lever, Plan, Refused
+from include.rollout.lever import Check, Json, Lever, Plan, Refused
 from include.rollout.settings import RolloutSettings
 from include.rollout.steps import NotWanted, Run
 
@@ -64,9 +64,13 @@ class Several:
 # Before the first write ----------------------------------------------------------------------------------------------
 
 
-def check_preflight(several: Several) -> None:
-    """Everything of any lever that can be known to be wrong before anything is written. Raises Refused with all."""
-    checks = {"estate": [] if several.settings.dry_run else [steps.window_check(several.whole)]}
+def check_preflight(several: Several, own: Sequence[Check] = ()) -> None:
+    """Everything of any lever that can be known to be wrong before anything is written. Raises Refused with all.
+
+    ``own`` are checks of the caller.
+    """
+    window = [] if several.settings.dry_run else [steps.window_check(several.whole)]
+    checks = {"estate": [*window, *own]}
     for run in several.runs:
         checks |= {f"{place}: {run.lever.name}": found for place, found in steps.lever_checks(run).items()}
     steps.judge_checks(several.whole, checks)

@@ -58,9 +58,11 @@ from include.estate import Estate
 from include.rollout import several, steps
 from include.rollout.several import Several
 from include.rollout.steps import Run
+from include.week.delegation import Delegated, answer_for
 from include.wiring.clients import ClientsFactory, clients_for
 from include.wiring.dag import estate_or_problem, show_problem
 from include.wiring.lever_tasks import carry_out, choose_ending
+from include.wiring.notify import notice_checks
 from include.wiring.tasks import Engine, announce, await_approval, failed_tasks, step_task
 
 
@@ -81,7 +83,7 @@ def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | 
     verdict = step_task(engine, give_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
 
     # Nothing is written before the approval, and nothing but what was approved after it.
-    _approved(engine, steps.check_preflight, steps.make_plan) >> lock >> confirm
+    _approved(engine, check_preflight, steps.make_plan) >> lock >> confirm
     # The locks go last: nobody else may write while this run promotes or undoes.
     [promote, *undone] >> unlock >> verdict
     return promote
@@ -104,7 +106,7 @@ def rollouts(names: Sequence[str], clients: ClientsFactory | None = None, estate
     unlock = step_task(whole, several.release_locks).as_teardown(setups=lock)
     verdict = step_task(whole, give_joint_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
 
-    _approved(whole, several.check_preflight, several.make_plan) >> lock >> confirm
+    _approved(whole, check_joint_preflight, several.make_plan) >> lock >> confirm
     ended >> unlock >> verdict
 
 
@@ -127,10 +129,10 @@ def _turns(whole: SeveralEngine, confirm: Any) -> list[Any]:
 
 def _approved(engine: Engine | SeveralEngine, check: Any, make_plan: Any) -> Any:
     """Everything before the first write. Returns the approval."""
-    preflight = step_task(engine, check)
+    preflight = step_task(engine, check, task_id="check_preflight")
     plan = step_task(engine, make_plan)
     real = step_task(engine, is_real_run, decorator=task.short_circuit, ignore_downstream_trigger_rules=False)
-    approval = await_approval(engine, "make_plan")
+    approval = await_approval(engine, "make_plan", engine.week_answer)
     preflight >> plan >> real >> approval
     return approval
 
@@ -158,10 +160,25 @@ class SeveralEngine:
         """Put an approval's answer on record."""
         several.record_answer(self.run(), answer)
 
+    def week_answer(self, shown: str) -> Delegated:
+        """What a week's one approval says of the plan of this run's levers."""
+        run = self.run()
+        return answer_for(run.whole, run.runs, shown)
+
 
 def is_real_run(run: Run | Several) -> bool:
     """A dry run stops here; a real one goes on to the approval."""
     return not run.settings.dry_run
+
+
+def check_preflight(run: Run) -> None:
+    """Everything that can be known to be wrong before anything is written, the estate's notifiers among it."""
+    steps.check_preflight(run, notice_checks(run.estate))
+
+
+def check_joint_preflight(run: Several) -> None:
+    """Everything of any lever that can be known to be wrong before anything is written, and the estate's notifiers."""
+    several.check_preflight(run, notice_checks(run.estate))
 
 
 def take_locks(run: Run) -> None:

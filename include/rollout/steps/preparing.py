@@ -17,10 +17,13 @@ from include.rollout.steps.run import Run, each_place
 log = logging.getLogger(__name__)
 
 
-def check_preflight(run: Run) -> None:
-    """Everything that can be known to be wrong before anything is written. Raises Refused with all of it at once."""
-    checks = {"estate": [] if run.settings.dry_run else [window_check(run)], **lever_checks(run)}
-    judge_checks(run, checks)
+def check_preflight(run: Run, own: Sequence[Check] = ()) -> None:
+    """Everything that can be known to be wrong before anything is written. Raises Refused with all of it at once.
+
+    ``own`` are checks of the caller.
+    """
+    window = [] if run.settings.dry_run else [window_check(run)]
+    judge_checks(run, {"estate": [*window, *own], **lever_checks(run)})
 
 
 def judge_checks(run: Run, checks: Mapping[str, Sequence[Check]]) -> None:
