@@ -1,7 +1,7 @@
 """
 ## What it does
 Packs AkiDB's pods in each region onto fewer and cheaper nodes. Steps: checks -> plan (a dry run stops here, and is the
-default) -> approval -> lock -> snapshot -> in the canary region, then in the others in parallel: Karpenter's policy
+default) -> approval -> lock -> snapshot -> in each region, the canary ahead of the others: Karpenter's policy
 `Balanced`, which makes only moves that save at least half as much as they disturb; then `WhenEmptyOrUnderutilized`; and
 where `right_size_floor` is set, the system pods' move to a small node group. Each of these waits until no node has come
 or gone for as long as Karpenter takes to find and check a move, is soaked and judged by gates: P95 of REST and gRPC,

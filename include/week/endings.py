@@ -13,7 +13,7 @@ from include.week.settings import CONTINUE
 
 # Nothing of the day stands, so that the next day finds what it would have found without it.
 _LEFT_NOTHING = frozenset({Ending.ROLLED_BACK, Ending.REJECTED, Ending.REFUSED})
-_DONE = frozenset({Ending.PROMOTED, Ending.NOTHING_TO_DO})
+_DONE = frozenset({Ending.PROMOTED, Ending.NOTHING_TO_DO, Ending.EXPORTED})
 
 
 @dataclass(frozen=True)

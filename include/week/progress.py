@@ -17,7 +17,7 @@ from include.week.endings import DayEnd, may_begin
 from include.week.planning import refuse_without_plan
 from include.week.run import Week
 
-_DONE = frozenset({Ending.PROMOTED, Ending.NOTHING_TO_DO})
+_DONE = frozenset({Ending.PROMOTED, Ending.NOTHING_TO_DO, Ending.EXPORTED})
 
 
 def begin_day(week: Week, day: Day) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from include.week.days import DAYS, Day
 from include.week.run import Week
 from include.week.settings import ONCE
 from include.wiring.clients import ClientsFactory, clients_for
-from include.wiring.dag import estate_or_problem, show_problem
+from include.wiring.dag import estate_or_problem, show_problem, without_copies
 from include.wiring.notify import notice_checks
 from include.wiring.tasks import Engine, announce, await_approval, failed_tasks, recorded, step_task
 from include.wiring.week_gate import MEASURES, Measure, wire_gate
@@ -85,6 +85,7 @@ def week(
     preflight >> plan >> real >> choose >> [approval, confirm]
     approval >> confirm
     [ended, judged] >> verdict
+    without_copies(verdict)
 
 
 def _every_day(engine: WeekEngine, confirm: Any) -> Any:

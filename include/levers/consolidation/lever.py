@@ -12,7 +12,7 @@ from include.levers.consolidation.budgets import BudgetWatch
 from include.levers.consolidation.emptying import cordons_left, empty_spares, lift_cordons
 from include.levers.consolidation.pins import Pin, pins
 from include.levers.consolidation.reasons import decision_figures
-from include.levers.consolidation.rest import await_rest
+from include.levers.consolidation.rest import await_rest, await_settled
 from include.levers.consolidation.settings import (
     BALANCED,
     FLOOR,
@@ -27,10 +27,12 @@ from include.levers.consolidation.settings import (
 )
 from include.levers.consolidation.share import restore_share
 from include.levers.consolidation.wanted import PoolPolicy, disruption
+from include.levers.nodes import group
 from include.levers.owned import Own, Report, Thing, identity, split
 from include.levers.probes import Probe
 from include.levers.world import refusals
 from include.prices import load_aws_book
+from include.rollout.export import Export, joined
 from include.rollout.lever import Check, Difference, Json, Plan, Stage, Target, Undo
 
 LAST = "last"  # a stage's setting: none comes after it
@@ -113,6 +115,10 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         more = floor.differences(self.world(target), made.live[FLOOR])
         return replace(made, undo=undo, differences=(*made.differences, *more))
 
+    def export(self, target: Target, plan: Plan) -> Export:
+        """See :class:`ManifestLever`; with the old group's sizes, which no owned thing gives."""
+        return joined([super().export(target, plan), group.export(self.world(target), plan.differences)])
+
     # A stage -----------------------------------------------------------------------------------------------------
 
     def apply(self, target: Target, stage: Stage) -> dict[str, Json]:
@@ -150,12 +156,12 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         """Wait until the nodes are at rest; the last stage lets the recommendations go."""
         more = floor.settle(world, stage) if stage.slot == FLOOR else {}
 
-        def rest() -> float:
-            return await_rest(world, stage.slot, lambda: watch.look(world))
+        def look() -> None:
+            watch.look(world)
 
-        settle = rest()
+        settle = await_rest(world, stage.slot, look)
         if stage.slot == UNDERUTILIZED:
-            more |= empty_spares(world, rest)
+            more |= empty_spares(world, lambda: await_settled(world, look), lambda: await_rest(world, stage.slot, look))
         if stage.settings.get(LAST):
             for pin in pins(world):
                 pin.restore(world, None, [])
