@@ -18,9 +18,13 @@ from include.rollout.steps.run import Run, each_place
 log = logging.getLogger(__name__)
 
 
-def check_preflight(run: Run) -> None:
-    """Everything that can be known to be wrong before anything is written. Raises Refused with all of it at once."""
-    judge_checks(run, {"estate": whole_run_checks(run, run.settings.changes), **lever_checks(run)})
+def check_preflight(run: Run, own: Sequence[Check] = ()) -> None:
+    """Everything that can be known to be wrong before anything is written. Raises Refused with all of it at once.
+
+    ``own`` are checks of the caller.
+    """
+    checks = {"estate": [*whole_run_checks(run, run.settings.changes), *own], **lever_checks(run)}
+    judge_checks(run, checks)
 
 
 def whole_run_checks(run: Run, changes: bool) -> list[Check]:
