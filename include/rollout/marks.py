@@ -35,6 +35,7 @@ class Step:
     STOPPED = "stopped"
     DECISION = "decision"
     PROMOTED = "promoted"
+    EXPORT = "export"  # files were written for repositories instead of changes: where they lie, with their hashes
     UNDO = "undo"  # written before a rollback starts
     UNDONE = "undone"
     RESTORED = "restored"  # figures.complete says whether everything is back, figures.accepted whether that is settled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,13 @@ class RolloutSettings(Form):
     """What every rollout asks for. Lengths in seconds; one without a default takes the window of its name."""
 
     dry_run: Annotated[bool, Field(description="Only check and plan; nothing is written")] = True
+    deliver: Annotated[
+        Literal["apply", "export"],
+        Field(
+            description="apply: make the change. export: write it as manifests and Terraform beside the ledger, for a "
+            "repository; nothing is changed, whatever dry_run says"
+        ),
+    ] = "apply"
     reason: Annotated[str, Field(max_length=500, description="Why; shown to the approver and kept in the ledger")] = ""
     soak_seconds: Annotated[int, Field(gt=0, le=WEEK, description="Wait after each stage before its gates are judged")]
     gate_window_seconds: Annotated[int, Field(gt=0, le=WEEK, description="Time span that the gates look back on")]
@@ -44,6 +51,16 @@ class RolloutSettings(Form):
     minimum_coverage: Annotated[
         float, Field(ge=0, le=1, description="Share of a gate's window that must have samples, or it is unknown")
     ] = MINIMUM_COVERAGE
+
+    @property
+    def exports(self) -> bool:
+        """Whether the run writes files for a repository, and no change."""
+        return self.deliver == "export"
+
+    @property
+    def changes(self) -> bool:
+        """Whether the run goes on to the approval of its plan, and to its first write."""
+        return not (self.dry_run or self.exports)
 
     def judging(self) -> dict[str, float]:
         """How gates are judged: an approver agrees to it together with the gates."""

@@ -16,7 +16,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from airflow.sdk import Param, task
+from airflow.sdk import Param, ParamsDict, task
 from airflow.sdk.exceptions import AirflowFailException
 from pydantic import BaseModel
 
@@ -110,6 +110,17 @@ class _Shared(dict[str, Any]):
 
     def __deepcopy__(self, memo: Any) -> _Shared:
         return self
+
+
+def without_copies(found: Any) -> None:
+    """Take the form's copies out of the DAG of a task: Airflow gives each task one, 90 % of what it then serialises.
+
+    A run's values are those of the DAG's own params and of its conf (``process_params``), with or without the copies. A
+    mapped task keeps its one.
+    """
+    for one in found.operator.dag.tasks:
+        if not one.is_mapped:
+            one.params = ParamsDict()
 
 
 def _param(schema: dict[str, Any]) -> Param:
