@@ -44,7 +44,7 @@ button:disabled{cursor:default;opacity:.6}
 .undo{padding:1px 10px}
 tr.first th,tr.first td{border-top:1px solid var(--soft)}
 tbody th{min-width:8em}
-.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:14px}.grid figure{margin:0}
+.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:14px}.grid figure{margin:0}
 .line{display:flex;flex-wrap:wrap;gap:8px;align-items:center;margin:10px 0}
 input{font:inherit;color:var(--ink);background:var(--card);border:1px solid var(--soft);border-radius:8px;
 padding:4px 10px}
