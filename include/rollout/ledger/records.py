@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from include.rollout.ledger.signing import Signer, canonical
+from include.rollout.canonical import canonical
+from include.rollout.ledger.signing import Signer
 from include.rollout.marks import Mark, closes, mark_of
 
 Json = Any
