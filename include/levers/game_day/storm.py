@@ -1,7 +1,7 @@
 """Which spot nodes a storm hits and when: from the history of real prices, or in waves of our own. Pure.
 
-A price that jumps means that capacity is taken back: a node is hit when the price of its type jumps, or of its family
-where the type is not in the history. Zones are matched by their last sign, since an account's names are its own.
+A price that rises means that capacity is short: a node is hit when the price of its type rises, or of its family where
+the type's own does not. Zones are matched by their last sign, since an account's names are its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import gzip
 import hashlib
 import io
 import math
-from collections.abc import Callable, Iterable, Sequence
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,18 +74,26 @@ def storm(events: Sequence[PriceEvent], nodes: Sequence[NodeFact], share: float,
     """
     spot = sorted((node for node in nodes if node.capacity == "spot" and node.node_pool), key=lambda node: node.name)
     most = math.ceil(len(spot) * share)
-    hits = _by_history(jumps(events), spot, most, seconds)
+    hits = _by_history(scarce(events), spot, most, seconds)
     left = [node for node in spot if node.name not in {hit.node for hit in hits}]
     return sorted([*hits, *_waves(left, most - len(hits), seconds)], key=lambda hit: (hit.after, hit.node))
 
 
-def jumps(events: Iterable[PriceEvent]) -> list[PriceEvent]:
-    """The events by which a price rose by more than two per cent."""
+def scarce(events: Sequence[PriceEvent]) -> list[PriceEvent]:
+    """The events that say that capacity is short: a price that rose by more than two per cent.
+
+    The first that is known of a pool is compared with the median of its type: an evening's history has many pools, and
+    seldom a second change of one.
+    """
+    by_type: dict[str, list[float]] = {}
+    for event in events:
+        by_type.setdefault(event.instance_type, []).append(event.usd_hour)
+    usual = {name: statistics.median(prices) for name, prices in by_type.items()}
     known: dict[tuple[str, str], float] = {}
     found = []
     for event in events:
-        before = known.get((event.zone, event.instance_type))
-        if before and event.usd_hour > before * (1 + JUMP):
+        before = known.get((event.zone, event.instance_type), usual[event.instance_type])
+        if event.usd_hour > before * (1 + JUMP):
             found.append(event)
         known[event.zone, event.instance_type] = event.usd_hour
     return found

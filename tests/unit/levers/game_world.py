@@ -118,6 +118,9 @@ def pool(world: World, cpu: str | None = "200", nodes: int = 3) -> None:
     settle: Callable[[], None] = world.cluster.settle
 
     def grow() -> None:
+        # The spot world's own Karpenter knows other nodes than these.
+        for key in [key for key in world.cluster.objects if key[0] == "Node" and key[2].startswith("pool-")]:
+            del world.cluster.objects[key]
         settle()
         live = world.cluster.objects["NodePool", "", "akidb-spot"]
         load = world.cluster.objects.get(("Deployment", "akidb", "akidb-game-day-load"))

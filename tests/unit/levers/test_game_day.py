@@ -194,8 +194,8 @@ def test_a_storm_that_was_cut_short_sends_no_node_a_second_notice() -> None:
 
 
 def test_without_a_spot_node_there_is_no_storm() -> None:
+    world = World(drill="spot-storm")
     with pytest.raises(Refused, match="spot-storm: there is no spot node of a NodePool; roll out spot_capacity first"):
-        world = World(drill="spot-storm")
         world.lever.plan(world.target)
 
 
@@ -205,12 +205,12 @@ def test_the_guards_cap_holds_a_load_that_asks_for_more_and_both_go_again() -> N
     before = world.cluster.state("NodePool")
     plan = world.lever.plan(world.target)
     assert [str(found) for found in plan.differences] == [
-        "NodePool akidb-spot spec.limits.cpu: 200 -> 16",
+        "NodePool akidb-spot spec.limits.cpu: 200 -> 18",
         "Deployment akidb/akidb-game-day-load: absent -> created",
     ]
     figures, snapshot = world.drill()
     assert figures["measured_max"] == 16.0
-    assert world.replicas("akidb-game-day-load") == 8
+    assert world.replicas("akidb-game-day-load") == 10
     assert world.judged(figures)["over_the_cap"] == 0.0
     assert restored(world, snapshot) == [
         "Deployment akidb/akidb-game-day-load deleted",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from include.levers.game_day.storm import COLUMNS, HistoryError, Hit, PriceEvent, jumps, read_events, storm
+from include.levers.game_day.storm import COLUMNS, HistoryError, Hit, PriceEvent, read_events, scarce, storm
 from include.levers.game_day.timeline import Sample, least_ready, on_record, recovered_after, stop_reason
 from include.levers.node_costs import NodeFact
 
@@ -23,14 +23,14 @@ def event(at: float, price: float, kind: str = "c7g.xlarge", zone: str = "apne1-
     return PriceEvent(at, zone, kind, price)
 
 
-def test_a_price_jumps_when_it_rises_by_more_than_two_per_cent() -> None:
+def test_capacity_is_short_when_a_price_rises_by_more_than_two_per_cent_or_begins_above_its_types_median() -> None:
     rises = [event(0, 1.0), event(10, 1.02), event(20, 1.05), event(30, 1.0), event(40, 2.0, zone="apne1-az2")]
-    assert jumps(rises) == [event(20, 1.05)]
+    assert scarce(rises) == [event(20, 1.05), event(40, 2.0, zone="apne1-az2")]
 
 
 def test_a_node_is_hit_when_the_price_of_its_type_and_zone_jumps_and_another_of_its_family_after() -> None:
     nodes = [spot("a", "c7g.xlarge"), spot("b", "c7g.2xlarge"), spot("c", "m7g.large"), spot("d", capacity="on-demand")]
-    events = [event(0, 1.0), event(50, 1.5), event(100, 3.0)]
+    events = [event(0, 1.0), event(50, 2.0), event(100, 3.0)]
     assert storm(events, nodes, 1.0, 90) == [
         Hit(0.0, "a", "c7g.xlarge rose in apne1-az1"),
         Hit(0.0, "b", "c7g.xlarge rose in apne1-az1"),
@@ -40,7 +40,7 @@ def test_a_node_is_hit_when_the_price_of_its_type_and_zone_jumps_and_another_of_
 
 def test_the_history_is_compressed_into_the_storms_length() -> None:
     nodes = [spot("a"), spot("b"), spot("c")]
-    events = [event(0, 1.0), event(100, 1.5), event(150, 2.0), event(300, 3.0)]
+    events = [event(0, 1.0), event(100, 1.9), event(150, 2.0), event(300, 3.0)]
     assert [(hit.after, hit.node) for hit in storm(events, nodes, 1.0, 60)] == [(0.0, "a"), (15.0, "b"), (60.0, "c")]
 
 
@@ -82,8 +82,8 @@ def test_a_history_that_can_not_be_read_is_refused_with_its_name_and_columns(tmp
 
 @pytest.mark.skipif(not DATA.exists(), reason="the real price history is not here (../shared/data/ec2)")
 def test_the_real_evening_of_2022_hits_nodes_over_the_whole_storm() -> None:
-    nodes = [spot(f"n{n}", kind, f"ap-northeast-1{zone}") for n, (kind, zone) in
-             enumerate((kind, zone) for kind in ("c6g.xlarge", "m6g.xlarge", "c5.xlarge") for zone in "acd")]  # fmt: skip
+    pools = [(kind, zone) for kind in ("c6g.xlarge", "m6g.xlarge", "c5.xlarge") for zone in "acd"]
+    nodes = [spot(f"n{n}", kind, f"ap-northeast-1{zone}") for n, (kind, zone) in enumerate(pools)]
     found = storm(read_events(DATA), nodes, 1.0, 120)
     assert len(found) == len(nodes)
     assert all("rose in" in hit.why for hit in found)
