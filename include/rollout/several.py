@@ -75,8 +75,7 @@ def check_preflight(several: Several, own: Sequence[Check] = ()) -> None:
 
     ``own`` are checks of the caller.
     """
-    window = [steps.window_check(several.whole)] if several.settings.changes else []
-    checks = {"estate": [*window, *own]}
+    checks = {"estate": [*steps.whole_run_checks(several.whole, several.settings.changes), *own]}
     for run in several.runs:
         checks |= {f"{place}: {run.lever.name}": found for place, found in steps.lever_checks(run).items()}
     steps.judge_checks(several.whole, checks)
@@ -95,7 +94,7 @@ def make_plan(several: Several) -> dict[str, str]:
     for run in several.runs:
         name, own = run.lever.name, {plan.place: plan.to_json() for plan in plans[run.lever.name]}
         record = steps.record_plan(run, hashes[name], {"joint": joint, "plans": own})
-        offered.append(decisions.Offered(backing[name], *texts[name], record.key))
+        offered.append(decisions.Offered(backing[name], *texts[name], record.address))
     # Last: what is offered for approval is whole.
     several.record(WHOLE_RUN, Step.PLAN, {"hash": joint, "dry_run": settings.dry_run, "levers": hashes})
     log.info("plan %s\n%s", joint, decisions.joint_text(texts, settings.reason, judging))

@@ -84,11 +84,9 @@ def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | 
     verdict = step_task(engine, give_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
 
     # Nothing is written before the approval, and nothing but what was approved after it.
-    approval, exported = _approved(engine, steps)
-    approval >> lock >> confirm
+    _approved(engine, steps, verdict) >> lock >> confirm
     # The locks go last: nobody else may write while this run promotes or undoes.
     [promote, *undone] >> unlock >> verdict
-    exported >> verdict
     without_copies(verdict)
     return promote
 
@@ -110,10 +108,8 @@ def rollouts(names: Sequence[str], clients: ClientsFactory | None = None, estate
     unlock = step_task(whole, several.release_locks).as_teardown(setups=lock)
     verdict = step_task(whole, give_joint_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
 
-    approval, exported = _approved(whole, several)
-    approval >> lock >> confirm
+    _approved(whole, several, verdict) >> lock >> confirm
     ended >> unlock >> verdict
-    exported >> verdict
     without_copies(verdict)
 
 
@@ -134,10 +130,10 @@ def _turns(whole: SeveralEngine, confirm: Any) -> list[Any]:
     return before
 
 
-def _approved(engine: Engine | SeveralEngine, made_of: Any) -> tuple[Any, Any]:
-    """Everything before the first write, of the steps in the module ``made_of``. Returns the approval and the export.
+def _approved(engine: Engine | SeveralEngine, made_of: Any, verdict: Any) -> Any:
+    """Everything before the first write, of the steps in the module ``made_of``. Returns the approval.
 
-    A branch, not a short circuit: which of the two is left out costs no process.
+    Or files in place of writes, and the ``verdict``: a branch, since whatever it leaves out costs no process.
     """
     preflight = step_task(engine, check_preflight, made_of)
     plan = step_task(engine, made_of.make_plan)
@@ -145,7 +141,8 @@ def _approved(engine: Engine | SeveralEngine, made_of: Any) -> tuple[Any, Any]:
     approval = await_approval(engine, "make_plan", engine.week_answer)
     export = step_task(engine, made_of.write_export)
     preflight >> plan >> real >> [approval, export]
-    return approval, export
+    export >> verdict
+    return approval
 
 
 @dataclass(frozen=True)
