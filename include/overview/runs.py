@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from include.overview.ledger_copy import LedgerContent
@@ -111,7 +111,8 @@ class Search:
         for (dag_id, run_id), records in _by_run(content).items():
             counts[dag_id, run_id] = sum(self.matches(record, words) for record in records)
         found = [(row, counts[row.dag_id, row.run_id]) for row in rows]
-        return [RunRow(**{**vars(row), "found": count}) for row, count in found if count]
+
+        return [replace(row, found=count) for row, count in found if count]
 
 
 # --- One run ----------------------------------------------------------------------------------------------------------
@@ -129,7 +130,7 @@ class RecordRow:
     figures: str
     key: str
     details: str
-    verdict: str = ""  # pass, fail or unknown, of a gate
+    verdict: str = ""  # of a gate: pass, fail or unknown; of a verdict its word
 
 
 def records_of_run(content: LedgerContent, dag_id: str, run_id: str, query: str, search: Search) -> list[RecordRow]:
@@ -149,16 +150,17 @@ def _record_row(record: Record) -> RecordRow:
     figures = record.figures
     title = str(figures.get("title") or figures.get("message") or figures.get("reason") or "")
     outcome = str(figures.get("outcome", "")) if record.step == Step.GATE else ""
+    judged = [str(result.get("reason", "")) for result in figures.get("results") or ()] if outcome else []
     return RecordRow(
         time=record.time,
         place="whole run" if record.place == WHOLE_RUN else record.place,
         lever=record.lever,
         step=record.step,
         title=title,
-        figures=", ".join(_short_figures(figures)),
+        figures="; ".join(judged) or ", ".join(_short_figures(figures)),
         key=f"{record.chain.path}/{record.sequence:06}.json",
         details=json.dumps({"figures": figures, "links": record.links}, indent=1, ensure_ascii=False, default=str),
-        verdict=outcome,
+        verdict=outcome or str(figures.get("verdict", "")),
     )
 
 

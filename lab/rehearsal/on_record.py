@@ -10,6 +10,7 @@ from typing import Any
 
 from include.clients.storage import Folder
 from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Step, last
+from include.rollout.safety import Fault, Outcome, SafetyRecords, proved
 from lab.rehearsal import against
 from lab.rehearsal.faults import RESTORED, FaultResult
 from lab.rehearsal.folders import ledger_folder
@@ -41,10 +42,6 @@ def _ledger(folder: Path) -> Ledger:
 
 def keep_safety(scene: Scene, results: Results) -> None:
     """A record of the fault, and one for each lever that the undo of everything has brought back."""
-    try:
-        from include.rollout.safety import SafetyRecords
-    except ImportError:
-        return
     records = SafetyRecords(Folder(ledger_folder(scene.settings.folder)))
     if results.fault is not None and results.fault.as_expected:
         _keep_fault(records, scene, results.fault)
@@ -53,14 +50,12 @@ def keep_safety(scene: Scene, results: Results) -> None:
             records.add(_proved(scene, lever, "undo", RESTORED, found["seconds"]))
 
 
-def _keep_fault(records: Any, scene: Scene, found: FaultResult) -> None:
+def _keep_fault(records: SafetyRecords, scene: Scene, found: FaultResult) -> None:
     fault = FAULT_OF.get(found.fault, found.fault)
     records.add(_proved(scene, found.lever, fault, found.outcome, found.seconds, found.place))
 
 
 def _proved(scene: Scene, lever: str, fault: str, outcome: str, seconds: float | None, place: str = "") -> Any:
-    from include.rollout.safety import Fault, Outcome, proved
-
     plan = plan_hash(scene, lever)
     return proved(lever, Fault(fault), Outcome(outcome), seconds, plan_hash=plan, source=SOURCE, place=place)
 

@@ -27,6 +27,7 @@ class Ending(enum.StrEnum):
     NOTHING = "nothing to undo"
     NOTHING_TO_DO = "nothing to do"  # of one lever among several
     NOT_STARTED = "not started"
+    HELD = "hypothesis held"  # of a drill, which is set back whatever comes of it
 
 
 @dataclass(frozen=True)
