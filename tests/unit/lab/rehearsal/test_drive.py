@@ -8,11 +8,17 @@ from typing import Any, cast
 
 import pytest
 
+from include import levers
+from include.estate import load_estate
+from include.rollout.settings import build
+from include.week.days import DAYS
+from include.week.settings import WeekSettings
 from lab.rehearsal import drive
 from lab.rehearsal.airflow_api import ApiError
 from lab.rehearsal.drive import ByDay, Trigger, week_conf
 from lab.rehearsal.week import WEEK, RehearsedRun
 
+ESTATE = load_estate()
 REGIONS = ("ap-northeast-1",)
 KNOWN = frozenset({"day1_spot", "day2_predictive_scaling", "day3_edge"})
 
@@ -38,6 +44,15 @@ def test_the_week_gets_each_days_own_settings_and_what_all_days_share_once() -> 
         **WEEK[2][0].conf,
         "prometheus_endpoint": "http://127.0.0.1:9",
     }
+
+
+def test_the_weeks_own_form_takes_all_of_it_and_each_days_its_part() -> None:
+    known = frozenset(day.dag for day in DAYS)
+    settings = build(WeekSettings, week_conf(trigger(), tuple(WEEK), known, {}), ESTATE)
+    for day in settings.chosen(DAYS):
+        found = settings.conf(day, [levers.lever(name) for name in day.levers], ESTATE)
+        assert found["dry_run"] is False
+        assert found["gate_wait_seconds"] >= 60
 
 
 def test_what_the_week_does_not_know_is_not_in_what_it_gets() -> None:
