@@ -28,6 +28,8 @@ LAB_PROGRAMS ?=
 LAB_PROGRAMS_SHA256 ?=
 # 1 keeps Go's build cache and modules when all programs are built; they take 8 GB.
 AKIDB_KEEP_GO_CACHE ?=
+# 1 makes `make -s plan` print its figures as one JSON object.
+JSON ?=
 export REGIONS DAYS FAULT UNDO KEEP TRACE DATABASE
 export LAB_PROGRAMS LAB_PROGRAMS_SHA256 AKIDB_KEEP_GO_CACHE
 
@@ -36,13 +38,18 @@ BIN := .venv/bin
 SOURCES := $(wildcard dags include lab plugins models jetson_tasks tools tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup programs-archive rehearsal surge test browser test-faults ci-long lever-conformance conformance lab-up lab-down airflow lint format bench house docs requirements
+.PHONY: help setup plan programs-archive rehearsal surge test browser test-faults ci-long lever-conformance conformance lab-up lab-down airflow lint format bench house docs requirements
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## make .venv, install the pinned packages, build the lab's programs (or LAB_PROGRAMS=); does nothing the second time
 	@$(PYTHON) tools/setup.py
+
+# Set-up goes to standard error: with JSON=1 standard output is the object alone. The lab's programs aren't needed.
+plan: ## what the week would save, lever by lever, in both price books; needs no lab (with -s and JSON=1 one JSON object)
+	@$(PYTHON) tools/setup.py --packages >&2
+	@$(BIN)/python -m include.planner $(if $(filter 1,$(JSON)),--json)
 
 programs-archive: setup ## pack the lab's programs into one file that LAB_PROGRAMS= installs on another machine
 	@$(BIN)/python -m lab.machine.archive

@@ -8,7 +8,10 @@ from urllib.parse import urlsplit
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
-from include.wiring.page.mounted import MountedPage
+try:
+    from include.wiring.page.mounted import MountedPage
+except ImportError:  # a worker loads plugins before its bundle, and with it the project, is on the path
+    MountedPage = None  # type: ignore[assignment, misc]
 
 PREFIX = "/akidb"
 
@@ -22,7 +25,9 @@ class AkidbPage(AirflowPlugin):
     """The app, and where the UI shows it. Each view has a ``url_route`` of its own: a second one is dropped."""
 
     name = "akidb_page"
-    fastapi_apps: ClassVar[list[Any]] = [{"app": MountedPage(), "url_prefix": PREFIX, "name": "AkiDB cost rollout"}]
+    fastapi_apps: ClassVar[list[Any]] = (
+        [{"app": MountedPage(), "url_prefix": PREFIX, "name": "AkiDB cost rollout"}] if MountedPage else []
+    )
     external_views: ClassVar[list[Any]] = [
         {"name": "Cost rollout", "href": _address(), "destination": "nav", "url_route": "akidb"},
         {

@@ -19,6 +19,8 @@ class Windows(Part):
     converge_timeout_seconds: Seconds
     approval_timeout_seconds: Seconds
     validation_window_seconds: Seconds
+    # From the moment that a rollout's run is queued; the approval's time-out is part of it.
+    rollout_deadline_seconds: Seconds = 2 * 24 * 3600
 
 
 class ChangeWindow(Part):

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from include.levers.fields import OWNER_MANAGERS, Object, at, leaves, owners_of, projection
+from include.levers.fields import OWNER_MANAGERS, Object, Path, at, leaves, owners_of, projection
 from include.rollout.export import fingerprint
+from include.rollout.lever import Json
 
 
 class Owned(NamedTuple):
@@ -37,13 +38,11 @@ def held(found: Owned, wanted: Mapping[str, Object], hashes: Sequence[str]) -> s
 
 def writes_it(found: Owned) -> bool:
     """Whether every field that is wanted has its value, written by the owner."""
-    body = found.body or {}
-    is_so = projection(found.live, body) == body
-    return is_so and all(_is_the_owners(found, path) for path, _ in leaves(body))
+    return all(_is_written(found, path, value) for path, value in leaves(found.body or {}))
 
 
-def _is_the_owners(found: Owned, path: tuple[str, ...]) -> bool:
-    if at(found.body, path) in ({}, []):  # nothing is owned of what is empty
-        return True
+def _is_written(found: Owned, path: Path, value: Json) -> bool:
+    if projection(at(found.live, path), value) != value:
+        return False
     managers = (str(owner[0]).lower() for owner in owners_of(found.live, path))
     return any(OWNER_MANAGERS.get(manager) == found.owner for manager in managers)

@@ -1,1 +1,1 @@
-"""What the page in Airflow's UI shows, computed from the ledger, the planner and the cost reports; it writes nothing."""
+"""What the page in Airflow shows, computed from the ledger, the planner and the cost reports. It writes nothing."""

@@ -93,7 +93,7 @@ def _state(
     if not written:
         return LeverState(lever, place, UNKNOWN, problem="; ".join(broken))
     path, chain = (standing or _of_rollouts(written) or written)[-1]
-    state = ("promoted" if stand[path] else "unfinished") if standing else _ended(lever, chain)
+    state = ("promoted" if stand[path] else "unfinished") if standing else _ended(chain)
     first, newest = chain.records[0], chain.records[-1]
     return LeverState(
         lever=lever,
@@ -112,7 +112,7 @@ def _of_rollouts(chains: Sequence[tuple[str, ChainCopy]]) -> list[tuple[str, Cha
     return [item for item in chains if item[1].records[0].dag_id != "rollback"]
 
 
-def _ended(lever: str, chain: ChainCopy) -> str:
+def _ended(chain: ChainCopy) -> str:
     """How a run that left nothing standing ended."""
     outcome = outcome_of(chain.records)
     return "rolled back" if outcome in {"promoted", "unfinished"} else outcome

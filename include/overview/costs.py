@@ -165,9 +165,7 @@ def report_of(one: CostDay, costs: Costs) -> Report:
             f["status"], tuple(f["sources"]))
         for f in raw["figures"]
     )  # fmt: skip
-    inputs = [
-        SimpleNamespace(**part | {"billed_usd": Decimal(part["billed_usd"])}) for part in raw["inputs"]
-    ]
+    inputs = [SimpleNamespace(**part | {"billed_usd": Decimal(part["billed_usd"])}) for part in raw["inputs"]]
     requests = raw["requests"]
     return Report(
         day=one.day,

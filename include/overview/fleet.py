@@ -77,22 +77,19 @@ def fleet_charts(points: Mapping[str, Sequence[FleetPoint]]) -> list[Chart]:
 
 
 def _chart(region: str, points: Sequence[FleetPoint], begin: dt.datetime, end: dt.datetime) -> Chart:
-    hours, nodes, spot = [], [], []
+    unit, seconds = ("hours", 3600) if end - begin >= dt.timedelta(hours=6) else ("minutes", 60)
+    times, nodes, spot = [], [], []
     for point, following in zip(points, [*points[1:], None], strict=True):
         until = following.time if following else end
         if until < begin:
             continue
         # A count holds until the next one is on record: two points make a step of it.
-        hours += [_hours(begin, max(point.time, begin)), _hours(begin, until)]
+        times += [(max(point.time, begin) - begin).total_seconds() / seconds, (until - begin).total_seconds() / seconds]
         nodes += [point.nodes] * 2
         spot += [math.nan if point.spot is None else point.spot] * 2
     latest = points[-1]
     text = f"{region}: {latest.nodes:.0f} nodes, {_words(latest.spot)} on spot, as of {latest.time:%d %b %H:%M} UTC."
-    return line_chart(region, hours, {NODES: nodes, SPOT: spot}, f"hours since {begin:%d %b %H:%M} UTC", text)
-
-
-def _hours(begin: dt.datetime, time: dt.datetime) -> float:
-    return (time - begin).total_seconds() / 3600
+    return line_chart(region, times, {NODES: nodes, SPOT: spot}, f"{unit} since {begin:%d %b %H:%M} UTC", text)
 
 
 def _words(spot: float | None) -> str:

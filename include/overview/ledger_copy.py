@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from include.clients.storage import Storage
 from include.rollout.ledger import FIRST_LINK, WHOLE_RUN, LedgerError, Record, Step, digest, last
@@ -16,6 +17,8 @@ from include.rollout.ledger.listing import Listing, at_once
 from include.rollout.ledger.records import parsed, record_key
 from include.rollout.marks import Mark, Standing, standing
 
+# The steps whose marks decide what stands; the others' say nothing of it.
+MARKING = frozenset({Step.SNAPSHOT, Step.TOUCH, Step.PROMOTED, Step.RESTORED})
 Progress = Callable[[int, int], None]  # records read, records that the store lists
 
 
@@ -35,13 +38,13 @@ class LedgerContent:
     chains: Mapping[str, ChainCopy]
     version: str = ""
 
-    @property
+    @cached_property
     def problems(self) -> dict[str, str]:
         """Path -> what is wrong, of the chains that don't add up."""
         broken = {path: chain.problem for path, chain in self.chains.items() if chain.problem}
         return dict(sorted({**cut_off(self), **broken}.items()))
 
-    @property
+    @cached_property
     def records(self) -> int:
         """How many records add up."""
         return sum(len(chain.records) for chain in self.chains.values())
@@ -148,6 +151,6 @@ def standing_changes(content: LedgerContent) -> list[Standing]:
     problems = content.problems
     places: dict[str, dict[str, list[Mark]]] = {}
     for path, chain in content.of_places().items():
-        marks = [record.mark for record in chain.records]
+        marks = [record.mark for record in chain.records if record.step in MARKING]
         places.setdefault(path.rpartition("/")[0], {})[path] = marks
     return [change for chains in places.values() for change in standing(chains) if change.path not in problems]

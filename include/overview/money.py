@@ -122,9 +122,7 @@ def _component(day: CostDay, section: str, key: str, name: str) -> ComponentMone
 
 def money_chart(rows: Sequence[LeverMoney]) -> Chart:
     """A bar a lever: what was predicted; the line across it is what was measured."""
-    bars = [
-        Bar(words(row.lever), _float(row.predicted), _float(row.measured), is_bad=_short(row)) for row in rows
-    ]
+    bars = [Bar(words(row.lever), _float(row.predicted), _float(row.measured), is_bad=_short(row)) for row in rows]
     return bar_chart("Saving by lever", bars, "USD a month predicted", "measured")
 
 

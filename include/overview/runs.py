@@ -129,7 +129,7 @@ class RecordRow:
     figures: str
     key: str
     details: str
-    verdict: str = ""  # pass, fail or unknown, of a gate
+    verdict: str = ""  # of a gate: pass, fail or unknown; of a verdict its word
 
 
 def records_of_run(content: LedgerContent, dag_id: str, run_id: str, query: str, search: Search) -> list[RecordRow]:
@@ -149,16 +149,17 @@ def _record_row(record: Record) -> RecordRow:
     figures = record.figures
     title = str(figures.get("title") or figures.get("message") or figures.get("reason") or "")
     outcome = str(figures.get("outcome", "")) if record.step == Step.GATE else ""
+    judged = [str(result.get("reason", "")) for result in figures.get("results") or ()] if outcome else []
     return RecordRow(
         time=record.time,
         place="whole run" if record.place == WHOLE_RUN else record.place,
         lever=record.lever,
         step=record.step,
         title=title,
-        figures=", ".join(_short_figures(figures)),
+        figures="; ".join(judged) or ", ".join(_short_figures(figures)),
         key=f"{record.chain.path}/{record.sequence:06}.json",
         details=json.dumps({"figures": figures, "links": record.links}, indent=1, ensure_ascii=False, default=str),
-        verdict=outcome,
+        verdict=outcome or str(figures.get("verdict", "")),
     )
 
 

@@ -44,9 +44,10 @@ button:disabled{cursor:default;opacity:.6}
 .undo{padding:1px 10px}
 tr.first th,tr.first td{border-top:1px solid var(--soft)}
 tbody th{min-width:8em}
-.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:14px}.grid figure{margin:0}
+.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:14px}.grid figure{margin:0}
 .line{display:flex;flex-wrap:wrap;gap:8px;align-items:center;margin:10px 0}
-input{font:inherit;color:var(--ink);background:var(--card);border:1px solid var(--soft);border-radius:8px;padding:4px 10px}
+input{font:inherit;color:var(--ink);background:var(--card);border:1px solid var(--soft);border-radius:8px;
+padding:4px 10px}
 input[type=search]{min-width:280px}input[readonly]{background:var(--paper)}
 .fields{display:grid;gap:10px;max-width:640px;margin:18px 0}
 .fields div{display:grid;grid-template-columns:90px 1fr;gap:2px 12px;align-items:center}
@@ -55,8 +56,8 @@ input[type=search]{min-width:280px}input[readonly]{background:var(--paper)}
 .records>li{max-width:none;border-top:1px solid var(--line);padding:10px 0}
 .records .head{display:flex;flex-wrap:wrap;gap:4px 12px;align-items:baseline}
 .records time{font-variant-numeric:tabular-nums;color:var(--soft);font-size:.88rem}
-pre{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 12px;overflow:auto;max-height:420px;
-font-size:.85rem}
+pre{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 12px;overflow:auto;
+max-height:420px;font-size:.85rem}
 @media(max-width:860px){.days{grid-template-columns:1fr}.day{flex-direction:row;flex-wrap:wrap;gap:4px 12px}}
 @media print{.top,.skip,form,.button{display:none}}
 """.strip()

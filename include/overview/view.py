@@ -79,8 +79,18 @@ class Overview:
 
     @property
     def predicted(self) -> Decimal | None:
-        """USD a month that the plans on record promise together."""
-        return _sum([row.predicted for row in self.money])
+        """USD a month that the plans on record promise together; None while one of them is unknown."""
+        return self.predicted_known if self.money and not self.unpriced else None
+
+    @property
+    def predicted_known(self) -> Decimal:
+        """USD a month of the plans whose saving is known."""
+        return sum((row.predicted for row in self.money if row.predicted is not None), Decimal(0))
+
+    @property
+    def unpriced(self) -> int:
+        """How many levers' savings nobody knows."""
+        return sum(row.predicted is None for row in self.money)
 
     @property
     def measured(self) -> Decimal | None:
@@ -92,11 +102,6 @@ class Overview:
     def billed(self) -> Decimal | None:
         """USD a month between week 13 and the newest day's rate, by the bill."""
         return self.components[-1].saving if self.components else None
-
-
-def _sum(values: Sequence[Decimal | None]) -> Decimal | None:
-    known = [value for value in values if value is not None]
-    return sum(known, Decimal(0)) if known and len(known) == len(values) else None
 
 
 def view_of(estate: Estate, names: Sequence[str], sources: Sources) -> Overview:
@@ -172,7 +177,9 @@ def _money_sentence(overview: Overview) -> str:
     if not overview.money:
         return "No plan is on record yet."
     book = next((row.book for row in overview.money if row.book), "no book")
-    saved = f"Saving predicted {usd(overview.predicted)} USD a month ({book}), measured {usd(overview.measured)}"
+    known = f"{usd(overview.predicted_known)} USD a month ({book})"
+    known += f" and {overview.unpriced} unknown" if overview.unpriced else ""
+    saved = f"Saving predicted {known}, measured {usd(overview.measured)}"
     bill = f", billed {usd(overview.billed)} on {overview.bill_day.day}" if overview.bill_day else ", not billed yet"
     return f"{saved}{bill}."
 

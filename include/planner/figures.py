@@ -115,7 +115,8 @@ class BookPlan:
 
 @dataclass(frozen=True)
 class WeekPlan:
-    """The whole week in both books. ``simulation_seconds`` leaves the Shapley parts and resampling out.
+    """The whole week in both books. ``simulation_seconds`` are the processor's, without Shapley parts and
+    resampling: what else the machine does meanwhile is no work of the planner.
 
     ``node_hours`` are a month's, of all regions: by lever in the week's order, ``before`` first. ``binding`` are the
     constraints that hold the fleet where it is.

@@ -143,7 +143,8 @@ class Region:
     def _packing(self, state: tuple[int, ...], covers: tuple[Cover, Cover]) -> tuple[float, float, float, float]:
         """Nodes, USD an hour, the risk and the interruptions of all domains for so many replicas of each workload."""
         parts = [
-            _domain(covers[domain >= self.spot_domains], counts) for domain, counts in enumerate(spread(state, self.domains))
+            _domain(covers[domain >= self.spot_domains], counts)
+            for domain, counts in enumerate(spread(state, self.domains))
         ]
         nodes, usd = sum(one.nodes for one in parts), sum(one.usd for one in parts)
         wanted = self._least_nodes(state)

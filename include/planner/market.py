@@ -53,7 +53,9 @@ def market_of(estate: Estate, region: str, book: AwsBook, usage: Usage) -> Marke
     each = _known(book.on_demand(region, group.instance_type))
     floor = Floor(group.floor, each * group.floor, f"{group.floor} x {group.instance_type}")
     return Market(
-        spot=tuple(_kind(choice, float(choice.spot), usage, BAND_RATES[choice.interruption_band or 0]) for choice in choices),
+        spot=tuple(
+            _kind(choice, float(choice.spot), usage, BAND_RATES[choice.interruption_band or 0]) for choice in choices
+        ),
         on_demand=tuple(_kind(choice, float(choice.on_demand), usage, 0.0) for choice in choices),
         fixed=Floor(group.size, each * group.size, f"{group.size} x {group.instance_type}"),
         floor=floor,
@@ -100,5 +102,3 @@ def _system(estate: Estate, region: str, usage: Usage) -> Wanted:
     ]
     daemons = {"cpu": Decimal(usage.daemons_cpu) / 1000, "memory": Decimal(usage.daemons_memory)}
     return Wanted(crowds, [daemons], {}, usage.zones)
-
-

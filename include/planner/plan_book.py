@@ -43,7 +43,9 @@ def lines(book: PlanBook | None = None) -> list[LineCheck]:
         stated = {13: Decimal(3470), 14: Decimal(2970)}[week]
         found.append(LineCheck(f"total, week {week}", stated, book.total(week), "the sum of the lines as they stand"))
     saving = central_before() - central_after()
-    how = f"1,489.20 - {cents(central_after())}; the plan prints {STATED_AFTER_SPOT} and {STATED_SAVING}, then takes 750"
+    how = (
+        f"1,489.20 - {cents(central_after())}; the plan prints {STATED_AFTER_SPOT} and {STATED_SAVING}, then takes 750"
+    )
     return [*found, LineCheck("central_dc, saving", Decimal(750), cents(saving), how)]
 
 

@@ -62,7 +62,9 @@ class World:
 
     def simulate(self, masks: Sequence[int]) -> Simulated:
         """Each region under each coalition."""
-        days: list[list[Minutes]] = [[region.minutes(EVERY[mask]).of_days() for region in self.regions] for mask in masks]
+        days: list[list[Minutes]] = [
+            [region.minutes(EVERY[mask]).of_days() for region in self.regions] for mask in masks
+        ]
         parts = ("nodes", "usd_hour", "risk", "interruptions")
         found = [np.array([[getattr(one, part) for one in row] for row in days]) for part in parts]
         return Simulated(tuple(masks), *found)

@@ -49,13 +49,13 @@ def plan(estate: Estate, *, traffic: Traffic | None = None, resamples: int = 0, 
     Without ``resamples`` no percentiles are known. Raises TooFewInstanceTypesError and PriceBookError as include/prices
     does, TrafficError for a trace that can't be used.
     """
-    began = time.perf_counter()
+    began = time.process_time()
     used = demand.planned(estate) if traffic is None else traffic
     book, usage = load_aws_book(estate), load_usage()
     world = World(estate, used, book, usage)
     steps = world.simulate(STOPS)
     outside = edge.parts(estate, usage, world.routed_qps())
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     found = world.simulate(range(1 << len(PLAYERS)))
     months = _months(estate, used, traffic is None, resamples, seed) if resamples else None
     limits = _limits(world, outside)
@@ -122,7 +122,9 @@ def _plan_book(saved: Floats, months: Months | None, limits: Mapping[str, tuple[
         own = [name for name in levers if name != ROUTING]
         if component != CENTRAL_DC and own:
             (lever,), usd = own, stated[component]
-            shares.append(Share(lever, component, usd, usd, None if months is None else np.full_like(months.requests, usd)))
+            shares.append(
+                Share(lever, component, usd, usd, None if months is None else np.full_like(months.requests, usd))
+            )
     before = {one.name: float(one.week_13) for one in book.components}
     notes = (
         *book.assumptions,

@@ -59,9 +59,11 @@ from include.estate import Estate
 from include.rollout import several, steps
 from include.rollout.several import Several
 from include.rollout.steps import Run
+from include.week.delegation import Delegated, answer_for
 from include.wiring.clients import ClientsFactory, clients_for
 from include.wiring.dag import estate_or_problem, show_problem, without_copies
 from include.wiring.lever_tasks import carry_out, choose_ending
+from include.wiring.notify import notice_checks
 from include.wiring.tasks import Engine, announce, await_approval, failed_tasks, step_task
 
 
@@ -82,11 +84,9 @@ def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | 
     verdict = step_task(engine, give_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
 
     # Nothing is written before the approval, and nothing but what was approved after it.
-    approval, exported = _approved(engine, steps)
-    approval >> lock >> confirm
+    _approved(engine, steps, verdict) >> lock >> confirm
     # The locks go last: nobody else may write while this run promotes or undoes.
     [promote, *undone] >> unlock >> verdict
-    exported >> verdict
     without_copies(verdict)
     return promote
 
@@ -108,10 +108,8 @@ def rollouts(names: Sequence[str], clients: ClientsFactory | None = None, estate
     unlock = step_task(whole, several.release_locks).as_teardown(setups=lock)
     verdict = step_task(whole, give_joint_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
 
-    approval, exported = _approved(whole, several)
-    approval >> lock >> confirm
+    _approved(whole, several, verdict) >> lock >> confirm
     ended >> unlock >> verdict
-    exported >> verdict
     without_copies(verdict)
 
 
@@ -132,18 +130,19 @@ def _turns(whole: SeveralEngine, confirm: Any) -> list[Any]:
     return before
 
 
-def _approved(engine: Engine | SeveralEngine, made_of: Any) -> tuple[Any, Any]:
-    """Everything before the first write, of the steps in the module ``made_of``. Returns the approval and the export.
+def _approved(engine: Engine | SeveralEngine, made_of: Any, verdict: Any) -> Any:
+    """Everything before the first write, of the steps in the module ``made_of``. Returns the approval.
 
-    A branch, not a short circuit: which of the two is left out costs no process.
+    Or files in place of writes, and the ``verdict``: a branch, since whatever it leaves out costs no process.
     """
-    preflight = step_task(engine, made_of.check_preflight)
+    preflight = step_task(engine, check_preflight, made_of)
     plan = step_task(engine, made_of.make_plan)
     real = step_task(engine, is_real_run, decorator=task.branch)
-    approval = await_approval(engine, "make_plan")
+    approval = await_approval(engine, "make_plan", engine.week_answer)
     export = step_task(engine, made_of.write_export)
     preflight >> plan >> real >> [approval, export]
-    return approval, export
+    export >> verdict
+    return approval
 
 
 @dataclass(frozen=True)
@@ -169,11 +168,21 @@ class SeveralEngine:
         """Put an approval's answer on record."""
         several.record_answer(self.run(), answer)
 
+    def week_answer(self, shown: str) -> Delegated:
+        """What a week's one approval says of the plan of this run's levers."""
+        run = self.run()
+        return answer_for(run.whole, run.runs, shown)
+
 
 def is_real_run(run: Run | Several) -> list[str]:
     """A dry run stops here, a real one goes on to the approval, one that exports writes its files."""
     settings = run.settings
     return ["write_export"] if settings.exports else ["await_approval"] if settings.changes else []
+
+
+def check_preflight(run: Run | Several, made_of: Any) -> None:
+    """Everything that can be known to be wrong before anything is written, the estate's notifiers among it."""
+    made_of.check_preflight(run, notice_checks(run.estate))
 
 
 def take_locks(run: Run) -> None:

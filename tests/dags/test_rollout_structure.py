@@ -45,7 +45,8 @@ def test_structure_is_exactly_this(world: World, lead: str) -> None:
     assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == inner | {
         "check_preflight": {"make_plan"},
         "make_plan": {"is_real_run"},
-        "is_real_run": {"await_approval"},
+        "is_real_run": {"await_approval", "write_export"},
+        "write_export": {"verdict"},
         "await_approval": {"take_locks"},
         "take_locks": {"confirm_unchanged", "release_locks"},
         "confirm_unchanged": {f"{ap}.take_snapshot", f"{us}.take_snapshot"},
@@ -101,6 +102,7 @@ def test_params_have_bounds_descriptions_and_safe_defaults(world: World) -> None
     assert {name: params[name] for name in params} == {
         "regions": [AP, US, EU],
         "dry_run": True,
+        "deliver": "apply",
         "reason": "",
         "soak_seconds": 1800,
         "gate_window_seconds": 1800,

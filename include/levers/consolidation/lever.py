@@ -25,7 +25,7 @@ from include.levers.consolidation.settings import (
     ConsolidationSettings,
     World,
 )
-from include.levers.consolidation.share import restore_share
+from include.levers.consolidation.share import next_surplus, restore_share
 from include.levers.consolidation.wanted import PoolPolicy, disruption
 from include.levers.nodes import group
 from include.levers.owned import Own, Report, Thing, identity, split
@@ -94,16 +94,17 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
 
     def notes(self, world: World, live: Mapping[str, Json]) -> Sequence[str]:
         """What an approver should know besides the differences."""
-        settings, target = world.settings, world.estate.targets.spot_share
-        share = figures.shares(world)["spot_share_pods"]
+        settings = world.settings
         lines = [
             f"the cost after is {settings.expected_packing:g} times the cheapest nodes that hold these pods (same "
             "types, domains and zones), and the nodes that are not Karpenter's",
             "neither policy drifts a node: the undo hands the fields back at once, and nodes come as pods ask for them",
         ]
-        if share is not None and share < target:
+        share = figures.shares(world)["spot_share_pods"]
+        if share is not None and settings.most_share_evictions and next_surplus(world) is not None:
             lines.append(
-                f"{share:.0%} of the pods are on spot, below {target:.0%}: surplus pods on demand are evicted first"
+                f"{share:.0%} of the pods are on spot: those on demand that the spread would not put there again are "
+                "evicted first"
             )
         if settings.right_size_floor:
             lines += floor.notes(world, live[FLOOR])

@@ -45,7 +45,8 @@ class ConsolidationSettings(BaseModel):
         default=12,
         ge=0,
         le=100,
-        description="Pods on demand that may be evicted, one after the other, to reach the spot share again.",
+        description="Pods on demand that the spread would not put there again and that may be evicted, one after the "
+        "other.",
     )
     most_emptied_nodes: int = Field(
         default=6,

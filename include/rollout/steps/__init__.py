@@ -34,6 +34,7 @@ from include.rollout.steps.preparing import (
     record_answer,
     record_plan,
     resumed_by,
+    whole_run_checks,
     window_check,
 )
 from include.rollout.steps.run import NotWanted, OnRecord, Run, each_place, evidence
@@ -83,6 +84,7 @@ __all__ = [
     "undone_by",
     "unlock_places",
     "verify_restored",
+    "whole_run_checks",
     "window_check",
     "write_export",
 ]

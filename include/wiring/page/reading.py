@@ -49,8 +49,8 @@ class Reading:
     def __post_init__(self) -> None:
         self.ledger = Latest[LedgerContent](f"the ledger (Airflow Variable {LEDGER_VARIABLE})", self._read_ledger)
         self.costs = Latest[tuple[Costs, Evidence]](f"the costs (Airflow Variable {COSTS_VARIABLE})", self._read_costs)
-        self.forecast = Latest[tuple[ForecastState, ...]]("the forecasts", lambda told: self.forecasts(), every=60.0)
-        self.plan = Latest[Chart | None]("the planner's waterfall", lambda told: self.waterfall(), every=3600.0)
+        self.forecast = Latest[tuple[ForecastState, ...]]("the forecasts", lambda _told: self.forecasts(), every=60.0)
+        self.plan = Latest[Chart | None]("the planner's waterfall", lambda _told: self.waterfall(), every=3600.0)
 
     def sources(self) -> Sources:
         """What is known now. A reading that takes longer than the patience goes on in the background."""
