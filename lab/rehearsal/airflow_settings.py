@@ -16,6 +16,7 @@ from lab.cluster.opencost import SERVED
 from lab.rehearsal.airflow_api import AirflowError, Client
 from lab.rehearsal.airflow_config import HOST
 from lab.rehearsal.folders import costs_folder, ledger_folder
+from lab.rehearsal.signing import signing_key
 
 SETTINGS_FILE = world.REPOSITORY / "airflow_settings.yaml"
 SERVICE_USER = "akidb-service"
@@ -48,6 +49,7 @@ def variables_of(state: Mapping[str, Any], airflow: Running, folder: Path) -> di
         "SERVICE_USER": SERVICE_USER,
         "SERVICE_PASSWORD": airflow.passwords[SERVICE_USER],
         "LEDGER": ledger_folder(folder).as_uri(),
+        "LEDGER_KEY": signing_key(folder),
         "COSTS": costs_folder(folder).as_uri(),
         "TRAFFIC": world.traffic_folder(folder).as_uri(),
         "MODELS": str(state["models"]),
