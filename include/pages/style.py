@@ -5,14 +5,16 @@ from __future__ import annotations
 SERIES = tuple(f"s{n}" for n in range(1, 9))  # classes of a chart's series, by their order
 REST, TARGET = "rest", "target"  # what belongs to nobody; a limit, or what is above it
 
-STYLE = (
-    """
-:root{color-scheme:light dark;--ink:#1c2430;--soft:#5d6877;--line:#e3e7ec;--paper:#fbfcfd;--card:#fff;
+# The colours by name, for a page whose reader chooses light or dark other than by the system.
+LIGHT = """--ink:#1c2430;--soft:#5d6877;--line:#e3e7ec;--paper:#fbfcfd;--card:#fff;
 --good:#1f7a4d;--bad:#b42318;--odd:#8a6100;--rest:#8a8f98;--target:#d64545;
---s1:#2f74b5;--s2:#d9772b;--s3:#3a8f6b;--s4:#a1559a;--s5:#a88614;--s6:#5068ad;--s7:#c0506a;--s8:#63903b}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ee;--soft:#9aa5b4;--line:#2b333e;--paper:#12161c;--card:#191f27;
+--s1:#2f74b5;--s2:#d9772b;--s3:#3a8f6b;--s4:#a1559a;--s5:#a88614;--s6:#5068ad;--s7:#c0506a;--s8:#63903b"""
+DARK = """--ink:#e6e9ee;--soft:#9aa5b4;--line:#2b333e;--paper:#12161c;--card:#191f27;
 --good:#5cc792;--bad:#ff8a7e;--odd:#e3b341;--rest:#7d8591;--target:#ff7b72;
---s1:#6aaae4;--s2:#f0a05e;--s3:#63c096;--s4:#cf8fc9;--s5:#d8b84a;--s6:#8fa4e0;--s7:#ee8ba0;--s8:#9cc774}}
+--s1:#6aaae4;--s2:#f0a05e;--s3:#63c096;--s4:#cf8fc9;--s5:#d8b84a;--s6:#8fa4e0;--s7:#ee8ba0;--s8:#9cc774"""
+
+COLOURS = f":root{{color-scheme:light dark;{LIGHT}}}\n@media(prefers-color-scheme:dark){{:root{{{DARK}}}}}\n"
+_LAYOUT = """
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);
 font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif}
@@ -49,9 +51,13 @@ tbody th{font-weight:400;overflow-wrap:anywhere;min-width:9em}th:first-child{pad
 @media print{body{background:none}main{padding:0;max-width:none}nav,details{display:none}
 .tile,figure,tr{break-inside:avoid}}
 """.strip()
+# Everything but the colours.
+LAYOUT = (
+    _LAYOUT
     + "\n"
     + "\n".join(
         f".{name}{{fill:var(--{name});background:var(--{name})}}.l-{name}{{stroke:var(--{name});fill:none}}"
         for name in (*SERIES, REST, TARGET)
     )
 )
+STYLE = COLOURS + LAYOUT

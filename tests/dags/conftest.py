@@ -43,7 +43,9 @@ os.environ |= {
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
     # Tests give one DAG different regions: what is cleared must be looked up in the DAG that ran.
     "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "0",
-    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "platform-lead:admin,somebody:admin",
+    "AIRFLOW__CORE__PLUGINS_FOLDER": str(Path(__file__).parents[2] / "plugins"),
+    # Of the four only the first two may answer and trigger, and the last has no right at all.
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "platform-lead:admin,somebody:admin,looker:viewer,nobody:",
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_HOME / "passwords.json"),
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME}/airflow.db",
     "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",

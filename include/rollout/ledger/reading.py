@@ -26,6 +26,11 @@ class Reader:
         self._store = store
         self._clock = clock
 
+    @property
+    def store(self) -> Storage:
+        """Where the chains lie, for what is kept beside them."""
+        return self._store
+
     def _keys(self, below: str) -> list[str]:
         """Every key below a folder; "" is the whole store."""
         return self._store.keys(f"{below}/" if below else "")

@@ -85,6 +85,11 @@ class Record:
         return Chain(self.lever, self.place, self.dag_id, self.run_id)
 
     @property
+    def address(self) -> str:
+        """Where the record lies in the ledger's store."""
+        return record_key(self.chain.path, self.sequence)
+
+    @property
     def mark(self) -> Mark:
         """What the name of its mark tells."""
         return mark_of(self.chain.path, self.sequence, self.step, self.figures, self.links)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -143,6 +144,25 @@ class Ledger(Writer):
             return None
 
         return [record for record in at_once(read, latest.values()) if record is not None]
+
+    def undone_since(self, start: dt.datetime) -> list[Record]:
+        """The records of the undos that have begun at ``start`` (aware) or later, anywhere: one LIST, one read each.
+
+        Raises LedgerError when a chain doesn't add up: then nobody knows.
+        """
+        marked = self._marked("")
+        if marked.bad:
+            raise LedgerError("; ".join(marked.bad.values()))
+        begun = [
+            (path, mark.number) for path, marks in marked.chains.items() for mark in marks if mark.step == Step.UNDO
+        ]
+
+        def read(one: tuple[str, int]) -> Record:
+            path, number = one
+            return parsed(path, number, self._store.read(record_key(path, number)))
+
+        found = at_once(read, begun)
+        return sorted((r for r in found if dt.datetime.fromisoformat(r.time) >= start), key=lambda record: record.time)
 
     def audit(self, below: str = "") -> dict[str, str]:
         """Read every record below a folder: path -> what is wrong, for each chain that doesn't add up."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -74,6 +76,18 @@ class Writer(Reader):
     ) -> Record:
         """Add the chain's only record of ``step``, or return the one that is there already."""
         return self._append(chain, step, figures or {}, links or {}, once=True)
+
+    def attach(self, chain: Chain, name: str, files: Mapping[str, bytes]) -> str:
+        """Lay files beside a chain's records; returns their folder, which is named after their content.
+
+        They are no records: whoever keeps the folder and the files' hashes in one can tell that they are as written.
+        """
+        content = hashlib.sha256(b"".join(key.encode() + b"\0" + files[key] for key in sorted(files))).hexdigest()
+        folder = f"{chain.path}/{name}/{content[:12]}"
+        for key, data in files.items():
+            with contextlib.suppress(FileExistsError):  # a step that is tried again writes the same
+                self._store.create(f"{folder}/{key}", data)
+        return folder
 
     def _append(
         self, chain: Chain, step: str, figures: Mapping[str, Json], links: Mapping[str, str], *, once: bool

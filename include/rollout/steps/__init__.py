@@ -4,7 +4,9 @@ Every step may run again after a crash at any point. They raise Refused (or NotC
 anything else may be retried. Imports no Airflow: include/wiring turns them into tasks.
 """
 
+from include.rollout.steps.backing import backings
 from include.rollout.steps.ending import conclude, decide, own_snapshot, promote, record_verdict
+from include.rollout.steps.exporting import promoted_export, write_export
 from include.rollout.steps.locks import (
     acquire,
     check_not_undone,
@@ -25,6 +27,7 @@ from include.rollout.steps.preparing import (
     confirm_unchanged,
     judge_checks,
     lever_checks,
+    links_of,
     make_plan,
     missing_clients,
     plan_again,
@@ -46,6 +49,7 @@ __all__ = [
     "answer_on_record",
     "apply_stage",
     "approved_plans",
+    "backings",
     "check_approval",
     "check_not_undone",
     "check_ours",
@@ -58,6 +62,7 @@ __all__ = [
     "judge_checks",
     "judge_gates",
     "lever_checks",
+    "links_of",
     "lock_again",
     "lock_places",
     "make_plan",
@@ -66,6 +71,7 @@ __all__ = [
     "places_kept",
     "plan_again",
     "promote",
+    "promoted_export",
     "put_snapshot",
     "record_answer",
     "record_approval",
@@ -80,4 +86,5 @@ __all__ = [
     "verify_restored",
     "whole_run_checks",
     "window_check",
+    "write_export",
 ]
