@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from include.completion.history import History, key_of
+from include.completion.history import History
 from include.rollout.ledger import Record
 
 Json = Any
@@ -73,7 +73,7 @@ def _figure(
     found: Json,
     more: Mapping[str, Json] | None = None,
 ) -> Figure:
-    keys = [key_of(record) for record in records]
+    keys = [record.address for record in records]
     return Figure(name, rule, found, at, tuple((key, history.hashes[key]) for key in keys), more or {})
 
 

@@ -38,11 +38,6 @@ class RegionRun:
         return found[1] if found else "-"
 
 
-def key_of(record: Record) -> str:
-    """Where a record lies in the ledger."""
-    return f"{record.chain.path}/{record.sequence:06}.json"
-
-
 def outcome_of(records: Sequence[Record]) -> str:
     """How a run ended in a place: promoted, rolled back, unfinished, or stopped before it wrote anything."""
     ends = [record for record in records if record.step == Step.PROMOTED or is_complete_restoration(record)]
@@ -104,7 +99,7 @@ class History:
             whole=[records for records in chains if records[0].place == WHOLE_RUN],
             measured=_of(single, SERVICE, Step.MEASURED),
             validated=_of(single, COMPLETION, Step.VALIDATED),
-            hashes={one.key: one.sha256 for one in kept},
+            hashes={one.record.address: one.sha256 for one in kept},
             bad=found.bad,
             unsigned=sum(not record.signature for record in single),
         )
@@ -177,7 +172,7 @@ def _region_run(records: Sequence[Record], outcome: str = "", end: Record | None
         outcome=outcome or outcome_of(records),
         stages=tuple(_stages(records)),
         reasons=reasons_of(records),
-        source=key_of(end or (ends or records)[-1]),
+        source=(end or (ends or records)[-1]).address,
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from include.completion import figures, service
 from include.completion.figures import Figure
-from include.completion.history import FAIL, PASS, UNKNOWN, History, RegionRun, key_of
+from include.completion.history import FAIL, PASS, UNKNOWN, History, RegionRun
 from include.completion.scorecard import (
     REQUIRED_SHARE,
     Inputs,
@@ -186,7 +186,7 @@ def _latency(inputs: Inputs, region: str) -> dict[str, Json]:
         for word, records in (("before", snapshots), ("after", promotions[::-1])):
             found = next((r for r in records if r.figures[word].get(name) is not None), None)
             row[f"{name}_{word}"] = found.figures[word][name] if found else None
-            row["sources"][f"{name}_{word}"] = key_of(found) if found else ""
+            row["sources"][f"{name}_{word}"] = found.address if found else ""
     return row
 
 
@@ -199,7 +199,7 @@ def _service(inputs: Inputs) -> list[dict[str, Json]]:
         asked, load = (dict(found[0].figures) if found else {} for found in (counted, loaded))
         row = {name: asked.get(name) for name in ("asked", "served", "since", "until")}
         row |= {name: load.get(name) for name in ("served_qps", "seconds", "p95_ms")}
-        rows.append({"region": region, **row, "sources": [key_of(r) for r in (*counted, *loaded)]})
+        rows.append({"region": region, **row, "sources": [r.address for r in (*counted, *loaded)]})
     return rows
 
 
@@ -229,4 +229,4 @@ def _waterfall(history: History) -> dict[str, Json]:
         for name, book in books.items()
         for lever in book.get("levers", ())
     ]
-    return {"rows": rows, "source": key_of(newest) if newest and rows else ""}
+    return {"rows": rows, "source": newest.address if newest and rows else ""}

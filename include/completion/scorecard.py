@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.completion import service
-from include.completion.history import FAIL, PASS, UNKNOWN, History, key_of
+from include.completion.history import FAIL, PASS, UNKNOWN, History
 from include.estate import Estate
 from include.pages.texts import usd
 from include.prices import PlanBook
@@ -58,7 +58,7 @@ class Inputs:
     @property
     def dollars_source(self) -> tuple[str, ...]:
         """The record that the dollars come from."""
-        return (key_of(self.validated),) if self.validated else ()
+        return (self.validated.address,) if self.validated else ()
 
 
 def worst(verdicts: Sequence[str]) -> str:
@@ -152,7 +152,7 @@ def _after(inputs: Inputs, lever: str, name: str) -> Callable[[str], Found]:
 
     def found(region: str) -> Found:
         record = inputs.history.promoted(lever, region)
-        return Found(_number(record.figures["after"].get(name)), key_of(record)) if record else Found()
+        return Found(_number(record.figures["after"].get(name)), record.address) if record else Found()
 
     return found
 
@@ -164,7 +164,7 @@ def latest_p95(inputs: Inputs) -> Callable[[str], Found]:
         records = [inputs.history.promoted(lever, region) for lever, place in inputs.history.runs if place == region]
         known = [r for r in records if r is not None and _number(r.figures["after"].get("p95_ms")) is not None]
         newest = max(known, key=lambda record: record.time, default=None)
-        return Found(_number(newest.figures["after"]["p95_ms"]), key_of(newest)) if newest else Found()
+        return Found(_number(newest.figures["after"]["p95_ms"]), newest.address) if newest else Found()
 
     return found
 
@@ -214,14 +214,14 @@ def _passed(inputs: Inputs, *gates: str) -> tuple[str, str, tuple[str, ...]]:
         for region in inputs.regions
     }
     verdicts = {r: worst([record.figures["results"][n]["outcome"] for record, n in at]) for r, at in found.items()}
-    sources = dict.fromkeys(key_of(record) for at in found.values() for record, _ in at)
+    sources = dict.fromkeys(record.address for at in found.values() for record, _ in at)
     return worst(list(verdicts.values())), ", ".join(f"{r} {v}" for r, v in verdicts.items()), tuple(sources)
 
 
 def _of_lever(inputs: Inputs, lever: str) -> tuple[str, str, tuple[str, ...]]:
     """A lever that this report knows by name only: promoted in every region or unknown, never a guess."""
     found = [inputs.history.promoted(lever, region) for region in inputs.regions]
-    sources = tuple(key_of(record) for record in found if record)
+    sources = tuple(record.address for record in found if record)
     if found and all(found):
         return PASS, f"{lever} stands in {', '.join(inputs.regions)}", sources
     return UNKNOWN, f"the ledger has no promoted run of {lever} in every region", sources
@@ -232,11 +232,11 @@ def _extras(inputs: Inputs) -> list[Score]:
         plan = last(inputs.history.standing(SPOT, region) or (), Step.PLAN)
         stages = plan.figures["plan"]["stages"] if plan and "plan" in plan.figures else []
         counts = [len(s["settings"]["instance_types"]) for s in stages if "instance_types" in s["settings"]]
-        return Found(float(max(counts)), key_of(plan)) if counts and plan else Found()
+        return Found(float(max(counts)), plan.address) if counts and plan else Found()
 
     def drilled(region: str) -> Found:
         found = inputs.history.gate(SPOT, region, "cordon_seconds", DRILL)
-        return Found(_number(_result(*found[-1]).get("value")), key_of(found[-1][0])) if found else Found()
+        return Found(_number(_result(*found[-1]).get("value")), found[-1][0].address) if found else Found()
 
     limit, analysis = inputs.estate.targets.cordon_seconds, inputs.commitments_key
     chaos = each_region(inputs, drilled, lambda v: v <= limit, ".2f")

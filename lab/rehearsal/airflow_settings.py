@@ -49,7 +49,6 @@ def variables_of(state: Mapping[str, Any], airflow: Running, folder: Path) -> di
         "SERVICE_USER": SERVICE_USER,
         "SERVICE_PASSWORD": airflow.passwords[SERVICE_USER],
         "LEDGER": ledger_folder(folder).as_uri(),
-        "LEDGER_KEY": signing_key(folder),
         "COSTS": costs_folder(folder).as_uri(),
         "TRAFFIC": world.traffic_folder(folder).as_uri(),
         "MODELS": str(state["models"]),
@@ -161,4 +160,5 @@ def connect(airflow: Running, state: Mapping[str, Any], folder: Path) -> None:
     kept |= {region.connections.aws for region in estate.regions.values()}
     kept.add(estate.region(estate.canary_region).connections.prometheus)
     text = SETTINGS_FILE.read_text(encoding="utf-8")
-    load_settings(airflow.client(), settings_for(text, variables_of(state, airflow, folder), absent, kept))
+    values = {**variables_of(state, airflow, folder), "LEDGER_KEY": signing_key(folder)}
+    load_settings(airflow.client(), settings_for(text, values, absent, kept))

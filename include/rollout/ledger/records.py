@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from include.rollout.ledger.signing import Signer, canonical
+from include.rollout.ledger.signing import Signer, canonical, whole_floats, with_floats
 from include.rollout.marks import Mark, closes, mark_of
 
 Json = Any
@@ -107,12 +107,17 @@ class Record:
 
     def _document(self) -> dict[str, Json]:
         document = _on_record(asdict(self))
-        return document if self.signature else {n: v for n, v in document.items() if n not in {"key", "signature"}}
+        if not self.signature:
+            del document["key"], document["signature"]
+        floats = whole_floats(document["figures"])
+        return {**document, "floats": sorted(floats, key=str)} if floats else document
 
     @classmethod
     def decode(cls, data: bytes) -> Record:
         """The record that :meth:`encode` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         raw = json.loads(data)
+        floats = raw.pop("floats", ())
+        raw["figures"] = with_floats(raw["figures"], floats)
         return cls(place=raw.pop("region"), **raw)
 
 
@@ -135,7 +140,7 @@ def parsed(path: str, number: int, data: bytes) -> Record:
     try:
         record = Record.decode(data)
         written = record.chain.path, record.mark.number
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise LedgerError(f"{key} is not a record ({error}): restore it from a backup of the ledger") from error
     if written != (path, number):
         raise LedgerError(f"{key} {_DOES_NOT_FOLLOW}")

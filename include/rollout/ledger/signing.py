@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,6 +49,25 @@ def _digits(number: float) -> str:
     import rfc8785
 
     return bytes(rfc8785.dumps(number)).decode()
+
+
+def whole_floats(value: Json, at: tuple[str | int, ...] = ()) -> list[list[str | int]]:
+    """Where floats without a fraction stand, which RFC 8785 writes like integers: ``1.0`` becomes ``1``."""
+    if isinstance(value, Mapping):
+        return [path for key, inner in value.items() for path in whole_floats(inner, (*at, str(key)))]
+    if isinstance(value, list | tuple):
+        return [path for n, inner in enumerate(value) for path in whole_floats(inner, (*at, n))]
+    return [list(at)] if isinstance(value, float) and value.is_integer() else []
+
+
+def with_floats(value: Json, paths: Iterable[Sequence[str | int]]) -> Json:
+    """``value`` with floats again at the paths that :func:`whole_floats` gave; hashes of its text depend on them."""
+    for *above, last in paths:
+        holder = value
+        for step in above:
+            holder = holder[step]
+        holder[last] = float(holder[last])
+    return value
 
 
 class Signer:

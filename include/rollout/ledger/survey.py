@@ -46,11 +46,6 @@ class Kept:
     record: Record
     sha256: str
 
-    @property
-    def key(self) -> str:
-        """Where the record lies."""
-        return record_key(self.record.chain.path, self.record.sequence)
-
 
 @dataclass(frozen=True)
 class Everything:
