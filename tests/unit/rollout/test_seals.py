@@ -150,7 +150,7 @@ def test_a_signer_shows_its_public_name_alone() -> None:
 
 def test_preflight_says_whether_the_ledger_is_signed(run: Run) -> None:
     def check(ledger: Ledger) -> tuple[bool, str]:
-        (found,) = steps.whole_run_checks(replace(run, ledger=ledger), dry_run=True)
+        (found,) = steps.whole_run_checks(replace(run, ledger=ledger), changes=False)
         return found.passed, found.reason
 
     store = Folder(Path("/nowhere"))
