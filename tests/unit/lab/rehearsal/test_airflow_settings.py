@@ -115,6 +115,7 @@ def test_places_are_addresses(airflow: Airflow) -> None:
 def test_regions_that_are_not_booted_are_left_out_but_for_the_bill(airflow: Airflow) -> None:
     assert set(by_id(filled(airflow, "eu-central-1"))) == DEVICES | {
         "airflow_api",
+        "ledger_signing_key",
         "probes",
         "aws_us_east_1",
         *(f"{kind}_eu_central_1" for kind in ("aws", "kubernetes", "prometheus", "opencost", "kubecost")),
