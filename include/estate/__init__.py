@@ -14,6 +14,7 @@ from include.estate.fields import Age, Cpu, EstateError, Hour, Matchers, Memory,
 from include.estate.file import ESTATE_FILE, load_estate
 from include.estate.governance import ChangeWindow, Governance, Lead, Windows
 from include.estate.nonprod import Calendar, Nonprod
+from include.estate.notices import Notice
 from include.estate.regions import Connections, EstateConnections, NodeGroup, Region, SystemGroup
 from include.estate.routing import BackendName, LatencyShape, Routing, RoutingBackend
 from include.estate.service import Dns, Metrics, Resources, Targets, Traffic, Use, Workload
@@ -51,6 +52,7 @@ __all__ = [
     "ModelStore",
     "NodeGroup",
     "Nonprod",
+    "Notice",
     "PredictiveScalingOptions",
     "Predictor",
     "Region",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,8 @@ class Windows(Part):
     converge_timeout_seconds: Seconds
     approval_timeout_seconds: Seconds
     validation_window_seconds: Seconds
+    # From the moment that a rollout's run is queued; the approval's time-out is part of it.
+    rollout_deadline_seconds: Seconds = 2 * 24 * 3600
 
 
 class ChangeWindow(Part):
@@ -54,6 +56,10 @@ class Governance(Part):
     may_change_objects_of: tuple[str, ...]
     permanent: tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...] = ()
     canary_lead: Lead = Lead.ROLLOUT
+    # Drills take things away on purpose: only the file of an estate that is not production may allow them.
+    game_days: Literal["refused", "allowed"] = "refused"
+    # Airflow connection of a hook that takes Prometheus away where it is no Deployment; empty where it is one.
+    game_day_hook: str = ""
 
     def refusal(self, at: dt.datetime) -> str | None:
         """Why a rollout may not start at ``at`` (aware datetime), or None when it may."""

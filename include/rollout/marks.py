@@ -40,6 +40,14 @@ class Step:
     UNDONE = "undone"
     RESTORED = "restored"  # figures.complete says whether everything is back, figures.accepted whether that is settled
     VERDICT = "verdict"
+    MEASURED = "measured"  # how the service did over some time: figures.kind is throughput or availability
+    VALIDATED = "validated"  # the dollars that were validated, for the completion report
+    REPORTED = "reported"  # a completion report, by its hash
+    # Of a week, in its own chain alone:
+    BEGUN = "begun"  # written before a day's run is triggered
+    ENDED = "ended"  # how a day's run ended, from its own chain
+    WATCHED = "watched"  # the figures of the week-15 gate
+    OVERDUE = "overdue"  # a run missed its deadline, in a chain of its own; the estate's people were told
 
 
 def short_name(path: str) -> str:

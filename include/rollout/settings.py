@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from include import forms
 from include.estate import Estate
 from include.forms import Form, FormError, Model, Regions, form_fields, window_defaults
 from include.rollout.gates import MINIMUM_COVERAGE
-from include.rollout.lever import Refused
+from include.rollout.lever import Lever, Refused, acts_in
 from include.rollout.place import PlaceKind, places_of
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "build",
     "build_on_record",
     "form_fields",
+    "form_models",
     "rollout_settings",
     "window_defaults",
 ]
@@ -104,6 +105,12 @@ class RegionRolloutSettings(RolloutSettings, _InRegions):
 def rollout_settings(kind: PlaceKind) -> type[RolloutSettings]:
     """The settings of a rollout in places of that kind: the form's first part."""
     return RegionRolloutSettings if kind is PlaceKind.REGION else RolloutSettings
+
+
+def form_models(levers: Sequence[Lever]) -> list[type[BaseModel]]:
+    """The models of a rollout's form: the engine's first, which asks for regions if a lever acts there, then each's."""
+    kinds = sorted({acts_in(lever) for lever in levers}, key=lambda kind: kind is not PlaceKind.REGION)
+    return [rollout_settings(kinds[0]), *(lever.settings_type for lever in levers)]
 
 
 class RollbackSettings(Form):

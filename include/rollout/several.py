@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from include.estate import Estate
 from include.rollout import decisions, steps
 from include.rollout.decisions import Ending, Verdict
 from include.rollout.ledger import WHOLE_RUN, Record, Step, last
-from include.rollout.lever import Json, Lever, Plan, Refused
+from include.rollout.lever import Check, Json, Lever, Plan, Refused
 from include.rollout.settings import RolloutSettings
 from include.rollout.steps import NotWanted, Run
 
@@ -48,6 +49,11 @@ class Several:
         return self.runs[0].settings
 
     @property
+    def estate(self) -> Estate:
+        """The estate."""
+        return self.whole.estate
+
+    @property
     def places(self) -> list[str]:
         """The places of all levers, each once."""
         return list(dict.fromkeys(place for run in self.runs for place in run.places))
@@ -64,9 +70,12 @@ class Several:
 # Before the first write ----------------------------------------------------------------------------------------------
 
 
-def check_preflight(several: Several) -> None:
-    """Everything of any lever that can be known to be wrong before anything is written. Raises Refused with all."""
-    checks = {"estate": [] if several.settings.dry_run else [steps.window_check(several.whole)]}
+def check_preflight(several: Several, own: Sequence[Check] = ()) -> None:
+    """Everything of any lever that can be known to be wrong before anything is written. Raises Refused with all.
+
+    ``own`` are checks of the caller.
+    """
+    checks = {"estate": [*steps.whole_run_checks(several.whole, several.settings.changes), *own]}
     for run in several.runs:
         checks |= {f"{place}: {run.lever.name}": found for place, found in steps.lever_checks(run).items()}
     steps.judge_checks(several.whole, checks)
@@ -85,7 +94,7 @@ def make_plan(several: Several) -> dict[str, str]:
     for run in several.runs:
         name, own = run.lever.name, {plan.place: plan.to_json() for plan in plans[run.lever.name]}
         record = steps.record_plan(run, hashes[name], {"joint": joint, "plans": own})
-        offered.append(decisions.Offered(backing[name], *texts[name], record.key))
+        offered.append(decisions.Offered(backing[name], *texts[name], record.address))
     # Last: what is offered for approval is whole.
     several.record(WHOLE_RUN, Step.PLAN, {"hash": joint, "dry_run": settings.dry_run, "levers": hashes})
     log.info("plan %s\n%s", joint, decisions.joint_text(texts, settings.reason, judging))

@@ -59,9 +59,11 @@ from include.estate import Estate
 from include.rollout import several, steps
 from include.rollout.several import Several
 from include.rollout.steps import Run
+from include.week.delegation import Delegated, answer_for
 from include.wiring.clients import ClientsFactory, clients_for
 from include.wiring.dag import estate_or_problem, show_problem, without_copies
 from include.wiring.lever_tasks import carry_out, choose_ending
+from include.wiring.notify import notice_checks
 from include.wiring.tasks import Engine, announce, await_approval, failed_tasks, step_task
 
 
@@ -133,10 +135,10 @@ def _approved(engine: Engine | SeveralEngine, made_of: Any, verdict: Any) -> Any
 
     Or files in place of writes, and the ``verdict``: a branch, since whatever it leaves out costs no process.
     """
-    preflight = step_task(engine, made_of.check_preflight)
+    preflight = step_task(engine, check_preflight, made_of)
     plan = step_task(engine, made_of.make_plan)
     real = step_task(engine, is_real_run, decorator=task.branch)
-    approval = await_approval(engine, "make_plan")
+    approval = await_approval(engine, "make_plan", engine.week_answer)
     export = step_task(engine, made_of.write_export)
     preflight >> plan >> real >> [approval, export]
     export >> verdict
@@ -166,11 +168,21 @@ class SeveralEngine:
         """Put an approval's answer on record."""
         several.record_answer(self.run(), answer)
 
+    def week_answer(self, shown: str) -> Delegated:
+        """What a week's one approval says of the plan of this run's levers."""
+        run = self.run()
+        return answer_for(run.whole, run.runs, shown)
+
 
 def is_real_run(run: Run | Several) -> list[str]:
     """A dry run stops here, a real one goes on to the approval, one that exports writes its files."""
     settings = run.settings
     return ["write_export"] if settings.exports else ["await_approval"] if settings.changes else []
+
+
+def check_preflight(run: Run | Several, made_of: Any) -> None:
+    """Everything that can be known to be wrong before anything is written, the estate's notifiers among it."""
+    made_of.check_preflight(run, notice_checks(run.estate))
 
 
 def take_locks(run: Run) -> None:

@@ -43,7 +43,7 @@ HEAVY = (
 # What a DAG file may import; everything else belongs into a task module.
 MAY_IMPORT = re.compile(
     r"airflow\.sdk|airflow\.providers\.standard\..+|airflow\.timetables\..+|airflow\.models\.param"
-    r"|include\.estate|include\.levers(\.\w+)?|include\.wiring\.(conventions|dag|once|rollback|rollout)|include(\.\w+)+\.(tasks|settings)"
+    r"|include\.estate|include\.levers(\.\w+)?|include\.wiring\.(conventions|dag|once|rollback|rollout|week)|include(\.\w+)+\.(tasks|settings)"
 )
 
 

@@ -123,3 +123,4 @@ def record_verdict(run: Run, verdict: decisions.Verdict, chains: Sequence[Chain]
     heads = {f"head {chain.lever} {chain.place}": run.ledger.head(chain) or "" for chain in chains}
     figures = {"verdict": verdict.name.value, "message": verdict.message, "left_behind": list(verdict.left_behind)}
     run.record(WHOLE_RUN, Step.VERDICT, figures, **{name: head for name, head in heads.items() if head})
+    run.ledger.seal([run.chain(), *chains])
