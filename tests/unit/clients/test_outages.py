@@ -63,11 +63,11 @@ def test_an_answer_that_does_not_say_whether_it_is_out_is_refused(address: str, 
 def test_an_error_of_the_hook_names_its_address_and_the_remedy(address: str) -> None:
     Server.answers["PUT"] = 500, b""
     with pytest.raises(
-        OutageHookError, match=rf"^PUT {address}/outages/prometheus: HTTPError: 500 .*; see that the ho"
+        OutageHookError, match=rf"^PUT {address}/outages/prometheus: HTTPError: 500 .*; see that"
     ):
         OutageHook(Access(address)).begin("prometheus")
 
 
 def test_a_hook_that_is_not_there_is_an_error_too() -> None:
-    with pytest.raises(OutageHookError, match="^DELETE http://127.0.0.1:9/outages/x: ConnectionError: "):
+    with pytest.raises(OutageHookError, match=r"^DELETE http://127\.0\.0\.1:9/outages/x: ConnectionError: "):
         OutageHook(Access("http://127.0.0.1:9")).end("x")
