@@ -146,8 +146,11 @@ def _say(step: int, text: str) -> None:
     print(f"[{step}/3] {text}", flush=True)
 
 
-def setup(venv: Path) -> dict[str, float]:
-    """Do what is missing; returns the seconds of each step done, empty when there was nothing to do."""
+def setup(venv: Path, with_programs: bool = True) -> dict[str, float]:
+    """Do what is missing; returns the seconds of each step done, empty when there was nothing to do.
+
+    Without programs it is what everything needs that needs no lab.
+    """
     seconds: dict[str, float] = {}
     stamp = venv / "requirements.sha256"
     wanted = stamp_of(ROOT)
@@ -156,8 +159,9 @@ def setup(venv: Path) -> dict[str, float]:
         _say(1, f"virtual environment .venv (about {VENV_SECONDS} s)")
         make_venv(venv)
         seconds["venv"] = time.monotonic() - begun
-    programs = _Programs(venv)
-    programs.start()
+    programs = _Programs(venv) if with_programs else None
+    if programs:
+        programs.start()
     try:
         if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
             begun = time.monotonic()
@@ -166,10 +170,14 @@ def setup(venv: Path) -> dict[str, float]:
             stamp.write_text(wanted, encoding="utf-8")
             seconds["packages"] = time.monotonic() - begun
             _say(2, f"Python packages installed in {seconds['packages']:.0f} s")
-        programs.join()
+        if programs:
+            programs.join()
     except BaseException:
-        programs.stop()  # finished programs are kept; a half-built one leaves no file
+        if programs:
+            programs.stop()  # finished programs are kept; a half-built one leaves no file
         raise
+    if programs is None:
+        return seconds
     if programs.failed:
         raise SetupError(programs.error.removeprefix("setup: ") or "building the lab's programs failed")
     seconds.update(programs.seconds)
@@ -198,13 +206,14 @@ def main() -> int:
     """Do what is not done yet; 1 when a step failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--measure", action="store_true", help="publish the seconds, even when nothing was to do")
+    parser.add_argument("--packages", action="store_true", help="without the lab's programs: what `make plan` needs")
     options = parser.parse_args()
     begun = time.monotonic()
     try:
         check_python()
         if shutil.which("git") is None:
             raise SetupError("git is missing: install it, then run `make setup` again")
-        seconds = setup(ROOT / ".venv")
+        seconds = setup(ROOT / ".venv", with_programs=not options.packages)
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -212,7 +221,7 @@ def main() -> int:
         print("setup: stopped; what is finished is kept, `make setup` goes on from there", file=sys.stderr)
         return 130
     total = time.monotonic() - begun
-    if seconds or options.measure:
+    if (seconds and not options.packages) or options.measure:
         record(seconds, total, PUBLISHED if options.measure else RESULT)
     if seconds:
         print(f"setup: done in {total:.0f} s", flush=True)

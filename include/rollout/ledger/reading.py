@@ -14,14 +14,15 @@ from include.rollout.marks import Mark, Step
 log = logging.getLogger(__name__)
 
 
-def _now() -> dt.datetime:
+def now() -> dt.datetime:
+    """The time in UTC."""
     return dt.datetime.now(dt.UTC)
 
 
 class Reader:
     """Reads chains of a store. What it finds without a mark it marks, for the next reader."""
 
-    def __init__(self, store: Storage, clock: Callable[[], dt.datetime] = _now) -> None:
+    def __init__(self, store: Storage, clock: Callable[[], dt.datetime] = now) -> None:
         self._store = store
         self._clock = clock
 

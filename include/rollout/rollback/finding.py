@@ -43,7 +43,8 @@ def find_changes(run: RollbackRun) -> dict[str, str]:
     places = sorted({*_selected(run, survey), *(change.chain.place for change in found.changes)})
     record = record_plan(run, found, plan_hash, places, text)
     links = steps.links_of(run)
-    return {"hash": plan_hash, "text": decisions.undo_form(plan_hash, undoables(run, found), text, record.key, links)}
+    shown = decisions.undo_form(plan_hash, undoables(run, found), text, record.address, links)
+    return {"hash": plan_hash, "text": shown}
 
 
 def record_plan(run: RollbackRun, found: Found, plan_hash: str, places: Sequence[str], text: str = "") -> Record:

@@ -6,6 +6,7 @@ anything else may be retried. Imports no Airflow: include/wiring turns them into
 
 from include.rollout.steps.backing import backings, plan_hash_of
 from include.rollout.steps.ending import conclude, decide, own_snapshot, promote, record_verdict
+from include.rollout.steps.exporting import promoted_export, write_export
 from include.rollout.steps.locks import (
     acquire,
     check_not_undone,
@@ -33,6 +34,7 @@ from include.rollout.steps.preparing import (
     record_answer,
     record_plan,
     resumed_by,
+    whole_run_checks,
     window_check,
 )
 from include.rollout.steps.run import NotWanted, OnRecord, Run, each_place, evidence
@@ -70,6 +72,7 @@ __all__ = [
     "plan_again",
     "plan_hash_of",
     "promote",
+    "promoted_export",
     "put_snapshot",
     "record_answer",
     "record_approval",
@@ -82,5 +85,7 @@ __all__ = [
     "undone_by",
     "unlock_places",
     "verify_restored",
+    "whole_run_checks",
     "window_check",
+    "write_export",
 ]

@@ -18,10 +18,28 @@ from include.rollout.steps.run import Run, each_place
 log = logging.getLogger(__name__)
 
 
-def check_preflight(run: Run) -> None:
-    """Everything that can be known to be wrong before anything is written. Raises Refused with all of it at once."""
-    checks = {"estate": [] if run.settings.dry_run else [window_check(run)], **lever_checks(run)}
+def check_preflight(run: Run, own: Sequence[Check] = ()) -> None:
+    """Everything that can be known to be wrong before anything is written. Raises Refused with all of it at once.
+
+    ``own`` are checks of the caller.
+    """
+    checks = {"estate": [*whole_run_checks(run, run.settings.changes), *own], **lever_checks(run)}
     judge_checks(run, checks)
+
+
+def whole_run_checks(run: Run, changes: bool) -> list[Check]:
+    """What is checked of a run as a whole: the ledger's key, and the change window if it changes anything."""
+    return [window_check(run), signing_check(run)] if changes else [signing_check(run)]
+
+
+def signing_check(run: Run) -> Check:
+    """Whether the ledger is signed. Without a key the run goes on and warns; a key that can't be used is refused."""
+    if problem := run.ledger.signing_problem:
+        return Check("signed ledger", passed=False, reason=problem, remedy="repair the connection, or delete it")
+    if run.ledger.key_id:
+        return Check("signed ledger", passed=True, reason=f"signed by key {run.ledger.key_id}")
+    reason = "WARNING: not signed, so that others can't verify it: there is no Airflow connection ledger_signing_key"
+    return Check("signed ledger", passed=True, reason=reason)
 
 
 def judge_checks(run: Run, checks: Mapping[str, Sequence[Check]]) -> None:
@@ -85,7 +103,7 @@ def make_plan(run: Run) -> dict[str, str]:
     log.info("plan %s\n%s", plan_hash, decisions.plan_text(plans, resumed, reason, judging))
     record = record_plan(run, plan_hash, {"plans": {plan.place: plan.to_json() for plan in plans}})
     backing = backings(run, {run.lever.name: plan_hash})[run.lever.name]
-    offered = decisions.Offered(backing, plans, resumed, record.key)
+    offered = decisions.Offered(backing, plans, resumed, record.address)
     return {"hash": plan_hash, "text": decisions.approval_text(plan_hash, [offered], reason, judging, links_of(run))}
 
 
