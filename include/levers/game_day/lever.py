@@ -135,7 +135,7 @@ _ONLY_LOOKS = DRILLS[DrillName.FORECAST_OUTAGE]  # it has nothing of its own to 
 
 def drill_of(world: World) -> Drill:
     """The drill of the settings."""
-    return DRILLS[world.settings.drill.value]
+    return DRILLS[world.settings.drill]
 
 
 def _hypothesis(world: World, drill: Drill) -> Iterator[Probe]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,7 +31,10 @@ class GameDaySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    drill: Annotated[DrillName, Field(description="What goes wrong")] = DrillName.FORECAST_OUTAGE
+    drill: Annotated[
+        Literal["spot-storm", "zone-loss", "forecast-outage", "metrics-outage", "cost-spike"],
+        Field(description="What goes wrong"),
+    ] = "forecast-outage"
     fault_seconds: Annotated[
         int, Field(ge=1, le=LONGEST_WATCH, description="How long the fault stands, or the waves of a storm take")
     ] = 120
