@@ -2,8 +2,8 @@
 
 The simulation is compared with a named reference in the same run: a plain Python loop over the minutes of one region
 and one day under one coalition, with the same rules and the same tables, written out below. Other figures: Shapley
-parts, 1,000 resampled months, and estates of 3 to 100 regions. The predictions for every published rehearsal that has rows are
-compared with what its lab read. Writes benchmarks/results/planner.json.
+parts, 1,000 resampled months, and estates of 3 to 100 regions. The predictions for every published rehearsal that has
+rows are compared with what its lab read. Writes benchmarks/results/planner.json.
 """
 
 from __future__ import annotations
