@@ -14,10 +14,14 @@ FAULT ?=
 UNDO ?=
 # 1 keeps the UI up until Ctrl-C, 0 tears everything down at once; empty keeps it on a terminal only.
 KEEP ?=
+# Where the rehearsal's Airflow keeps its records: sqlite, or postgresql (Debian's) with two schedulers; empty is sqlite.
+DATABASE ?=
 # A CSV traffic trace for the plant instead of the estate's daily shape.
 TRACE ?=
 # 0 leaves the levers' conformance out of `make test`, for a run of `make lever-conformance` beside it.
 CONFORMANCE ?=
+# One file of tests/browser; empty runs all.
+ONLY ?=
 # Built programs of another machine, a path or an address of what `make programs-archive` wrote, and its checksum when no
 # .sha256 lies beside it; empty builds them.
 LAB_PROGRAMS ?=
@@ -26,7 +30,7 @@ LAB_PROGRAMS_SHA256 ?=
 AKIDB_KEEP_GO_CACHE ?=
 # 1 makes `make -s plan` print its figures as one JSON object.
 JSON ?=
-export REGIONS DAYS FAULT UNDO KEEP TRACE
+export REGIONS DAYS FAULT UNDO KEEP TRACE DATABASE
 export LAB_PROGRAMS LAB_PROGRAMS_SHA256 AKIDB_KEEP_GO_CACHE
 
 BIN := .venv/bin
@@ -34,7 +38,7 @@ BIN := .venv/bin
 SOURCES := $(wildcard dags include lab plugins models jetson_tasks tools tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup plan programs-archive rehearsal surge test test-faults ci-long lever-conformance conformance lab-up lab-down airflow lint format bench house docs requirements
+.PHONY: help setup plan programs-archive rehearsal surge test browser test-faults ci-long lever-conformance conformance lab-up lab-down airflow lint format bench house docs requirements
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,7 +54,7 @@ plan: ## what the week would save, lever by lever, in both price books; needs no
 programs-archive: setup ## pack the lab's programs into one file that LAB_PROGRAMS= installs on another machine
 	@$(BIN)/python -m lab.machine.archive
 
-rehearsal: setup ## days 1 to 5 on real clusters, then their undo (REGIONS=, DAYS=, FAULT=gate|ice|oom, UNDO=0|1, KEEP=0|1, TRACE=file.csv)
+rehearsal: setup ## days 1 to 5 on real clusters, then their undo (REGIONS=, DAYS=, FAULT=gate|ice|oom, UNDO=0|1, KEEP=0|1, TRACE=file.csv, DATABASE=postgresql)
 	@$(BIN)/python -m lab.rehearsal
 
 test: setup ## unit, DAG and lab tests
@@ -59,14 +63,18 @@ test: setup ## unit, DAG and lab tests
 surge: setup ## a surge of traffic with and without the forecast, twelve times as fast; 45 minutes (SURGE=morning|burst, TRACE=file.csv)
 	@$(BIN)/python -m lab.surge
 
+browser: setup ## the UI and the page in real Chromium on a small live Airflow (ONLY=file; AKIDB_UI= looks at one that is up)
+	@$(BIN)/pytest tests/browser$(if $(ONLY),/$(ONLY)) -n 0
+
 test-faults: setup ## kill -9 and fault runs against the lab; takes long
 	@$(BIN)/pytest $(wildcard tests/lab) -m faults
 
 # Run it before an issue is resolved; what it measures goes into docs/measurements.md.
-ci-long: setup ## what CI has no time for: the whole week in three regions, the browser (where it has tests), each lever of day 4 in a lab, faults; hours
+ci-long: setup ## what CI has no time for: the whole week in three regions, day 1 on PostgreSQL, the browser, each lever of day 4 in a lab, the image's packages, faults; hours
 	@$(MAKE) --no-print-directory rehearsal REGIONS= DAYS= FAULT= KEEP=0 UNDO=1
-	@$(if $(wildcard tests/browser),$(BIN)/pytest tests/browser)
-	@$(BIN)/pytest $(wildcard tests/lab) -m "long and not conformance"
+	@AKIDB_SKIP_NOTHING=1 $(MAKE) --no-print-directory rehearsal REGIONS=ap-northeast-1 DAYS=1 FAULT= KEEP=0 UNDO=1 DATABASE=postgresql
+	@AKIDB_SKIP_NOTHING=1 $(MAKE) --no-print-directory browser
+	@AKIDB_SKIP_NOTHING=1 $(BIN)/pytest $(wildcard tests/lab) -m "long and not conformance"
 	@$(MAKE) --no-print-directory test-faults
 
 lever-conformance: setup ## every lever against every property of an undo, on fakes and on a real API server; writes .lab/conformance.json
@@ -105,7 +113,7 @@ house: ## the sources in figures: arrows, circles, lines, copies, time to parse;
 	@$(PYTHON) tools/setup.py >&2
 	@$(BIN)/python -m tools.house
 
-docs: setup ## write docs/DAGs.md from the DAGs' docstrings
+docs: setup ## write docs/DAGs.md from the DAGs' docstrings, and the settings' reference from the forms
 	@$(BIN)/python -m tools.docs
 
 requirements: setup ## compile requirements*.in again, for every platform and with hashes

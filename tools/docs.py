@@ -1,6 +1,7 @@
-"""docs/DAGs.md, generated from the docstrings of the DAG files: ``python -m tools.docs [--check]``.
+"""The generated pages: ``python -m tools.docs [--check]``.
 
-The files are parsed, never imported: the page needs no Airflow and no estate.
+docs/DAGs.md comes from the docstrings of the DAG files, which are parsed and never imported; docs/reference/settings.md
+from the models of the trigger forms.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools import settings_page
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "DAGs.md"
+SETTINGS = ROOT / "docs" / "reference" / "settings.md"
 FAMILIES = {"rollout": "Rollouts", "recurring": "Recurring", "operations": "Operations"}
 
 
@@ -74,18 +78,18 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only say whether the page is up to date")
     options = parser.parse_args()
     try:
-        wanted = page(describe(path) for path in dag_files(ROOT / "dags"))
+        pages = {PAGE: page(describe(path) for path in dag_files(ROOT / "dags"))}
     except DocsError as error:
         print(f"docs: {error}", file=sys.stderr)
         return 1
-    if options.check:
-        if PAGE.exists() and PAGE.read_text(encoding="utf-8") == wanted:
-            return 0
-        print("docs: docs/DAGs.md differs from the DAGs' docstrings: run `make docs`", file=sys.stderr)
-        return 1
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(wanted, encoding="utf-8")
-    return 0
+    pages[SETTINGS] = settings_page.page(settings_page.parts())
+    stale = [file for file, text in pages.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
+    for file in stale:
+        if options.check:
+            print(f"docs: {file.relative_to(ROOT)} is not what it is generated from: run `make docs`", file=sys.stderr)
+        else:
+            file.write_text(pages[file], encoding="utf-8")
+    return int(options.check and bool(stale))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """
 ## What it does
 Moves AkiDB in each region from a managed node group of on-demand nodes to Karpenter nodes of which the wanted share is
-spot. Steps: checks -> plan (a dry run stops here, and is the default) -> approval -> lock -> snapshot -> in the canary
-region, then in the others in parallel: the interruption queue and its event rules, the node class and two node pools;
+spot. Steps: checks -> plan (a dry run stops here, and is the default) -> approval -> lock -> snapshot -> in each
+region, the canary ahead of the others: the interruption queue and its event rules, the node class and two node pools;
 the spot share in up to three steps; an interruption drill on one spot node; the old node group drained and shrunk to
 its floor. Each of these is soaked and judged by gates: interruption notices and rate, P95 of REST and gRPC, errors,
 availability, pods that wait for a node, zones that were lost, pods of others that the drain has left without a node. A

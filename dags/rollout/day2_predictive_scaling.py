@@ -1,8 +1,8 @@
 """
 ## What it does
 Lets AkiDB in each region scale with its traffic, ahead of it where a forecast is good enough. Steps: checks -> plan (a
-dry run stops here, and is the default) -> approval -> lock -> snapshot -> in the canary region, then in the others in
-parallel: the predictor, which serves the champion's forecast; autoscaling by requests (KEDA, one ScaledObject per
+dry run stops here, and is the default) -> approval -> lock -> snapshot -> in each region, the canary ahead of the
+others: the predictor, which serves the champion's forecast; autoscaling by requests (KEDA, one ScaledObject per
 Deployment); the forecast's trigger on top of it. Gates: the forecast is fresh, its accuracy 15 minutes ahead is what
 the estate asks for and no worse than the best naive; every HPA works and none is on its fallback; replicas are never
 below what requests need; P95 of REST and gRPC and errors, the scale-up included; replica time that the forecast added

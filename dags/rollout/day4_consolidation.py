@@ -1,7 +1,7 @@
 """
 ## What it does
 Packs AkiDB's pods in each region onto fewer and cheaper nodes. Steps: checks -> plan (a dry run stops here, and is the
-default) -> approval -> lock -> snapshot -> in the canary region, then in the others in parallel: Karpenter's policy
+default) -> approval -> lock -> snapshot -> in each region, the canary ahead of the others: Karpenter's policy
 `Balanced`, which makes only moves that save at least half as much as they disturb; then `WhenEmptyOrUnderutilized`; and
 where `right_size_floor` is set, the system pods' move to a small node group. Each of these waits until no node has come
 or gone for as long as Karpenter takes to find and check a move, is soaked and judged by gates: P95 of REST and gRPC,
@@ -11,9 +11,9 @@ region that was touched, and so does one on the service (P95, errors, availabili
 data; any other without data ends the run red as UNKNOWN, with change and lock kept. Before the promotion the plan is
 made again: it must have nothing left to do.
 
-Pods that an autoscaler has left over on demand are evicted first, one after the other, until the spot share is the
-estate's again. While nodes are packed, the recommendations of VerticalPodAutoscalers are held: Karpenter doesn't
-foresee what their webhook gives a pod that moves. They are let go once the last stage's nodes are at rest.
+Pods that an autoscaler has left over on demand, more than the spread would put there, are evicted first, one after the
+other. While nodes are packed, the recommendations of VerticalPodAutoscalers are held: Karpenter doesn't foresee what
+their webhook gives a pod that moves. They are let go once the last stage's nodes are at rest.
 
 The evidence has Karpenter's own reasons for and against each node with its dollars, and the price of the cheapest nodes
 that hold the same pods, beside the price of the nodes that there are.

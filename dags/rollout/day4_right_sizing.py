@@ -1,12 +1,12 @@
 """
 ## What it does
 Lets the requests of AkiDB's Deployments (and of the traffic predictor, where it stands) follow what they use, in each
-region. Steps: checks -> plan (a dry run stops here, and is the default) -> approval -> lock -> snapshot -> in the
-canary region, then in the others in parallel: VPA recommends and nothing changes; new pods get the recommended
-requests; the running pods of one Deployment are resized in place; then those of all. Before the first write of each
-step but the first the real recommendation must be there, fresh, within 5 % of our own figure from the same history, and
-below the most memory that is allowed; days without history are refused by name. Gates: no container is killed for want
-of memory, throttling, evictions by VPA's updater, what a new pod would get (a dry run), P95 of REST and gRPC, errors,
+region. Steps: checks -> plan (a dry run stops here, and is the default) -> approval -> lock -> snapshot -> in each
+region, the canary ahead of the others: VPA recommends and nothing changes; new pods get the recommended requests; the
+running pods of one Deployment are resized in place; then those of all. Before the first write of each step but the
+first the real recommendation must be there, fresh, within 5 % of our own figure from the same history, and below the
+most memory that is allowed; days without history are refused by name. Gates: no container is killed for want of memory,
+throttling, evictions by VPA's updater, what a new pod would get (a dry run), P95 of REST and gRPC, errors,
 availability, utilisation of requests. A gate that fails rolls back every region that was touched, and so does one on
 the service that stays without data; any other without data ends the run red as UNKNOWN, with change and lock kept.
 Before the promotion the plan is made again: it must have nothing left to do.

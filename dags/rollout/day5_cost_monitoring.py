@@ -1,9 +1,9 @@
 """
 ## What it does
 Makes the cost of AkiDB visible in each region and proves it. Steps: checks -> plan (a dry run stops here, and is the
-default) -> approval -> lock -> snapshot -> in the canary region, then in the others in parallel: OpenCost, then
-Kubecost (each installed from pinned manifests, or only checked when somebody else has installed it), then the Grafana
-dashboard and the budget alerts. Gates: OpenCost has a price for 95 % of the nodes; the sum of its prices is within
+default) -> approval -> lock -> snapshot -> in each region, the canary ahead of the others: OpenCost, then Kubecost
+(each installed from pinned manifests, or only checked when somebody else has installed it), then the Grafana dashboard
+and the budget alerts. Gates: OpenCost has a price for 95 % of the nodes; the sum of its prices is within
 `cost.agree_within` of price book and EC2's spot prices; Kubecost answers; every query of the dashboard returns data;
 every rule is loaded and evaluates. A gate that fails rolls back every region that was touched; one that stays without
 data ends the run red as UNKNOWN, with change and lock kept. Before the promotion the plan is made again: it must have

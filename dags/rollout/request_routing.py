@@ -3,7 +3,7 @@
 Routes AkiDB's requests to whoever serves them cheapest within the latency budget: Jetson devices, spot and on-demand
 pods, Lambda. In each region the weights are solved as a linear programme from health, headroom and live prices: at
 least 95 % of all requests must keep to the budget. Steps: checks -> plan with weights and dollars (a dry run stops
-here, and is the default) -> approval -> lock -> snapshot -> in the canary region, then in the others in parallel: an
+here, and is the default) -> approval -> lock -> snapshot -> in each region, the canary ahead of the others: an
 HTTPRoute at a tenth of the way, soak, then the weights and the region's weighted record set in Route 53, soak. Gates,
 for the service's safety: P95 and errors of all routed requests, P95, errors and availability of AkiDB's pods; besides,
 each backend gets the share that it should. A gate that fails is undone in every region that was touched.

@@ -12,8 +12,9 @@ from include.estate.cost import Component, ComponentRule, Contract, Cost, EdgeDe
 from include.estate.edge import Cdn, DevicePower, Edge, Functions, ModelStore
 from include.estate.fields import Age, Cpu, EstateError, Hour, Matchers, Memory, Seconds, Share
 from include.estate.file import ESTATE_FILE, load_estate
-from include.estate.governance import ChangeWindow, Governance, Windows
+from include.estate.governance import ChangeWindow, Governance, Lead, Windows
 from include.estate.nonprod import Calendar, Nonprod
+from include.estate.notices import Notice
 from include.estate.regions import Connections, EstateConnections, NodeGroup, Region, SystemGroup
 from include.estate.routing import BackendName, LatencyShape, Routing, RoutingBackend
 from include.estate.service import Dns, Metrics, Resources, Targets, Traffic, Use, Workload
@@ -44,12 +45,14 @@ __all__ = [
     "Governance",
     "Hour",
     "LatencyShape",
+    "Lead",
     "Matchers",
     "Memory",
     "Metrics",
     "ModelStore",
     "NodeGroup",
     "Nonprod",
+    "Notice",
     "PredictiveScalingOptions",
     "Predictor",
     "Region",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+import enum
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,6 +19,8 @@ class Windows(Part):
     converge_timeout_seconds: Seconds
     approval_timeout_seconds: Seconds
     validation_window_seconds: Seconds
+    # From the moment that a rollout's run is queued; the approval's time-out is part of it.
+    rollout_deadline_seconds: Seconds = 2 * 24 * 3600
 
 
 class ChangeWindow(Part):
@@ -34,13 +37,29 @@ class ChangeWindow(Part):
         return self
 
 
+class Lead(enum.StrEnum):
+    """How far the canary goes ahead of the other places."""
+
+    ROLLOUT = "rollout"  # the others begin once the canary has passed the gates of every stage
+    STAGE = "stage"  # the others begin a stage once the canary has passed its gates
+
+
 class Governance(Part):
-    """Who may approve, when a change may start, and whose objects may be changed."""
+    """Who may approve, when a change may start, whose objects may be changed, and how far the canary goes ahead.
+
+    ``permanent`` are the hashes of exports that their owners' repositories hold.
+    """
 
     approvers: tuple[str, ...]
     change_window: ChangeWindow
     freeze_days: tuple[dt.date, ...]
     may_change_objects_of: tuple[str, ...]
+    permanent: tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...] = ()
+    canary_lead: Lead = Lead.ROLLOUT
+    # Drills take things away on purpose: only the file of an estate that is not production may allow them.
+    game_days: Literal["refused", "allowed"] = "refused"
+    # Airflow connection of a hook that takes Prometheus away where it is no Deployment; empty where it is one.
+    game_day_hook: str = ""
 
     def refusal(self, at: dt.datetime) -> str | None:
         """Why a rollout may not start at ``at`` (aware datetime), or None when it may."""

@@ -15,6 +15,7 @@ from include.estate.edge import Edge
 from include.estate.fields import EstateError, Part
 from include.estate.governance import Governance, Windows
 from include.estate.nonprod import Nonprod
+from include.estate.notices import Notice
 from include.estate.problems import explain
 from include.estate.regions import EstateConnections, Region
 from include.estate.service import Dns, Metrics, Targets, Traffic, Workload
@@ -46,6 +47,7 @@ class Estate(Part):
     governance: Governance
     cost: Cost
     nonprod: Nonprod = Nonprod()
+    notices: tuple[Notice, ...] = ()
 
     @model_validator(mode="after")
     def _canary_exists(self) -> Estate:

@@ -31,7 +31,9 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.estate import Estate, EstateError, load_estate
 from include.forecast.settings import ExportSettings, RetrainSettings, WatchSettings
+from include.notices import champion_demoted
 from include.wiring.connections import SettingMissingError, prometheus_of, show_dry_run, storage_at
+from include.wiring.notify import notify_of
 from include.wiring.parameters import settings_of_run
 
 if TYPE_CHECKING:
@@ -393,5 +395,13 @@ def report_watch(regions: list[str]) -> None:
     seen = _returned("watch_forecast")
     log.info("\n".join(f"{one['region']}: {one['status']}: {one['reason']}" for one in seen) or "no region has one")
     alerts = [one["alert"] for one in seen if one["alert"]] + failed_regions(_states(), "watch_forecast", regions)
+    if (demoted := _demoted(seen)) and not settings_of_run(WatchSettings).dry_run:
+        context = get_current_context()
+        notify_of(champion_demoted(context["ti"].run_id, "\n".join(demoted)), context)
     if alerts:
         raise AirflowFailException("; ".join(alerts) + ". See docs/how-to/forecast_operations.md")
+
+
+def _demoted(seen: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What to tell of the champions that have lost their place."""
+    return [str(one["alert"]) for one in seen if (one["decision"] or {}).get("action") == "demoted"]

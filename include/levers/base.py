@@ -19,6 +19,7 @@ from include.levers.namespaces import held_by_others
 from include.levers.owned import Item, Own, Report, Thing, await_gone, by_key, identity, listed, read
 from include.levers.probes import Probe, measured
 from include.levers.world import Object, Settings, World, name_of, refusals
+from include.rollout.export import Export, joined
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Restored, Stage, Target, Undo, kept
 from include.rollout.place import PlaceKind
@@ -220,6 +221,13 @@ class ManifestLever(abc.ABC, Generic[Settings]):
         found = [d for key, was in objects.items() for d in self.thing(key, was).unrestored(world, was)]
         return [*found, *self.left(world, snapshot)]
 
+    def export(self, target: Target, plan: Plan) -> Export:
+        """See :func:`include.rollout.export.export_of`: all that a run writes, as it is after the last slot."""
+        world, entries = self.world(target), by_key(plan.live[OBJECTS])
+        with refusals(world):
+            things = [thing for thing in self.everything(world, plan.live) if thing.wanted]
+            return joined(thing.export(world, entries.get(thing.key)) for thing in things)
+
     # What it is made of ------------------------------------------------------------------------------------------
 
     def world(self, target: Target) -> World[Settings]:
@@ -274,7 +282,9 @@ class ManifestLever(abc.ABC, Generic[Settings]):
         """Nobody whom the estate does not name may manage what the lever writes; see :func:`checks.owners`."""
         items = [thing for thing in self.everything(world, self.facts(world)) if isinstance(thing, Item)]
         items = [item for item in items if item.wanted and item.body["kind"] != "Namespace"]
-        yield from checks.owners(world, {item.key: read(world, item.body) for item in items}, harm, first)
+        bodies = {item.key: item.body for item in items}
+        live = {key: read(world, body) for key, body in bodies.items()}
+        yield from checks.owners(world, live, harm, first, bodies)
 
     def dry_run_check(self, world: World[Settings]) -> Iterator[Check]:
         """Does the API server accept what the lever would write?"""

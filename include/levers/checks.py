@@ -20,7 +20,7 @@ from include.clients.kubernetes import (
 from include.clients.prometheus import PrometheusError
 from include.cost.table.columns import CostError
 from include.forecast.registry import RegistryError
-from include.levers import workloads
+from include.levers import permanent, workloads
 from include.levers.fields import owner_of
 from include.levers.node_costs import node_facts, usd_hour
 from include.levers.workloads import Finding
@@ -190,26 +190,38 @@ def quotas(world: World, more: Mapping[str, int], pods: Iterable[Object], what: 
 # What a lever writes and reads -------------------------------------------------------------------------------------
 
 
-def owners(world: World, things: Mapping[str, Object | None], harm: str, first: str) -> Iterator[Check]:
-    """Nobody but those whom the estate names may manage what a lever writes.
+def owners(
+    world: World,
+    things: Mapping[str, Object | None],
+    harm: str,
+    first: str,
+    bodies: Mapping[str, Object] | Callable[[], Mapping[str, Object]] | None = None,
+) -> Iterator[Check]:
+    """Nobody may manage what a lever writes but those whom the estate names, and those whose repository holds it.
 
     ``things`` are by what messages call them, None where absent. ``harm`` is what the owner would do; ``first`` is what
-    comes before adding it to the estate, or spares that, with ``{owner}`` in it.
+    comes before adding it to the estate, or spares that, with ``{owner}`` in it. ``bodies`` are what the lever writes,
+    by the same names: looked at where an owner is found.
     """
-    allowed, managed = world.estate.governance.may_change_objects_of, False
-    for what, thing in things.items():
-        owner = owner_of(thing) if thing else None
-        if owner is None:
-            continue
-        managed = True
-        if owner in allowed:
-            yield Check(f"owner of {what}", True, f"{what} is managed by {owner}, which the estate allows to change")
-        else:
-            reason = f"{what} is managed by {owner}, which would {harm}"
-            remedy = f"{first.format(owner=owner)} add {owner} to governance.may_change_objects_of in estate.yaml"
-            yield Check(f"owner of {what}", False, reason, remedy)
+    managed = {what: (thing, owner) for what, thing in things.items() if thing and (owner := owner_of(thing))}
+    wanted = (bodies() if callable(bodies) else bodies or {}) if managed else {}
+    for what, (thing, owner) in managed.items():
+        yield _owner_check(world, what, permanent.Owned(owner, thing, wanted.get(what)), (harm, first), wanted)
     if not managed:
         yield Check("objects' owners", True, "no object to write is managed by Argo CD, Flux, Helm or Terraform")
+
+
+def _owner_check(
+    world: World, what: str, found: permanent.Owned, words: tuple[str, str], wanted: Mapping[str, Object]
+) -> Check:
+    (harm, first), owner, governance = words, found.owner, world.estate.governance
+    name, managed = f"owner of {what}", f"{what} is managed by {owner}"
+    if owner in governance.may_change_objects_of:
+        return Check(name, True, f"{managed}, which the estate allows to change")
+    if held := permanent.held(found, wanted, governance.permanent):
+        return Check(name, True, f"{managed}, whose repository holds it: {held}")
+    remedy = f"{first.format(owner=owner)} add {owner} to governance.may_change_objects_of in estate.yaml"
+    return Check(name, False, f"{managed}, which would {harm}", remedy)
 
 
 def prices(world: World) -> Iterator[Check]:

@@ -7,16 +7,18 @@ what an answer held is what is sent back, but for our own fields.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from include.clients.aws import AwsRefusedError
-from include.levers.fields import Object
+from include.levers.fields import Object, Path
 from include.levers.world import World
 from include.rollout.lever import Check, Difference, NotConverged, Refused
 
 DEPLOYED = "Deployed"
+# Of Terraform's aws_cloudfront_distribution, by field.
+ARGUMENTS: Mapping[Path, str] = {("PriceClass",): "price_class"}
 
 
 def of_cloudfront(world: World, operation: str, **parameters: Any) -> dict[str, Any]:
@@ -68,6 +70,10 @@ class Distributions:
     def write(self, world: World, name: str, document: Object, token: str) -> None:
         """Update the distribution, if its ETag is still ``token``."""
         of_cloudfront(world, "update_distribution", Id=name, DistributionConfig=document, IfMatch=token)
+
+    def argument(self, name: str, path: Path) -> tuple[str, str, str]:
+        """``price_class`` of an ``aws_cloudfront_distribution``."""
+        return "aws_cloudfront_distribution", name, ARGUMENTS.get(path, ".".join(path))
 
 
 DISTRIBUTIONS = Distributions()

@@ -21,6 +21,7 @@ from include.levers import checks
 from include.levers.owned import hand_back
 from include.levers.world import World, refusals
 from include.quantities import cores
+from include.rollout.export import Export
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target, Undo, kept
 from include.rollout.place import PlaceKind
@@ -140,6 +141,11 @@ class CostCap:
         if _same(limit) != _same(kept(snapshot, "cpu")):
             return [Difference(_path(world), limit, kept(snapshot, "cpu"))]
         return [Difference(f"{_path(world)} owner", MANAGER, None)] if _owns(live) else []
+
+    def export(self, target: Target, plan: Plan) -> Export:
+        """The limit, as a patch of the pool."""
+        del plan
+        return Export(patches=(_body(target.settings.pool, target.settings.new_cpu),))
 
     def _world(self, target: Target) -> World:
         return World(target, self._now)

@@ -18,6 +18,7 @@ from include.clients.devices import Device, DeviceError, OfflineError
 from include.levers.fields import Object
 from include.levers.owned import Holds, Report
 from include.levers.world import World
+from include.rollout.export import Change, Export
 from include.rollout.lever import Difference, Json, NotConverged, Refused, differences
 from jetson_tasks import bundle, nvpmodel, paths
 from jetson_tasks.decisions import PENDING, REFUSED
@@ -286,6 +287,14 @@ class AskedDevice:
         done = [*self._unit_back(world, device, was, found, report), *_desired_back(world, device, was, found, report)]
         done += _agent_back(world, device, was, state_of(device))
         return "set back" if any(done) else None
+
+    def export(self, world: World, was: Json) -> Export:
+        """See :class:`include.levers.owned.Thing`: the file that the agent reads, for whatever keeps the device."""
+        del world
+        before = None if was in (None, OFFLINE) else content_of(was["desired"], self.others)
+        after = content_of(self.desired, self.others)
+        told = Change(f"{self.key} desired", before, after, "file", self.name, paths.DESIRED)
+        return Export(changes=(told,) if before != after else ())
 
     def _unit_back(self, world: World, device: Device, was: Json, found: Json, report: Report) -> Iterator[bool]:
         """The agent stops before its files go; what it is set to must not be set again."""

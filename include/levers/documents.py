@@ -16,6 +16,7 @@ from include.clients.aws import AwsRefusedError
 from include.levers.fields import Object, Path, at, leaves, set_at, without
 from include.levers.owned import Holds, Report
 from include.levers.world import World
+from include.rollout.export import Change, Export
 from include.rollout.lever import Difference, Json, Refused
 
 ATTEMPTS = 5  # to write a document while others write to it
@@ -35,6 +36,9 @@ class Store(Protocol):
 
     def write(self, world: World, name: str, document: Object, token: str) -> None:
         """Write the whole document; refused with one of ``conflicts`` when the token is out of date."""
+
+    def argument(self, name: str, path: Path) -> tuple[str, str, str]:
+        """Where Terraform's aws provider has a field: type of the resource, its id, the argument."""
 
 
 def edit(world: World, store: Store, name: str, change: Callable[[Object], Object]) -> bool:
@@ -137,6 +141,19 @@ class Setting:
             now, before = _there(document), _there(was)
             return [] if now == before else [Difference(self.key, now, before)]
         return [Difference(self._path(path), now, before) for path, now, before in self._left(document, was)]
+
+    def export(self, world: World, was: Json) -> Export:
+        """See :class:`include.levers.owned.Thing`: the fields to set in one's own resource.
+
+        A resource of the whole document would claim everything that others have in it.
+        """
+        del world
+        before = dict(_fields_of(was)) if was else {}
+        pairs = [(path, before.get(path), value) for path, value in leaves(self.fields)]
+        return Export(changes=tuple(self._change(path, old, new) for path, old, new in pairs if old != new))
+
+    def _change(self, path: Path, before: Json, after: Json) -> Change:
+        return Change(self._path(path), before, after, *self.store.argument(self.name, path))
 
     def _left(self, document: Object, was: Json) -> list[tuple[Path, Json, Json]]:
         """Path, value now and value before of the fields that differ."""

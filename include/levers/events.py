@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from include.clients.aws import AwsRefusedError
+from include.levers import terraform
 from include.levers.held_fields import NOT_IN_SNAPSHOT
 from include.levers.owned import Holds, Report
 from include.levers.unmet import unmet
 from include.levers.world import Object, World
+from include.rollout.export import Export
 from include.rollout.lever import Difference, Json, Refused
 
 NO_QUEUE = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}
@@ -152,6 +154,16 @@ class Queue:
             return [] if live == was else [Difference(self.key, live, was)]
         return [Difference(f"{self.key} {n}", live.get(n), v) for n, v in was.items() if live.get(n) != v]
 
+    def export(self, world: World, was: Json) -> Export:
+        """The whole queue: what others have set of one that exists stays in it."""
+        del was
+        live, url = {}, None
+        if self.entry(world) is not None:
+            url = queue_url(world, self.name)
+            live = world.aws.call("sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        whole = {**live, **self.attributes}
+        return Export(resources=(terraform.queue(self.name, whole, self.tags, world.target.region, url),))
+
 
 @dataclass(frozen=True)
 class EventRule:
@@ -213,3 +225,16 @@ class EventRule:
         """The rule, where it is not what it was."""
         live = self.entry(world)
         return [] if live == was else [Difference(self.key, live, was)]
+
+    def export(self, world: World, was: Json) -> Export:
+        """The rule and its targets."""
+        del was
+        if self.body is None:
+            return Export()
+        live = self.entry(world) is not None
+        known = {target["Arn"]: target["Id"] for target in _targets(world, self.name)} if live else {}
+        targets = {known.get(arn, f"target-{n}"): arn for n, arn in enumerate(self.body["targets"])}
+        pattern = json.dumps(self.body["pattern"], sort_keys=True)
+        stands = {*known.values()} if live else None
+        found = terraform.event_rule(self.name, pattern, targets, world.target.region, stands)
+        return Export(resources=tuple(found))

@@ -28,6 +28,7 @@ from include.levers.fields import applied_by, handed_back, others, projection
 from include.levers.held_fields import BEFORE, GONE
 from include.levers.namespaces import in_one_line
 from include.levers.world import Object, World
+from include.rollout.export import Export
 from include.rollout.lever import Difference, Json, Refused, differences
 
 MADE_IN_ORDER = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Deployment")
@@ -114,6 +115,9 @@ class Thing(Protocol):
     def unrestored(self, world: World, was: Json) -> Sequence[Difference]:
         """What would still have to be set back, from live to snapshot."""
 
+    def export(self, world: World, was: Json) -> Export:
+        """What is wanted, as files instead of a write; ``was`` is its state as the plan has it. Reads only."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -189,6 +193,13 @@ class Item:
         if was is not None and was.get("own") == Own.FIELDS:
             return held_fields.unrestored(self.key, was, read_key(world, self.key), world.manager)
         return _unrestored(world, self.key, was)
+
+    def export(self, world: World, was: Json) -> Export:
+        """See :class:`Thing`: the object, or a patch of others'. A Namespace that others have made stays theirs."""
+        del world
+        if self.own is Own.FIELDS:
+            return Export(patches=(self.body,))
+        return Export() if was and was.get("left_alone") else Export(manifests=(self.body,))
 
 
 def await_namespace(world: World, name: str) -> None:

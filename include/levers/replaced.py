@@ -13,6 +13,7 @@ from typing import Protocol
 from include.levers.fields import Object
 from include.levers.owned import Holds, Report
 from include.levers.world import World
+from include.rollout.export import Export
 from include.rollout.lever import Difference, Json, Refused, differences
 
 
@@ -50,6 +51,9 @@ class Replaceable(Protocol):
 
     def delete(self, world: World, name: str) -> None:
         """Delete it; what is gone is deleted."""
+
+    def export(self, world: World, name: str, settings: Object, was: Mapping[str, Json]) -> Export:
+        """What replaces it, with its users switched, as files; ``was`` is its entry. It is named as ``removed``."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,11 @@ class Replaced:
         left = [name for name, settings in made.items() if settings != was["settings"]]
         return [*found, *(Difference(f"{self.of.kind} {name}", f"made in place of {self.name}", None) for name in left)]
 
+    def export(self, world: World, was: Json) -> Export:
+        """See :class:`include.levers.owned.Thing`."""
+        is_as_wanted = was is None or was["settings"] == self.settings
+        return Export() if is_as_wanted else self.of.export(world, self.name, self.settings, was)
+
     def _since(self, world: World, made: Sequence[str], was: Json) -> Sequence[str]:
         """Those of ``made`` that came after the snapshot, and not in place of one that stood there then."""
         before = {*was.get("successors", ())}
@@ -192,3 +201,8 @@ class Outdated(Replaced):
             return False
         delete_unused(world, self.of, self.name)
         return True
+
+    def export(self, world: World, was: Json) -> Export:
+        """See :class:`include.levers.owned.Thing`."""
+        del world
+        return Export(removed=(self.key,)) if was else Export()

@@ -14,10 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from include.clients.aws import AwsRefusedError
+from include.levers import terraform
 from include.levers.documents import Store, edit
-from include.levers.fields import Object
+from include.levers.fields import Object, Path
 from include.levers.world import World
-from include.rollout.lever import Check, Refused
+from include.rollout.export import Change, Export, Reference, joined, label
+from include.rollout.lever import Check, Json, Refused
 
 MARK = "akidb"  # begins the caller reference of what levers make: akidb:<id that it replaces>:<digest>
 CHAIN = "akidb.io/replaces"  # tag: that id, and the ids that this one itself replaced, newest first
@@ -25,6 +27,7 @@ LONGEST_CHAIN = 6  # ids that a tag's 256 characters hold
 TAGGED_AT_ONCE = 10  # checks whose tags one request gives
 HEALTHY_SHARE = 0.18  # Route 53 calls an endpoint healthy when more than so many of its checkers do
 OF_ENDPOINTS = ("HTTP", "HTTPS", "HTTP_STR_MATCH", "HTTPS_STR_MATCH", "TCP")
+RECORD_ARGUMENTS = {"HealthCheckId": "health_check_id", "Weight": "weighted_routing_policy.weight"}
 KEPT_OUT = {"RequestInterval", "MeasureLatency", "Type"}  # what UpdateHealthCheck does not take
 
 
@@ -85,6 +88,25 @@ class RecordSets:
 
         world.await_cloud(missing, f"{self.kind} {name} on every name server")
 
+    def argument(self, name: str, path: Path) -> tuple[str, str, str]:
+        """A field of an ``aws_route53_record``."""
+        zone, title, *rest = name.split(" ", 3)
+        return "aws_route53_record", "_".join([zone, title.rstrip("."), *rest]), RECORD_ARGUMENTS[path[0]]
+
+    def export(self, world: World, name: str, change: Object) -> Export:
+        """The whole record set with ``change`` in it; that alone where a traffic policy has made it."""
+        document, _ = self.read(world, name)
+        if document is None:
+            return Export()
+        try:
+            return Export(resources=(terraform.record_set(name.partition(" ")[0], {**document, **change}),))
+        except terraform.Untold:
+            told = [
+                Change(f"{self.kind} {name} {key}", document.get(key), value, *self.argument(name, (key,)))
+                for key, value in change.items()
+            ]
+            return Export(changes=tuple(told))
+
 
 class CheckSettings:
     """See :class:`include.levers.documents.Store`: what UpdateHealthCheck can change of a health check."""
@@ -106,6 +128,11 @@ class CheckSettings:
         """Update the check, if its version is still that of ``token``."""
         known = {key: value for key, value in document.items() if key not in KEPT_OUT}
         of_route53(world, "update_health_check", HealthCheckId=name, HealthCheckVersion=int(token), **known)
+
+    def argument(self, name: str, path: Path) -> tuple[str, str, str]:
+        """The children of a calculated check."""
+        del path
+        return "aws_route53_health_check", name, "child_healthchecks"
 
 
 RECORD_SETS, CHECK_SETTINGS = RecordSets(), CheckSettings()
@@ -277,6 +304,24 @@ class HealthChecks:
         except AwsRefusedError as error:
             if error.code != "NoSuchHealthCheck":
                 raise
+
+    def export(self, world: World, name: str, settings: Object, was: Mapping[str, Json]) -> Export:
+        """See :class:`include.levers.replaced.Replaceable`. A successor that stands already is imported."""
+        made = next((new for new in self.successors(world, name) if self.settings(world, new) == settings), None)
+        tags = {CHAIN: " ".join([name, *was["replaces"]][:LONGEST_CHAIN])}
+        resource = terraform.health_check(label(f"akidb_{name}"), settings, tags, made)
+        new = Reference(f"{resource.address}.id")
+        users = [_switched(world, user, name, new) for user in was["users"]]
+        return joined([Export(resources=(resource,), removed=(f"{self.kind} {name}",)), *users])
+
+
+def _switched(world: World, user: str, old: str, new: Reference) -> Export:
+    """A record set with the new check; a calculated check may have others as well, and is told."""
+    name = user.partition(" ")[2]
+    if not _is_parent(user):
+        return RECORD_SETS.export(world, name, {"HealthCheckId": new})
+    where = CHECK_SETTINGS.argument(name.partition(" ")[0], ())
+    return Export(changes=(Change(f"{user} ChildHealthChecks", old, f"${{{new}}}", *where),))
 
 
 CHECKS = HealthChecks()

@@ -5,14 +5,19 @@ from __future__ import annotations
 SERIES = tuple(f"s{n}" for n in range(1, 9))  # classes of a chart's series, by their order
 REST, TARGET = "rest", "target"  # what belongs to nobody; a limit, or what is above it
 
-STYLE = (
-    """
-:root{color-scheme:light dark;--ink:#1c2430;--soft:#5d6877;--line:#e3e7ec;--paper:#fbfcfd;--card:#fff;
+# The colours by name, for a page whose reader chooses light or dark other than by the system.
+LIGHT = """--ink:#1c2430;--soft:#5d6877;--line:#e3e7ec;--paper:#fbfcfd;--card:#fff;
 --good:#1f7a4d;--bad:#b42318;--odd:#8a6100;--rest:#8a8f98;--target:#d64545;
---s1:#2f74b5;--s2:#d9772b;--s3:#3a8f6b;--s4:#a1559a;--s5:#a88614;--s6:#5068ad;--s7:#c0506a;--s8:#63903b}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ee;--soft:#9aa5b4;--line:#2b333e;--paper:#12161c;--card:#191f27;
+--s1:#2f74b5;--s2:#d9772b;--s3:#3a8f6b;--s4:#a1559a;--s5:#a88614;--s6:#5068ad;--s7:#c0506a;--s8:#63903b"""
+DARK = """--ink:#e6e9ee;--soft:#9aa5b4;--line:#2b333e;--paper:#12161c;--card:#191f27;
 --good:#5cc792;--bad:#ff8a7e;--odd:#e3b341;--rest:#7d8591;--target:#ff7b72;
---s1:#6aaae4;--s2:#f0a05e;--s3:#63c096;--s4:#cf8fc9;--s5:#d8b84a;--s6:#8fa4e0;--s7:#ee8ba0;--s8:#9cc774}}
+--s1:#6aaae4;--s2:#f0a05e;--s3:#63c096;--s4:#cf8fc9;--s5:#d8b84a;--s6:#8fa4e0;--s7:#ee8ba0;--s8:#9cc774"""
+
+COLOURS = (
+    f":root{{color-scheme:light dark;{LIGHT}}}\n@media(prefers-color-scheme:dark){{:root{{{DARK}}}}}\n"
+    f"@media print{{:root{{color-scheme:light;{LIGHT}}}}}\n"  # paper is light whatever the system is
+)
+_LAYOUT = """
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);
 font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif}
@@ -46,12 +51,20 @@ tbody th{font-weight:400;overflow-wrap:anywhere;min-width:9em}th:first-child{pad
 .n{text-align:right}.n,.s{white-space:nowrap}
 .chip{border-radius:99px;padding:1px 9px;border:1px solid currentColor;font-size:.85em}
 .pass,.settled,.final{color:var(--good)}.fail,.high{color:var(--bad)}.unknown,.provisional,.low{color:var(--odd)}
-@media print{body{background:none}main{padding:0;max-width:none}nav,details{display:none}
-.tile,figure,tr{break-inside:avoid}}
+@page{size:A4;margin:14mm}
+@media print{body{background:none;font-size:10.5pt}main{padding:0;max-width:none}nav,details{display:none}
+*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+.scroll{overflow:visible}table{font-size:.72rem}th,td{padding:3px 5px;overflow-wrap:anywhere}
+tbody th{min-width:0}.n,.s{white-space:normal}thead{display:table-header-group}
+h2,figcaption{break-after:avoid}.tile,figure,tr,li{break-inside:avoid}p,li{orphans:3;widows:3}}
 """.strip()
+# Everything but the colours.
+LAYOUT = (
+    _LAYOUT
     + "\n"
     + "\n".join(
         f".{name}{{fill:var(--{name});background:var(--{name})}}.l-{name}{{stroke:var(--{name});fill:none}}"
         for name in (*SERIES, REST, TARGET)
     )
 )
+STYLE = COLOURS + LAYOUT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 # A figure, with its sign, unit or range; the words stand where a figure is missing.
@@ -20,7 +21,7 @@ class Table:
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
-    @property
+    @cached_property
     def figures(self) -> tuple[bool, ...]:
         """Which columns hold figures, and so stand to the right; never the first."""
         columns = (

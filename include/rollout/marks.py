@@ -35,10 +35,19 @@ class Step:
     STOPPED = "stopped"
     DECISION = "decision"
     PROMOTED = "promoted"
+    EXPORT = "export"  # files were written for repositories instead of changes: where they lie, with their hashes
     UNDO = "undo"  # written before a rollback starts
     UNDONE = "undone"
     RESTORED = "restored"  # figures.complete says whether everything is back, figures.accepted whether that is settled
     VERDICT = "verdict"
+    MEASURED = "measured"  # how the service did over some time: figures.kind is throughput or availability
+    VALIDATED = "validated"  # the dollars that were validated, for the completion report
+    REPORTED = "reported"  # a completion report, by its hash
+    # Of a week, in its own chain alone:
+    BEGUN = "begun"  # written before a day's run is triggered
+    ENDED = "ended"  # how a day's run ended, from its own chain
+    WATCHED = "watched"  # the figures of the week-15 gate
+    OVERDUE = "overdue"  # a run missed its deadline, in a chain of its own; the estate's people were told
 
 
 def short_name(path: str) -> str:

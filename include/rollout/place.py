@@ -49,5 +49,6 @@ def places_of(kind: PlaceKind, estate: Estate) -> list[str]:
 
 
 def estate_for(estate: Estate, name: str) -> Estate:
-    """What a snapshot keeps of the estate to undo a change in a place: one region, or all of it."""
-    return estate.slice(name) if Place.named(name).kind is PlaceKind.REGION else estate
+    """What a snapshot keeps of the estate to undo a change in a place: one region, or all of it; nobody's addresses."""
+    kept = estate.slice(name) if Place.named(name).kind is PlaceKind.REGION else estate
+    return kept.model_copy(update={"notices": ()})

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from include import forms
 from include.estate import Estate
 from include.forms import Form, FormError, Model, Regions, form_fields, window_defaults
 from include.rollout.gates import MINIMUM_COVERAGE
-from include.rollout.lever import Refused
+from include.rollout.lever import Lever, Refused, acts_in
 from include.rollout.place import PlaceKind, places_of
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "build",
     "build_on_record",
     "form_fields",
+    "form_models",
     "rollout_settings",
     "window_defaults",
 ]
@@ -35,6 +36,13 @@ class RolloutSettings(Form):
     """What every rollout asks for. Lengths in seconds; one without a default takes the window of its name."""
 
     dry_run: Annotated[bool, Field(description="Only check and plan; nothing is written")] = True
+    deliver: Annotated[
+        Literal["apply", "export"],
+        Field(
+            description="apply: make the change. export: write it as manifests and Terraform beside the ledger, for a "
+            "repository; nothing is changed, whatever dry_run says"
+        ),
+    ] = "apply"
     reason: Annotated[str, Field(max_length=500, description="Why; shown to the approver and kept in the ledger")] = ""
     soak_seconds: Annotated[int, Field(gt=0, le=WEEK, description="Wait after each stage before its gates are judged")]
     gate_window_seconds: Annotated[int, Field(gt=0, le=WEEK, description="Time span that the gates look back on")]
@@ -44,6 +52,16 @@ class RolloutSettings(Form):
     minimum_coverage: Annotated[
         float, Field(ge=0, le=1, description="Share of a gate's window that must have samples, or it is unknown")
     ] = MINIMUM_COVERAGE
+
+    @property
+    def exports(self) -> bool:
+        """Whether the run writes files for a repository, and no change."""
+        return self.deliver == "export"
+
+    @property
+    def changes(self) -> bool:
+        """Whether the run goes on to the approval of its plan, and to its first write."""
+        return not (self.dry_run or self.exports)
 
     def judging(self) -> dict[str, float]:
         """How gates are judged: an approver agrees to it together with the gates."""
@@ -87,6 +105,12 @@ class RegionRolloutSettings(RolloutSettings, _InRegions):
 def rollout_settings(kind: PlaceKind) -> type[RolloutSettings]:
     """The settings of a rollout in places of that kind: the form's first part."""
     return RegionRolloutSettings if kind is PlaceKind.REGION else RolloutSettings
+
+
+def form_models(levers: Sequence[Lever]) -> list[type[BaseModel]]:
+    """The models of a rollout's form: the engine's first, which asks for regions if a lever acts there, then each's."""
+    kinds = sorted({acts_in(lever) for lever in levers}, key=lambda kind: kind is not PlaceKind.REGION)
+    return [rollout_settings(kinds[0]), *(lever.settings_type for lever in levers)]
 
 
 class RollbackSettings(Form):

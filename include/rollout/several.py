@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from include.estate import Estate
 from include.rollout import decisions, steps
 from include.rollout.decisions import Ending, Verdict
 from include.rollout.ledger import WHOLE_RUN, Record, Step, last
-from include.rollout.lever import Json, Lever, Plan, Refused
+from include.rollout.lever import Check, Json, Lever, Plan, Refused
 from include.rollout.settings import RolloutSettings
 from include.rollout.steps import NotWanted, Run
 
@@ -48,6 +49,11 @@ class Several:
         return self.runs[0].settings
 
     @property
+    def estate(self) -> Estate:
+        """The estate."""
+        return self.whole.estate
+
+    @property
     def places(self) -> list[str]:
         """The places of all levers, each once."""
         return list(dict.fromkeys(place for run in self.runs for place in run.places))
@@ -64,9 +70,12 @@ class Several:
 # Before the first write ----------------------------------------------------------------------------------------------
 
 
-def check_preflight(several: Several) -> None:
-    """Everything of any lever that can be known to be wrong before anything is written. Raises Refused with all."""
-    checks = {"estate": [] if several.settings.dry_run else [steps.window_check(several.whole)]}
+def check_preflight(several: Several, own: Sequence[Check] = ()) -> None:
+    """Everything of any lever that can be known to be wrong before anything is written. Raises Refused with all.
+
+    ``own`` are checks of the caller.
+    """
+    checks = {"estate": [*steps.whole_run_checks(several.whole, several.settings.changes), *own]}
     for run in several.runs:
         checks |= {f"{place}: {run.lever.name}": found for place, found in steps.lever_checks(run).items()}
     steps.judge_checks(several.whole, checks)
@@ -80,14 +89,25 @@ def make_plan(several: Several) -> dict[str, str]:
     for run in several.runs:
         hashes[run.lever.name] = decisions.plans_hash(plans[run.lever.name], judging)
         texts[run.lever.name] = plans[run.lever.name], steps.resumed_by(run)
-    joint, text = decisions.joint_hash(hashes), decisions.joint_text(texts, settings.reason, judging)
+    joint = decisions.joint_hash(hashes)
+    backing, offered = steps.backings(several.whole, hashes), []
     for run in several.runs:
-        offered = {plan.place: plan.to_json() for plan in plans[run.lever.name]}
-        steps.record_plan(run, hashes[run.lever.name], {"joint": joint, "plans": offered})
+        name, own = run.lever.name, {plan.place: plan.to_json() for plan in plans[run.lever.name]}
+        record = steps.record_plan(run, hashes[name], {"joint": joint, "plans": own})
+        offered.append(decisions.Offered(backing[name], *texts[name], record.address))
     # Last: what is offered for approval is whole.
     several.record(WHOLE_RUN, Step.PLAN, {"hash": joint, "dry_run": settings.dry_run, "levers": hashes})
-    log.info("plan %s\n%s", joint, text)
-    return {"hash": joint, "text": text}
+    log.info("plan %s\n%s", joint, decisions.joint_text(texts, settings.reason, judging))
+    links = steps.links_of(several.whole)
+    return {"hash": joint, "text": decisions.approval_text(joint, offered, settings.reason, judging, links)}
+
+
+def write_export(several: Several) -> dict[str, Any]:
+    """Write every lever's plan as files; see :func:`include.rollout.steps.write_export`."""
+    found = {run.lever.name: steps.write_export(run) for run in several.runs}
+    places = {f"{lever} {place}": of_place for lever, places in found.items() for place, of_place in places.items()}
+    several.record(WHOLE_RUN, Step.EXPORT, {"places": places})
+    return found
 
 
 def record_answer(several: Several, answer: Mapping[str, Any]) -> None:
@@ -232,7 +252,7 @@ def _all_idle(several: Several) -> bool:
 
 def _before_the_first(several: Several, answer: Mapping[str, Any] | None, failed: Sequence[str]) -> Verdict:
     """A dry run, a rejection or a refusal, from the run's own chain."""
-    whole, dry_run = several.whole, several.settings.dry_run
+    whole, dry_run = several.whole, not several.settings.changes
     by_place = {WHOLE_RUN: whole.records(WHOLE_RUN)}
     return decisions.verdict(decisions.RunFacts(whole.chain(), dry_run, (), (), by_place, answer, failed))
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from include.estate import Estate
 from include.rollout.leases import StoreLeases
-from include.rollout.ledger import Ledger, LedgerError
+from include.rollout.ledger import Ledger, LedgerError, Signer, SigningKeyError
 from include.rollout.lever import Refused
 from include.rollout.lock import Leases
 from include.rollout.place import Place, PlaceKind
@@ -23,6 +23,7 @@ from include.wiring.connections import (
     devices_of,
     global_aws_of,
     location_of,
+    outages_of,
     probes_of,
     prometheus_of,
     s3_client,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from include.clients.aws import Aws
     from include.clients.devices import Devices
     from include.clients.kubernetes import Cluster
+    from include.clients.outages import OutageHook
     from include.clients.probes import Probes
     from include.clients.prometheus import Prometheus
     from include.clients.storage import Storage
@@ -42,6 +44,9 @@ log = logging.getLogger(__name__)
 
 
 LEDGER_VARIABLE = "akidb_ledger"
+
+
+SIGNING_CONNECTION = "ledger_signing_key"  # its password: an Ed25519 private key in PEM
 
 
 API_CONNECTION = "airflow_api"
@@ -106,6 +111,12 @@ class Clients:
         """The devices over SSH."""
         with _refused():
             return devices_of(self._estate)
+
+    @functools.cached_property
+    def outages(self) -> OutageHook:
+        """The hook that takes a program away which is no Deployment, for drills."""
+        with _refused():
+            return outages_of(self._estate)
 
     @functools.cached_property
     def leases(self) -> Leases:
@@ -188,8 +199,26 @@ def ledger_storage() -> Storage:
 
 
 def open_ledger() -> Ledger:
-    """The ledger at the place that the Airflow Variable ``akidb_ledger`` names."""
-    return Ledger(ledger_storage())
+    """The ledger at the place that the Airflow Variable ``akidb_ledger`` names; signed where there is a key for it.
+
+    A key that can't be used is reported by preflight, and stops nothing here: an undo must work without it.
+    """
+    signer, problem = ledger_signer()
+    if problem:
+        log.warning("the ledger is not signed: %s", problem)
+    return Ledger(ledger_storage(), signer=signer, problem=problem)
+
+
+def ledger_signer() -> tuple[Signer | None, str]:
+    """Who signs the ledger's records, and why nobody can; neither where no key is wanted."""
+    try:
+        key = connection(SIGNING_CONNECTION, "signs the ledger").password
+    except SettingMissingError:
+        return None, ""
+    try:
+        return Signer.from_text(key or ""), ""
+    except SigningKeyError as error:
+        return None, f"the password of the Airflow connection {SIGNING_CONNECTION!r} {error}"
 
 
 def run_ended(holder: str) -> bool | None:

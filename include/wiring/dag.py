@@ -16,17 +16,18 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from airflow.sdk import Param, task
+from airflow.sdk import Param, ParamsDict, task
 from airflow.sdk.exceptions import AirflowFailException
 from pydantic import BaseModel
 
 from include import levers
 from include.estate import Estate, EstateError, load_estate
 from include.forms import form_fields, joined_fields
-from include.rollout.lever import acts_in
-from include.rollout.place import ESTATE_WIDE, PlaceKind
-from include.rollout.settings import EVERYTHING, RollbackSettings, rollout_settings
+from include.rollout.place import ESTATE_WIDE
+from include.rollout.settings import EVERYTHING, RollbackSettings, form_models
+from include.week.settings import WeekSettings
 from include.wiring.conventions import DAG_DEFAULT_ARGS, Tag
+from include.wiring.deadlines import deadline_of
 
 
 def rollout_arguments(
@@ -39,14 +40,20 @@ def rollout_arguments(
     """
     estate, _ = estate_or_problem(estate)
     found = [levers.lever(name) for name in ([lever] if isinstance(lever, str) else lever)]
-    kinds = sorted({acts_in(one) for one in found}, key=lambda kind: kind is not PlaceKind.REGION)
-    models = [rollout_settings(kinds[0]), *(one.settings_type for one in found)] if estate else []
-    return _arguments(doc_md, tags) | {"params": _params(models, estate)}
+    models = form_models(found) if estate else []
+    return arguments(doc_md, tags) | {"params": params_of(models, estate), "deadline": deadline_of(estate)}
 
 
-def _params(models: Sequence[type[BaseModel]], estate: Estate | None) -> dict[str, Param]:
+def params_of(models: Sequence[type[BaseModel]], estate: Estate | None) -> dict[str, Param]:
     """The params of all models."""
     return {name: _param(schema) for name, schema in joined_fields(models, estate).items()}
+
+
+def week_arguments(doc_md: str | None, estate: Estate | None = None) -> dict[str, Any]:
+    """Arguments of ``@dag`` for the week, but its schedule."""
+    estate, _ = estate_or_problem(estate)
+    params = params_from(WeekSettings, estate) if estate else {}
+    return arguments(doc_md, [Tag.ROLLOUT]) | {"params": params}
 
 
 def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict[str, Any]:
@@ -55,7 +62,7 @@ def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict
     params = params_from(RollbackSettings, estate, {"lever": [EVERYTHING, *levers.LEVERS]})
     places = params["regions"].schema
     places["examples"] = [*places.get("examples", ()), ESTATE_WIDE]
-    return _arguments(doc_md, [Tag.OPERATIONS]) | {"params": params}
+    return arguments(doc_md, [Tag.OPERATIONS]) | {"params": params}
 
 
 def recurring(
@@ -72,13 +79,13 @@ def recurring(
     estate, _ = estate_or_problem(None)
     start = dt.datetime(since.year, since.month, since.day, tzinfo=dt.UTC)
     params = params_from(model, estate) if estate else {}
-    return _arguments(doc_md, [Tag.RECURRING, *tags]) | {"start_date": start, "params": params} | deviations
+    return arguments(doc_md, [Tag.RECURRING, *tags]) | {"start_date": start, "params": params} | deviations
 
 
 def operation(doc_md: str | None, model: type[BaseModel], tags: Sequence[Tag]) -> dict[str, Any]:
     """Arguments of ``@dag`` for an operation that people trigger and whose form is ``model``, but its schedule."""
     estate, _ = estate_or_problem(None)
-    return _arguments(doc_md, [Tag.OPERATIONS, *tags]) | {"params": params_from(model, estate)}
+    return arguments(doc_md, [Tag.OPERATIONS, *tags]) | {"params": params_from(model, estate)}
 
 
 def schedule_by_estate(make: Callable[[Estate], Any]) -> Any:
@@ -87,7 +94,8 @@ def schedule_by_estate(make: Callable[[Estate], Any]) -> Any:
     return make(estate) if estate else None
 
 
-def _arguments(doc_md: str | None, tags: Sequence[Tag]) -> dict[str, Any]:
+def arguments(doc_md: str | None, tags: Sequence[Tag]) -> dict[str, Any]:
+    """What every DAG's ``@dag`` has; one run at a time."""
     return {
         "catchup": False,
         "max_active_runs": 1,
@@ -110,6 +118,17 @@ class _Shared(dict[str, Any]):
 
     def __deepcopy__(self, memo: Any) -> _Shared:
         return self
+
+
+def without_copies(found: Any) -> None:
+    """Take the form's copies out of the DAG of a task: Airflow gives each task one, 90 % of what it then serialises.
+
+    A run's values are those of the DAG's own params and of its conf (``process_params``), with or without the copies. A
+    mapped task keeps its one.
+    """
+    for one in found.operator.dag.tasks:
+        if not one.is_mapped:
+            one.params = ParamsDict()
 
 
 def _param(schema: dict[str, Any]) -> Param:

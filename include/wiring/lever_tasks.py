@@ -10,6 +10,7 @@ from typing import Any
 from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
 from airflow.sdk import TaskGroup, TriggerRule, task
 
+from include.estate import Lead
 from include.rollout import steps
 from include.rollout.lever import acts_in
 from include.rollout.place import places_of
@@ -47,14 +48,18 @@ def choose_ending(run: Run, group: str = "") -> list[str]:
 
 def _every_place(engine: Engine, places: Sequence[str], confirm: Any) -> list[Any]:
     """Roll out in the canary, which is the first, then in the other places in parallel. Returns their last gates."""
-    gates: list[Any] = []
-    for place in places:
-        snapshot, last_gate = _place(engine, place)
-        confirm >> snapshot
-        # The others follow once the canary's last gate has passed (or the canary is not selected).
-        gates[:1] >> snapshot if gates else None
-        gates.append(last_gate)
-    return gates
+    assert engine.estate is not None
+    by_stage = engine.estate.governance.canary_lead is Lead.STAGE
+    snapshot, canary = _place(engine, places[0])
+    # The others' snapshots are no older than need be. A canary that is not selected skips its tasks: nobody waits.
+    first, *later = canary if by_stage else canary[-1:]
+    confirm >> snapshot
+    last_gates = [canary[-1]]
+    for place in places[1:]:
+        snapshot, gates = _place(engine, place, later)
+        [confirm, first] >> snapshot
+        last_gates.append(gates[-1])
+    return last_gates
 
 
 def _undo_every_place(engine: Engine, places: Sequence[str], decide: Any) -> list[Any]:
@@ -70,13 +75,16 @@ def _undo_every_place(engine: Engine, places: Sequence[str], decide: Any) -> lis
     return undone
 
 
-def _place(engine: Engine, place: str) -> tuple[Any, Any]:
-    """Snapshot, then every slot in order. Returns the snapshot task and the last gate."""
+def _place(engine: Engine, place: str, ahead: Sequence[Any] = ()) -> tuple[Any, list[Any]]:
+    """Snapshot, then every slot in order; ``ahead``: the canary's gates of all slots but the first, to wait for.
+
+    Returns the snapshot task and each slot's gate.
+    """
     assert engine.lever is not None
     go_on = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
     with TaskGroup(group_id(place), tooltip=f"Roll out in {place}"):
         snapshot = step_task(engine, steps.take_snapshot, place, place=place, trigger_rule=go_on)
-        gate: Any = None
+        gates: list[Any] = []
         for slot in engine.lever.slots:
             with TaskGroup(group_id(slot)):
                 applied = step_task(
@@ -90,10 +98,10 @@ def _place(engine: Engine, place: str) -> tuple[Any, Any]:
                 judged = _gate(engine, place, slot)
             # A snapshot before the first write; the stage before must have passed its gate or not be in the plan.
             snapshot >> applied >> soak >> judged
-            if gate is not None:
-                gate >> applied
-            gate = judged
-    return snapshot, gate
+            if gates:
+                [gates[-1], *ahead[len(gates) - 1 :][:1]] >> applied
+            gates.append(judged)
+    return snapshot, gates
 
 
 def _gate(engine: Engine, place: str, slot: str) -> Any:

@@ -16,7 +16,7 @@ from include.rollout.rollback import RollbackRun
 from include.rollout.settings import LONGEST_CONVERGENCE
 from include.wiring.clients import ClientsFactory, clients_for
 from include.wiring.conventions import UNDO_RETRY_ARGS
-from include.wiring.dag import estate_or_problem
+from include.wiring.dag import estate_or_problem, without_copies
 from include.wiring.tasks import Engine, announce, await_approval, failed_tasks, recorded, step_task, write_timeout
 
 
@@ -47,6 +47,7 @@ def roll_back(clients: ClientsFactory | None = None, estate: Estate | None = Non
     approval >> lock
     # Every place by itself and at once: one that fails does not keep the others.
     lock >> places >> undo >> verify >> unlock >> verdict
+    without_copies(verdict)
 
 
 def _for_each_place(engine: Engine, step: Callable[[RollbackRun, str], None], places: Any, **options: Any) -> Any:

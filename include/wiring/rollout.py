@@ -24,6 +24,7 @@ top. What the engine does for a lever:
   is unknown then is rolled back if the gate is for the service's safety; else the run ends red, keeps change and lock,
   and may be judged again by clearing the gate's task.
 - A task's limit follows the run's ``converge_timeout_seconds``; undoing is retried for at least 15 minutes.
+- With ``deliver`` = export the plan becomes files beside the ledger (``write_export``), and nothing else is written.
 - The approval's answer goes from its task into the ledger: no state that is set by hand, and no XCom, approves.
 
 Several levers, one after the other behind one approval::
@@ -58,9 +59,11 @@ from include.estate import Estate
 from include.rollout import several, steps
 from include.rollout.several import Several
 from include.rollout.steps import Run
+from include.week.delegation import Delegated, answer_for
 from include.wiring.clients import ClientsFactory, clients_for
-from include.wiring.dag import estate_or_problem, show_problem
+from include.wiring.dag import estate_or_problem, show_problem, without_copies
 from include.wiring.lever_tasks import carry_out, choose_ending
+from include.wiring.notify import notice_checks
 from include.wiring.tasks import Engine, announce, await_approval, failed_tasks, step_task
 
 
@@ -81,9 +84,10 @@ def rollout(lever: str, clients: ClientsFactory | None = None, estate: Estate | 
     verdict = step_task(engine, give_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
 
     # Nothing is written before the approval, and nothing but what was approved after it.
-    _approved(engine, steps.check_preflight, steps.make_plan) >> lock >> confirm
+    _approved(engine, steps, verdict) >> lock >> confirm
     # The locks go last: nobody else may write while this run promotes or undoes.
     [promote, *undone] >> unlock >> verdict
+    without_copies(verdict)
     return promote
 
 
@@ -104,8 +108,9 @@ def rollouts(names: Sequence[str], clients: ClientsFactory | None = None, estate
     unlock = step_task(whole, several.release_locks).as_teardown(setups=lock)
     verdict = step_task(whole, give_joint_verdict, task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, retries=1)
 
-    _approved(whole, several.check_preflight, several.make_plan) >> lock >> confirm
+    _approved(whole, several, verdict) >> lock >> confirm
     ended >> unlock >> verdict
+    without_copies(verdict)
 
 
 def _turns(whole: SeveralEngine, confirm: Any) -> list[Any]:
@@ -125,13 +130,18 @@ def _turns(whole: SeveralEngine, confirm: Any) -> list[Any]:
     return before
 
 
-def _approved(engine: Engine | SeveralEngine, check: Any, make_plan: Any) -> Any:
-    """Everything before the first write. Returns the approval."""
-    preflight = step_task(engine, check)
-    plan = step_task(engine, make_plan)
-    real = step_task(engine, is_real_run, decorator=task.short_circuit, ignore_downstream_trigger_rules=False)
-    approval = await_approval(engine, "make_plan")
-    preflight >> plan >> real >> approval
+def _approved(engine: Engine | SeveralEngine, made_of: Any, verdict: Any) -> Any:
+    """Everything before the first write, of the steps in the module ``made_of``. Returns the approval.
+
+    Or files in place of writes, and the ``verdict``: a branch, since whatever it leaves out costs no process.
+    """
+    preflight = step_task(engine, check_preflight, made_of)
+    plan = step_task(engine, made_of.make_plan)
+    real = step_task(engine, is_real_run, decorator=task.branch)
+    approval = await_approval(engine, "make_plan", engine.week_answer)
+    export = step_task(engine, made_of.write_export)
+    preflight >> plan >> real >> [approval, export]
+    export >> verdict
     return approval
 
 
@@ -158,10 +168,21 @@ class SeveralEngine:
         """Put an approval's answer on record."""
         several.record_answer(self.run(), answer)
 
+    def week_answer(self, shown: str) -> Delegated:
+        """What a week's one approval says of the plan of this run's levers."""
+        run = self.run()
+        return answer_for(run.whole, run.runs, shown)
 
-def is_real_run(run: Run | Several) -> bool:
-    """A dry run stops here; a real one goes on to the approval."""
-    return not run.settings.dry_run
+
+def is_real_run(run: Run | Several) -> list[str]:
+    """A dry run stops here, a real one goes on to the approval, one that exports writes its files."""
+    settings = run.settings
+    return ["write_export"] if settings.exports else ["await_approval"] if settings.changes else []
+
+
+def check_preflight(run: Run | Several, made_of: Any) -> None:
+    """Everything that can be known to be wrong before anything is written, the estate's notifiers among it."""
+    made_of.check_preflight(run, notice_checks(run.estate))
 
 
 def take_locks(run: Run) -> None:

@@ -22,6 +22,7 @@ from airflow.sdk.exceptions import (
 )
 
 from include.estate import Estate, EstateError
+from include.notices import approval_wanted, rolled_back
 from include.rollout import decisions, rollback, steps
 from include.rollout.ledger import WHOLE_RUN, Ledger, LedgerError, Step, without_secrets
 from include.rollout.lever import Lever, Levers, NotConverged, Refused
@@ -29,12 +30,15 @@ from include.rollout.lock import LockHeld
 from include.rollout.place import Place, PlaceKind
 from include.rollout.settings import LONGEST_CONVERGENCE
 from include.rollout.steps import NotWanted, OnRecord, Run
+from include.week.delegation import Delegated, answer_for, not_covered
 from include.wiring.conventions import UNDO_RETRY_ARGS
+from include.wiring.notify import notify_of
 
 if TYPE_CHECKING:
     pass
 
 from include.wiring.clients import ClientsFactory, open_ledger, run_ended
+from include.wiring.outlook import outlook_of
 from include.wiring.parameters import refuse_unknown_names
 
 log = logging.getLogger(__name__)
@@ -79,6 +83,7 @@ class Engine:
             "clients": clients,
             "run_ended": run_ended,
             "links": {"log": ti.log_url},
+            "outlook": outlook_of(estate),
         }
         if self.levers is not None:
             return rollback.RollbackRun(lever=cast("Lever", _Named(str(params["lever"]))), levers=self.levers, **parts)
@@ -96,6 +101,11 @@ class Engine:
     def keep_answer(self, answer: Mapping[str, Any]) -> None:
         """Put an approval's answer on record."""
         steps.record_answer(self.run(), answer)
+
+    def week_answer(self, shown: str) -> Delegated:
+        """What a week's one approval says of this run's plan."""
+        run = self.run()
+        return answer_for(run, [run], shown)
 
 
 @dataclass(frozen=True)
@@ -193,9 +203,12 @@ def failed_tasks() -> list[str]:
 
 
 def announce(verdict: decisions.Verdict) -> dict[str, Any]:
-    """Show the verdict, and fail the run unless it may be green."""
+    """Show the verdict, tell whom the estate names, and fail the run unless it may be green."""
     summary = {"verdict": verdict.name.value, "message": verdict.message, "left_behind": list(verdict.left_behind)}
-    get_current_context()["ti"].xcom_push(key="verdict", value=summary)
+    context = get_current_context()
+    ti = context["ti"]
+    ti.xcom_push(key="verdict", value=summary)
+    notify_of(rolled_back(ti.dag_id, ti.run_id, verdict), context)
     if not verdict.green:
         raise AirflowFailException(verdict.message)
     log.info(verdict.message)
@@ -224,17 +237,36 @@ class PlanApproval(ApprovalOperator):
     """An approval that hands its answer, with the hash of the plan that was shown, to ``keep``.
 
     Neither a state that somebody sets by hand nor an XCom that somebody writes is an answer: this task alone receives
-    what a respondent chose, and whoever writes afterwards reads what was kept.
+    what a respondent chose, and whoever writes afterwards reads what was kept. A run of the week may have been approved
+    with all of it: then ``delegated`` gives the answer from the ledger, or why somebody has to be asked again.
     """
 
-    def __init__(self, *, plan_task: str, keep: Callable[[Mapping[str, Any]], None], **arguments: Any) -> None:
+    def __init__(
+        self,
+        *,
+        plan_task: str,
+        keep: Callable[[Mapping[str, Any]], None],
+        delegated: Callable[[str], Delegated] | None = None,
+        **arguments: Any,
+    ) -> None:
         super().__init__(**arguments)
         self._keep = keep
         self._plan_task = plan_task
+        self._delegated = delegated
 
     def execute(self, context: Any) -> Any:
         """Ask, and remember what was shown: the plan may be made again while somebody reads it."""
         shown = context["ti"].xcom_pull(task_ids=self._plan_task)["hash"]
+        delegated = self._delegated(shown) if self._delegated else Delegated()
+        if delegated.answer is not None:
+            self._keep(delegated.answer)
+            log.info("approved by %s through %s", delegated.answer["user"], delegated.answer["through"])
+            return None
+        if delegated.reasons:
+            self.body = f"{not_covered(delegated.reasons)}\n\n{self.body}"
+        notify_of(
+            approval_wanted(context["ti"].dag_id, context["ti"].run_id, str(self.subject), str(self.body)), context
+        )
         try:
             return super().execute(context)
         except TaskAwaitingInput as parked:
@@ -261,9 +293,12 @@ class Asking(Protocol):
         """Keep ``approved``, ``user``, ``user_id`` and ``hash``."""
 
 
-def await_approval(engine: Asking, plan_task: str) -> Any:
+def await_approval(
+    engine: Asking, plan_task: str, delegated: Callable[[str], Delegated] | None = None, **options: Any
+) -> Any:
     """The approval of the plan that ``plan_task`` left in its XCom; nobody's answer counts as Reject.
 
+    ``delegated`` asks whether the week was approved with this run; ``options`` are the operator's.
     Without an estate anybody may answer in the form; who may approve is then checked when the locks are taken.
     """
     estate = engine.estate
@@ -273,6 +308,7 @@ def await_approval(engine: Asking, plan_task: str) -> Any:
     return PlanApproval(
         plan_task=plan_task,
         keep=engine.keep_answer,
+        delegated=delegated,
         task_id="await_approval",
         subject=f"{{{{ dag.dag_id }}}}: approve plan {{{{ {plan}['hash'] }}}}?",
         body=f"Plan {{{{ {plan}['hash'] }}}}\n\n{{{{ {plan}['text'] }}}}",
@@ -282,4 +318,5 @@ def await_approval(engine: Asking, plan_task: str) -> Any:
         # The answer is waited for by response_timeout; a person's Reject is an answer, not a failure to retry.
         execution_timeout=None,
         retries=0,
+        **options,
     )

@@ -7,7 +7,8 @@ proves by its own evidence that nothing remains. Exits 0 only when the verdict o
 remained; dollars that miss their target don't change that. Everything is taken down at the end, also on Ctrl-C.
 
 Environment: REGIONS and DAYS (comma-separated), FAULT (gate | ice of day 1, oom of day 4; that day alone unless DAYS
-names earlier ones too), UNDO (0 | 1; 1 without a FAULT), KEEP (0 | 1), TRACE (CSV), LAB_DIR.
+names earlier ones too), UNDO (0 | 1; 1 without a FAULT), KEEP (0 | 1), TRACE (CSV), LAB_DIR, DATABASE (sqlite, or
+postgresql with two schedulers: skipped where PostgreSQL is not installed, an error where AKIDB_SKIP_NOTHING is set).
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from include.estate import EstateError, load_estate
 from lab.machine import speed as speeds
 from lab.machine.processes import Crashed
 from lab.machine.programs import BuildError
+from lab.rehearsal import postgresql
 from lab.rehearsal.airflow_api import AirflowError
 from lab.rehearsal.conduct import Rehearsal
+from lab.rehearsal.postgresql import PostgreSQLError
 from lab.rehearsal.run import RehearsalError
 from lab.rehearsal.settings import open_window, settings_from
 
@@ -35,6 +38,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _end_like_ctrl_c)
     try:
         settings = settings_from(os.environ, sys.stdout.isatty())
+        if settings.database == postgresql.NAME and (why := postgresql.missing()):
+            print(f"rehearsal: skipped: {why}", file=sys.stderr)
+            return 1 if os.environ.get("AKIDB_SKIP_NOTHING") else 0
         estate = load_estate()
         copy = open_window(estate, settings.folder, dt.datetime.now(dt.UTC))
         if copy is not None:
@@ -52,6 +58,7 @@ def main() -> int:
         BuildError,
         Crashed,
         EstateError,
+        PostgreSQLError,
         RehearsalError,
         RuntimeError,
         TimeoutError,

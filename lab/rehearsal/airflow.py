@@ -1,8 +1,8 @@
 """A real Airflow for the rehearsal: API server with a login, scheduler, DAG processor, triggerer.
 
 ``python -m lab.rehearsal.airflow`` keeps one up against a running lab until Ctrl-C; with ``down`` it ends what a killed
-run has left. Everything lies in ``<lab folder>/airflow``; all sockets are on loopback. The file is fresh at
-each start: the lab that its old runs acted on is gone.
+run has left. Everything lies in ``<lab folder>/airflow``; all sockets are on loopback. The database is fresh
+at each start: the lab that its old runs acted on is gone. It is SQLite, or a PostgreSQL beside two schedulers.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from lab import world
 from lab.machine import speed
 from lab.machine.processes import Crashed, Processes, reserved_ports
 from lab.rehearsal.airflow_api import PATIENCE_SECONDS, TIMEOUT_SECONDS, AirflowError, Client
-from lab.rehearsal.airflow_config import HOST, configuration, in_ini, write_private
+from lab.rehearsal.airflow_config import HOST, PARALLEL_TASKS, configuration, in_ini, write_private
 from lab.rehearsal.airflow_settings import SERVICE_USER, connect
 from lab.rehearsal.folders import lab_folder
+from lab.rehearsal.postgresql import PostgreSQL, PostgreSQLError
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "api-server": ("api-server", "--host", "127.0.0.1", "--workers", "1"),
@@ -42,6 +43,8 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
+# SQLite has one writer; only on PostgreSQL may schedulers share the work.
+SCHEDULERS = {"sqlite": ("scheduler",), "postgresql": ("scheduler", "scheduler-2")}
 ADMIN = "admin"
 READY_SECONDS = 120
 STOP_SECONDS = 15
@@ -49,11 +52,18 @@ BESIDE_NICENESS = "5"  # behind the lab, and still a quarter of a core where nei
 
 
 class Airflow:
-    """One Airflow in ``folder/airflow``, with the estate's approvers as users; ``stretch`` multiplies its time-outs."""
+    """One Airflow in ``folder/airflow``, with the estate's approvers as users; ``stretch`` multiplies its time-outs.
 
-    def __init__(self, folder: Path, approvers: tuple[str, ...] = (), stretch: float = 1.0) -> None:
+    ``database`` is ``sqlite`` or ``postgresql``, which brings a second scheduler.
+    """
+
+    def __init__(
+        self, folder: Path, approvers: tuple[str, ...] = (), stretch: float = 1.0, database: str = "sqlite"
+    ) -> None:
         self.home = folder / "airflow"
         self.stretch = stretch
+        self.schedulers = SCHEDULERS[database]
+        self.server = PostgreSQL(folder, stretch) if database == "postgresql" else None
         # Role `user` may trigger and answer; only the admin may create connections.
         self.users = {ADMIN: "admin", **dict.fromkeys(approvers, "user"), SERVICE_USER: "viewer"}
         self.passwords = {name: secrets.token_urlsafe(12) for name in self.users}
@@ -76,19 +86,23 @@ class Airflow:
         try:
             with reserved_ports(1) as (port,):
                 self.url = f"http://{HOST}:{port}"
-                self._write_files(port)
+                self._write_files(port, self.server.start() if self.server else "")
                 self._migrate()
                 self.seconds["database"] = round(time.monotonic() - begun, 1)
-                for name, arguments in COMPONENTS.items():
-                    extra = ("--port", str(port)) if name == "api-server" else ()
-                    program = "lab.rehearsal.preloaded" if name == "scheduler" else "airflow"
-                    command = self._command(*arguments, *extra, program=program)
-                    self.processes.start(name, command, env=self._environment())
+                for name in ("api-server", *self.schedulers, "dag-processor", "triggerer"):
+                    self._start_component(name, port)
                 self.processes.wait_until(self._healthy, "Airflow being healthy", READY_SECONDS)
         except BaseException:
             self.stop()
             raise
         self.seconds["healthy"] = round(time.monotonic() - begun, 1)
+
+    def _start_component(self, name: str, port: int) -> None:
+        kind = "scheduler" if name in self.schedulers else name
+        extra = ("--port", str(port)) if name == "api-server" else ()
+        program = "lab.rehearsal.preloaded" if kind == "scheduler" else "airflow"
+        command = self._command(*COMPONENTS[kind], *extra, program=program)
+        self.processes.start(name, command, env=self._environment())
 
     def run_at_once(self, dag_id: str, date: dt.date, conf: Mapping[str, Any] | None = None) -> subprocess.Popen[bytes]:
         """Run ``dag_id`` for the day ``date`` without the scheduler and behind the lab; the log is ``<dag_id>.log``.
@@ -114,6 +128,8 @@ class Airflow:
             self._at_once.wait()
         _stop(self.processes)
         _forget(self.home)
+        if self.server is not None:
+            self.server.stop()
 
     def client(self, user: str = ADMIN) -> Client:
         """A client of the REST API, logged in as ``user``."""
@@ -131,12 +147,23 @@ class Airflow:
         folder = self.home / "task-logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}" / mapped
         return folder / f"attempt={try_number}.log"
 
-    def _write_files(self, port: int) -> None:
+    def scheduler_log(self) -> str:
+        """What the schedulers have logged so far."""
+        logs = [self.processes.logs / f"{name}.log" for name in self.schedulers]
+        return "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in logs if log.exists())
+
+    def _write_files(self, port: int, connection: str) -> None:
         passwords = self.home / "passwords.json"
         write_private(passwords, json.dumps(self.passwords))
-        write_private(
-            self.home / "airflow.cfg", in_ini(configuration(self.home, port, self.users, passwords, self.stretch))
-        )
+        write_private(self.home / "airflow.cfg", in_ini(self.sections(port, passwords, connection)))
+
+    def sections(self, port: int, passwords: Path, connection: str) -> dict[str, dict[str, str]]:
+        """Sections of airflow.cfg; ``connection`` is the address of a database that isn't SQLite."""
+        made = configuration(self.home, port, self.users, passwords, self.stretch)
+        made["core"]["parallelism"] = str(PARALLEL_TASKS // len(self.schedulers))  # of each scheduler
+        if connection:
+            made["database"] = {"sql_alchemy_conn": connection}
+        return made
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -183,7 +210,8 @@ class Airflow:
     def memory_mib(self) -> int:
         """Resident memory of all components, shared pages counted once (proportional set size)."""
         total = 0
-        for entry in self.processes.registered():
+        database = self.server.processes.registered() if self.server else []
+        for entry in [*self.processes.registered(), *database]:
             for process in _family(entry.pid):
                 try:
                     total += process.memory_full_info().pss
@@ -232,13 +260,11 @@ def take_down(folder: Path) -> None:
     home = folder / "airflow"
     _stop(Processes(home))
     _forget(home)
+    PostgreSQL(folder).stop()
 
 
-def start_beside(
-    folder: Path, approvers: tuple[str, ...], boot: Callable[[], world.LabWorld], stretch: float = 1.0
-) -> tuple[Airflow, world.LabWorld]:
-    """Start Airflow while ``boot`` boots the lab; on a failure of either both are taken down."""
-    airflow = Airflow(folder, approvers, stretch)
+def start_beside(airflow: Airflow, boot: Callable[[], world.LabWorld]) -> tuple[Airflow, world.LabWorld]:
+    """Start ``airflow`` while ``boot`` boots the lab; on a failure of either both are taken down."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         starting = pool.submit(airflow.start)
         try:
@@ -261,7 +287,8 @@ def _serve(folder: Path) -> None:
     state = world.load_world(folder)
     measured = speed.measure()
     print(measured, flush=True)
-    airflow = Airflow(folder, load_estate().governance.approvers, measured.stretch)
+    database = os.environ.get("DATABASE") or "sqlite"
+    airflow = Airflow(folder, load_estate().governance.approvers, measured.stretch, database)
     airflow.start()
     try:
         connect(airflow, state, folder)
@@ -283,7 +310,7 @@ def main() -> int:
             _serve(lab_folder())
     except KeyboardInterrupt:
         return 0
-    except (AirflowError, Crashed, EstateError, TimeoutError) as error:
+    except (AirflowError, Crashed, EstateError, PostgreSQLError, TimeoutError) as error:
         print(f"airflow: {error}", file=sys.stderr)
         return 1
     return 0

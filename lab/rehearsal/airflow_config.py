@@ -11,6 +11,7 @@ from pathlib import Path
 from lab import world
 
 HOST = "127.0.0.1"
+PARALLEL_TASKS = 6  # of all schedulers together
 Limit = Callable[[float], str]  # seconds, stretched, as the file has them
 
 
@@ -40,7 +41,7 @@ def _served(
             "plugins_folder": str(world.REPOSITORY / "plugins"),
             "load_examples": "False",
             "executor": "LocalExecutor",
-            "parallelism": "6",
+            "parallelism": str(PARALLEL_TASKS),
             "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "simple_auth_manager_users": ",".join(f"{name}:{role}" for name, role in users.items()),
             "simple_auth_manager_passwords_file": str(passwords_file),

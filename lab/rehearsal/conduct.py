@@ -228,12 +228,9 @@ class Rehearsal:
         for old in FOLDERS:  # of a lab that is gone
             shutil.rmtree(old(self.settings.folder), ignore_errors=True)
         print(f"booting {', '.join(self.settings.regions)} and Airflow", flush=True)
-        self.airflow, self.world = airflows.start_beside(
-            self.settings.folder,
-            self.estate.governance.approvers,
-            lambda: worlds.up(self.settings.regions, options),
-            stretch,
-        )
+        approvers = self.estate.governance.approvers
+        airflow = airflows.Airflow(self.settings.folder, approvers, stretch, self.settings.database)
+        self.airflow, self.world = airflows.start_beside(airflow, lambda: worlds.up(self.settings.regions, options))
         self.results.seconds["boot"] = round(time.monotonic() - self.begun, 1)
         booted, healthy = self.results.seconds["boot"], self.airflow.seconds["healthy"]
         print(f"ready after {booted:.0f} s; Airflow was after {healthy:.0f} s")

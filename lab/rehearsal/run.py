@@ -156,9 +156,8 @@ class TriggeredRun:
 
     def _handed_over(self, question: Mapping[str, Any]) -> bool:
         """Whether the scheduler knows that the asking task has ended its process; only its log tells."""
-        log = self.airflow.processes.logs / "scheduler.log"
-        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-        return handed_over(text, self.dag, str(question["task_instance"]["task_id"]), self.run_id)
+        task = str(question["task_instance"]["task_id"])
+        return handed_over(self.airflow.scheduler_log(), self.dag, task, self.run_id)
 
     def _say_failed_tasks(self) -> None:
         for task in self.client.troubled_tasks(self.dag, self.run_id):

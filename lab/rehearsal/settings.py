@@ -12,6 +12,7 @@ import yaml
 
 from include.estate import ESTATE_FILE, Estate, load_estate
 from lab import world as worlds
+from lab.rehearsal.airflow import SCHEDULERS
 from lab.rehearsal.faults import AFTER_THE_CANARY, DAY_OF
 from lab.rehearsal.run import RehearsalError
 from lab.rehearsal.week import WEEK
@@ -28,10 +29,11 @@ class RehearsalSettings:
     undo: bool = True
     keep: bool = False
     trace: Path | None = None
+    database: str = "sqlite"
 
 
 def settings_from(environment: Mapping[str, str], on_terminal: bool) -> RehearsalSettings:
-    """Read and check REGIONS, DAYS, FAULT, UNDO, KEEP, TRACE and LAB_DIR. Raises RehearsalError for a wrong one."""
+    """Read and check REGIONS, DAYS, FAULT, UNDO, KEEP, TRACE, DATABASE and LAB_DIR; a wrong one is a RehearsalError."""
     estate = load_estate()
     names = tuple(environment.get("REGIONS", "").replace(",", " ").split())
     chosen = tuple(worlds.chosen_regions(estate, names))
@@ -49,6 +51,8 @@ def settings_from(environment: Mapping[str, str], on_terminal: bool) -> Rehearsa
         raise RehearsalError(f"FAULT={fault} {does} after the canary: add a region to REGIONS={','.join(names)}")
     if trace and not Path(trace).is_file():
         raise RehearsalError(f"TRACE={trace} does not exist: name a CSV file of traffic")
+    if (database := environment.get("DATABASE") or "sqlite") not in SCHEDULERS:
+        raise RehearsalError(f"DATABASE={database} is not known: use {' or '.join(SCHEDULERS)}, or leave it out")
     return RehearsalSettings(
         folder=Path(environment.get("LAB_DIR") or worlds.DEFAULT_FOLDER).resolve(),
         regions=chosen,
@@ -57,6 +61,7 @@ def settings_from(environment: Mapping[str, str], on_terminal: bool) -> Rehearsa
         undo=undo == "1" or (undo == "" and not fault),
         keep=keep == "1" or (keep == "" and on_terminal),
         trace=Path(trace).resolve() if trace else None,
+        database=database,
     )
 
 
@@ -93,6 +98,7 @@ def open_window(estate: Estate, folder: Path, now: dt.datetime) -> Path | None:
 
 
 def results_file(settings: RehearsalSettings) -> Path:
-    """Where the measurements go: a file for each number of regions and fault, so that none replaces another's."""
+    """Where the measurements go: none of another number of regions, fault or database is replaced."""
     fault = f"_{settings.fault}" if settings.fault else ""
-    return worlds.results_folder(settings.folder) / f"rehearsal_{len(settings.regions)}_regions{fault}.json"
+    database = f"_{settings.database}" if settings.database != "sqlite" else ""
+    return worlds.results_folder(settings.folder) / f"rehearsal_{len(settings.regions)}_regions{fault}{database}.json"

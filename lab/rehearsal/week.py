@@ -12,7 +12,7 @@ from typing import Any
 from include.clients.storage import Folder
 from include.forecast.registry import Registry
 from lab import world as worlds
-from lab.cluster import vpa
+from lab.cluster import karpenter, vpa
 from lab.service.history import DAYS as HISTORY_DAYS
 
 COST_REPORT = "cost_report"
@@ -97,6 +97,7 @@ WEEK: dict[int, tuple[RehearsedRun, ...]] = {
             "consolidation",
             {
                 "consolidate_after_seconds": 10,
+                "nominated_seconds": 2 * karpenter.BATCH_MAX_SECONDS,
                 "underutilized_nodes": "100%",
                 "right_size_floor": True,
                 "soak_seconds": 5,

@@ -18,7 +18,7 @@ from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
 from include.wiring.conventions import DAG_DEFAULT_ARGS, DOC_HEADINGS, Tag
-from tools import docs
+from tools import docs, settings_page
 
 ROOT = Path(__file__).parents[2]
 DAGS = ROOT / "dags"
@@ -43,7 +43,7 @@ HEAVY = (
 # What a DAG file may import; everything else belongs into a task module.
 MAY_IMPORT = re.compile(
     r"airflow\.sdk|airflow\.providers\.standard\..+|airflow\.timetables\..+|airflow\.models\.param"
-    r"|include\.estate|include\.levers(\.\w+)?|include\.wiring\.(conventions|dag|once|rollback|rollout)|include(\.\w+)+\.(tasks|settings)"
+    r"|include\.estate|include\.levers(\.\w+)?|include\.wiring\.(conventions|dag|once|rollback|rollout|week)|include(\.\w+)+\.(tasks|settings)"
 )
 
 
@@ -261,6 +261,11 @@ print(json.dumps({{"errors": bag.import_errors, "tasks": {{name: dag.task_ids fo
     assert "undo_changes" in answer["tasks"].pop("rollback")
     for dag_id, tasks in answer["tasks"].items():
         assert len(tasks) == 1, f"{dag_id}: an invalid estate leaves one task that fails with its message, not {tasks}"
+
+
+def test_the_settings_reference_is_up_to_date() -> None:
+    wanted = settings_page.page(settings_page.parts())
+    assert docs.SETTINGS.read_text(encoding="utf-8") == wanted, "docs/reference/settings.md is stale: run `make docs`"
 
 
 def test_the_page_of_dags_is_up_to_date() -> None:

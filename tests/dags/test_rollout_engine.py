@@ -148,6 +148,17 @@ def test_all_failed_checks_are_shown_at_once(world: World, run_dag: Runner) -> N
     )
 
 
+def test_a_region_takes_a_stage_once_the_canary_has_passed_it(world: World, run_dag: Runner) -> None:
+    set_fault(world, "unhealthy", [f"{AP} step_2"])
+    run = run_dag(rollout_dag(world, estate_of(AP, US, lead="stage")), QUICK | {"size": 3, "regions": [AP, US]})
+    assert run.state == "failed"
+    applied = [event for event in world.events if event.startswith("apply")]
+    assert applied[0] == f"apply {AP} step_1"
+    assert f"apply {US} step_1" in applied
+    assert f"apply {US} step_2" not in applied
+    assert world.sizes() == {US: 1, EU: 1, AP: 1}
+
+
 def test_several_regions_need_the_canary(world: World, run_dag: Runner) -> None:
     run = run_dag(rollout_dag(world), QUICK | {"regions": [US, EU]})
     assert run.state == "failed"

@@ -22,8 +22,9 @@ def test_an_invalid_estate_gives_a_dag_that_shows_what_is_wrong(
     assert run_dag(dag, {}).state == "failed"
 
 
-def test_structure_is_exactly_this(world: World) -> None:
-    dag = rollout_dag(world, estate_of(AP, US))
+@pytest.mark.parametrize("lead", ["rollout", "stage"])
+def test_structure_is_exactly_this(world: World, lead: str) -> None:
+    dag = rollout_dag(world, estate_of(AP, US, lead=lead))
     ap, us, back = "ap_northeast_1", "us_east_1", "rollback"
     inner = {
         f"{region}.{name}": {f"{region}.{after}" for after in followers}
@@ -37,10 +38,15 @@ def test_structure_is_exactly_this(world: World) -> None:
             "step_2.await_soak": ["step_2.judge_gates"],
         }.items()
     }
+    behind = {
+        f"{ap}.step_1.judge_gates": {f"{ap}.step_2.apply_stage", f"{us}.take_snapshot"},
+        f"{ap}.step_2.judge_gates": {f"{us}.step_2.apply_stage", "choose_ending"},
+    }
     assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == inner | {
         "check_preflight": {"make_plan"},
         "make_plan": {"is_real_run"},
-        "is_real_run": {"await_approval"},
+        "is_real_run": {"await_approval", "write_export"},
+        "write_export": {"verdict"},
         "await_approval": {"take_locks"},
         "take_locks": {"confirm_unchanged", "release_locks"},
         "confirm_unchanged": {f"{ap}.take_snapshot", f"{us}.take_snapshot"},
@@ -54,11 +60,17 @@ def test_structure_is_exactly_this(world: World) -> None:
         f"{back}.{ap}.verify_restored": {"release_locks"},
         "release_locks": {"verdict"},
         "verdict": set(),
-    }
+    } | (behind if lead == "stage" else {})
     assert dag.get_task("verdict").trigger_rule == "all_done"
     assert dag.get_task("release_locks").is_teardown
     assert dag.max_active_runs == 1
     assert dag.schedule is None
+
+
+def test_the_form_stands_once_in_the_dag_and_in_no_task(world: World) -> None:
+    for dag in (rollout_dag(world), rollback_dag(world)):
+        assert "dry_run" in dag.params
+        assert [task.task_id for task in dag.tasks if not task.is_mapped and task.params] == []
 
 
 @pytest.mark.parametrize("writer", ["apply_stage", "undo_changes"])
@@ -90,6 +102,7 @@ def test_params_have_bounds_descriptions_and_safe_defaults(world: World) -> None
     assert {name: params[name] for name in params} == {
         "regions": [AP, US, EU],
         "dry_run": True,
+        "deliver": "apply",
         "reason": "",
         "soak_seconds": 1800,
         "gate_window_seconds": 1800,

@@ -312,7 +312,8 @@ def test_the_graph_is_exactly_this(locks: World) -> None:
     wanted = {
         "check_preflight": {"make_plan"},
         "make_plan": {"is_real_run"},
-        "is_real_run": {"await_approval"},
+        "is_real_run": {"await_approval", "write_export"},
+        "write_export": {"verdict"},
         "await_approval": {"take_locks"},
         "take_locks": {"confirm_unchanged", "release_locks"},
         "confirm_unchanged": {"alpha.begin"},

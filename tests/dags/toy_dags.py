@@ -16,12 +16,13 @@ START = {US: 1, EU: 1, AP: 1}
 Runner = Callable[..., Any]
 
 
-def estate_of(*regions: str, **windows: int) -> Estate:
-    """The estate with fewer regions and other windows: fewer tasks to run."""
+def estate_of(*regions: str, lead: str = "rollout", **windows: int) -> Estate:
+    """The estate with fewer regions, another lead of the canary and other windows: fewer tasks to run."""
     estate = load_estate()
     raw = estate.model_dump(mode="json")
     raw["regions"] = {name: region for name, region in raw["regions"].items() if name in regions}
     raw["windows"] |= windows
+    raw["governance"]["canary_lead"] = lead
     return Estate.model_validate(raw)
 
 

@@ -26,7 +26,7 @@ from include.rollout.lever import Json, Lever, Target, acts_in
 from include.rollout.place import ESTATE_WIDE, PlaceKind
 from include.rollout.settings import build
 from lab import world as worlds
-from lab.cluster import vpa
+from lab.cluster import karpenter, vpa
 from lab.cluster.workloads import api_client
 from tests.conformance.levers.crash import Killed, watched
 from tests.lab.conftest import REGION
@@ -101,6 +101,7 @@ def targets(
     estate = world.estate.slice(REGION)
     given = {"converge_timeout_seconds": 240, "prometheus_endpoint": state["prometheus"]} | QUICK
     given |= {"namespace": STAGING, "nodes_wait_seconds": 120, "consolidate_after_seconds": 10}
+    given["nominated_seconds"] = 2 * karpenter.BATCH_MAX_SECONDS  # as the lab has it
     given |= {"cdn_price_class": "PriceClass_200"}  # by the dollars none is changed
     given |= {"history_days": 1, "recommender_interval_seconds": vpa.INTERVAL_SECONDS}  # as the lab has it
 

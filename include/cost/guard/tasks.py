@@ -15,7 +15,9 @@ from airflow.sdk.exceptions import AirflowFailException
 from include.cost.guard.settings import GuardSettings
 from include.cost.tasks import COSTS_VARIABLE, prometheus_clients, window_end
 from include.estate import Estate, load_estate
+from include.notices import budget_passed
 from include.wiring.connections import connection, storage_at
+from include.wiring.notify import notify_of
 from include.wiring.parameters import settings_of_run
 
 if TYPE_CHECKING:
@@ -96,7 +98,9 @@ def give_verdict() -> str:
         raise AirflowFailException(f"the spend was not measured: see task {MEASURE}")
     dry_run = settings_of_run(GuardSettings).dry_run
     if found["spend"]["history"]["verdict"] == "spike" and not dry_run:
-        raise AirflowFailException(f"{found['text']}\n{_what_was_done(cap)} Record: {found['key']}")
+        done = _what_was_done(cap)
+        notify_of(budget_passed(ti.run_id, str(found["text"]), done), get_current_context())
+        raise AirflowFailException(f"{found['text']}\n{done} Record: {found['key']}")
     if found["spend"]["unknown"]:
         raise AirflowFailException(f"{found['text']}\nNext: see cost_validation for what is missing. {found['key']}")
     return _rehearsed(found, ti.xcom_pull(task_ids=PLAN)) if dry_run else str(found["text"])

@@ -28,21 +28,29 @@ from include.prices import load_aws_book
 ANY_SKEW = 10_000  # of a pod that is not spread over domains
 
 
-def empty_spares(world: World, at_rest: Callable[[], object]) -> dict[str, Any]:
+def empty_spares(world: World, settled: Callable[[], object], at_rest: Callable[[], object]) -> dict[str, Any]:
     """Empty spare nodes until none is left, ``most_emptied_nodes`` were, or ``converge_timeout_seconds`` are over.
 
-    ``at_rest`` waits after each until no node comes or goes. For the ledger: a line for each node that went, and for
-    each that was given up because the room for its pods was taken meanwhile.
+    ``settled`` waits after each until nothing is on its way; ``at_rest`` after the last, until Karpenter has had its
+    turn as well: what it leaves is looked at again. For the ledger: a line for each node that went, and for each that
+    was given up because the room for its pods was taken meanwhile.
     """
     end, tried, lines = world.now() + world.timeout, set[str](), {"emptied": list[str](), "given_up": list[str]()}
-    while len(tried) < world.settings.most_emptied_nodes and world.now() < end:
-        found = next_spare(world, tried)
-        if found is None:
+    rested = True
+    while True:
+        enough = len(tried) >= world.settings.most_emptied_nodes or world.now() >= end
+        found = None if enough else next_spare(world, tried)
+        if found is not None:
+            about = _about(world, found)
+            lines["emptied" if _empty(world, found.node) else "given_up"].append(about)
+            tried.add(found.node)
+            settled()
+            rested = False
+        elif rested:
             break
-        about = _about(world, found)
-        lines["emptied" if _empty(world, found.node) else "given_up"].append(about)
-        tried.add(found.node)
-        at_rest()
+        else:
+            at_rest()
+            rested = True
     return {f"{name}_nodes": found for name, found in lines.items()} if tried else {}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from include.clients.aws import AwsRefusedError
 from include.clients.kubernetes import POD
+from include.levers import terraform
 from include.levers.consolidation.floor_size import Size
 from include.levers.nodes import group
 from include.levers.nodes.rooms import takes_pods
@@ -16,6 +17,7 @@ from include.levers.nodes.waves import cordon, drain, uncordon, wait_gone
 from include.levers.owned import Holds, Report
 from include.levers.pods import evictable, is_ending, namespace_of
 from include.levers.world import Object, World, name_of
+from include.rollout.export import Export
 from include.rollout.lever import Difference, Json, NotConverged, Refused
 
 KIND = "NodeGroup"
@@ -165,6 +167,16 @@ class SystemNodes:
         """See :class:`include.levers.owned.Thing`."""
         live = read(world, self.name) if was is None else None
         return [Difference(self.key, "exists", None)] if live and is_ours(world, live) else []
+
+    def export(self, world: World, was: Json) -> Export:
+        """See :class:`include.levers.owned.Thing`."""
+        del was
+        if self.size is None:
+            return Export()
+        asked = request(group.describe(world), self.size, world.manager)
+        exists, region = read(world, self.name) is not None, world.target.region
+        found = terraform.node_group(world.region.cluster, self.name, asked, region, exists=exists)
+        return Export(resources=(found,))
 
 
 def _settled(world: World, name: str) -> Object | None:

@@ -12,7 +12,7 @@ from include.levers.consolidation.budgets import BudgetWatch
 from include.levers.consolidation.emptying import cordons_left, empty_spares, lift_cordons
 from include.levers.consolidation.pins import Pin, pins
 from include.levers.consolidation.reasons import decision_figures
-from include.levers.consolidation.rest import await_rest
+from include.levers.consolidation.rest import await_rest, await_settled
 from include.levers.consolidation.settings import (
     BALANCED,
     FLOOR,
@@ -25,12 +25,14 @@ from include.levers.consolidation.settings import (
     ConsolidationSettings,
     World,
 )
-from include.levers.consolidation.share import restore_share
+from include.levers.consolidation.share import next_surplus, restore_share
 from include.levers.consolidation.wanted import PoolPolicy, disruption
+from include.levers.nodes import group
 from include.levers.owned import Own, Report, Thing, identity, split
 from include.levers.probes import Probe
 from include.levers.world import refusals
 from include.prices import load_aws_book
+from include.rollout.export import Export, joined
 from include.rollout.lever import Check, Difference, Json, Plan, Stage, Target, Undo
 
 LAST = "last"  # a stage's setting: none comes after it
@@ -92,16 +94,17 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
 
     def notes(self, world: World, live: Mapping[str, Json]) -> Sequence[str]:
         """What an approver should know besides the differences."""
-        settings, target = world.settings, world.estate.targets.spot_share
-        share = figures.shares(world)["spot_share_pods"]
+        settings = world.settings
         lines = [
             f"the cost after is {settings.expected_packing:g} times the cheapest nodes that hold these pods (same "
             "types, domains and zones), and the nodes that are not Karpenter's",
             "neither policy drifts a node: the undo hands the fields back at once, and nodes come as pods ask for them",
         ]
-        if share is not None and share < target:
+        share = figures.shares(world)["spot_share_pods"]
+        if share is not None and settings.most_share_evictions and next_surplus(world) is not None:
             lines.append(
-                f"{share:.0%} of the pods are on spot, below {target:.0%}: surplus pods on demand are evicted first"
+                f"{share:.0%} of the pods are on spot: those on demand that the spread would not put there again are "
+                "evicted first"
             )
         if settings.right_size_floor:
             lines += floor.notes(world, live[FLOOR])
@@ -112,6 +115,10 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         undo, made = Undo.MINUTES if target.settings.right_size_floor else Undo.INSTANT, super().plan(target)
         more = floor.differences(self.world(target), made.live[FLOOR])
         return replace(made, undo=undo, differences=(*made.differences, *more))
+
+    def export(self, target: Target, plan: Plan) -> Export:
+        """See :class:`ManifestLever`; with the old group's sizes, which no owned thing gives."""
+        return joined([super().export(target, plan), group.export(self.world(target), plan.differences)])
 
     # A stage -----------------------------------------------------------------------------------------------------
 
@@ -150,12 +157,12 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         """Wait until the nodes are at rest; the last stage lets the recommendations go."""
         more = floor.settle(world, stage) if stage.slot == FLOOR else {}
 
-        def rest() -> float:
-            return await_rest(world, stage.slot, lambda: watch.look(world))
+        def look() -> None:
+            watch.look(world)
 
-        settle = rest()
+        settle = await_rest(world, stage.slot, look)
         if stage.slot == UNDERUTILIZED:
-            more |= empty_spares(world, rest)
+            more |= empty_spares(world, lambda: await_settled(world, look), lambda: await_rest(world, stage.slot, look))
         if stage.settings.get(LAST):
             for pin in pins(world):
                 pin.restore(world, None, [])

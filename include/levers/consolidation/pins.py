@@ -19,6 +19,7 @@ from include.levers import held_fields
 from include.levers.fields import at, handed_back, owners_of, set_at
 from include.levers.owned import Holds, Report, hand_back, read_key
 from include.levers.world import Object, World, name_of
+from include.rollout.export import Export
 from include.rollout.lever import Difference, Json
 
 PREDICTOR = "traffic-predictor"
@@ -86,6 +87,11 @@ class Pin:
         world.target.fence()
         world.cluster.apply(self._body({}), world.manager)
         return "let go"
+
+    def export(self, world: World, was: Json) -> Export:
+        """Nothing: a pin is no change that stays."""
+        del world, was
+        return Export()
 
     def _give_back(self, world: World, found: Object, before: Mapping[str, Any]) -> None:
         (field,) = held_fields.fields_of(before)

@@ -16,7 +16,7 @@ SLOTS = (BALANCED, UNDERUTILIZED, FLOOR)
 POLICIES = {BALANCED: "Balanced", UNDERUTILIZED: "WhenEmptyOrUnderutilized"}
 # A command that Karpenter has found is looked at again after 15 s; it looks for one every 10 s; 5 s for what follows.
 VALIDATION_SECONDS, POLL_SECONDS, MARGIN_SECONDS = 15, 10, 5
-NOMINATED_SECONDS = 20  # Karpenter leaves a node alone that it expects pods on: twice its batch-max-duration
+UNDISTURBED_SECONDS = POLL_SECONDS + MARGIN_SECONDS
 SPOT_TO_SPOT_TYPES = 15  # cheaper types that Karpenter asks for before it replaces one spot node by another
 Nodes = Annotated[str, Field(pattern=r"^((100|[0-9]{1,2})%|[0-9]+)$")]
 
@@ -45,7 +45,8 @@ class ConsolidationSettings(BaseModel):
         default=12,
         ge=0,
         le=100,
-        description="Pods on demand that may be evicted, one after the other, to reach the spot share again.",
+        description="Pods on demand that the spread would not put there again and that may be evicted, one after the "
+        "other.",
     )
     most_emptied_nodes: int = Field(
         default=6,
@@ -69,6 +70,13 @@ class ConsolidationSettings(BaseModel):
     accept_unmovable_pods: bool = Field(
         default=False, description="Right-size the floor although pods there would be lost or find no node."
     )
+    nominated_seconds: int = Field(
+        default=20,
+        ge=10,
+        le=600,
+        description="How long Karpenter leaves a node alone that it expects pods on: twice its BATCH_MAX_DURATION, and "
+        "at least 10 s.",
+    )
     converge_timeout_seconds: int = Field(
         gt=0, le=LONGEST_CONVERGENCE, description="Longest wait for the nodes to come to rest, in seconds."
     )
@@ -76,7 +84,7 @@ class ConsolidationSettings(BaseModel):
     @property
     def movable_after_seconds(self) -> float:
         """How long after the last change every node may be packed: Karpenter expects pods on none any more."""
-        return float(max(self.consolidate_after_seconds, NOMINATED_SECONDS))
+        return float(max(self.consolidate_after_seconds, self.nominated_seconds))
 
     @property
     def quiet_seconds(self) -> float:

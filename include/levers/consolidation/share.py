@@ -2,7 +2,8 @@
 
 The spread over capacity domains decides where a new pod goes; when replicas are scaled away nothing moves one, and the
 pods on demand may be left over. They are evicted by the Eviction API, one after the other, each only where the spread
-gives the pod that follows it another domain.
+gives the pod that follows it another domain. Also where the share is reached: spot is cheaper, and while a domain has
+too many pods the spread lets no other take those of a node that could go.
 """
 
 from __future__ import annotations
@@ -13,29 +14,25 @@ from typing import Any
 
 from include.levers.consolidation.settings import POOLS, World
 from include.levers.node_costs import NodeFact, node_facts
-from include.levers.nodes.evidence import spot_shares
 from include.levers.pods import asks_to_stay, incomplete, is_of, is_ready, waiting, workload_pods
 from include.levers.world import Object, deployments, name_of
 
 
 def restore_share(world: World) -> dict[str, Any]:
-    """Evict surplus pods on demand until the estate's spot share is reached; which, for the ledger.
+    """Evict surplus pods on demand until there is none; which, for the ledger.
 
-    Stops where no eviction would help, or after ``most_share_evictions``: the gate on the share judges what is left.
+    Stops after ``most_share_evictions``: the gate on the share judges what is left.
     """
     evicted: list[str] = []
-    while len(evicted) < world.settings.most_share_evictions and (pod := _next(world)):
+    while len(evicted) < world.settings.most_share_evictions and (pod := next_surplus(world)):
         move_pod(world, name_of(pod), "from on demand to spot")
         evicted.append(name_of(pod))
     return {"evicted_for_spot_share": evicted} if evicted else {}
 
 
-def _next(world: World) -> Object | None:
-    nodes, pods = node_facts(world), workload_pods(world)
-    share, _ = spot_shares(nodes, pods, world.region.node_group.name, 0)
-    if share is None or share >= world.estate.targets.spot_share:
-        return None
-    return surplus(world.estate.workloads, pods, nodes)
+def next_surplus(world: World) -> Object | None:
+    """The pod of the region to evict next; None without one."""
+    return surplus(world.estate.workloads, workload_pods(world), node_facts(world))
 
 
 def surplus(workloads: Mapping[str, Any], pods: Sequence[Object], nodes: Sequence[NodeFact]) -> Object | None:

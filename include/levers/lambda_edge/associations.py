@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 
 from include.levers.cloudfront import DISTRIBUTIONS
-from include.levers.fields import Object
+from include.levers.fields import Object, Path
 from include.levers.world import World
 
 DEFAULT = "default"  # the behaviour without a path pattern
@@ -69,6 +69,13 @@ class Associations:
         distribution = name.partition(" ")[0]
         config, _ = DISTRIBUTIONS.read(world, distribution)
         DISTRIBUTIONS.write(world, distribution, switched(config or {}, document), token)
+
+    def argument(self, name: str, path: Path) -> tuple[str, str, str]:
+        """The function's ARN in the behaviour of that path pattern, for that event."""
+        pattern, _, event = path[0].rpartition(" ")
+        behaviour = "default_cache_behavior" if pattern == DEFAULT else f"ordered_cache_behavior[{pattern}]"
+        argument = f"{behaviour}.lambda_function_association[{event}].lambda_arn"
+        return "aws_cloudfront_distribution", name.partition(" ")[0], argument
 
 
 ASSOCIATIONS = Associations()

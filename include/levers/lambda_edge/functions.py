@@ -10,7 +10,7 @@ from typing import Any
 
 from include.clients.aws import Aws, AwsRefusedError
 from include.levers.documents import ATTEMPTS
-from include.levers.fields import Object
+from include.levers.fields import Object, Path
 from include.levers.world import World
 from include.rollout.lever import Refused
 
@@ -146,6 +146,11 @@ class Functions:
         of_lambda(world.aws, "update_function_configuration", FunctionName=name, RevisionId=token, **document)
         world.await_cloud(lambda: unsettled(world.aws, name), f"{self.kind} {name} updated")
 
+    def argument(self, name: str, path: Path) -> tuple[str, str, str]:
+        """``memory_size`` of an ``aws_lambda_function``, whose code is its owner's."""
+        del path
+        return "aws_lambda_function", name, "memory_size"
+
 
 class ProvisionedUnits:
     """See :class:`include.levers.documents.Store`: an alias's units, called ``<region> <function> <alias>``.
@@ -173,6 +178,12 @@ class ProvisionedUnits:
             of_lambda(aws_in(world, region), "put_provisioned_concurrency_config", **which, **document)
         else:
             of_lambda(aws_in(world, region), "delete_provisioned_concurrency_config", **which)
+
+    def argument(self, name: str, path: Path) -> tuple[str, str, str]:
+        """The units of an ``aws_lambda_provisioned_concurrency_config``."""
+        del path
+        _, function, alias = name.split(" ")
+        return "aws_lambda_provisioned_concurrency_config", f"{function},{alias}", "provisioned_concurrent_executions"
 
 
 FUNCTIONS, PROVISIONED_UNITS = Functions(), ProvisionedUnits()

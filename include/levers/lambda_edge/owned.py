@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from include.levers import terraform
 from include.levers.documents import Setting, Store, edit
 from include.levers.fields import Object, Path, at, set_at
 from include.levers.lambda_edge.associations import ASSOCIATIONS, version_of
 from include.levers.lambda_edge.functions import FUNCTIONS, PROVISIONED_UNITS, UNITS, is_ours, published, versions
 from include.levers.owned import Holds, Report
 from include.levers.world import World
+from include.rollout.export import Export
 from include.rollout.lever import Json, Refused
 
 THEIRS = "set by others"  # stands for a value that is not the lever's
@@ -64,6 +66,14 @@ class Units(Signed):
     def known(self, world: World) -> Sequence[Json]:
         """Those of the run that is undone, which may have resumed another one."""
         return [world.settings.provisioned_units]
+
+    def export(self, world: World, was: Json) -> Export:
+        """See :class:`include.levers.owned.Thing`: a resource of its own, which claims nothing else of the alias."""
+        del was
+        exists = bool(self.store.read(world, self.name)[0])
+        region, function, alias = self.name.split(" ")
+        found = terraform.provisioned_units(region, function, alias, self.fields[UNITS], exists=exists)
+        return Export(resources=(found,))
 
 
 @dataclass(frozen=True)

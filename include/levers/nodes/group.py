@@ -10,6 +10,8 @@ from include.clients.kubernetes import NODE
 from include.levers.node_costs import NodeFact
 from include.levers.nodes.scheduling import NODE_GROUP, labels_of
 from include.levers.world import Object, World
+from include.rollout.export import Change, Export
+from include.rollout.lever import Difference
 
 PATH = "NodeGroup"  # under which plans, rollbacks and proofs name it
 SIZE = f"{PATH} desiredSize"
@@ -34,6 +36,18 @@ def where(world: World, name: str = "") -> dict[str, str]:
 def nodes(world: World, name: str = "") -> list[Object]:
     """Nodes of a node group; without a name the estate's."""
     return world.cluster.list(NODE, labels=f"{NODE_GROUP}={name or world.region.node_group.name}")
+
+
+def export(world: World, differences: Iterable[Difference]) -> Export:
+    """The sizes among a plan's differences: to be set in one's own resource, which holds the rest of the group."""
+    arguments = {path("minSize"): "min_size", SIZE: "desired_size"}
+    group_id = ":".join(where(world).values())
+    told = (
+        Change(d.path, d.before, d.after, "aws_eks_node_group", group_id, f"scaling_config.{arguments[d.path]}")
+        for d in differences
+        if d.path in arguments
+    )
+    return Export(changes=tuple(told))
 
 
 def is_right_sized(world: World) -> bool:

@@ -15,6 +15,7 @@ from include.levers.nodes.pools import find
 from include.levers.owned import Holds, Report
 from include.levers.unmet import unmet
 from include.levers.world import Object, World, condition, name_of
+from include.rollout.export import Export
 from include.rollout.lever import Difference, Json, Refused
 
 READY_SECONDS = 300.0
@@ -55,14 +56,24 @@ class Spec:
 
     def write(self, world: World, dry_run: bool = False) -> bool:
         """Write the wanted spec."""
-        assert self.body is not None
-        body = self.body
-        for path in self.held_by_others(world):
-            body = without(body, path)
+        body = self.to_write(world)
         if not dry_run:
             world.target.fence()
         world.cluster.apply(body, world.manager, dry_run=dry_run)
         return True
+
+    def to_write(self, world: World) -> Object:
+        """What is wanted, without what another lever holds of it."""
+        assert self.body is not None
+        body = self.body
+        for path in self.held_by_others(world):
+            body = without(body, path)
+        return body
+
+    def export(self, world: World, was: Json) -> Export:
+        """The object, without what another lever holds of it."""
+        del was
+        return Export(manifests=(self.to_write(world),))
 
     def held_by_others(self, world: World) -> list[Path]:
         """The fields below ``yields`` that others hold and the lever does not."""

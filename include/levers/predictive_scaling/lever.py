@@ -174,8 +174,10 @@ class PredictiveScaling(ManifestLever[PredictiveSettings]):
     def _owners(self, world: World) -> Iterator[Check]:
         things: dict[str, Object | None] = {f"Deployment {name}": found for name, found in deployments(world).items()}
         items = (item for slot in SLOTS for item in self.desired(world, slot, {}) if item.wanted)
-        things |= {item.key: read(world, item.body) for item in items}
-        yield from checks.owners(world, things, "set its fields and replicas back", "leave them out in {owner}, then")
+        bodies = {item.key: item.body for item in items}
+        things |= {key: read(world, body) for key, body in bodies.items()}
+        harm, first = "set its fields and replicas back", "leave them out in {owner}, then"
+        yield from checks.owners(world, things, harm, first, bodies)
 
 
 FORECAST_NOTES = (

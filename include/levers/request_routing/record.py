@@ -11,6 +11,7 @@ from include.levers.owned import Holds, Report, read
 from include.levers.request_routing.settings import World
 from include.levers.request_routing.wanted import record_weights, route_identity
 from include.levers.world import World as AnyWorld
+from include.rollout.export import Export
 from include.rollout.lever import Json
 
 WEIGHT, NOBODYS = "Weight", -1  # no record set has a negative weight
@@ -44,6 +45,11 @@ class RecordWeight(Setting):
         now = (document or {}).get(WEIGHT)
         mine = now if now in self._mine(world, was) else NOBODYS
         return Setting(self.store, self.name, {WEIGHT: mine}).restore(world, was, report, held)
+
+    def export(self, world: AnyWorld, was: Json) -> Export:
+        """See :class:`include.levers.owned.Thing`: the whole record set, of which only the weight is another."""
+        del was
+        return route53.RECORD_SETS.export(world, self.name, self.fields)
 
     def _mine(self, world: AnyWorld, was: Json) -> Sequence[int]:
         route = read(world, route_identity(world.estate))

@@ -17,6 +17,7 @@ from include.levers.spot_capacity.settings import DRILL, OLD_NODE_GROUP, POOLS, 
 from include.levers.spot_capacity.wanted import MANAGER, differences, wanted_state
 from include.levers.world import refusals
 from include.prices import TooFewInstanceTypesError, load_aws_book, usd_month
+from include.rollout.export import Export
 from include.rollout.gates import Figure
 from include.rollout.lever import Check, Difference, Json, Plan, Refused, Restored, Stage, Target, Undo, within
 from include.rollout.place import PlaceKind
@@ -29,7 +30,7 @@ class SpotCapacity:
     writes in the cluster has the field manager ``akidb-rollout``.
     """
 
-    name = "spot_capacity"
+    name, manager = "spot_capacity", MANAGER
     slots = (*STEPS, DRILL, OLD_NODE_GROUP)
     settings_type = SpotSettings
     acts_in = PlaceKind.REGION
@@ -96,6 +97,12 @@ class SpotCapacity:
     def evidence(self, target: Target) -> dict[str, Any]:
         """See :class:`include.rollout.lever.Lever`."""
         return gates.evidence(self._world(target))
+
+    def export(self, target: Target, plan: Plan) -> Export:
+        """See :func:`include.rollout.export.export_of`."""
+        world = self._world(target)
+        with refusals(world):
+            return apply.exported(world, plan)
 
     def rollback(self, target: Target, snapshot: Mapping[str, Json]) -> Restored:
         """See :class:`include.rollout.lever.Lever`."""

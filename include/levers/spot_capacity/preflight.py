@@ -10,8 +10,8 @@ from include.levers import checks, node_checks, workload_checks
 from include.levers.nodes.karpenter import node_labels
 from include.levers.nodes.packing import spot_choices
 from include.levers.nodes.scheduling import ZONE, Labels, labels_of
-from include.levers.spot_capacity.apply import specs
-from include.levers.spot_capacity.live import live_feed
+from include.levers.spot_capacity.apply import placed, specs, wanted_specs
+from include.levers.spot_capacity.live import live_feed, read_live
 from include.levers.spot_capacity.settings import NODE_CLASS, ON_DEMAND_POOL, POOLS, SPOT_POOL, World, step_domains
 from include.levers.spot_capacity.wanted import placing
 from include.levers.world import Object, deployments
@@ -43,7 +43,15 @@ def _owners(world: World) -> Iterator[Check]:
     things: dict[str, Object | None] = {f"Deployment {name}": found for name, found in deployments(world).items()}
     kinds = dict.fromkeys(POOLS.names, NODE_POOL) | {NODE_CLASS: EC2_NODE_CLASS}
     things |= {f"{kind.name} {name}": world.cluster.get(kind, name) for name, kind in kinds.items()}
-    yield from checks.owners(world, things, "undo the change", "make the change in {owner}, or")
+    bodies = partial(_bodies, world)
+    yield from checks.owners(world, things, "undo the change", "make the change in {owner}, or", bodies)
+
+
+def _bodies(world: World) -> dict[str, Object]:
+    """What the lever writes, by the names of :func:`_owners`."""
+    live, types = read_live(world), [choice.name for choice in spot_choices(world)]
+    found = {f"{spec.kind.name} {spec.name}": spec.to_write(world) for spec in wanted_specs(world, types)}
+    return found | {f"Deployment {name}": placed(world, name, live) for name in world.estate.workloads}
 
 
 def _placement(world: World) -> Iterator[Check]:

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from include.clients.aws import AwsRefusedError
+from include.levers import terraform
 from include.levers.documents import edit
-from include.levers.fields import Object
+from include.levers.fields import Object, Path
 from include.levers.owned import Holds, Report
 from include.levers.world import World
+from include.rollout.export import Change, Export
 from include.rollout.lever import Difference, Json, Refused
 
 MARK = "akidb-tier-"
@@ -57,6 +59,11 @@ class Lifecycles:
             return ["it still shows the rules from before"] if self.read(world, name)[1] == token else []
 
         world.await_cloud(missing, f"{self.kind} {name}")
+
+    def argument(self, name: str, path: Path) -> tuple[str, str, str]:
+        """The rules of an ``aws_s3_bucket_lifecycle_configuration``."""
+        del path
+        return "aws_s3_bucket_lifecycle_configuration", name, "rule"
 
 
 LIFECYCLES = Lifecycles()
@@ -181,6 +188,26 @@ class Rules:
         if entry is None or was is None:
             return [] if entry == was else [Difference(self.key, entry and "there", was and "there")]
         return _changes(self.key, entry["rules"], was["rules"])
+
+    def export(self, world: World, was: Json) -> Export:
+        """See :class:`include.levers.owned.Thing`: the whole lifecycle, as S3 knows no part of one.
+
+        Where others' rules have what the provider can't say, only ours, to be added to one's own resource.
+        """
+        document, _ = LIFECYCLES.read(world, self.bucket)
+        if document is None:
+            return Export()
+        answer = world.aws.call("s3", "get_bucket_location", Bucket=self.bucket)
+        region = str(answer.get("LocationConstraint") or "us-east-1")
+        try:
+            whole = _merged(document, self.rules)
+            found = terraform.lifecycle(self.bucket, whole, region, exists=bool(document["Rules"]))
+        except terraform.Untold:
+            before, where = (was or {}).get("rules", {}), LIFECYCLES.argument(self.bucket, ())
+            names = [name for name in {**before, **self.rules} if before.get(name) != self.rules.get(name)]
+            told = (Change(f"{self.key} {n}", before.get(n), self.rules.get(n), *where) for n in names)
+            return Export(changes=tuple(told))
+        return Export(resources=(found,))
 
 
 def _merged(document: Object, rules: Mapping[str, Object]) -> Object:

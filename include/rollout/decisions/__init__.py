@@ -3,6 +3,16 @@
 They see plans and ledger records only; reading, writing and Airflow are the caller's.
 """
 
+from include.rollout.decisions.approval import (
+    Backing,
+    Offered,
+    Outlook,
+    Undoable,
+    approval_text,
+    run_links,
+    undo_form,
+    worst,
+)
 from include.rollout.decisions.plans import (
     approval_problem,
     changed_since,
@@ -44,13 +54,18 @@ from include.rollout.decisions.verdicts import (
 )
 
 __all__ = [
+    "Backing",
     "Decision",
     "Ending",
+    "Offered",
+    "Outlook",
     "Records",
     "RunFacts",
+    "Undoable",
     "Undone",
     "Verdict",
     "approval_problem",
+    "approval_text",
     "attempt",
     "changed_since",
     "check_may_apply",
@@ -72,10 +87,13 @@ __all__ = [
     "results_json",
     "rollback_command",
     "rollback_verdict",
+    "run_links",
     "stage_in",
     "standing_gate",
     "stop_line",
     "undecided",
+    "undo_form",
     "verdict",
     "waits_for_people",
+    "worst",
 ]

@@ -56,12 +56,16 @@ def joint_text(
 
 
 def _text(reason: str, lines: Sequence[str], judging: Mapping[str, float]) -> str:
-    gates = (
+    why = [f"**Reason:** {reason}", ""] if reason else []
+    return "\n".join([*why, *lines, gates_line(judging)]).strip()
+
+
+def gates_line(judging: Mapping[str, float]) -> str:
+    """How the gates are judged."""
+    return (
         "Gates are judged {soak_seconds} s after each step, over at most {gate_window_seconds} s of which "
         "{minimum_coverage:.0%} must have samples; without data they wait {gate_wait_seconds} s.".format(**judging)
     )
-    why = [f"**Reason:** {reason}", ""] if reason else []
-    return "\n".join([*why, *lines, gates]).strip()
 
 
 def _plan_lines(plan: Plan, resumed: Mapping[str, OpenRun]) -> list[str]:
@@ -73,8 +77,8 @@ def _plan_lines(plan: Plan, resumed: Mapping[str, OpenRun]) -> list[str]:
     lines += [f"- `{difference}`" for difference in shown] or ["- nothing to change"]
     if len(plan.differences) > len(shown):
         lines.append(f"- and {len(plan.differences) - len(shown)} more, all in the ledger")
-    lines += ["", *(f"{number}. {_stage_line(stage)}" for number, stage in enumerate(plan.stages, start=1)), ""]
-    lines += [_saving_line(plan), plan.undo.words]
+    lines += ["", *(f"{number}. {stage_line(stage)}" for number, stage in enumerate(plan.stages, start=1)), ""]
+    lines += [saving_line(plan), plan.undo.words]
     return [*lines, *(f"Note: {note}" for note in plan.notes), ""]
 
 
@@ -103,12 +107,14 @@ def approval_problem(answer: Mapping[str, Any] | None, offered: Sequence[str], a
     return None
 
 
-def _stage_line(stage: Stage) -> str:
+def stage_line(stage: Stage) -> str:
+    """A step's title and its gates."""
     gates = "; ".join(f"{g.name} {g.comparison.value} {g.threshold:g} {g.unit}".strip() for g in stage.gates)
     return f"{stage.title} (gates: {gates})"
 
 
-def _saving_line(plan: Plan) -> str:
+def saving_line(plan: Plan) -> str:
+    """What a place's plan saves or costs, in its price book."""
     before, after = plan.usd_month_before, plan.usd_month_after
     if before is None or after is None:
         return f"Saving: not known in price book {plan.price_book}."

@@ -18,6 +18,7 @@ class Ending(enum.StrEnum):
 
     PROMOTED = "promoted"
     DRY_RUN = "dry run"
+    EXPORTED = "exported"
     ROLLED_BACK = "rolled back"
     UNKNOWN = "unknown"
     REJECTED = "rejected"
@@ -26,6 +27,7 @@ class Ending(enum.StrEnum):
     NOTHING = "nothing to undo"
     NOTHING_TO_DO = "nothing to do"  # of one lever among several
     NOT_STARTED = "not started"
+    HELD = "hypothesis held"  # of a drill, which is set back whatever comes of it
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,11 @@ class RunFacts:
 
 
 def verdict(facts: RunFacts) -> Verdict:
-    """What happened, what was left behind, the next command. Green only when promoted, or a dry run that planned."""
+    """What happened, what was left behind, the next command. Green only when promoted, or as a dry run or an export."""
     own = facts.by_place[WHOLE_RUN]
     stops = [stop_line(record) for record in own if record.step == Step.STOPPED]
+    if facts.dry_run and not stops and not facts.failed_tasks and (written := last(own, Step.EXPORT)):
+        return _exported(written)
     if facts.dry_run and not stops and not facts.failed_tasks and last(own, Step.PLAN):
         message = "dry run: checked and planned, nothing was changed. Next: trigger again with dry_run off."
         return Verdict(Ending.DRY_RUN, green=True, message=message)
@@ -72,6 +76,16 @@ def verdict(facts: RunFacts) -> Verdict:
     if facts.touched and not undone and (unknown := waits_for_people(own)):
         return _unknown(facts, unknown)
     return _undone(facts, undone, stops)
+
+
+def _exported(written: Record) -> Verdict:
+    """Where the files of each place lie; the hash is what an owner's repository is known by in the estate."""
+    lines = [f"{Ending.EXPORTED}: checked, planned and written as files, nothing was changed."]
+    for place, found in written.figures["places"].items():
+        named = f" (sha256 {found['sha256']})" if found["sha256"] else ""
+        lines.append(f"{place}: {', '.join(sorted(found['files'])) or 'nothing to write'} in {found['folder']}{named}")
+    lines.append("Next: merge them into the repository that owns the objects; see docs/how-to/gitops.md.")
+    return Verdict(Ending.EXPORTED, green=True, message="\n".join(lines))
 
 
 def joint_verdict(outcomes: Mapping[str, Verdict]) -> Verdict:

@@ -5,8 +5,12 @@ if its number is free (a hard link locally, If-None-Match on S3), and carries th
 that a lost, added or edited record breaks the chain. Beside each record stands its mark (marks.py), from whose name one
 LIST tells what stands. What concerns a run as a whole (preflight, approval, verdict) stands in a chain whose place is
 ``estate``; its verdict carries the heads of the place chains.
+
+With a signing key each record is signed, and so are the chains' heads and an index of them (sealing.py):
+tools/verify_ledger.py checks it all without this project.
 """
 
+from include.rollout.canonical import canonical
 from include.rollout.ledger.records import (
     FIRST_LINK,
     WHOLE_RUN,
@@ -20,20 +24,26 @@ from include.rollout.ledger.records import (
     verify_chain,
 )
 from include.rollout.ledger.secrets import SecretRefusedError, refuse_secrets, without_secrets
-from include.rollout.ledger.survey import Ledger, OpenRun, Survey
+from include.rollout.ledger.signing import Signer, SigningKeyError
+from include.rollout.ledger.survey import Everything, Kept, Ledger, OpenRun, Survey
 from include.rollout.marks import Step
 
 __all__ = [
     "FIRST_LINK",
     "WHOLE_RUN",
     "Chain",
+    "Everything",
+    "Kept",
     "Ledger",
     "LedgerError",
     "OpenRun",
     "Record",
     "SecretRefusedError",
+    "Signer",
+    "SigningKeyError",
     "Step",
     "Survey",
+    "canonical",
     "digest",
     "is_complete_restoration",
     "last",

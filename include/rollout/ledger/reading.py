@@ -14,16 +14,22 @@ from include.rollout.marks import Mark, Step
 log = logging.getLogger(__name__)
 
 
-def _now() -> dt.datetime:
+def now() -> dt.datetime:
+    """The time in UTC."""
     return dt.datetime.now(dt.UTC)
 
 
 class Reader:
     """Reads chains of a store. What it finds without a mark it marks, for the next reader."""
 
-    def __init__(self, store: Storage, clock: Callable[[], dt.datetime] = _now) -> None:
+    def __init__(self, store: Storage, clock: Callable[[], dt.datetime] = now) -> None:
         self._store = store
         self._clock = clock
+
+    @property
+    def store(self) -> Storage:
+        """Where the chains lie, for what is kept beside them."""
+        return self._store
 
     def _keys(self, below: str) -> list[str]:
         """Every key below a folder; "" is the whole store."""

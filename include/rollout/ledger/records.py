@@ -6,9 +6,11 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from include.rollout.canonical import canonical
+from include.rollout.ledger.signing import Signer
 from include.rollout.marks import Mark, closes, mark_of
 
 Json = Any
@@ -60,7 +62,10 @@ def run_key(run_id: str) -> str:
 
 @dataclass(frozen=True)
 class Record:
-    """One step of a run. ``time`` is ISO 8601 in UTC, ``previous`` the SHA-256 of the record before it."""
+    """One step of a run. ``time`` is ISO 8601 in UTC, ``previous`` the SHA-256 of the record before it.
+
+    ``key`` names the key that signed it; both it and ``signature`` are empty in a record that nobody signed.
+    """
 
     lever: str
     place: str
@@ -72,6 +77,8 @@ class Record:
     time: str
     figures: Mapping[str, Json] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
+    signature: str = ""
 
     @property
     def chain(self) -> Chain:
@@ -79,13 +86,31 @@ class Record:
         return Chain(self.lever, self.place, self.dag_id, self.run_id)
 
     @property
+    def address(self) -> str:
+        """Where the record lies in the ledger's store."""
+        return record_key(self.chain.path, self.sequence)
+
+    @property
     def mark(self) -> Mark:
         """What the name of its mark tells."""
         return mark_of(self.chain.path, self.sequence, self.step, self.figures, self.links)
 
     def encode(self) -> bytes:
-        """The record's bytes: the same for equal records."""
-        return json.dumps(_on_record(asdict(self)), sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
+        """The record's bytes, canonical JSON: the same for equal records. Older releases wrote another form of JSON."""
+        return canonical(self._document())
+
+    def signed(self, signer: Signer | None) -> Record:
+        """The record with a signature; as it is without a signer."""
+        if signer is None:
+            return self
+        document = signer.sign(self._document())
+        return replace(self, key=document["key"], signature=document["signature"])
+
+    def _document(self) -> dict[str, Json]:
+        document = _on_record(asdict(self))
+        if not self.signature:
+            del document["key"], document["signature"]
+        return document
 
     @classmethod
     def decode(cls, data: bytes) -> Record:
@@ -113,7 +138,7 @@ def parsed(path: str, number: int, data: bytes) -> Record:
     try:
         record = Record.decode(data)
         written = record.chain.path, record.mark.number
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise LedgerError(f"{key} is not a record ({error}): restore it from a backup of the ledger") from error
     if written != (path, number):
         raise LedgerError(f"{key} {_DOES_NOT_FOLLOW}")

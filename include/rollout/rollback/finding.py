@@ -7,16 +7,18 @@ import logging
 from collections.abc import Sequence
 
 from include.estate import EstateError
-from include.rollout import steps
+from include.rollout import decisions, steps
 from include.rollout.ledger import (
     WHOLE_RUN,
     OpenRun,
+    Record,
     Step,
     Survey,
+    without_secrets,
 )
 from include.rollout.lever import Refused, needs_of
 from include.rollout.place import Place, PlaceKind, places_of
-from include.rollout.rollback.describing import describe
+from include.rollout.rollback.describing import describe, undoables
 from include.rollout.rollback.estates import target_estate
 from include.rollout.rollback.run import Found, RollbackRun, is_chosen
 from include.rollout.settings import EVERYTHING
@@ -38,12 +40,15 @@ def find_changes(run: RollbackRun) -> dict[str, str]:
     text = describe(run, found)
     plan_hash = hashlib.sha256(text.encode()).hexdigest()[:12]
     log.info("rollback %s\n%s", plan_hash, text)
-    record_plan(run, found, plan_hash, sorted({*_selected(run, survey), *(c.chain.place for c in found.changes)}))
-    return {"hash": plan_hash, "text": text}
+    places = sorted({*_selected(run, survey), *(change.chain.place for change in found.changes)})
+    record = record_plan(run, found, plan_hash, places, text)
+    links = steps.links_of(run)
+    shown = decisions.undo_form(plan_hash, undoables(run, found), text, record.address, links)
+    return {"hash": plan_hash, "text": shown}
 
 
-def record_plan(run: RollbackRun, found: Found, plan_hash: str, places: Sequence[str]) -> None:
-    """Put on record what was found, for the approver and for every later step."""
+def record_plan(run: RollbackRun, found: Found, plan_hash: str, places: Sequence[str], text: str = "") -> Record:
+    """Put on record what was found, for the approver and for every later step; ``text`` is its description."""
     figures = {
         "hash": plan_hash,
         "items": [change.chain.to_json() for change in found.changes],
@@ -52,8 +57,9 @@ def record_plan(run: RollbackRun, found: Found, plan_hash: str, places: Sequence
         "older": [change.chain.to_json() for change in found.older],
         "regions": list(places),
         "reason": run.params["reason"],
+        "text": without_secrets(text),
     }
-    run.record(WHOLE_RUN, Step.PLAN, figures)
+    return run.record(WHOLE_RUN, Step.PLAN, figures)
 
 
 def _selected(run: RollbackRun, survey: Survey) -> list[str]:

@@ -4,7 +4,9 @@ Every step may run again after a crash at any point. They raise Refused (or NotC
 anything else may be retried. Imports no Airflow: include/wiring turns them into tasks.
 """
 
+from include.rollout.steps.backing import backings, plan_hash_of
 from include.rollout.steps.ending import conclude, decide, own_snapshot, promote, record_verdict
+from include.rollout.steps.exporting import promoted_export, write_export
 from include.rollout.steps.locks import (
     acquire,
     check_not_undone,
@@ -25,12 +27,14 @@ from include.rollout.steps.preparing import (
     confirm_unchanged,
     judge_checks,
     lever_checks,
+    links_of,
     make_plan,
     missing_clients,
     plan_again,
     record_answer,
     record_plan,
     resumed_by,
+    whole_run_checks,
     window_check,
 )
 from include.rollout.steps.run import NotWanted, OnRecord, Run, each_place, evidence
@@ -45,6 +49,7 @@ __all__ = [
     "answer_on_record",
     "apply_stage",
     "approved_plans",
+    "backings",
     "check_approval",
     "check_not_undone",
     "check_ours",
@@ -57,6 +62,7 @@ __all__ = [
     "judge_checks",
     "judge_gates",
     "lever_checks",
+    "links_of",
     "lock_again",
     "lock_places",
     "make_plan",
@@ -64,7 +70,9 @@ __all__ = [
     "own_snapshot",
     "places_kept",
     "plan_again",
+    "plan_hash_of",
     "promote",
+    "promoted_export",
     "put_snapshot",
     "record_answer",
     "record_approval",
@@ -77,5 +85,7 @@ __all__ = [
     "undone_by",
     "unlock_places",
     "verify_restored",
+    "whole_run_checks",
     "window_check",
+    "write_export",
 ]

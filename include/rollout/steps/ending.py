@@ -10,6 +10,7 @@ from typing import Any
 from include.rollout import decisions
 from include.rollout.ledger import WHOLE_RUN, Chain, Record, Step, last, without_secrets
 from include.rollout.lever import Refused
+from include.rollout.steps.exporting import promoted_export
 from include.rollout.steps.locks import check_ours, undone_by
 from include.rollout.steps.run import NotWanted, Run, each_place, evidence
 
@@ -70,7 +71,8 @@ def promote(run: Run) -> None:
         check_ours(run, place)
     _check_decided(run)
     for place, after in zip(run.places, each_place(run, lambda target: evidence(run, target)), strict=True):
-        run.record(place, Step.PROMOTED, {"after": after})
+        # For a repository: "make it permanent" is to merge the very text of what was promoted.
+        run.record(place, Step.PROMOTED, {"after": after, "export": promoted_export(run, place)})
 
 
 def _check_decided(run: Run) -> None:
@@ -108,7 +110,7 @@ def conclude(
     places = run.places
     by_place = {place: run.records(place) for place in [WHOLE_RUN, *places]}
     touched = run.ledger.touched(run.chain(), places)
-    dry_run = run.settings.dry_run
+    dry_run = not run.settings.changes
     undone = {place: other for place in places if place not in touched and (other := undone_by(run, place))}
     facts = decisions.RunFacts(run.chain(), dry_run, places, touched, by_place, approval, failed_tasks, undone, ending)
     verdict = decisions.verdict(facts)
@@ -121,3 +123,4 @@ def record_verdict(run: Run, verdict: decisions.Verdict, chains: Sequence[Chain]
     heads = {f"head {chain.lever} {chain.place}": run.ledger.head(chain) or "" for chain in chains}
     figures = {"verdict": verdict.name.value, "message": verdict.message, "left_behind": list(verdict.left_behind)}
     run.record(WHOLE_RUN, Step.VERDICT, figures, **{name: head for name, head in heads.items() if head})
+    run.ledger.seal([run.chain(), *chains])

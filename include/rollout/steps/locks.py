@@ -65,6 +65,7 @@ def record_approval(run: Run, approval: Mapping[str, Any] | None, previous: Mapp
     taken_over = {place: holder for place, holder in previous.items() if holder}
     by = (approval or {}).get("user")
     figures = {"approved_by": by, "locked": [*previous], "taken_over_from": taken_over}
+    figures |= {name: value for name, value in (approval or {}).items() if name == "through"}  # the week's run
     plan = last(run.records(WHOLE_RUN), Step.PLAN)
     run.record(WHOLE_RUN, Step.APPROVAL, figures | ({"hash": plan.figures["hash"]} if plan else {}))
 

@@ -12,15 +12,34 @@ from include.rollout.ledger import WHOLE_RUN, OpenRun, Record, Step, last
 from include.rollout.lever import Check, Json, Plan, Refused, needs_of
 from include.rollout.place import Place
 from include.rollout.settings import build
+from include.rollout.steps.backing import backings
 from include.rollout.steps.run import Run, each_place
 
 log = logging.getLogger(__name__)
 
 
-def check_preflight(run: Run) -> None:
-    """Everything that can be known to be wrong before anything is written. Raises Refused with all of it at once."""
-    checks = {"estate": [] if run.settings.dry_run else [window_check(run)], **lever_checks(run)}
+def check_preflight(run: Run, own: Sequence[Check] = ()) -> None:
+    """Everything that can be known to be wrong before anything is written. Raises Refused with all of it at once.
+
+    ``own`` are checks of the caller.
+    """
+    checks = {"estate": [*whole_run_checks(run, run.settings.changes), *own], **lever_checks(run)}
     judge_checks(run, checks)
+
+
+def whole_run_checks(run: Run, changes: bool) -> list[Check]:
+    """What is checked of a run as a whole: the ledger's key, and the change window if it changes anything."""
+    return [window_check(run), signing_check(run)] if changes else [signing_check(run)]
+
+
+def signing_check(run: Run) -> Check:
+    """Whether the ledger is signed. Without a key the run goes on and warns; a key that can't be used is refused."""
+    if problem := run.ledger.signing_problem:
+        return Check("signed ledger", passed=False, reason=problem, remedy="repair the connection, or delete it")
+    if run.ledger.key_id:
+        return Check("signed ledger", passed=True, reason=f"signed by key {run.ledger.key_id}")
+    reason = "WARNING: not signed, so that others can't verify it: there is no Airflow connection ledger_signing_key"
+    return Check("signed ledger", passed=True, reason=reason)
 
 
 def judge_checks(run: Run, checks: Mapping[str, Sequence[Check]]) -> None:
@@ -80,11 +99,17 @@ def _own_checks(run: Run, place: str) -> list[Check]:
 def make_plan(run: Run) -> dict[str, str]:
     """Plan every selected place; put the plans on record. Returns the hash and the text that an approver reads."""
     plans, judging = each_place(run, run.lever.plan), run.settings.judging()
-    text = decisions.plan_text(plans, resumed_by(run), run.settings.reason, judging)
-    plan_hash = decisions.plans_hash(plans, judging)
-    log.info("plan %s\n%s", plan_hash, text)
-    record_plan(run, plan_hash, {"plans": {plan.place: plan.to_json() for plan in plans}})
-    return {"hash": plan_hash, "text": text}
+    resumed, reason, plan_hash = resumed_by(run), run.settings.reason, decisions.plans_hash(plans, judging)
+    log.info("plan %s\n%s", plan_hash, decisions.plan_text(plans, resumed, reason, judging))
+    record = record_plan(run, plan_hash, {"plans": {plan.place: plan.to_json() for plan in plans}})
+    backing = backings(run, {run.lever.name: plan_hash})[run.lever.name]
+    offered = decisions.Offered(backing, plans, resumed, record.address)
+    return {"hash": plan_hash, "text": decisions.approval_text(plan_hash, [offered], reason, judging, links_of(run))}
+
+
+def links_of(run: Run) -> dict[str, str]:
+    """Where an approver finds the run in Airflow's UI."""
+    return decisions.run_links(run.links.get("log", ""))
 
 
 def resumed_by(run: Run) -> dict[str, OpenRun]:
@@ -93,10 +118,10 @@ def resumed_by(run: Run) -> dict[str, OpenRun]:
     return {place: other for place, other in unfinished.items() if other is not None}
 
 
-def record_plan(run: Run, plan_hash: str, more: Mapping[str, Json]) -> None:
-    """Put a plan on record as a whole, with the hash that an approval is bound to."""
+def record_plan(run: Run, plan_hash: str, more: Mapping[str, Json]) -> Record:
+    """Put a plan on record as a whole, with the hash that an approval is bound to; returns the record."""
     figures = {"hash": plan_hash, "dry_run": run.settings.dry_run, "reason": run.settings.reason}
-    run.record(WHOLE_RUN, Step.PLAN, {**figures, **more})
+    return run.record(WHOLE_RUN, Step.PLAN, {**figures, **more})
 
 
 def record_answer(run: Run, answer: Mapping[str, Any]) -> None:

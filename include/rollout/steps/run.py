@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from include.estate import Estate
+from include.rollout.decisions import Outlook
 from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Record, without_secrets
 from include.rollout.lever import Json, Lever, Refused, Target, acts_in
 from include.rollout.lock import Lock
@@ -31,9 +32,16 @@ def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
+def _no_outlook(lever: str) -> Outlook:
+    return Outlook(problem=f"nothing that simulates {lever} is connected")
+
+
 @dataclass(frozen=True)
 class Run:
-    """One run of a DAG: what its steps need. ``clients`` makes a place's clients, ``params`` are the form's values."""
+    """One run of a DAG: what its steps need. ``clients`` makes a place's clients, ``params`` are the form's values.
+
+    ``outlook`` says what a simulation of the month expects of a lever.
+    """
 
     lever: Lever
     estate: Estate
@@ -45,6 +53,7 @@ class Run:
     run_ended: Callable[[str], bool | None]
     links: Mapping[str, str] = field(default_factory=dict)
     clock: Callable[[], dt.datetime] = _now
+    outlook: Callable[[str], Outlook] = _no_outlook
 
     @property
     def holder(self) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from include.levers.consolidation import rest
 from include.levers.consolidation.budgets import BudgetWatch, violation_figure, violations
 from include.levers.consolidation.reasons import why_not
 from include.levers.consolidation.settings import ConsolidationSettings
@@ -143,3 +145,24 @@ def test_karpenter_is_made_to_look_again_once_every_node_may_be_packed() -> None
     ]
     begun, *_, again = (seconds for seconds, *_ in written)
     assert 30 <= again - begun < 32
+
+
+@pytest.mark.parametrize(
+    ("undisturbed", "gone_at", "rests_at"),
+    [(None, None, 60), (15, None, 15), (15, 5, 65)],  # 30 s until a node may be packed, and 30 s for Karpenter to do it
+)
+def test_nodes_known_to_be_at_rest_are_believed_sooner_unless_one_goes(
+    undisturbed: float | None, gone_at: int | None, rests_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(seconds=0)
+
+    def on_its_way(world: object) -> tuple[list[str], list[str]]:
+        return (["n1"] if gone_at is not None and clock.seconds >= gone_at else ["n1", "n2"]), []
+
+    monkeypatch.setattr(rest, "on_its_way", on_its_way)
+    settings = ConsolidationSettings(converge_timeout_seconds=300, consolidate_after_seconds=30)
+    world: Any = SimpleNamespace(now=lambda: clock.seconds, settings=settings)
+    waiting = rest.Rest(world, lambda: None, lambda: None, undisturbed)
+    while waiting.missing():
+        clock.seconds += 1
+    assert clock.seconds == rests_at

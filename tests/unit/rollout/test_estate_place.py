@@ -50,7 +50,7 @@ def holder(edge: Run) -> str:
 def test_it_is_planned_locked_written_and_promoted_as_one_place(edge: Run, world: World, clock: Clock) -> None:
     steps.check_preflight(edge)
     plan = steps.make_plan(edge)
-    assert plan["text"].startswith("### estate-wide: edge\n\n- `toy size: 1 -> 2`")
+    assert "\n\n### estate-wide: edge\n\n- `toy size: 1 -> 2`\n" in plan["text"]
     start(edge)
     assert holder(edge) == "edge_rollout/manual__1"
     steps.take_snapshot(edge, ESTATE_WIDE)

@@ -11,7 +11,7 @@ import pytest
 
 from include import levers
 from include.rollout import rollback
-from include.rollout.ledger import Chain
+from include.rollout.ledger import WHOLE_RUN, Chain, Step, last
 from include.rollout.lever import Refused, Restored, Target
 from include.rollout.lock import Lock, holder_of
 from include.rollout.place import Place
@@ -50,10 +50,22 @@ def test_everything_is_every_change_back_to_before_the_first(run: Run, world: Wo
 def test_the_plan_shows_every_run_and_what_comes_back_in_the_end(run: Run) -> None:
     first, second = promoted(run, "manual__1", 2), promoted(run, "manual__2", 3)
     times = [str(run.ledger.snapshot(r.chain(AP)).time) for r in (first, second)]  # type: ignore[union-attr]
-    assert rollback.find_changes(undoing(run, regions=[AP]))["text"] == (
+    undo = undoing(run, regions=[AP])
+    found = rollback.find_changes(undo)
+    described = (
         f"### {AP}: toy of toy_rollout/manual__2 (promoted, {times[1]})\n"
         f"### {AP}: toy of toy_rollout/manual__1 (promoted, {times[0]})\n\n- set back `toy size: 3 -> 1`"
     )
+    plan = last(undo.records(WHOLE_RUN), Step.PLAN)
+    assert plan is not None
+    assert plan.figures["text"] == described
+    head, _, rest = found["text"].partition("\n\n| lever and code |")
+    assert head == (
+        f"**Undo {found['hash']}:** toy.\n\n"
+        "| lever | in | saving a month by the simulation of 30 days | undo, and as rehearsed |\n|---|---|---|---|\n"
+        f"| toy | {AP} | not known: nothing that simulates toy is connected | instant: not rehearsed |"
+    )
+    assert rest.endswith(f" |\n\n{described}")
 
 
 def test_a_lever_alone_is_its_last_change_and_the_older_ones_are_named(run: Run, world: World) -> None:

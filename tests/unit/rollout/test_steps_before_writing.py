@@ -21,9 +21,17 @@ from tests.unit.rollout.toy_runs import AP, APPROVED, EU, US, Clock, OnCluster, 
 def test_the_plan_that_an_approver_reads(run: Run) -> None:
     plan = steps.make_plan(replace(run, params={**run.params, "regions": [AP], "reason": "cheaper"}))
     assert plan["text"] == (
-        "**Reason:** cheaper\n\n### ap-northeast-1: toy\n\n- `toy size: 1 -> 3`\n\n"
+        f"**Plan {plan['hash']}:** toy in ap-northeast-1; 1 difference.\n\n**Reason:** cheaper\n\n"
+        "| lever | saving a month by this plan | saving a month by the simulation of 30 days | undo, and as rehearsed "
+        "|\n|---|---|---|---|\n"
+        "| toy | -$2.00 (price book plan) | not known: nothing that simulates toy is connected | instant: not "
+        "rehearsed |\n\n"
+        "| lever and code | proved for this code and plan | proved for another | not rehearsed |\n|---|---|---|---|\n"
+        "| toy `no version` | nothing | nothing | undo, gate, kill, api-server, karpenter, prometheus, spot-storm, "
+        "etag, oom, ice, forecast-down, zone-loss, cost-spike |\n\n"
+        "### ap-northeast-1: toy\n\n- `toy size: 1 -> 3`\n\n"
         "1. size 2 (gates: health >= 0.99 ratio)\n2. size 3 (gates: health >= 0.99 ratio)\n\n"
-        "Extra cost: $2.00 a month (20%), from $10.00 to $12.00 (price book plan).\nUndo: instant.\n\n"
+        "- Extra cost: $2.00 a month (20%), from $10.00 to $12.00 (price book plan).\n- Undo: instant.\n\n"
         "Gates are judged 60 s after each step, over at most 1800 s of which 90% must have samples; "
         "without data they wait 30 s."
     )

@@ -54,7 +54,8 @@ def airflow(tmp_path: Path) -> Airflow:
 def filled(airflow: Airflow, *regions: str) -> dict[str, Any]:
     text = SETTINGS_FILE.read_text()
     absent = tuple(name for name in REGIONS if name not in regions)
-    return settings_for(text, variables_of(state(*regions), airflow, Path("/lab")), absent, {"aws_us_east_1"})
+    values = {**variables_of(state(*regions), airflow, Path("/lab")), "LEDGER_KEY": "a key in PEM"}
+    return settings_for(text, values, absent, {"aws_us_east_1"})
 
 
 def by_id(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -63,7 +64,7 @@ def by_id(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_every_connection_of_the_estate_is_there(airflow: Airflow) -> None:
     estate = load_estate()
-    wanted = {"airflow_api", estate.edge.latency.connection}
+    wanted = {"airflow_api", "ledger_signing_key", estate.edge.latency.connection}
     for name, region in estate.regions.items():
         wanted |= set(region.connections.model_dump().values())
         wanted |= {f"{allocator}_{name.replace('-', '_')}" for allocator in ("opencost", "kubecost")}
@@ -114,6 +115,7 @@ def test_places_are_addresses(airflow: Airflow) -> None:
 def test_regions_that_are_not_booted_are_left_out_but_for_the_bill(airflow: Airflow) -> None:
     assert set(by_id(filled(airflow, "eu-central-1"))) == DEVICES | {
         "airflow_api",
+        "ledger_signing_key",
         "probes",
         "aws_us_east_1",
         *(f"{kind}_eu_central_1" for kind in ("aws", "kubernetes", "prometheus", "opencost", "kubecost")),
@@ -178,7 +180,7 @@ def test_what_exists_is_updated() -> None:
 
 def test_configuration_is_private_complete_and_on_loopback(airflow: Airflow) -> None:
     airflow.home.mkdir(parents=True)
-    airflow._write_files(5003)
+    airflow._write_files(5003, "")
     for name in ("airflow.cfg", "passwords.json"):
         assert stat.S_IMODE((airflow.home / name).stat().st_mode) == 0o600
     assert json.loads((airflow.home / "passwords.json").read_text()) == airflow.passwords
@@ -188,6 +190,24 @@ def test_configuration_is_private_complete_and_on_loopback(airflow: Airflow) -> 
     assert written["core"]["execution_api_server_url"] == "http://127.0.0.1:5003/execution/"
     assert written["core"]["load_examples"] == "False"
     assert written["scheduler"]["task_instance_heartbeat_timeout"] == "30"
+
+
+def test_on_postgresql_two_schedulers_share_the_six_places_of_tasks(tmp_path: Path) -> None:
+    address = "postgresql+psycopg2://airflow:secret@127.0.0.1:5432/airflow"
+    shared, alone = Airflow(tmp_path, database="postgresql"), Airflow(tmp_path)
+    sections = shared.sections(5003, tmp_path / "passwords.json", address)
+    assert (shared.schedulers, sections["core"]["parallelism"]) == (("scheduler", "scheduler-2"), "3")
+    assert sections["database"] == {"sql_alchemy_conn": address}
+    assert alone.sections(5003, tmp_path / "passwords.json", "")["core"]["parallelism"] == "6"
+
+
+def test_the_logs_of_all_schedulers_are_read_together(tmp_path: Path) -> None:
+    airflow = Airflow(tmp_path, database="postgresql")
+    assert airflow.scheduler_log() == ""
+    airflow.processes.logs.mkdir(parents=True)
+    for name in airflow.schedulers:
+        (airflow.processes.logs / f"{name}.log").write_text(f"of {name}")
+    assert airflow.scheduler_log() == "of scheduler\nof scheduler-2"
 
 
 def test_no_component_opens_a_port_beside_the_api_server() -> None:

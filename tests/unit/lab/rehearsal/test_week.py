@@ -20,7 +20,7 @@ from lab.rehearsal import __main__ as program
 from lab.rehearsal import conduct, day3, run, week
 from lab.rehearsal.faults import Faults
 from lab.rehearsal.run import RehearsalError, verdict_of
-from lab.rehearsal.settings import RehearsalSettings, open_window, settings_from
+from lab.rehearsal.settings import RehearsalSettings, open_window, results_file, settings_from
 
 OF_DAY_3 = list(day3.COMPONENT_OF)
 EVERY_RUN = [one for runs in week.WEEK.values() for one in runs]
@@ -37,6 +37,15 @@ def test_all_regions_canary_first_and_the_ui_kept_on_a_terminal() -> None:
     assert settings_from({}, on_terminal=False).keep is False
     assert settings_from({"KEEP": "1"}, on_terminal=False).keep is True
     assert settings_from({"KEEP": "0"}, on_terminal=True).keep is False
+
+
+def test_the_database_is_sqlite_unless_postgresql_is_asked_for() -> None:
+    assert settings_from({"DATABASE": ""}, on_terminal=False).database == "sqlite"
+    asked = settings_from({"DATABASE": "postgresql", "REGIONS": "us-east-1"}, on_terminal=False)
+    assert asked.database == "postgresql"
+    assert results_file(asked).name == "rehearsal_1_regions_postgresql.json"
+    with pytest.raises(RehearsalError, match="DATABASE=mysql is not known: use sqlite or postgresql, or leave it out"):
+        settings_from({"DATABASE": "mysql"}, on_terminal=False)
 
 
 def test_regions_trace_and_folder(tmp_path: Path) -> None:
@@ -228,7 +237,7 @@ def test_run_ids_are_unique_and_part_of_the_ledgers_paths_as_they_are() -> None:
 def test_every_setting_is_exported_by_the_makefile_and_named_in_its_help() -> None:
     makefile = (week.worlds.REPOSITORY / "Makefile").read_text()
     exported = next(line for line in makefile.splitlines() if line.startswith("export "))
-    assert exported == "export REGIONS DAYS FAULT UNDO KEEP TRACE"
+    assert exported == "export REGIONS DAYS FAULT UNDO KEEP TRACE DATABASE"
     help_line = next(line for line in makefile.splitlines() if line.startswith("rehearsal: "))
     assert all(f"{name}=" in help_line for name in exported.split()[1:])
     assert all(name in str(program.__doc__) for name in exported.split()[1:])

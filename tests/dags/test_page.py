@@ -1,0 +1,246 @@
+"""The page in Airflow's own API app: who sees it, that every route asks, and what a person reads on it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.clients.storage import Folder
+from include.wiring.page.reading import Reading
+from tests.unit.overview.sample_week import write_costs, write_week
+
+ADDRESSES = [
+    "/akidb/",
+    "/akidb/runs",
+    "/akidb/runs/day1_spot/manual__2026-11-20",
+    "/akidb/costs",
+    "/akidb/costs/2026-11-26",
+    "/akidb/undo?lever=spot_capacity&place=us-east-1",
+    "/akidb/page.css",
+    "/akidb/page.js",
+]
+
+
+@pytest.fixture(scope="module")
+def week(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("page")
+    write_week(root / "ledger")
+    write_costs(root / "costs", 5)
+    return root
+
+
+@pytest.fixture(scope="module")
+def airflow(week: Path, airflow_database: None) -> Iterator[Any]:
+    """Airflow's own API app with the plugins of the repository, reading the sample week."""
+    from airflow import plugins_manager
+    from airflow.api_fastapi.app import create_app, purge_cached_app
+    from fastapi.testclient import TestClient
+
+    reading = Reading(lambda variable: Folder(week / variable.removeprefix("akidb_")), patience=20.0)
+    app = create_app(apps="core")
+    apps, _ = plugins_manager.get_fastapi_plugins()
+    (page,) = [one["app"].app for one in apps if one["url_prefix"] == "/akidb"]
+    page.state.reading = lambda: reading
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+    purge_cached_app()
+
+
+def page_app() -> Any:
+    from include.wiring.page.app import create_app
+
+    return create_app()
+
+
+def headers(user: str, role: str | None) -> dict[str, str]:
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username=user, role=role))
+    return {"Authorization": f"Bearer {token}"}
+
+
+def read(airflow: Any, address: str, role: str = "user") -> str:
+    answer = airflow.get(address, headers=headers("somebody", role))
+    assert answer.status_code == 200, answer.text
+    text: str = answer.text
+    return text
+
+
+# --- Who sees it ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_without_a_login_every_address_answers_401_and_shows_nothing(airflow: Any, address: str) -> None:
+    answer = airflow.get(address)
+    assert (answer.status_code, answer.json()) == (401, {"detail": "Not authenticated"})
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_a_user_without_rights_gets_403_and_sees_neither_figures_nor_buttons(airflow: Any, address: str) -> None:
+    answer = airflow.get(address, headers=headers("nobody", None))
+    assert (answer.status_code, answer.json()) == (403, {"detail": "Forbidden"})
+
+
+def test_a_dag_in_the_query_does_not_choose_whose_rights_are_asked(airflow: Any) -> None:
+    assert airflow.get("/akidb/?dag_id=toy").status_code == 401
+    assert airflow.get("/akidb/?dag_id=toy", headers=headers("nobody", None)).status_code == 403
+
+
+def test_a_token_that_is_not_airflows_is_refused(airflow: Any) -> None:
+    assert airflow.get("/akidb/", headers={"Authorization": "Bearer made.up.token"}).status_code == 403
+
+
+def test_every_route_of_the_app_depends_on_the_right_to_see_the_weeks_runs() -> None:
+    from fastapi.routing import APIRoute
+
+    from include.wiring.page.rights import may_see_page, may_see_run
+
+    guards = {}
+    for route in page_app().routes:
+        assert isinstance(route, APIRoute), f"{route} can't have a guard: take it out of the app"
+        guards[route.path] = [dependant.call for dependant in route.dependant.dependencies]
+    assert all(may_see_page in calls for calls in guards.values()), guards
+    assert may_see_run in guards["/runs/{dag_id}/{run_id:path}"]
+    assert len(guards) == 8
+
+
+def test_no_route_writes() -> None:
+    assert {method for route in page_app().routes for method in route.methods} == {"GET"}
+
+
+def test_a_viewer_sees_the_figures_and_no_button(airflow: Any) -> None:
+    text = read(airflow, "/akidb/", "viewer")
+    assert "Saving predicted" in text
+    assert 'class="button undo"' not in text
+    assert "To undo, you need the right to trigger the DAG rollback." in text
+
+
+def test_a_viewer_gets_no_undo_form(airflow: Any) -> None:
+    answer = airflow.get(ADDRESSES[5], headers=headers("looker", "viewer"))
+    assert answer.status_code == 403
+
+
+def test_people_get_a_refusal_as_a_page_in_words(airflow: Any) -> None:
+    answer = airflow.get("/akidb/", headers={"Accept": "text/html"})
+    assert answer.status_code == 401
+    assert "<h1>Not logged in</h1>" in answer.text
+
+
+# --- What is on it ----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_page_says_the_weeks_state_in_its_lead(airflow: Any) -> None:
+    assert "2 of 5 days are promoted; day 3 was rolled back; day 4 is unfinished." in read(airflow, "/akidb/")
+
+
+def test_a_change_that_stands_has_an_undo_link_with_its_lever_place_and_run(airflow: Any) -> None:
+    found = re.findall(r'href="(/akidb/undo[^"]+)"', read(airflow, "/akidb/"))
+    assert len(found) == 9  # two levers in three regions, two edge levers, and the canary of day 4
+    assert found[0] == (
+        "/akidb/undo?lever=spot_capacity&amp;place=ap-northeast-1&amp;run=day1_spot%2Fmanual__2026-11-23T08%3A00%3A00%2B00%3A00"
+    )
+
+
+def test_the_undo_page_is_the_form_of_the_rollback_filled_in_as_a_dry_run(airflow: Any) -> None:
+    text = read(airflow, "/akidb/undo?lever=spot_capacity&place=us-east-1")
+    assert "<h1>Undo spot capacity in us-east-1</h1>" in text
+    assert 'id="f-dry" name="dry_run" checked' in text
+    conf = re.search(r'<pre tabindex="0" id="conf">(.*?)</pre>', text, re.DOTALL)
+    assert conf
+    assert json.loads(conf[1].replace("&#34;", '"')) == {
+        "lever": "spot_capacity", "regions": ["us-east-1"], "run": "", "dry_run": True, "reason": "",
+    }  # fmt: skip
+
+
+def test_the_names_of_the_undo_form_are_those_of_the_rollbacks_own(airflow: Any) -> None:
+    from include.rollout.settings import RollbackSettings
+
+    names = set(re.findall(r'<input[^>]* name="([a-z_]+)"', read(airflow, ADDRESSES[5])))
+    assert names <= set(RollbackSettings.model_fields)
+
+
+def test_a_run_shows_its_records_and_finds_words_in_them(airflow: Any) -> None:
+    address = "/akidb/runs/day1_spot/manual__2026-11-20"
+    assert "8 records" in read(airflow, address)
+    assert "3 records hold restores" in read(airflow, f"{address}?q=restores")
+    assert "No record of this run holds nonsense." in read(airflow, f"{address}?q=nonsense")
+
+
+def test_a_run_id_with_a_slash_and_a_colon_is_found_by_its_quoted_address(airflow: Any) -> None:
+    text = read(airflow, "/akidb/runs/day1_spot/manual__2026-11-23T08%3A00%3A00%2B00%3A00")
+    assert "promoted in 3 regions" in text
+
+
+def test_the_runs_are_searched_for_every_word(airflow: Any) -> None:
+    text = read(airflow, "/akidb/runs?q=edge_p95_ms+47.5")
+    assert "day3_edge" in text
+    assert "day2_predictive_scaling" not in text
+
+
+def test_the_cost_report_of_any_day_is_there_and_knows_its_neighbours(airflow: Any) -> None:
+    text = read(airflow, "/akidb/costs/2026-11-25")
+    assert "Cost of Wednesday, 25 November 2026" in text
+    assert 'rel="prev" href="/akidb/costs/2026-11-24"' in text
+
+
+def test_a_day_without_a_report_is_named(airflow: Any) -> None:
+    answer = airflow.get("/akidb/costs/2020-01-01", headers=headers("somebody", "user"))
+    assert (answer.status_code, answer.json()["detail"]) == (
+        404, "No report of 2020-01-01 is kept: run cost_report for that day.",
+    )  # fmt: skip
+
+
+def test_a_text_that_is_no_day_is_named(airflow: Any) -> None:
+    answer = airflow.get("/akidb/costs?day=today", headers=headers("somebody", "user"))
+    assert answer.json() == {"detail": "'today' is no day: write it as 2026-11-23"}
+
+
+def test_pages_take_nothing_from_elsewhere_and_nothing_inline(airflow: Any) -> None:
+    answer = airflow.get("/akidb/", headers=headers("somebody", "user"))
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'self'; script-src 'self';")
+    assert "frame-ancestors 'self'" in policy
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', answer.text)
+    assert not re.findall(r"<script(?! src=)|<style| style=| on[a-z]+=", answer.text)
+
+
+def test_what_waits_comes_from_airflows_api_as_the_user(airflow: Any) -> None:
+    assert "Nothing waits for an answer." in read(airflow, "/akidb/")
+    assert "As Airflow's API lists them for somebody." in read(airflow, "/akidb/")
+
+
+# --- Where Airflow shows it -------------------------------------------------------------------------------------------
+
+
+def test_airflow_shows_it_in_the_navigation_and_on_dags_and_runs_each_by_a_route_of_its_own(airflow: Any) -> None:
+    plugins = airflow.get("/api/v2/plugins", headers=headers("platform-lead", "admin")).json()["plugins"]
+    (views,) = [plugin["external_views"] for plugin in plugins if plugin["name"] == "akidb_page"]
+    assert {view["destination"]: (view["url_route"], view["href"]) for view in views} == {
+        "nav": ("akidb", "/akidb/"),
+        "dag": ("akidb-dag", "/akidb/runs?q={DAG_ID}"),
+        "dag_run": ("akidb-run", "/akidb/runs/{DAG_ID}/{RUN_ID}"),
+    }
+
+
+def test_the_app_is_made_at_the_first_request_only() -> None:
+    from include.wiring.page.mounted import MountedPage
+
+    made = []
+    mounted = MountedPage(lambda: made.append(1))
+    assert made == []
+    assert mounted.app is None
+    assert made == [1]
+
+
+def test_the_page_knows_when_the_week_is_from_its_ledger(week: Path) -> None:
+    reading = Reading(lambda variable: Folder(week / variable.removeprefix("akidb_")), patience=20.0)
+    view = reading.overview()
+    assert view.bill_day is not None
+    assert view.bill_day.day == dt.date(2026, 11, 26)
