@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from include.estate import Estate
+from include.rollout.canonical import canonical
 from include.rollout.gates import Comparison, Figure, Gate
 from include.rollout.place import Place, PlaceKind
 
@@ -162,7 +163,9 @@ class Plan:
             "differences": [asdict(d) for d in self.differences],
             "stages": [[s.slot, s.title, dict(s.settings), [asdict(gate) for gate in s.gates]] for s in self.stages],
         }
-        return hashlib.sha256(json.dumps(agreed, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        # What JSON can't hold is text on record; a number may come back from there as another type of the same value.
+        read_back = json.loads(canonical(json.loads(json.dumps(agreed, default=str))))
+        return hashlib.sha256(json.dumps(read_back, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_json(self) -> dict[str, Json]:
         """The plan as JSON, dollars as strings so that no digit is lost; read back by :meth:`from_json`."""

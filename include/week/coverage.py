@@ -125,12 +125,13 @@ def _beyond(offer: Offer, plans: Sequence[Plan], tolerance: Decimal) -> list[str
 
 
 def _too_dear(offer: Offer, plans: Sequence[Plan], tolerance: Decimal) -> list[str]:
-    """Nobody knew the dollars: then it may not cost more. They were known: then they must be so again."""
+    """Nobody knew the dollars: then it may not cost more. Its own plan knew them: then it must do so again."""
     now, agreed = change(plans), offer.ceiling
-    if agreed is None:
-        return [] if now is None or now <= 0 else [f"it {words(now)}, and the approved plan did not know the dollars"]
     if now is None:
-        return [f"its dollars are not known, and the approved plan {words(agreed)}"]
+        own = offer.usd_month
+        return [] if own is None else [f"its dollars are not known, and the approved plan {words(own)}"]
+    if agreed is None:
+        return [] if now <= 0 else [f"it {words(now)}, and the approved plan did not know the dollars"]
     if now <= agreed + tolerance * abs(agreed):
         return []
     return [f"it {words(now)}, approved was that it {words(agreed)} (tolerance {tolerance:.0%})"]

@@ -158,7 +158,7 @@ class AwaitDay(BaseOperator):
         run = self._engine.run()
         state = context["ti"].get_dagrun_state(self._day.dag, run.child_run_id)
         with recorded(run):
-            end = progress.end_day(run, self._day, str(state))
+            end = progress.end_day(run, self._day, str(getattr(state, "value", state)))
         if not end.green:
             raise AirflowFailException(f"{end.title} ended as {end.verdict.value}: {end.message}")
         return {"verdict": end.verdict.value, "seconds": end.seconds}

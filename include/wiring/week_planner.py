@@ -20,11 +20,18 @@ def planner_of(run: Week) -> tuple[Mapping[str, Any], Planned]:
     """
     try:
         found = importlib.import_module("include.planner.week").plan(run.estate)
-        text = importlib.import_module("include.planner.words").week_text(found)
     except Exception as error:  # noqa: BLE001 - see above
         return {"text": f"The planner's waterfall is not known ({type(error).__name__}: {error})."}, lambda _: None
+    text = _text(found)
     whole = set(run.settings.regions) == set(run.estate.regions)
     return {**found.to_json(), "text": text}, lambda lever: _change(found, lever) if whole else None
+
+
+def _text(found: Any) -> str:
+    try:
+        return str(importlib.import_module("include.planner.words").week_text(found))
+    except Exception as error:  # noqa: BLE001 - the figures are there all the same
+        return f"The planner's text is not known ({type(error).__name__}: {error}); its figures are in the ledger."
 
 
 def _change(found: Any, lever: str) -> Decimal | None:

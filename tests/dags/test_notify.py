@@ -177,3 +177,20 @@ class TestDeadlines:
         assert alert.reference.reference_name == "DagRunQueuedAtDeadline"
         assert alert.callback.path == deadlines.CALLBACK
         assert deadlines.deadline_of(None) is None
+
+    def test_a_dag_with_a_deadline_is_one_version_however_often_it_is_parsed(self, airflow_database: None) -> None:
+        from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+        from airflow.models.dag_version import DagVersion
+        from airflow.models.deadline_alert import DeadlineAlert
+        from airflow.sdk import DAG
+        from airflow.utils.session import create_session
+        from sqlalchemy import func, select
+
+        for _ in range(2):
+            bag = DagBag("/nonexistent")
+            bag.bag_dag(DAG("late_dag", schedule=None, deadline=deadlines.deadline_of(load_estate())))
+            sync_bag_to_db(bag, "dags-folder", None)
+        with create_session() as session:
+            versions = select(func.count()).select_from(DagVersion).where(DagVersion.dag_id == "late_dag")
+            assert session.scalar(versions) == 1
+            assert session.scalar(select(func.count()).select_from(DeadlineAlert)) == 1

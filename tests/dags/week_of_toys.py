@@ -1,12 +1,11 @@
 """A week of three toy days, each a DAG of one toy lever, and what runs them inside ``dag.test()`` of the week.
 
 ``dag.test()`` has no scheduler: the run that the week has triggered waits in the database. What the week defers to is
-the trigger that waits for that run, so here the trigger first runs it, in a thread of its own, as a scheduler would.
+the trigger that waits for that run, so that run is carried out before the trigger looks, as a scheduler would.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +97,7 @@ class Weeks:
 def make_weeks(folder: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Weeks:
     """Three toy levers, their world, and a trigger that runs a day's run before it looks at it."""
     from airflow.providers.standard.triggers.external_task import DagStateTrigger
+    from airflow.sdk.definitions import dag as dag_module
 
     from include import levers
 
@@ -105,15 +105,15 @@ def make_weeks(folder: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) ->
     for name in toys.LEVERS:
         monkeypatch.setitem(levers.LEVERS, name, f"tests.dags.several_levers:{name.title()}")
     weeks = Weeks(toys.make_worlds(folder), ledger)
-    look = DagStateTrigger.run
+    look = dag_module._run_inline_trigger
 
-    async def run_then_look(self: Any) -> Any:
-        for run_id in self.run_ids:
-            await asyncio.to_thread(weeks.run_day, self.dag_id, run_id)
-        async for event in look(self):
-            yield event
+    def run_then_look(trigger: Any, ti: Any) -> Any:
+        if isinstance(trigger, DagStateTrigger):
+            for run_id in trigger.run_ids or ():
+                weeks.run_day(trigger.dag_id, run_id)
+        return look(trigger, ti)
 
-    monkeypatch.setattr(DagStateTrigger, "run", run_then_look)
+    monkeypatch.setattr(dag_module, "_run_inline_trigger", run_then_look)
     return weeks
 
 

@@ -10,6 +10,7 @@ With a signing key each record is signed, and so are the chains' heads and an in
 tools/verify_ledger.py checks it all without this project.
 """
 
+from include.rollout.canonical import canonical
 from include.rollout.ledger.records import (
     FIRST_LINK,
     WHOLE_RUN,
@@ -23,7 +24,7 @@ from include.rollout.ledger.records import (
     verify_chain,
 )
 from include.rollout.ledger.secrets import SecretRefusedError, refuse_secrets, without_secrets
-from include.rollout.ledger.signing import Signer, SigningKeyError, canonical
+from include.rollout.ledger.signing import Signer, SigningKeyError
 from include.rollout.ledger.survey import Everything, Kept, Ledger, OpenRun, Survey
 from include.rollout.marks import Step
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from include.rollout.ledger.signing import Signer, canonical, whole_floats, with_floats
+from include.rollout.canonical import canonical
+from include.rollout.ledger.signing import Signer
 from include.rollout.marks import Mark, closes, mark_of
 
 Json = Any
@@ -109,15 +110,12 @@ class Record:
         document = _on_record(asdict(self))
         if not self.signature:
             del document["key"], document["signature"]
-        floats = whole_floats(document["figures"])
-        return {**document, "floats": sorted(floats, key=str)} if floats else document
+        return document
 
     @classmethod
     def decode(cls, data: bytes) -> Record:
         """The record that :meth:`encode` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         raw = json.loads(data)
-        floats = raw.pop("floats", ())
-        raw["figures"] = with_floats(raw["figures"], floats)
         return cls(place=raw.pop("region"), **raw)
 
 

@@ -25,8 +25,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.clients.storage import Storage
+from include.rollout.canonical import canonical
 from include.rollout.ledger.records import Record, digest
-from include.rollout.ledger.signing import Signer, canonical
+from include.rollout.ledger.signing import Signer
 from include.rollout.marks import Step
 
 Json = Any

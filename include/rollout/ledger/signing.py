@@ -8,66 +8,19 @@ document holds ``key``, the id of the key, and ``signature``: that of its canoni
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from include.rollout.canonical import canonical
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 Json = Any
-LARGEST = 2**53 - 1  # beyond it numbers of JSON are not exact
 
 
 class SigningKeyError(ValueError):
     """The signing key can't be used; the message says what is wanted, never what was given."""
-
-
-def canonical(document: Json) -> bytes:
-    """The document's only text (RFC 8785). Raises ValueError naming what JSON can't hold exactly."""
-    import rfc8785
-
-    # The plain encoder first: it knows every kind of text and mapping that records may hold, and refuses NaN.
-    return bytes(rfc8785.dumps(_exact(json.loads(json.dumps(document, allow_nan=False)))))
-
-
-def _exact(value: Json, path: str = "") -> Json:
-    """The value as RFC 8785 has it, where every number is a double: an integer that is none is refused by its place."""
-    if isinstance(value, dict):
-        return {key: _exact(inner, f"{path}.{key}") for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_exact(inner, f"{path}[{n}]") for n, inner in enumerate(value)]
-    if not isinstance(value, int) or abs(value) <= LARGEST:
-        return value
-    if f"{value:d}" != _digits(float(value)):
-        where = path.removeprefix(".")
-        raise ValueError(f"{where} is an integer beyond 2^53, which JSON can't hold exactly: put it on record as text")
-    return float(value)  # such as 1e20, which was a float when it was written
-
-
-def _digits(number: float) -> str:
-    import rfc8785
-
-    return bytes(rfc8785.dumps(number)).decode()
-
-
-def whole_floats(value: Json, at: tuple[str | int, ...] = ()) -> list[list[str | int]]:
-    """Where floats without a fraction stand, which RFC 8785 writes like integers: ``1.0`` becomes ``1``."""
-    if isinstance(value, Mapping):
-        return [path for key, inner in value.items() for path in whole_floats(inner, (*at, str(key)))]
-    if isinstance(value, list | tuple):
-        return [path for n, inner in enumerate(value) for path in whole_floats(inner, (*at, n))]
-    return [list(at)] if isinstance(value, float) and value.is_integer() else []
-
-
-def with_floats(value: Json, paths: Iterable[Sequence[str | int]]) -> Json:
-    """``value`` with floats again at the paths that :func:`whole_floats` gave; hashes of its text depend on them."""
-    for *above, last in paths:
-        holder = value
-        for step in above:
-            holder = holder[step]
-        holder[last] = float(holder[last])
-    return value
 
 
 class Signer:

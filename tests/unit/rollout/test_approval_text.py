@@ -73,8 +73,8 @@ def test_the_form_of_a_rollout() -> None:
         "| lever and code | proved for this code and plan | proved for another | not rehearsed |",
         "|---|---|---|---|",
         "| spot_capacity `0123456789ab` | undo restored in 87 s | gate restored in 41 s (plan 111111111111); ice "
-        "restored in 30 s (code ffffffffffff) | kill, api-server, karpenter, prometheus, spot-storm, etag, oom, forecast-down, "
-        "zone-loss, cost-spike |",
+        "restored in 30 s (code ffffffffffff) | kill, api-server, karpenter, prometheus, spot-storm, etag, oom, "
+        "forecast-down, zone-loss, cost-spike |",
         "",
         "### ap-northeast-1: spot_capacity",
         "",

@@ -101,7 +101,7 @@ def test_a_report_that_fails_does_not_stop_a_promotion(run: Run, clock: Clock) -
             raise ConnectionError("Prometheus is away")
 
     steps.promote(replace(run, lever=Blind()))
-    assert run.records(AP)[-1].figures == {"after": {"problem": "ConnectionError: Prometheus is away"}}
+    assert run.records(AP)[-1].figures["after"] == {"problem": "ConnectionError: Prometheus is away"}
     assert steps.conclude(run, APPROVED, []).name == "promoted"
 
 

@@ -54,7 +54,7 @@ def test_it_writes_files_and_changes_nothing(run: Run, world: World, tmp_path: P
     assert found[AP]["sha256"] == export_of(made.lever, made.target(AP), made.lever.plan(made.target(AP))).sha256
     verdict = steps.conclude(made, None, [])
     assert (verdict.name, verdict.green) == ("exported", True)
-    assert f"{AP}: manifests.yaml, kustomization.yaml in {folder} (sha256 {found[AP]['sha256']})" in verdict.message
+    assert f"{AP}: kustomization.yaml, manifests.yaml in {folder} (sha256 {found[AP]['sha256']})" in verdict.message
     assert "nothing was changed" in verdict.message
 
 
@@ -139,7 +139,7 @@ def test_several_levers_export_together(run: Run) -> None:
     assert [*found["toy"]] == [AP, US]
     verdict = several.conclude(whole, [])
     assert (verdict.name, verdict.green) == ("exported", True)
-    assert f"toy {AP}: manifests.yaml" in verdict.message
+    assert f"toy {AP}: kustomization.yaml, manifests.yaml" in verdict.message
 
 
 def test_attached_files_are_named_after_their_content(run: Run) -> None:

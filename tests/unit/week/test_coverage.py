@@ -79,6 +79,13 @@ def test_dollars_that_were_known_must_be_known_again() -> None:
     ]
 
 
+def test_a_lever_that_never_knows_its_dollars_is_covered_by_the_planners() -> None:
+    assert judged(offered(None, planner="620"), plan(None, None)) == []
+    assert judged(offered(None, planner="620"), plan("0", "700")) == [
+        "toy: it costs $700.00 a month more, approved was that it costs $620.00 a month more (tolerance 10%)"
+    ]
+
+
 @pytest.mark.parametrize("undo", [Undo.INSTANT, Undo.MINUTES])
 def test_an_undo_that_is_no_harder_is_covered(undo: Undo) -> None:
     assert judged(offered("-40"), plan("100", "60", undo)) == []
