@@ -87,6 +87,7 @@ def promoted(ledger: Ledger) -> None:
 
 
 def test_everything_that_strikes_has_the_approval_and_the_snapshot_before_it_and_the_way_back_after() -> None:
+    enter(World())
     found = DagBag(dag_folder=str(FILE)).dags["game_day"]
     upstream = found.get_task("strike").get_flat_relative_ids(upstream=True)
     assert {"check_preflight", "await_approval", "take_locks", "confirm_unchanged", "take_snapshot"} <= upstream
