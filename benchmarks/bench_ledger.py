@@ -3,7 +3,8 @@
 Three levers, three regions, 300 runs each, in a store that counts its requests and answers each after 20 ms; a LIST is
 one request for every 1,000 keys, as on S3. Measured are `touched` (asked several times in every rollout) and the plan
 of a rollback of everything (limit of the issue: 10 s), once with one change standing in each place and once with all of
-them; both beside reading every record. Writes benchmarks/results/ledger.json.
+them; both beside reading every record. Then what signing costs: requests and seconds of a run's records behind that
+network, with and without a key, and the seconds of computing alone. Writes benchmarks/results/ledger.json.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import BaseModel
 
 from benchmarks.bench_lab_boot import machine
@@ -24,7 +26,7 @@ from include import levers
 from include.clients.storage import Storage
 from include.estate import load_estate
 from include.rollout import rollback
-from include.rollout.ledger import FIRST_LINK, Chain, Ledger, Record, Step, digest
+from include.rollout.ledger import FIRST_LINK, Chain, Ledger, Record, Signer, Step, digest
 from include.rollout.lever import Difference, Levers, Target
 from include.rollout.rollback import RollbackRun
 
@@ -62,6 +64,11 @@ class CountingStore:
         self._request("put")
         if key in self.objects:
             raise FileExistsError(key)
+        self.objects[key] = data
+
+    def put(self, key: str, data: bytes) -> None:
+        """Put an object, whether one is there or not."""
+        self._request("put")
         self.objects[key] = data
 
     def read(self, key: str) -> bytes:
@@ -150,10 +157,30 @@ def measure(standing: int) -> dict[str, Any]:
     }
 
 
+def signing(*, waits: bool) -> dict[str, Any]:
+    """What the records of one run cost, with a key and without: requests and seconds."""
+    found = {}
+    for name, signer in {"unsigned": None, "signed": Signer(Ed25519PrivateKey.generate())}.items():
+        store = CountingStore()
+        store.waits = waits
+        ledger = Ledger(cast("Storage", store), signer=signer)
+        chain = Chain("lever_a", "us-east-1", "day1", "r1")
+        found[name] = measured(store, lambda ledger=ledger, chain=chain: append_all(ledger, chain))
+    records = sum(1 for _ in steps_of(chain, 1, closed=False))
+    return {"records": records, **found}
+
+
+def append_all(ledger: Ledger, chain: Chain) -> None:
+    """Every record of a promoted run."""
+    for step, figures, links in steps_of(chain, 1, closed=False):
+        ledger.append(chain, step, figures, links)
+
+
 def main() -> int:
     """Measure both ledgers, print and keep the figures; 1 when planning takes longer than the limit."""
     cases = {"one_stands": measure(1), "all_stand": measure(RUNS)}
     report = {"machine": machine(), "runs_a_region_and_lever": RUNS, "request_seconds": REQUEST_SECONDS, **cases}
+    report["signing"] = {"behind_the_network": signing(waits=True), "computing_alone": signing(waits=False)}
     text = json.dumps(report, indent=1)
     (RESULTS / "ledger.json").write_text(text + "\n", encoding="utf-8")
     print(text)

@@ -158,6 +158,11 @@ class AwsBook:
         """Whether the book has spot prices of any instance type in ``region``."""
         return any(region in row.spot for row in self._rows.values())
 
+    def savings(self, region: str, instance_type: str) -> Decimal | None:
+        """By how much spot is below on demand there, a share."""
+        advice = self._advice(region, instance_type)
+        return None if advice is None else advice.savings
+
     def interruption_band(self, region: str, instance_type: str) -> int | None:
         """How often spot is interrupted in a month: 0 (< 5 %), 1 (5-10), 2 (10-15), 3 (15-20), 4 (> 20)."""
         advice = self._advice(region, instance_type)

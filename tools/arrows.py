@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("lab.machine", "lab"),
     ("dags", "plugins"),
     (WIRING,),
+    ("include.overview",),
     ("include.week",),
     ("include.planner",),
     ("include.levers",),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from include.completion.report import usd
+from include.completion import pictures
 from include.pages import document as pages
-from include.pages.chart import Bar, Chart, bar_chart
-from include.pages.document import Document, Items, Paragraph, Section, bullets
+from include.pages.document import Block, Document, Items, Paragraph, Section, Tile, bullets
 from include.pages.table import Table
+from include.pages.texts import usd
 
 Json = Any
+LATENCY = {"p95_ms": ".1f", "error_ratio": ".4%", "nodes": ".0f", "spot_share_pods": ".0%", "usd_hour": ".4f"}
 
 
 def to_markdown(report: Mapping[str, Json]) -> str:
@@ -26,67 +27,121 @@ def to_html(report: Mapping[str, Json]) -> str:
 
 def document(report: Mapping[str, Json]) -> Document:
     """The page of a report."""
-    sources = tuple((name, key or "none") for name, key in sorted(report["sources"].items()))
+    ledger = report["ledger"]
     return Document(
         title=f"Completion report: {report['estate']}",
         over="AkiDB cost optimisation, the week's result",
         head=(
             Paragraph(f"Regions: {', '.join(report['regions'])}."),
             Paragraph(f"Newest record of the ledger: {report['as_of'] or 'none'}."),
+            Paragraph(f"Records read: {ledger['records']}, of which nobody signed {ledger['unsigned']}."),
+            *(Paragraph(f"Not in this report: {why}", strong=True) for _, why in sorted(ledger["bad"].items())),
         ),
-        sections=(
-            Section("Summary", (bullets(*report["summary"]), _savings_chart(report["savings"]))),
-            *(Section(title, (table,)) for title, table in tables(report).items()),
-            Section("Lessons", (bullets(*(report["lessons"] or ["None on record."])),)),
-            Section("Sources", (Items(sources),)),
-        ),
+        tiles=tuple(_tile(name, told) for name, told in report["priorities"].items()),
+        sections=tuple(Section(title, blocks) for title, blocks in _sections(report).items()),
     )
 
 
-def tables(report: Mapping[str, Json]) -> dict[str, Table]:
-    """Every table of the report by its heading."""
+def _tile(name: str, told: Mapping[str, Json]) -> Tile:
+    return Tile(name, str(told["verdict"]), f"{told['pass']} of {told['of']} pass; wanted: {told['wanted']}")
+
+
+def _sections(report: Mapping[str, Json]) -> dict[str, tuple[Block, ...]]:
+    lessons = [f"{lesson['text']} ({lesson['source']})" for lesson in report["lessons"]]
+    sources = tuple((name, key or "none") for name, key in sorted(report["sources"].items()))
+    limit = float(report["limits"]["p95_ms"])
     return {
-        "Cost by component (USD a month)": _breakdown(report["breakdown"]),
-        "Day by day": _days(report["days"]),
-        "Latency and nodes, before and after": _latency(report["latency"]),
-        "Savings": _savings(report["savings"]),
-        "Scorecard": _scorecard(report["scorecard"]),
+        "Executive summary": (bullets(*report["summary"]),),
+        "Scorecard": (_scorecard(report["scorecard"]),),
+        "Cost by component (USD a month)": (
+            pictures.components(report["breakdown"]),
+            _breakdown(report["breakdown"]),
+        ),
+        "Day by day": (_days(report["days"]),),
+        "Latency and nodes, before and after": (
+            pictures.latency(report["latency"], limit),
+            _latency(report["latency"]),
+        ),
+        "Requests of the week": (_service(report["service"]),),
+        "Savings since week 8": (pictures.savings(report["savings"]), _savings(report["savings"])),
+        **_planned(report["waterfall"]),
+        "Lessons": (bullets(*(lessons or ["None on record."])),),
+        "Figures and their records": (_figures(report["figures"]),),
+        "Sources": (Items(sources),),
     }
+
+
+def _planned(waterfall: Mapping[str, Json]) -> dict[str, tuple[Block, ...]]:
+    rows = waterfall["rows"]
+    books = dict.fromkeys(row["book"] for row in rows)
+    if not books:
+        return {"Planned savings": (Paragraph("Unknown: no plan of the week is on record."),)}
+    table = _table(
+        ("lever", "book", "USD a month"), ((row["lever"], row["book"], usd(row["usd_month"])) for row in rows)
+    )
+    source = Paragraph(f"Record: {waterfall['source']}")
+    return {"Planned savings": (*(pictures.waterfall(rows, book) for book in books), table, source)}
 
 
 def _breakdown(rows: Sequence[Mapping[str, Json]]) -> Table:
     head = ("component", "week 13 (plan)", "week 14 (plan)", "baseline", "target", "measured", "book", "verdict", "why")
-    figures = ("week_13_plan_usd", "week_14_plan_usd", "baseline_usd", "target_usd", "measured_usd")
+    names = ("week_13_plan_usd", "week_14_plan_usd", "baseline_usd", "target_usd", "measured_usd")
     return _table(
-        head,
+        (*head, "record"),
         (
-            (row["component"], *(usd(row[name]) for name in figures), row["book"], row["verdict"], _why(row))
+            (
+                row["component"],
+                *(usd(row[name]) for name in names),
+                row["book"],
+                row["verdict"],
+                str(row["reason"] or row["source"]),
+                row["record"] or "none",
+            )
             for row in rows
         ),
     )
 
 
-def _why(row: Mapping[str, Json]) -> str:
-    return str(row["reason"] or row["source"])
-
-
 def _days(rows: Sequence[Mapping[str, Json]]) -> Table:
-    head = ("day", "lever", "region", "outcome", "stages", "run")
-    names = ("day", "lever", "region", "outcome")
+    names = ("day", "date", "lever", "region", "outcome")
     return _table(
-        head, ((*(row[name] for name in names), "; ".join(row["stages"]) or "none", row["run"]) for row in rows)
+        ("day", "date", "lever", "place", "outcome", "stages", "run", "record"),
+        (
+            (*(row[name] for name in names), "; ".join(row["stages"]) or "none", row["run"], row["source"])
+            for row in rows
+        ),
     )
 
 
 def _latency(rows: Sequence[Mapping[str, Json]]) -> Table:
-    head = ("region", "P95 ms", "error ratio", "nodes", "spot share", "USD an hour")
-    forms = {"p95_ms": ".1f", "error_ratio": ".4%", "nodes": ".0f", "spot_share_pods": ".0%", "usd_hour": ".4f"}
-
     def pair(row: Mapping[str, Json], name: str) -> str:
         values = [row[f"{name}_before"], row[f"{name}_after"]]
-        return " -> ".join("unknown" if v is None else format(v, forms[name]) for v in values)
+        return " -> ".join("unknown" if v is None else format(v, LATENCY[name]) for v in values)
 
-    return _table(head, ((row["region"], *(pair(row, name) for name in forms)) for row in rows))
+    def records(row: Mapping[str, Json]) -> str:
+        return "; ".join(dict.fromkeys(key for key in row["sources"].values() if key)) or "none"
+
+    head = ("region", "P95 ms", "error ratio", "nodes", "spot share", "USD an hour", "records")
+    return _table(head, ((row["region"], *(pair(row, name) for name in LATENCY), records(row)) for row in rows))
+
+
+def _service(rows: Sequence[Mapping[str, Json]]) -> Table:
+    def whole(value: Json) -> str:
+        return "unknown" if value is None else f"{value:,.0f}"
+
+    head = ("region", "asked", "served", "QPS in the load step", "from", "to", "records")
+    return _table(
+        head,
+        (
+            (
+                row["region"],
+                *(whole(row[name]) for name in ("asked", "served", "served_qps")),
+                *(str(row[name] or "unknown")[:19] for name in ("since", "until")),
+                "; ".join(row["sources"]) or "none",
+            )
+            for row in rows
+        ),
+    )
 
 
 def _savings(rows: Sequence[Mapping[str, Json]]) -> Table:
@@ -96,16 +151,16 @@ def _savings(rows: Sequence[Mapping[str, Json]]) -> Table:
 
 def _scorecard(rows: Sequence[Mapping[str, Json]]) -> Table:
     names = ("priority", "item", "wanted", "verdict", "measured")
-    return _table(names, (tuple(str(row[name]) for name in names) for row in rows))
+    return _table(
+        (*names, "records"),
+        ((*(str(row[name]) for name in names), "; ".join(row["sources"]) or "none") for row in rows),
+    )
+
+
+def _figures(rows: Sequence[Mapping[str, Json]]) -> Table:
+    head = ("figure", "value", "rule", "records")
+    return _table(head, ((r["figure"], str(r["value"]), r["rule"], str(len(r["records"]))) for r in rows))
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
     return Table(head, tuple(rows))
-
-
-def _savings_chart(points: Sequence[Mapping[str, Json]]) -> Chart:
-    bars = [
-        Bar(f"{point['point']} ({point['book']})", None if point["usd_month"] is None else float(point["usd_month"]))
-        for point in points
-    ]
-    return bar_chart("USD a month", bars, "USD a month")

@@ -1,308 +1,62 @@
-"""The completion report of the week: from the ledger, the validation and the books. Pure functions, no clock.
+"""The completion report of the week, as JSON: from the ledger and the plan's book. Pure functions, no clock.
 
 Facts only: what has no data reads unknown, and unknown is never a pass. Dollars are text, as the validation keeps them.
+Each figure names the record that it comes from, and ``figures`` has what others need to compute it again.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-from include.estate import Estate
+from include.completion import figures, service
+from include.completion.figures import Figure
+from include.completion.history import FAIL, PASS, UNKNOWN, History, RegionRun
+from include.completion.scorecard import (
+    REQUIRED_SHARE,
+    Inputs,
+    line_of,
+    priority_verdict,
+    scorecard,
+)
+from include.pages.texts import usd
 from include.prices import PlanBook
-from include.rollout.gates import Outcome
-from include.rollout.ledger import Ledger, Record, Step, is_complete_restoration, last
+from include.rollout.ledger import Record, Step, last
 
 Json = Any
-PASS, FAIL, UNKNOWN = Outcome.PASS.value, Outcome.FAIL.value, Outcome.UNKNOWN.value
-SPOT, MONITORING = "spot_capacity", "cost_monitoring"
-DRILL = "interruption_drill"
-REQUIRED_SHARE = {"P0": "all of them", "P1": "80 %", "P2": "50 %"}
-TYPES_WANTED = 10  # the plan wants more than these
-
-
-# From the ledger -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class RegionRun:
-    """What one run did to one region with one lever."""
-
-    lever: str
-    region: str
-    run: str
-    began: str  # ISO 8601
-    ended: str
-    outcome: str
-    stages: tuple[str, ...]
-    reasons: tuple[str, ...]
-
-
-def outcome_of(records: Sequence[Record]) -> str:
-    """How a run ended in a region: promoted, rolled back, unfinished, or stopped before it wrote anything."""
-    ends = [record for record in records if record.step == Step.PROMOTED or is_complete_restoration(record)]
-    if ends:
-        return "promoted" if ends[-1].step == Step.PROMOTED else "rolled back"
-    if last(records, Step.TOUCH) or last(records, Step.UNDO):
-        return "unfinished"
-    return "stopped" if last(records, Step.STOPPED) else "planned only"
-
-
-def reasons_of(records: Sequence[Record]) -> tuple[str, ...]:
-    """Why gates did not pass and steps stopped, and what others had changed."""
-    found: list[str] = []
-    for record in records:
-        if record.step == Step.GATE and record.figures["outcome"] != PASS:
-            found += [str(r["reason"]) for r in record.figures["results"] if r["outcome"] != PASS]
-        elif record.step == Step.STOPPED:
-            found.append(f"{record.figures['where']}: {record.figures['reason']}")
-        elif record.step == Step.UNDONE and record.figures.get("changed_by_others"):
-            found.append(f"changed by others and left alone: {'; '.join(record.figures['changed_by_others'])}")
-    return tuple(found)
-
-
-@dataclass(frozen=True)
-class History:
-    """The records of the levers in the selected regions: (lever, region) -> a list of records a run, by time."""
-
-    runs: Mapping[tuple[str, str], Sequence[Sequence[Record]]]
-
-    @classmethod
-    def read(cls, ledger: Ledger, levers: Iterable[str], regions: Iterable[str]) -> History:
-        """Everything that the ledger has of ``levers`` in ``regions``."""
-        places = [(lever, region) for lever in levers for region in regions]
-        return cls({place: [ledger.records(chain) for chain in ledger.chains(*place)] for place in places})
-
-    def region_runs(self) -> list[RegionRun]:
-        """Every run of every lever in every region, the earliest first."""
-        found = [
-            RegionRun(
-                lever=lever,
-                region=region,
-                run=f"{records[0].dag_id}/{records[0].run_id}",
-                began=records[0].time,
-                ended=records[-1].time,
-                outcome=outcome_of(records),
-                stages=tuple(str(r.figures.get("title")) for r in records if r.step == Step.APPLIED),
-                reasons=reasons_of(records),
-            )
-            for (lever, region), runs in self.runs.items()
-            for records in runs
-            if records
-        ]
-        return sorted(found, key=lambda run: (run.began, run.lever, run.region))
-
-    def standing(self, lever: str, region: str) -> Sequence[Record] | None:
-        """The records of the newest run, when that one was promoted: an undone change proves nothing any more."""
-        touched = [records for records in self.runs.get((lever, region), ()) if _wrote(records)]
-        return touched[-1] if touched and outcome_of(touched[-1]) == "promoted" else None
-
-    def after(self, lever: str, region: str) -> Mapping[str, Json]:
-        """The figures that the standing run of a lever left; empty without one."""
-        record = last(self.standing(lever, region) or (), Step.PROMOTED)
-        return record.figures["after"] if record else {}
-
-    def before(self, lever: str, region: str) -> Mapping[str, Json]:
-        """The figures before the standing run of a lever; empty without one."""
-        record = last(self.standing(lever, region) or (), Step.SNAPSHOT)
-        return record.figures["before"] if record else {}
-
-    def gate(self, lever: str, region: str, name: str, slot: str = "") -> list[Mapping[str, Json]]:
-        """The results of one gate in the standing run of a lever, of every stage or of ``slot``."""
-        gates = [r for r in self.standing(lever, region) or () if r.step == Step.GATE]
-        return [
-            result
-            for record in gates
-            if slot in ("", record.figures["slot"])
-            for result in record.figures["results"]
-            if result["gate"] == name
-        ]
-
-    def newest(self) -> str:
-        """When the last record was written; empty without any."""
-        return max((run.ended for run in self.region_runs()), default="")
-
-
-def _wrote(records: Sequence[Record]) -> bool:
-    return bool(last(records, Step.TOUCH) or last(records, Step.UNDO))
-
-
-# Scorecard -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Score:
-    """One line of the scorecard: what was wanted, what was measured and where that comes from."""
-
-    priority: str
-    item: str
-    wanted: str
-    verdict: str
-    measured: str
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the report is made of. ``validation`` is the validation's record, or None; ``commitments`` its key or ""."""
-
-    estate: Estate
-    regions: tuple[str, ...]
-    history: History
-    validation: Mapping[str, Json] | None
-    validation_key: str
-    report_key: str
-    commitments_key: str
-
-
-def worst(verdicts: Sequence[str]) -> str:
-    """Fail when any failed, else unknown when any is unknown or there is none, else pass."""
-    if FAIL in verdicts:
-        return FAIL
-    return PASS if verdicts and set(verdicts) == {PASS} else UNKNOWN
-
-
-def each_region(inputs: Inputs, measure: Callable[[str], float | None], holds: Callable[[float], bool], show: str
-                ) -> tuple[str, str]:  # fmt: skip
-    """Judge a figure in every selected region; ``show`` formats it. Returns the verdict and what was measured."""
-    verdicts, texts = [], []
-    for region in inputs.regions:
-        value = measure(region)
-        verdicts.append(UNKNOWN if value is None else PASS if holds(value) else FAIL)
-        texts.append(f"{region} {'unknown' if value is None else format(value, show)}")
-    return worst(verdicts), ", ".join(texts)
-
-
-def scorecard(inputs: Inputs) -> list[Score]:
-    """The plan's P0, P1 and P2, each with a verdict."""
-    lines = [*_dollars(inputs), *_service(inputs), *_tools(inputs), *_extras(inputs)]
-    return sorted(lines, key=lambda line: line.priority)
-
-
-def _dollars(inputs: Inputs) -> list[Score]:
-    plan = PlanBook()
-    record = inputs.validation
-    total = record["total"] if record else {}
-    wanted = f"{usd(total.get('target_usd_month'))} USD a month, each component in its book (plan: {plan.total(14)})"
-    lines = [Score("P0", "cost", wanted, total.get("verdict", UNKNOWN), f"{usd(total.get('usd_month'))} USD a month")]
-    for name in ("central_dc", "cloudfront"):
-        line = _line(record, name)
-        wanted = f"{usd(line.get('target_usd_month'))} USD a month ({line.get('book', 'no book')} book)"
-        wanted += f"; the plan's figure is {plan.component(name).week_14}"
-        lines.append(
-            Score("P0", name, wanted, line.get("verdict", UNKNOWN), f"{usd(line.get('usd_month'))} USD a month")
-        )
-    line = _line(record, "jetson")
-    wanted = f"{usd(line.get('target_usd_month'))} USD a month ({line.get('book', 'no book')} book)"
-    return [
-        *lines,
-        Score("P1", "Jetson", wanted, line.get("verdict", UNKNOWN), f"{usd(line.get('usd_month'))} USD a month"),
-    ]
-
-
-def _line(record: Mapping[str, Json] | None, component: str) -> Mapping[str, Json]:
-    lines = record["lines"] if record else ()
-    return next((line for line in lines if line["component"] == component), {})
-
-
-def _service(inputs: Inputs) -> list[Score]:
-    history, targets = inputs.history, inputs.estate.targets
-
-    def figure(name: str) -> Callable[[str], float | None]:
-        return lambda region: _number(history.after(SPOT, region).get(name))
-
-    def availability(region: str) -> float | None:
-        values = [_number(result.get("value")) for result in history.gate(SPOT, region, "availability")]
-        return None if not values or None in values else min(value for value in values if value is not None)
-
-    share = each_region(inputs, figure("spot_share_pods"), lambda v: v >= targets.spot_share, ".0%")
-    p95 = each_region(inputs, figure("p95_ms"), lambda v: v <= targets.p95_ms, ".1f")
-    up = each_region(inputs, availability, lambda v: v >= targets.availability, ".4%")
-    return [
-        Score("P0", "spot share", f"{targets.spot_share:.0%} of the pods", *share),
-        Score("P0", "P95 latency", f"{targets.p95_ms:g} ms", *p95),
-        Score("P0", "availability", f"{targets.availability:.2%} during the rollout", *up),
-        Score("P0", "throughput", "more than 600 QPS", UNKNOWN, "no record of the ledger measures it"),
-        Score("P0", "forecast accuracy", "more than 85 %", *_of_lever(inputs, "predictive_scaling")),
-    ]
-
-
-def _tools(inputs: Inputs) -> list[Score]:
-    def passed(*gates: str) -> tuple[str, str]:
-        found = {
-            region: worst([r["outcome"] for g in gates for r in inputs.history.gate(MONITORING, region, g)])
-            for region in inputs.regions
-        }
-        return worst(list(found.values())), ", ".join(f"{region} {verdict}" for region, verdict in found.items())
-
-    board = passed("dashboard_queries_without_data", "rules_not_loaded", "rules_with_errors")
-    return [
-        Score("P1", "Kubecost", "installed and answering", *passed("kubecost_up")),
-        Score("P1", "dashboard", "every panel has data, every rule is loaded", *board),
-        Score("P1", "VPA everywhere", "right-sizing promoted", *_of_lever(inputs, "right_sizing")),
-        Score("P1", "consolidation", "consolidation promoted", *_of_lever(inputs, "consolidation")),
-    ]
-
-
-def _of_lever(inputs: Inputs, lever: str) -> tuple[str, str]:
-    """A lever that this report knows by name only: promoted in every region or unknown, never a guess."""
-    found = [inputs.history.standing(lever, region) is not None for region in inputs.regions]
-    if found and all(found):
-        return PASS, f"{lever} stands in {', '.join(inputs.regions)}"
-    return UNKNOWN, f"the ledger has no promoted run of {lever} in every region"
-
-
-def _extras(inputs: Inputs) -> list[Score]:
-    def types(region: str) -> float | None:
-        plan = last(inputs.history.standing(SPOT, region) or (), Step.PLAN)
-        stages = plan.figures["plan"]["stages"] if plan and "plan" in plan.figures else []
-        counts = [len(s["settings"]["instance_types"]) for s in stages if "instance_types" in s["settings"]]
-        return float(max(counts)) if counts else None
-
-    def drilled(region: str) -> float | None:
-        results = inputs.history.gate(SPOT, region, "cordon_seconds", DRILL)
-        return _number(results[-1].get("value")) if results else None
-
-    limit = inputs.estate.targets.cordon_seconds
-    known = bool(inputs.commitments_key)
-    return [
-        Score("P2", "instance types", f"more than {TYPES_WANTED}", *each_region(inputs, types, _more_than_ten, ".0f")),
-        Score("P2", "chaos", f"interruption drill: cordon within {limit:g} s",
-              *each_region(inputs, drilled, lambda v: v <= limit, ".2f")),
-        Score("P2", "commitments", "Reserved Instances and Savings Plans analysed",
-              PASS if known else UNKNOWN, inputs.commitments_key or "no analysis is kept"),
-    ]  # fmt: skip
-
-
-def _more_than_ten(value: float) -> bool:
-    return value > TYPES_WANTED
-
-
-def _number(value: Json) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-# The report ------------------------------------------------------------------------------------------------------
+NAMES = ("p95_ms", "error_ratio", "nodes", "spot_share_pods", "usd_hour")
+WEEK = "week14"  # whose chain holds the planner's waterfall
 
 
 def build(inputs: Inputs) -> dict[str, Json]:
     """The whole report as JSON."""
     scores, runs = scorecard(inputs), inputs.history.region_runs()
+    priorities = {name: _priority([s.verdict for s in scores if s.priority == name], name) for name in REQUIRED_SHARE}
     return {
         "estate": inputs.estate.name,
         "regions": list(inputs.regions),
         "as_of": inputs.history.newest(),
-        "summary": _summary(inputs, scores, runs),
+        "summary": _summary(inputs, priorities, runs),
         "breakdown": _breakdown(inputs),
-        "days": [asdict(run) | {"day": _day(run.began)} for run in runs],
+        "days": [asdict(run) | {"day": run.day, "date": _date(run.began)} for run in runs],
         "latency": [_latency(inputs, region) for region in inputs.regions],
+        "service": _service(inputs),
         "savings": _savings(inputs),
-        "lessons": [f"{_day(r.began)} {r.lever} {r.region}: {reason}" for r in runs for reason in r.reasons],
-        "scorecard": [asdict(score) for score in scores],
-        "priorities": {p: _priority([s for s in scores if s.priority == p], p) for p in REQUIRED_SHARE},
+        "waterfall": _waterfall(inputs.history),
+        "lessons": [
+            {"text": f"{_date(r.began)} {r.lever} {r.region}: {reason}", "source": r.source}
+            for r in runs
+            for reason in r.reasons
+        ],
+        "scorecard": [asdict(score) | {"sources": list(score.sources)} for score in scores],
+        "priorities": priorities,
+        "ledger": _ledger(inputs.history),
+        "limits": {"p95_ms": inputs.estate.targets.p95_ms},
+        "figures": [figure.to_json() for figure in figures_of(inputs)],
         "sources": {
             "validation": inputs.validation_key,
             "cost_report": inputs.report_key,
@@ -311,36 +65,97 @@ def build(inputs: Inputs) -> dict[str, Json]:
     }
 
 
-def _day(moment: str) -> str:
+def encode(report: Mapping[str, Json]) -> bytes:
+    """The report's bytes: equal reports have equal bytes."""
+    return (json.dumps(report, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _date(moment: str) -> str:
     return str(dt.datetime.fromisoformat(moment).date())
 
 
-def _priority(scores: Sequence[Score], priority: str) -> dict[str, Json]:
-    counts = {word: sum(score.verdict == word for score in scores) for word in (PASS, FAIL, UNKNOWN)}
-    return counts | {"of": len(scores), "wanted": REQUIRED_SHARE[priority]}
+def _priority(verdicts: Sequence[str], priority: str) -> dict[str, Json]:
+    counts = {word: verdicts.count(word) for word in (PASS, FAIL, UNKNOWN)}
+    verdict = priority_verdict(verdicts, priority)
+    return counts | {"of": len(verdicts), "wanted": REQUIRED_SHARE[priority], "verdict": verdict}
 
 
-def _summary(inputs: Inputs, scores: Sequence[Score], runs: Sequence[RegionRun]) -> list[str]:
-    total = inputs.validation["total"] if inputs.validation else {}
+# What others can compute again ---------------------------------------------------------------------------------------
+
+
+def figures_of(inputs: Inputs) -> list[Figure]:
+    """Every figure of the report that the ledger's records give by a rule."""
+    history, regions = inputs.history, inputs.regions
+    gates, applied = history.steps(Step.GATE), history.steps(Step.APPLIED)
+    restored = [record for record in history.steps(Step.RESTORED) if "complete" in record.figures]
+    found: list[Figure | None] = [
+        *(
+            figures.equal(history, f"gates: {word}", gates, ("figures", "outcome"), word)
+            for word in (PASS, FAIL, UNKNOWN)
+        ),
+        figures.equal(history, "stages applied", applied, ("step",), Step.APPLIED),
+        figures.equal(history, "promotions", history.steps(Step.PROMOTED), ("step",), Step.PROMOTED),
+        figures.equal(history, "restorations", restored, ("figures", "complete"), True),
+        service.availability(history, regions),
+        service.throughput(history, regions),
+    ]
+    return [figure for figure in found if figure is not None] + _dollar_figures(inputs)
+
+
+def _dollar_figures(inputs: Inputs) -> list[Figure]:
+    history, record = inputs.history, inputs.validated
+    if record is None:
+        return []
+    names = ("usd_month", "target_usd_month", "verdict")
+    total = [figures.value(history, f"total {name}", record, ("figures", "total", name)) for name in names]
+    lines = [
+        figures.value(history, f"{line['component']} {name}", record, ("figures", "lines", n, name))
+        for n, line in enumerate(record.figures["lines"])
+        for name in names
+    ]
+    return [*total, *lines]
+
+
+def _ledger(history: History) -> dict[str, Json]:
+    """What is known of the records themselves."""
+    return {"records": len(history.hashes), "unsigned": history.unsigned, "bad": dict(sorted(history.bad.items()))}
+
+
+# Sections ------------------------------------------------------------------------------------------------------------
+
+
+def _summary(inputs: Inputs, priorities: Mapping[str, Mapping[str, Json]], runs: Sequence[RegionRun]) -> list[str]:
     outcomes = [run.outcome for run in runs]
+    counts = ", ".join(f"{outcomes.count(word)} {word}" for word in sorted(set(outcomes))) or "none"
+    lines = [*_money_lines(inputs), f"Rollouts by place: {counts}."]
+    for name, told in priorities.items():
+        text = f"{told[PASS]} of {told['of']} pass, {told[FAIL]} fail, {told[UNKNOWN]} unknown"
+        lines.append(f"{name}: {told['verdict'].upper()}. {text}; wanted: {told['wanted']}.")
+    return lines + [f"The ledger does not add up, what follows is without it: {why}" for why in _bad(inputs.history)]
+
+
+def _bad(history: History) -> list[str]:
+    return [history.bad[path] for path in sorted(history.bad)]
+
+
+def _money_lines(inputs: Inputs) -> list[str]:
+    total = inputs.validation["total"] if inputs.validation else {}
     first = f"Cost: {total.get('verdict', UNKNOWN).upper()}. {usd(total.get('usd_month'))} USD a month"
     first += f" against {usd(total.get('target_usd_month'))}; {total.get('settling') or 'no settling state'}."
     if unknown := total.get("unknown"):
         first += f" Unknown: {', '.join(unknown)}; the known ones alone are {usd(total.get('known_usd_month'))}."
-    counts = ", ".join(f"{outcomes.count(word)} {word}" for word in sorted(set(outcomes))) or "none"
-    lines = [first, f"Rollouts by region: {counts}."]
-    for priority in REQUIRED_SHARE:
-        of = [score for score in scores if score.priority == priority]
-        told = _priority(of, priority)
-        lines.append(f"{priority}: {told[PASS]} of {told['of']} pass, {told[FAIL]} fail, {told[UNKNOWN]} unknown.")
-    return lines
+    if total.get("usd_month") is None:
+        return [first]
+    before = PlanBook().total(8)
+    saved = before - Decimal(total["usd_month"])
+    return [first, f"Since week 8 ({usd(before)} USD a month in the plan): {usd(saved)} less, {saved / before:.1%}."]
 
 
 def _breakdown(inputs: Inputs) -> list[dict[str, Json]]:
     plan = PlanBook()
     rows = []
     for component in plan.components:
-        line = _line(inputs.validation, component.name)
+        line = line_of(inputs.validation, component.name)
         rows.append({
             "component": component.name,
             "week_8_usd": None,  # the plan gives week 8 as a total only
@@ -353,20 +168,44 @@ def _breakdown(inputs: Inputs) -> list[dict[str, Json]]:
             "verdict": line.get("verdict", UNKNOWN),
             "source": line.get("source", ""),
             "reason": line.get("reason", "no validation"),
+            "record": next(iter(inputs.dollars_source), ""),
         })  # fmt: skip
     return rows
 
 
 def _latency(inputs: Inputs, region: str) -> dict[str, Json]:
-    before, after = inputs.history.before(SPOT, region), inputs.history.after(SPOT, region)
-    names = ("p95_ms", "error_ratio", "nodes", "spot_share_pods", "usd_hour")
-    return {"region": region} | {f"{n}_{w}": part.get(n) for n in names for w, part in
-                                 (("before", before), ("after", after))}  # fmt: skip
+    """Before the first of the standing changes, and after the last one that measured the figure."""
+    history = inputs.history
+    standing = [records for lever, place in history.runs if place == region
+                for records in [history.standing(lever, region)] if records]  # fmt: skip
+    standing.sort(key=lambda records: records[0].time)
+    snapshots = [r for records in standing if (r := last(records, Step.SNAPSHOT))]
+    promotions = [r for records in standing if (r := last(records, Step.PROMOTED))]
+    row: dict[str, Json] = {"region": region, "sources": {}}
+    for name in NAMES:
+        for word, records in (("before", snapshots), ("after", promotions[::-1])):
+            found = next((r for r in records if r.figures[word].get(name) is not None), None)
+            row[f"{name}_{word}"] = found.figures[word][name] if found else None
+            row["sources"][f"{name}_{word}"] = found.address if found else ""
+    return row
+
+
+def _service(inputs: Inputs) -> list[dict[str, Json]]:
+    """What was asked and served in each region, and its load step."""
+    rows = []
+    for region in inputs.regions:
+        counted = service.newest(inputs.history, service.AVAILABILITY, [region])
+        loaded = service.newest(inputs.history, service.THROUGHPUT, [region])
+        asked, load = (dict(found[0].figures) if found else {} for found in (counted, loaded))
+        row = {name: asked.get(name) for name in ("asked", "served", "since", "until")}
+        row |= {name: load.get(name) for name in ("served_qps", "seconds", "p95_ms")}
+        rows.append({"region": region, **row, "sources": [r.address for r in (*counted, *loaded)]})
+    return rows
 
 
 def _savings(inputs: Inputs) -> list[dict[str, Json]]:
     plan, total = PlanBook(), inputs.validation["total"] if inputs.validation else {}
-    baselines = [_line(inputs.validation, component.name).get("baseline_usd_month") for component in plan.components]
+    baselines = [line_of(inputs.validation, component.name).get("baseline_usd_month") for component in plan.components]
     known = [Decimal(baseline) for baseline in baselines if baseline is not None]
     week_13 = str(sum(known, Decimal(0))) if len(known) == len(baselines) else None
     points = [
@@ -380,11 +219,14 @@ def _savings(inputs: Inputs) -> list[dict[str, Json]]:
     return [{"point": point, "book": book, "usd_month": value} for point, book, value in points]
 
 
-def usd(value: str | None) -> str:
-    """Dollars for people; None reads unknown."""
-    return "unknown" if value is None else f"{Decimal(value):,.2f}"
-
-
-def encode(report: Mapping[str, Json]) -> bytes:
-    """The report's bytes: equal reports have equal bytes."""
-    return (json.dumps(report, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+def _waterfall(history: History) -> dict[str, Json]:
+    """What the planner promised of each lever when the week was planned, by book; empty without such a plan."""
+    plans = [(records, last(records, Step.PLAN)) for records in history.whole if records[0].lever == WEEK]
+    newest: Record | None = plans[-1][1] if plans else None
+    books = newest.figures.get("waterfall", {}).get("books", {}) if newest else {}
+    rows = [
+        {"book": name, "lever": lever["lever"], "usd_month": lever.get("in_order_usd")}
+        for name, book in books.items()
+        for lever in book.get("levers", ())
+    ]
+    return {"rows": rows, "source": newest.address if newest and rows else ""}

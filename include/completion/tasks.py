@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+UNKNOWN = "unknown"
 COSTS_VARIABLE = "akidb_costs"
 VALIDATION_TASK = "validate_costs"
 
@@ -55,7 +56,7 @@ def write_completion_report() -> dict[str, Any]:
     summary = _write(storage, tuple(context["params"]["regions"]), f"{ti.dag_id}/{ti.run_id}", validated.get("key", ""))
     ti.xcom_push(key="report", value=summary)
     log.info("%s\n%s", summary["key"], summary["text"])
-    if summary["total"] == "unknown":
+    if summary["total"] == UNKNOWN:
         raise AirflowFailException(
             f"the total is unknown: {validated.get('missing') or 'there is no validation'}. The report is written, and "
             f"says so: {summary['key']}. Next: read the task {VALIDATION_TASK}, bring the data, clear it and this task"
@@ -64,17 +65,17 @@ def write_completion_report() -> dict[str, Any]:
 
 
 def _write(storage: Storage, regions: tuple[str, ...], run: str, validation_key: str) -> dict[str, Any]:
-    from include.completion import page
-    from include.completion import report as completion
-    from include.completion.store import keep, read_inputs
+    from include.completion import store
+    from include.completion.report import build
+    from include.rollout.ledger import WHOLE_RUN, Chain
     from include.wiring.clients import open_ledger
 
-    inputs = read_inputs(open_ledger(), storage, load_estate(), regions, list(levers.LEVERS), validation_key)
-    report = completion.build(inputs)
-    pages = {
-        "report.json": completion.encode(report),
-        "report.md": page.to_markdown(report).encode(),
-        "report.html": page.to_html(report).encode(),
-    }
-    total = inputs.validation["total"]["verdict"] if inputs.validation else completion.UNKNOWN
-    return {"key": keep(storage, run, pages), "total": total, "text": "\n".join(report["summary"])}
+    ledger, (dag_id, _, run_id) = open_ledger(), run.partition("/")
+    chain = store.completion_chain(Chain("", WHOLE_RUN, dag_id, run_id))
+    store.put_validated(ledger, storage, chain, validation_key)
+    inputs = store.from_ledger(ledger, load_estate(), regions, list(levers.LEVERS))
+    pages = store.render(inputs)
+    store.put_report(ledger, chain, pages["report.json"])
+    total = inputs.validation["total"]["verdict"] if inputs.validation else UNKNOWN
+    text = "\n".join(build(inputs)["summary"])
+    return {"key": store.keep(storage, run, pages), "total": total, "text": text}

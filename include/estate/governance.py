@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -56,6 +56,10 @@ class Governance(Part):
     may_change_objects_of: tuple[str, ...]
     permanent: tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...] = ()
     canary_lead: Lead = Lead.ROLLOUT
+    # Drills take things away on purpose: only the file of an estate that is not production may allow them.
+    game_days: Literal["refused", "allowed"] = "refused"
+    # Airflow connection of a hook that takes Prometheus away where it is no Deployment; empty where it is one.
+    game_day_hook: str = ""
 
     def refusal(self, at: dt.datetime) -> str | None:
         """Why a rollout may not start at ``at`` (aware datetime), or None when it may."""

@@ -27,6 +27,7 @@ LEVERS: dict[str, str] = {
     "cost_monitoring": "include.levers.cost_monitoring:CostMonitoring",
     "cost_cap": "include.levers.cost_cap:CostCap",
     "nonprod_hours": "include.levers.nonprod_hours:NonprodHours",
+    "game_day": "include.levers.game_day:GameDay",  # the last: a drill is set back before anything that stands under it
 }
 # old name -> name of today: the ledger keeps the records of a renamed lever under the name that wrote them.
 RENAMED: dict[str, str] = {}

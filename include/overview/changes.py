@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -28,8 +28,8 @@ class Prediction:
 class LeverState:
     """A lever in a place. ``state``: promoted, unfinished, rolled back, stopped, planned only, or unknown.
 
-    ``run`` is dag_id/run_id of the newest run there; ``undo_seconds`` those of the newest undo on record, in this place
-    or (``undo_place``) another; ``problem`` why nobody knows the state.
+    ``run`` is dag_id/run_id of the newest run there; ``undo_seconds`` those of the newest undo on record,
+    ``undo_place`` where it was, in this place or another, or who rehearsed it; ``problem`` why nobody knows the state.
     """
 
     lever: str
@@ -171,7 +171,7 @@ def _with_undo(state: LeverState, undos: Sequence[Undo]) -> LeverState:
     here = next((undo for undo in of_lever if undo.place == state.place), None) or next(iter(of_lever), None)
     if here is None:
         return state
-    return LeverState(**{**vars(state), "undo_seconds": here.seconds, "undo_place": here.place})
+    return replace(state, undo_seconds=here.seconds, undo_place=here.place)
 
 
 # --- Predictions of the newest plans ----------------------------------------------------------------------------------
@@ -179,6 +179,18 @@ def _with_undo(state: LeverState, undos: Sequence[Undo]) -> LeverState:
 
 def offered_plans(content: LedgerContent, lever: str) -> dict[str, Prediction]:
     """Place -> what the lever's newest plan, offered for approval or only shown, promises there."""
+    newest = _newest_plan(content, lever)
+    plan_by_place = newest.figures["plans"] if newest else {}
+    return {place: plan_prediction(plan) for place, plan in plan_by_place.items()}
+
+
+def plan_hash(content: LedgerContent, lever: str) -> str:
+    """The hash of the lever's newest plan on record; "" without one."""
+    newest = _newest_plan(content, lever)
+    return str(newest.figures.get("hash", "")) if newest else ""
+
+
+def _newest_plan(content: LedgerContent, lever: str) -> Record | None:
     plans = [
         record
         for path, chain in content.chains.items()
@@ -186,6 +198,4 @@ def offered_plans(content: LedgerContent, lever: str) -> dict[str, Prediction]:
         for record in chain.records
         if record.step == Step.PLAN and record.figures.get("plans")
     ]
-    newest = max(plans, key=lambda record: record.time, default=None)
-    plan_by_place = newest.figures["plans"] if newest else {}
-    return {place: plan_prediction(plan) for place, plan in plan_by_place.items()}
+    return max(plans, key=lambda record: record.time, default=None)

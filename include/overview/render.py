@@ -89,6 +89,7 @@ def overview_page(view: Overview, pending: Pending, frame: Frame) -> str:
         stamp=stamp(view, pending),
         score_table=_score_table(view),
         component_table=_component_table(view),
+        lever_table=_lever_table(view),
         forecast_table=_forecast_table(states),
         forecast_charts=[picture for state in states if (picture := forecast_chart(state)) is not None],
         forecast_problem=next((p.text for p in view.problems if p.where == "forecasts"), ""),
@@ -170,6 +171,18 @@ def _component_table(view: Overview) -> Table:
         for c in view.components
     )
     head = ("component, USD a month", "week 13", "billed now", "saving billed", "target", "verdict")
+    return Table(head, tuple(rows))
+
+
+def _lever_table(view: Overview) -> Table:
+    """The levers' savings beside each other: by the planner in both books, by the plans on record, as measured."""
+    on_record = {row.lever: row for row in view.money}
+    rows = []
+    for name in dict.fromkeys([*view.planned.levers, *on_record]):
+        books, row = view.planned.levers.get(name, {}), on_record.get(name)
+        shown = (books.get("plan"), books.get("aws"), row.predicted if row else None, row.measured if row else None)
+        rows.append((words(name), *map(usd, shown)))
+    head = ("lever, USD a month", "planner, plan book", "planner, aws book", "plans on record", "measured")
     return Table(head, tuple(rows))
 
 

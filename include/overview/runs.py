@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from include.overview.ledger_copy import LedgerContent
@@ -111,7 +111,8 @@ class Search:
         for (dag_id, run_id), records in _by_run(content).items():
             counts[dag_id, run_id] = sum(self.matches(record, words) for record in records)
         found = [(row, counts[row.dag_id, row.run_id]) for row in rows]
-        return [RunRow(**{**vars(row), "found": count}) for row, count in found if count]
+
+        return [replace(row, found=count) for row, count in found if count]
 
 
 # --- One run ----------------------------------------------------------------------------------------------------------

@@ -19,11 +19,15 @@ from include.overview.forecasts import ForecastState
 from include.overview.latest import Answer
 from include.overview.ledger_copy import LedgerContent
 from include.overview.money import ComponentMoney, LeverMoney, component_money, lever_money, money_chart
+from include.overview.planned import Planned
 from include.overview.runs import RunRow, runs_of
+from include.overview.safe import safety_table, with_rehearsed_undo
 from include.overview.score import Evidence, Priority, priorities, scores_of
 from include.pages.chart import Chart
+from include.pages.table import Table
 from include.pages.texts import usd
 from include.rollout.place import DEVICES, ESTATE_WIDE
+from include.rollout.safety import Reading
 
 SHOWN_RUNS = 12
 SHOWN_PROBLEMS = 20
@@ -37,7 +41,8 @@ class Sources:
     ledger: Answer[LedgerContent] = field(default_factory=Answer)
     costs: Answer[tuple[Costs, Evidence]] = field(default_factory=Answer)
     forecasts: Answer[tuple[ForecastState, ...]] = field(default_factory=Answer)
-    waterfall: Answer[Chart] = field(default_factory=Answer)
+    planned: Answer[Planned] = field(default_factory=Answer)
+    safety: Answer[Reading] = field(default_factory=Answer)
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,8 @@ class Overview:
     run_count: int
     money: tuple[LeverMoney, ...]
     money_picture: Chart | None
-    waterfall: Chart | None
-    waterfall_problem: str
+    planned: Planned
+    safety: Table | None
     components: tuple[ComponentMoney, ...]
     bill_day: CostDay | None
     scores: tuple[Score, ...]
@@ -108,7 +113,9 @@ def view_of(estate: Estate, names: Sequence[str], sources: Sources) -> Overview:
     """The page of an estate, whose levers are ``names``, from what was read of it."""
     content = sources.ledger.value or NOTHING
     costs, evidence = sources.costs.value or (Costs(), Evidence())
-    states = lever_states(content, names, [*estate.ordered_regions(), ESTATE_WIDE, DEVICES])
+    proved = sources.safety.value or Reading((), {})
+    places = [*estate.ordered_regions(), ESTATE_WIDE, DEVICES]
+    states = with_rehearsed_undo(lever_states(content, names, places), proved)
     runs = runs_of(content)
     money = lever_money(content, states, names)
     bill = costs.days[-1] if costs.days else None
@@ -126,8 +133,8 @@ def view_of(estate: Estate, names: Sequence[str], sources: Sources) -> Overview:
         run_count=len(runs),
         money=tuple(money),
         money_picture=money_chart(money) if money else None,
-        waterfall=sources.waterfall.value,
-        waterfall_problem=sources.waterfall.problem,
+        planned=sources.planned.value or Planned(),
+        safety=safety_table(content, names, proved),
         components=tuple(component_money(bill)),
         bill_day=bill,
         scores=tuple(scores),
@@ -151,8 +158,15 @@ def problems_of(sources: Sources) -> Iterator[Problem]:
         yield Problem("cost reports", sources.costs.problem)
     for day, text in (sources.costs.value[0].bad if sources.costs.value else {}).items():
         yield Problem(f"cost report of {day}", text)
-    if sources.forecasts.problem:
-        yield Problem("forecasts", sources.forecasts.problem)
+    for where, answer in (
+        ("forecasts", sources.forecasts),
+        ("planner", sources.planned),
+        ("safety records", sources.safety),
+    ):
+        if answer.problem:
+            yield Problem(where, answer.problem)
+    for key, text in (sources.safety.value.bad if sources.safety.value else {}).items():
+        yield Problem(f"safety record {key}", text)
 
 
 def headline(overview: Overview, pending: Pending) -> str:

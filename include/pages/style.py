@@ -13,7 +13,10 @@ DARK = """--ink:#e6e9ee;--soft:#9aa5b4;--line:#2b333e;--paper:#12161c;--card:#19
 --good:#5cc792;--bad:#ff8a7e;--odd:#e3b341;--rest:#7d8591;--target:#ff7b72;
 --s1:#6aaae4;--s2:#f0a05e;--s3:#63c096;--s4:#cf8fc9;--s5:#d8b84a;--s6:#8fa4e0;--s7:#ee8ba0;--s8:#9cc774"""
 
-COLOURS = f":root{{color-scheme:light dark;{LIGHT}}}\n@media(prefers-color-scheme:dark){{:root{{{DARK}}}}}\n"
+COLOURS = (
+    f":root{{color-scheme:light dark;{LIGHT}}}\n@media(prefers-color-scheme:dark){{:root{{{DARK}}}}}\n"
+    f"@media print{{:root{{color-scheme:light;{LIGHT}}}}}\n"  # paper is light whatever the system is
+)
 _LAYOUT = """
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);
@@ -48,8 +51,12 @@ tbody th{font-weight:400;overflow-wrap:anywhere;min-width:9em}th:first-child{pad
 .n{text-align:right}.n,.s{white-space:nowrap}
 .chip{border-radius:99px;padding:1px 9px;border:1px solid currentColor;font-size:.85em}
 .pass,.settled,.final{color:var(--good)}.fail,.high{color:var(--bad)}.unknown,.provisional,.low{color:var(--odd)}
-@media print{body{background:none}main{padding:0;max-width:none}nav,details{display:none}
-.tile,figure,tr{break-inside:avoid}}
+@page{size:A4;margin:14mm}
+@media print{body{background:none;font-size:10.5pt}main{padding:0;max-width:none}nav,details{display:none}
+*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+.scroll{overflow:visible}table{font-size:.72rem}th,td{padding:3px 5px;overflow-wrap:anywhere}
+tbody th{min-width:0}.n,.s{white-space:normal}thead{display:table-header-group}
+h2,figcaption{break-after:avoid}.tile,figure,tr,li{break-inside:avoid}p,li{orphans:3;widows:3}}
 """.strip()
 # Everything but the colours.
 LAYOUT = (

@@ -86,14 +86,23 @@ def _functions(estate: Estate, usage: Usage) -> EdgePart:
     chosen = choose.choose(sizes, choose.Aim.CHEAPEST, limits, rates)
     by_size = {size.memory_mb: choose.usd_of(size, rates, requests) for size in sizes} if rates else {}
     before = by_size[raw["memory_mb"]]
-    saved = before - by_size[chosen.memory_mb or raw["memory_mb"]]
+    ready = _provisioned(estate, raw["regional"])
+    saved = before - by_size[chosen.memory_mb or raw["memory_mb"]] - ready
     units = estate.edge.functions.provisioned_units
-    note = f"{chosen.reason}; provisioned concurrency ({units} units a region) is the regional functions' and not in it"
+    note = f"{chosen.reason}; provisioned concurrency of {units} units a region costs {ready:.2f}"
     return EdgePart(LAMBDA_EDGE, before, {FUNCTIONS: saved}, grows=True, binding={FUNCTIONS: (note,)})
 
 
+def _provisioned(estate: Estate, regional: Mapping[str, Any]) -> Decimal:
+    """USD a month of the units that the lever keeps ready in each region; one without a known price is left out."""
+    units, book = estate.edge.functions.provisioned_units, load_book()
+    kind, size = regional["architecture"], regional["memory_mb"]
+    parts = (book.units_usd_month(name, kind, size, units) for name in estate.regions)
+    return sum((part for part in parts if part is not None), ZERO)
+
+
 def _models(usage: Usage) -> EdgePart:
-    raw, settings = usage.raw["s3"], StorageSettings()
+    raw, settings = usage.raw["s3"], StorageSettings.model_validate({})
     prices = storage.prices_of(price_table("aws_s3.csv"), raw["region"])
     one = [(int(size), 1) for size in raw["object_bytes"]]
     terms = storage.Terms(settings.models_remaining_days, settings.models_retrieved_share_month)
@@ -105,7 +114,7 @@ def _models(usage: Usage) -> EdgePart:
 
 
 def _checks(estate: Estate, usage: Usage) -> EdgePart:
-    settings = DnsSettings(**{**DnsSettings.estate_defaults(estate)})
+    settings = DnsSettings.model_validate(DnsSettings.estate_defaults(estate))
     prices = filled(DNS_PRICES, {})
     before = _checks_of(estate, usage.raw["route_53"])
     after = [cheapest(check, settings) for check in before]

@@ -129,7 +129,7 @@ class WeekPlan:
     binding: tuple[str, ...] = ()
 
     def lever(self, name: str) -> dict[str, LeverPlan]:
-        """One lever's figures by book (``plan``, ``aws``). Raises UnknownLeverError naming the levers that there are."""
+        """One lever's figures by book (``plan``, ``aws``). Raises UnknownLeverError naming those that there are."""
         return {book: found.lever(name) for book, found in self.books.items()}
 
     def to_json(self) -> dict[str, Any]:

@@ -135,12 +135,12 @@ class Region:
         """Each domain on its cheapest nodes; the floor right-sized."""
         sizes, (states, at) = self.sizes(moved, scaled, sized), self.states(moved, scaled)
         most = tuple(math.ceil(count / self.domains) for count in states.max(axis=0))
-        table = np.array([self._packing(tuple(map(int, s)), self.covers(sizes, most)) for s in states])
+        table = np.array([self.packing(tuple(map(int, s)), self.covers(sizes, most)) for s in states])
         nodes, usd, risk, interruptions = table[at].T
         floor = self.market.small_floor
         return Minutes(nodes + floor.nodes, usd * EXPECTED + risk + floor.usd_hour, risk, interruptions)
 
-    def _packing(self, state: tuple[int, ...], covers: tuple[Cover, Cover]) -> tuple[float, float, float, float]:
+    def packing(self, state: tuple[int, ...], covers: tuple[Cover, Cover]) -> tuple[float, float, float, float]:
         """Nodes, USD an hour, the risk and the interruptions of all domains for so many replicas of each workload."""
         parts = [
             _domain(covers[domain >= self.spot_domains], counts)
@@ -246,7 +246,7 @@ def kept(least: Floats, most: Floats, first: float) -> Floats:
         low[step:] = np.clip(before_low, here_low, here_high)
         high[step:] = np.clip(before_high, here_low, here_high)
         step *= 2
-    return np.clip(first, low, high)
+    return np.asarray(np.clip(first, low, high))
 
 
 def _fixed(floor: Floor, minutes: int) -> Minutes:

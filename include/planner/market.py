@@ -17,7 +17,7 @@ from include.quantities import MIB, cores, quantity
 
 # Interruptions of one node a month by Spot Advisor's band: the middle of each, 25 % for "above 20 %".
 BAND_RATES = (0.025, 0.075, 0.125, 0.175, 0.25)
-OLD_FLOOR, SMALL_FLOOR = "old", "small"
+ELSEWHERE = "us-east-1"  # whose spot savings stand in where a region's own are not known
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class Floor:
 
 @dataclass(frozen=True)
 class Market:
-    """One region: kinds of nodes on spot and on demand, the fixed group of week 13, the floor now and right-sized.
+    """One region: kinds of nodes, the fixed group of week 13, the floor now and right-sized.
 
-    ``dearer``: by how much the next spot pool costs more than the cheapest, a share.
+    ``dearer``: by how much the next spot pool costs more than the cheapest, a share. ``is_assumed``: the book has no
+    spot prices of the region, so that the savings of us-east-1 stand in for them.
     """
 
     spot: tuple[Kind, ...]
@@ -44,18 +45,19 @@ class Market:
     dearer: float
     types: int
     zones: int
+    is_assumed: bool
 
 
 def market_of(estate: Estate, region: str, book: AwsBook, usage: Usage) -> Market:
     """The market of a region. Raises TooFewInstanceTypesError, or PriceBookError for a price that is not known."""
-    choices = choose_instance_types(book, region, estate.spot)
+    is_assumed = not book.knows_spot(region)
+    choices = choose_instance_types(book, region, estate.spot, _assumed_spot(book, region) if is_assumed else None)
     group = estate.region(region).node_group
     each = _known(book.on_demand(region, group.instance_type))
+    most = estate.spot.max_interruption_band
     floor = Floor(group.floor, each * group.floor, f"{group.floor} x {group.instance_type}")
     return Market(
-        spot=tuple(
-            _kind(choice, float(choice.spot), usage, BAND_RATES[choice.interruption_band or 0]) for choice in choices
-        ),
+        spot=tuple(_kind(one, float(one.spot), usage, _rate(one.interruption_band, most)) for one in choices),
         on_demand=tuple(_kind(choice, float(choice.on_demand), usage, 0.0) for choice in choices),
         fixed=Floor(group.size, each * group.size, f"{group.size} x {group.instance_type}"),
         floor=floor,
@@ -63,7 +65,19 @@ def market_of(estate: Estate, region: str, book: AwsBook, usage: Usage) -> Marke
         dearer=_dearer(choices),
         types=len(choices),
         zones=len(usage.zones),
+        is_assumed=is_assumed,
     )
+
+
+def _assumed_spot(book: AwsBook, region: str) -> dict[tuple[str, str], Decimal]:
+    """What spot would cost in a region that the book doesn't know, with the savings of the one that it knows best."""
+    prices = ((name, book.on_demand(region, name), book.savings(ELSEWHERE, name)) for name in book.instance_types())
+    return {(name, "a"): usd * (1 - less) for name, usd, less in prices if usd is not None and less is not None}
+
+
+def _rate(band: int | None, most: int) -> float:
+    """Interruptions of a node a month; of a band that isn't known those of the worst that is allowed."""
+    return BAND_RATES[most if band is None else band]
 
 
 def _known(price: Decimal | None) -> float:

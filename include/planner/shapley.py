@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 
 @cache
 def weights(players: int) -> Floats:
-    """[players, 2^players]: what a coalition's value counts for a player's part; ``values @ weights.T`` are the parts."""
+    """[players, 2^players]: how a coalition's value counts for a player; ``values @ weights.T`` are the parts."""
     found = np.zeros((players, 1 << players))
     for mask in range(1 << players):
         size = mask.bit_count()

@@ -99,8 +99,8 @@ def binding(world: World) -> dict[str, tuple[str, ...]]:
             f"max_replicas {scaling.max_replicas} in {most:.0%}",
         ),
         PACKING: (
-            f"{markets[0].zones} zones: in {np.mean(zones):.0%} of the minutes nodes are kept so that each zone has its "
-            "share of the pods",
+            f"{markets[0].zones} zones: in {np.mean(zones):.0%} of the minutes nodes are kept so that each zone has "
+            "its share of the pods",
             f"at least {min(floor):.0f} nodes of the pools, one in each domain, and {markets[0].small_floor.kind} for "
             "system pods",
         ),

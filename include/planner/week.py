@@ -18,14 +18,15 @@ from include.estate import Estate
 from include.planner import edge, plan_book, resampling, shapley, simulation
 from include.planner import traffic as demand
 from include.planner.edge import EdgePart
-from include.planner.figures import AWS, PLAN, BookPlan, ComponentPlan, LeverPlan, WeekPlan, cents
+from include.planner.figures import AWS, PLAN, BookPlan, ComponentPlan, LeverPlan, LineCheck, WeekPlan, cents
 from include.planner.fleet import PLAYERS
+from include.planner.market import ELSEWHERE
 from include.planner.order import CENTRAL_DC, COMPONENTS, GAMES, HOME, ROUTING, WEEK
 from include.planner.resampling import Months, percentiles
 from include.planner.simulation import STOPS, World
 from include.planner.traffic import Traffic
 from include.planner.usage import load_usage
-from include.prices import PlanBook, load_aws_book
+from include.prices import AwsBook, PlanBook, load_aws_book
 
 Floats = npt.NDArray[np.float64]
 SEED = 14
@@ -61,7 +62,7 @@ def plan(estate: Estate, *, traffic: Traffic | None = None, resamples: int = 0, 
     limits = _limits(world, outside)
     books = {
         PLAN: _plan_book(simulation.game(found), months, limits),
-        AWS: _aws_book(found.month(), outside, months, limits, f"{book.name} ({book.date})", book.assumptions),
+        AWS: _aws_book(found.month(), outside, months, limits, f"{book.name} ({book.date})", assumptions(world, book)),
     }
     hours = dict(zip(("before", *PLAYERS), map(float, steps.node_hours()), strict=True))
     lines = tuple(line for texts in simulation.binding(world).values() for line in texts)
@@ -105,6 +106,17 @@ def _aws_book(
         ]
     notes = (*assumptions, "usage outside the clusters: include/planner/usage.yaml", "a node's disk is not priced")
     return _book(AWS, title, before, shares, limits, notes)
+
+
+def assumptions(world: World, book: AwsBook) -> tuple[str, ...]:
+    """Those of the price book, and of regions whose spot prices it doesn't have."""
+    lacking = [name for name, market in zip(world.traffic.regions, world.markets, strict=True) if market.is_assumed]
+    if not lacking:
+        return book.assumptions
+    return (
+        *book.assumptions,
+        f"no spot prices of {', '.join(lacking)} are known: the savings of {ELSEWHERE} are assumed",
+    )
 
 
 def _columns(months: Months | None) -> list[Floats | None]:
@@ -161,7 +173,7 @@ def _book(
     shares: Sequence[Share],
     limits: Mapping[str, tuple[str, ...]],
     assumptions: tuple[str, ...],
-    lines: tuple[plan_book.LineCheck, ...] = (),
+    lines: tuple[LineCheck, ...] = (),
 ) -> BookPlan:
     components, exact = [], dict[tuple[str, str], tuple[Decimal, Decimal]]()
     for component in COMPONENTS:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from include.pages.table import aligned
 from include.pages.texts import usd
 from include.planner.errors import rehearsed_error
-from include.planner.figures import AWS, BOOKS, PLAN, BookPlan, WeekPlan
+from include.planner.figures import AWS, BOOKS, PLAN, BookPlan, LeverPlan, WeekPlan
 
 HEAD = ("lever", "plan: in order", "fair part", "aws: in order", "fair part", "P50", "P90")
 
@@ -15,19 +15,25 @@ HEAD = ("lever", "plan: in order", "fair part", "aws: in order", "fair part", "P
 def lever_text(week: WeekPlan, lever: str) -> str:
     """What an approver reads of one lever: dollars in both books, how sure they are, and what limits them."""
     found, error = week.lever(lever), rehearsed_error(lever)
-    lines = [f"Saves USD {usd(found[b].in_order_usd)} a month here in the week's order, {usd(found[b].shapley_usd)} as its "
-             f"fair part of the whole week: book {week.books[b].title}" for b in BOOKS]  # fmt: skip
+    lines = [_dollars(week.books[name], found[name]) for name in BOOKS]
     aws = found[AWS]
     if aws.p50_usd is not None:
         lines.append(
             f"Resampled months ({AWS}): P10 {usd(aws.p10_usd)}, P50 {usd(aws.p50_usd)}, P90 {usd(aws.p90_usd)}"
         )
-    missed = (
-        "never compared with a rehearsal" if error is None else f"missed by up to {error:.1%} in the last rehearsal"
-    )
-    lines.append(f"The planner's dollars were {missed}" if error is not None else f"The planner's dollars: {missed}")
+    if error is None:
+        lines.append("The planner's dollars of this lever were never compared with a rehearsal")
+    else:
+        lines.append(f"The planner's dollars missed those of the last rehearsal by up to {error:.1%} in a region")
     lines += [f"Limited by: {line}" for line in aws.binding]
     return "\n".join(lines)
+
+
+def _dollars(book: BookPlan, found: LeverPlan) -> str:
+    return (
+        f"Saves USD {usd(found.in_order_usd)} a month in the week's order, {usd(found.shapley_usd)} as its fair part "
+        f"of the whole week: book {book.title}"
+    )
 
 
 def week_text(week: WeekPlan) -> str:

@@ -23,6 +23,7 @@ from include.wiring.connections import (
     devices_of,
     global_aws_of,
     location_of,
+    outages_of,
     probes_of,
     prometheus_of,
     s3_client,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from include.clients.aws import Aws
     from include.clients.devices import Devices
     from include.clients.kubernetes import Cluster
+    from include.clients.outages import OutageHook
     from include.clients.probes import Probes
     from include.clients.prometheus import Prometheus
     from include.clients.storage import Storage
@@ -109,6 +111,12 @@ class Clients:
         """The devices over SSH."""
         with _refused():
             return devices_of(self._estate)
+
+    @functools.cached_property
+    def outages(self) -> OutageHook:
+        """The hook that takes a program away which is no Deployment, for drills."""
+        with _refused():
+            return outages_of(self._estate)
 
     @functools.cached_property
     def leases(self) -> Leases:

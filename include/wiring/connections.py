@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from include.clients.access import Access
     from include.clients.aws import Aws
     from include.clients.devices import Devices
+    from include.clients.outages import OutageHook
     from include.clients.probes import Probes
     from include.clients.prometheus import Prometheus
     from include.clients.storage import Storage
@@ -79,6 +80,13 @@ def probes_of(estate: Estate) -> Probes:
 
     access = http_access(connection(estate.edge.latency.connection, "edge.latency.connection"))
     return Probes(access.url, access=access)
+
+
+def outages_of(estate: Estate) -> OutageHook:
+    """The hook of the estate's drills."""
+    from include.clients.outages import OutageHook
+
+    return OutageHook(http_access(connection(estate.governance.game_day_hook, "governance.game_day_hook")))
 
 
 def aws_of(region: str, estate: Estate) -> Aws:

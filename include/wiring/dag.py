@@ -41,10 +41,10 @@ def rollout_arguments(
     estate, _ = estate_or_problem(estate)
     found = [levers.lever(name) for name in ([lever] if isinstance(lever, str) else lever)]
     models = form_models(found) if estate else []
-    return _arguments(doc_md, tags) | {"params": _params(models, estate), "deadline": deadline_of(estate)}
+    return arguments(doc_md, tags) | {"params": params_of(models, estate), "deadline": deadline_of(estate)}
 
 
-def _params(models: Sequence[type[BaseModel]], estate: Estate | None) -> dict[str, Param]:
+def params_of(models: Sequence[type[BaseModel]], estate: Estate | None) -> dict[str, Param]:
     """The params of all models."""
     return {name: _param(schema) for name, schema in joined_fields(models, estate).items()}
 
@@ -53,7 +53,7 @@ def week_arguments(doc_md: str | None, estate: Estate | None = None) -> dict[str
     """Arguments of ``@dag`` for the week, but its schedule."""
     estate, _ = estate_or_problem(estate)
     params = params_from(WeekSettings, estate) if estate else {}
-    return _arguments(doc_md, [Tag.ROLLOUT]) | {"params": params}
+    return arguments(doc_md, [Tag.ROLLOUT]) | {"params": params}
 
 
 def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def rollback_arguments(doc_md: str | None, estate: Estate | None = None) -> dict
     params = params_from(RollbackSettings, estate, {"lever": [EVERYTHING, *levers.LEVERS]})
     places = params["regions"].schema
     places["examples"] = [*places.get("examples", ()), ESTATE_WIDE]
-    return _arguments(doc_md, [Tag.OPERATIONS]) | {"params": params}
+    return arguments(doc_md, [Tag.OPERATIONS]) | {"params": params}
 
 
 def recurring(
@@ -79,13 +79,13 @@ def recurring(
     estate, _ = estate_or_problem(None)
     start = dt.datetime(since.year, since.month, since.day, tzinfo=dt.UTC)
     params = params_from(model, estate) if estate else {}
-    return _arguments(doc_md, [Tag.RECURRING, *tags]) | {"start_date": start, "params": params} | deviations
+    return arguments(doc_md, [Tag.RECURRING, *tags]) | {"start_date": start, "params": params} | deviations
 
 
 def operation(doc_md: str | None, model: type[BaseModel], tags: Sequence[Tag]) -> dict[str, Any]:
     """Arguments of ``@dag`` for an operation that people trigger and whose form is ``model``, but its schedule."""
     estate, _ = estate_or_problem(None)
-    return _arguments(doc_md, [Tag.OPERATIONS, *tags]) | {"params": params_from(model, estate)}
+    return arguments(doc_md, [Tag.OPERATIONS, *tags]) | {"params": params_from(model, estate)}
 
 
 def schedule_by_estate(make: Callable[[Estate], Any]) -> Any:
@@ -94,7 +94,8 @@ def schedule_by_estate(make: Callable[[Estate], Any]) -> Any:
     return make(estate) if estate else None
 
 
-def _arguments(doc_md: str | None, tags: Sequence[Tag]) -> dict[str, Any]:
+def arguments(doc_md: str | None, tags: Sequence[Tag]) -> dict[str, Any]:
+    """What every DAG's ``@dag`` has; one run at a time."""
     return {
         "catchup": False,
         "max_active_runs": 1,

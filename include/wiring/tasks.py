@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     pass
 
 from include.wiring.clients import ClientsFactory, open_ledger, run_ended
+from include.wiring.outlook import outlook_of
 from include.wiring.parameters import refuse_unknown_names
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Engine:
             "clients": clients,
             "run_ended": run_ended,
             "links": {"log": ti.log_url},
+            "outlook": outlook_of(estate),
         }
         if self.levers is not None:
             return rollback.RollbackRun(lever=cast("Lever", _Named(str(params["lever"]))), levers=self.levers, **parts)

@@ -16,6 +16,7 @@ from lab.cluster.opencost import SERVED
 from lab.rehearsal.airflow_api import AirflowError, Client
 from lab.rehearsal.airflow_config import HOST
 from lab.rehearsal.folders import costs_folder, ledger_folder
+from lab.rehearsal.signing import signing_key
 
 SETTINGS_FILE = world.REPOSITORY / "airflow_settings.yaml"
 SERVICE_USER = "akidb-service"
@@ -159,4 +160,5 @@ def connect(airflow: Running, state: Mapping[str, Any], folder: Path) -> None:
     kept |= {region.connections.aws for region in estate.regions.values()}
     kept.add(estate.region(estate.canary_region).connections.prometheus)
     text = SETTINGS_FILE.read_text(encoding="utf-8")
-    load_settings(airflow.client(), settings_for(text, variables_of(state, airflow, folder), absent, kept))
+    values = {**variables_of(state, airflow, folder), "LEDGER_KEY": signing_key(folder)}
+    load_settings(airflow.client(), settings_for(text, values, absent, kept))

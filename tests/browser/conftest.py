@@ -98,6 +98,7 @@ def stage(s3: tuple[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iter
         "AKIDB_ESTATE": str(short_windows(kept)),
         f"AIRFLOW_CONN_{estate.global_aws().upper()}": json.dumps(aws),
         "AIRFLOW_VAR_AKIDB_LEDGER": str(kept / "ledger"),
+        "AIRFLOW_VAR_AKIDB_MODELS": f"s3://{estate.global_aws()}@{estate.edge.models.bucket}/traffic-predictor",
         "AIRFLOW_VAR_AKIDB_COSTS": str(kept / "costs"),
     }
     database = os.environ.get("DATABASE") or "sqlite"

@@ -69,17 +69,16 @@ class Person:
     def trigger(self, dag_id: str) -> None:
         """Trigger ``dag_id`` in Airflow's form with dry_run taken off, everything else as it is."""
         self.page.goto(f"{self.address}/dags/{dag_id}")
-        self.page.get_by_role("button", name=re.compile("^trigger", re.IGNORECASE)).first.click()
-        dialog = self.page.get_by_role("dialog")
-        self.switch_off(dialog, "dry_run")
-        dialog.get_by_role("button", name=re.compile("^trigger$", re.IGNORECASE)).click()
+        self.page.get_by_test_id("trigger-dag-button").first.click()
+        self.switch_off(self.page.get_by_role("dialog"), "dry_run")
+        self.page.get_by_test_id("trigger-dag-submit").click()
         self.page.wait_for_url(re.compile(f"/dags/{dag_id}/runs/"))
 
     def switch_off(self, dialog: Locator, name: str) -> None:
         """Take the tick off a switch of the trigger form."""
-        switch = dialog.locator(f"#element_{name}, [name=element_{name}]").first
-        switch.wait_for(state="attached")
-        switch.evaluate("element => (element.closest('label') ?? element).click()")
+        switch = dialog.locator(f'[id="switch:element_{name}"]')
+        switch.click()
+        expect(switch).to_have_attribute("data-state", "unchecked")
 
     def answer(self, option: str = "Approve") -> None:
         """From the rollout's page to the question that waits, and answer it."""

@@ -22,6 +22,7 @@ from include.rollout.place import Place
 from include.rollout.steps import missing_clients
 from include.wiring import tasks
 from include.wiring.clients import ClusterLeases, clients_for, open_ledger, run_ended
+from tests.unit.rollout.signed_world import pem, signer
 
 STATES = {"manual__2026-11-24T10:00:00+00:00": "running", "done": "success", "lost": "failed"}
 
@@ -205,3 +206,30 @@ def test_a_reason_that_no_record_may_hold_is_left_out(monkeypatch: pytest.Monkey
     with pytest.raises(ConnectionError), tasks.recorded(run):  # type: ignore[arg-type]
         raise ConnectionError("https://me:pass1234@prometheus refused")
     assert run.reasons == ["its message holds what looks like a credential; read the task's log"]
+
+
+def test_the_ledger_is_signed_by_the_connections_key(
+    airflow_database: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_AKIDB_LEDGER", str(tmp_path))
+    assert (open_ledger().key_id, open_ledger().signing_problem) == ("", "")  # without a connection: unsigned
+    entry = {"conn_type": "generic", "password": pem(1)}
+    monkeypatch.setenv("AIRFLOW_CONN_LEDGER_SIGNING_KEY", json.dumps(entry))
+    assert open_ledger().key_id == signer(1).key_id
+    one_line = {"conn_type": "generic", "password": pem(1).replace("\n", "\\n")}
+    monkeypatch.setenv("AIRFLOW_CONN_LEDGER_SIGNING_KEY", json.dumps(one_line))
+    assert open_ledger().key_id == signer(1).key_id
+
+
+def test_a_key_that_can_not_be_used_is_reported_and_never_shown(
+    airflow_database: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_AKIDB_LEDGER", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW_CONN_LEDGER_SIGNING_KEY", json.dumps({"conn_type": "generic", "password": "hunter2"}))
+    ledger = open_ledger()
+    assert (ledger.key_id, ledger.signing_problem) == (
+        "",
+        "the password of the Airflow connection 'ledger_signing_key' is no Ed25519 private key in PEM without a "
+        "password: make one by `openssl genpkey -algorithm ed25519`",
+    )
+    assert "hunter2" not in caplog.text

@@ -92,8 +92,8 @@ def approval_text(
     places = ", ".join(dict.fromkeys(plan.place for plan in plans))
     names = " -> ".join(one.backing.lever for one in offered)
     count = sum(len(plan.differences) for plan in plans)
-    what = f"{names} in {places}; {count} difference{'s' * (count != 1)}."
-    lines = [f"**Plan {plan_hash}:** {what} {links_text(links)}".strip(), ""]
+    counted = f"{count} difference{'s' * (count != 1)}."
+    lines = [f"**Plan {plan_hash}:** {names} in {places}; {counted} {links_text(links)}".strip(), ""]
     lines += [f"**Reason:** {reason}", ""] if reason else []
     if len(offered) > 1:
         lines += ["Each lever begins once the one before is promoted; one without steps is skipped.", ""]

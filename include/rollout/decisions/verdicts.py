@@ -27,6 +27,7 @@ class Ending(enum.StrEnum):
     NOTHING = "nothing to undo"
     NOTHING_TO_DO = "nothing to do"  # of one lever among several
     NOT_STARTED = "not started"
+    HELD = "hypothesis held"  # of a drill, which is set back whatever comes of it
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _exported(written: Record) -> Verdict:
     lines = [f"{Ending.EXPORTED}: checked, planned and written as files, nothing was changed."]
     for place, found in written.figures["places"].items():
         named = f" (sha256 {found['sha256']})" if found["sha256"] else ""
-        lines.append(f"{place}: {', '.join(found['files']) or 'nothing to write'} in {found['folder']}{named}")
+        lines.append(f"{place}: {', '.join(sorted(found['files'])) or 'nothing to write'} in {found['folder']}{named}")
     lines.append("Next: merge them into the repository that owns the objects; see docs/how-to/gitops.md.")
     return Verdict(Ending.EXPORTED, green=True, message="\n".join(lines))
 

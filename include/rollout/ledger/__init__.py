@@ -25,13 +25,15 @@ from include.rollout.ledger.records import (
 )
 from include.rollout.ledger.secrets import SecretRefusedError, refuse_secrets, without_secrets
 from include.rollout.ledger.signing import Signer, SigningKeyError
-from include.rollout.ledger.survey import Ledger, OpenRun, Survey
+from include.rollout.ledger.survey import Everything, Kept, Ledger, OpenRun, Survey
 from include.rollout.marks import Step
 
 __all__ = [
     "FIRST_LINK",
     "WHOLE_RUN",
     "Chain",
+    "Everything",
+    "Kept",
     "Ledger",
     "LedgerError",
     "OpenRun",

@@ -108,7 +108,9 @@ class Record:
 
     def _document(self) -> dict[str, Json]:
         document = _on_record(asdict(self))
-        return document if self.signature else {n: v for n, v in document.items() if n not in {"key", "signature"}}
+        if not self.signature:
+            del document["key"], document["signature"]
+        return document
 
     @classmethod
     def decode(cls, data: bytes) -> Record:
@@ -136,7 +138,7 @@ def parsed(path: str, number: int, data: bytes) -> Record:
     try:
         record = Record.decode(data)
         written = record.chain.path, record.mark.number
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise LedgerError(f"{key} is not a record ({error}): restore it from a backup of the ledger") from error
     if written != (path, number):
         raise LedgerError(f"{key} {_DOES_NOT_FOLLOW}")

@@ -16,6 +16,7 @@ Nothing here fails a step: the record is kept, and it alone counts.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 import re
@@ -58,6 +59,7 @@ class Seals:
         self._store = store
         self._signer = signer
         self._clock = clock
+        self._key_is_there = False
 
     def newest(self) -> str:
         """The newest entry of the log as a link: ``<number>:<SHA-256>``, number 0 without any."""
@@ -67,6 +69,7 @@ class Seals:
     def sealed(self, record: Record, data: bytes) -> None:
         """Write the head of a chain that this record (its bytes) ends, and an entry of the log where one is due."""
         head = Head(record.chain.path, record.sequence, digest(data))
+        self._safely(self._publish_key)
         self._safely(self._put_head, record, head)
         if record.sequence == 1 or record.step in LOGGED:
             self.log([head])
@@ -80,7 +83,6 @@ class Seals:
         self._store.put(f"{HEADS}/{head.path}.json", canonical(self._signer.sign(body)))
 
     def _add_entry(self, heads: Sequence[Head]) -> None:
-        self._publish_key()
         rows = [head.to_json() for head in heads]
         for _ in range(_ATTEMPTS):
             number, previous = self._last()
@@ -99,10 +101,11 @@ class Seals:
         return number, digest(self._store.read(_entry_key(number))) if number else ""
 
     def _publish_key(self) -> None:
-        try:
-            self._store.create(f"{KEYS}/{self._signer.key_id}.pem", self._signer.public_pem)
-        except FileExistsError:
+        if self._key_is_there:
             return
+        with contextlib.suppress(FileExistsError):
+            self._store.create(f"{KEYS}/{self._signer.key_id}.pem", self._signer.public_pem)
+        self._key_is_there = True
 
     def _safely(self, write: Callable[..., None], *arguments: object) -> None:
         """See the module: what fails here is mended by the next record, and must not fail this one's step."""

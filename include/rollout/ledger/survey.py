@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from include.rollout.ledger.listing import Listing, at_once, is_of_a_place
-from include.rollout.ledger.records import Chain, LedgerError, Record, parsed, record_key, verify_chain
+from include.rollout.ledger.records import Chain, LedgerError, Record, digest, parsed, record_key, verify_chain
 from include.rollout.ledger.writing import Writer
 from include.rollout.marks import Standing, Step, short_name
 
@@ -37,6 +37,22 @@ class Survey:
     standing: tuple[OpenRun, ...]
     bad: Mapping[str, str]
     places: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A record with the SHA-256 of its bytes."""
+
+    record: Record
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Everything:
+    """Every record by the path of its chain, and by path what is wrong with the chains that don't add up."""
+
+    chains: Mapping[str, Sequence[Kept]]
+    bad: Mapping[str, str]
 
 
 class Ledger(Writer):
@@ -159,3 +175,21 @@ class Ledger(Writer):
         paths = [path for path in listing.paths if is_of_a_place(path)]
         reasons = at_once(lambda path: self._gap(listing, path) or check(path), paths)
         return {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
+
+    def everything(self, below: str = "") -> Everything:
+        """Every record below a folder, and what is wrong with the chains that don't add up. One LIST, all reads."""
+        listing = Listing(self._keys(below))
+
+        def read(path: str) -> list[Kept] | str:
+            if gap := self._gap(listing, path):
+                return gap
+            try:
+                contents = [self._store.read(record_key(path, number)) for number in listing.numbers(path)]
+                records = verify_chain(parsed(path, 1, contents[0]).chain, contents)
+            except (LedgerError, FileNotFoundError) as error:
+                return str(error)
+            return [Kept(record, digest(data)) for record, data in zip(records, contents, strict=True)]
+
+        found = dict(zip(listing.paths, at_once(read, listing.paths), strict=True))
+        bad = {path: reason for path, reason in found.items() if isinstance(reason, str)}
+        return Everything({path: kept for path, kept in found.items() if not isinstance(kept, str)}, bad)

@@ -52,6 +52,10 @@ class Writer(Reader):
         """The key by which it signs; "" when it does not."""
         return self._signer.key_id if self._signer else ""
 
+    def put_beside(self, key: str, data: bytes) -> None:
+        """Write what is no record, such as a report whose hash is on record, beside the chains."""
+        self._store.put(key, data)
+
     def seal(self, chains: Iterable[Chain]) -> None:
         """At a run's end: name the last record of each chain in the signed index."""
         if self._seals is None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from include.rollout import decisions, steps
 from include.rollout.decisions import Undoable
-from include.rollout.ledger import WHOLE_RUN, LedgerError, OpenRun, Step, last
+from include.rollout.ledger import LedgerError, OpenRun
 from include.rollout.lever import Undo
 from include.rollout.rollback.run import Found, RollbackRun, as_lever, grouped
 
@@ -48,21 +48,13 @@ def undoables(run: RollbackRun, found: Found) -> list[Undoable]:
     by_lever: dict[str, list[OpenRun]] = {}
     for change in found.changes:
         by_lever.setdefault(run.levers.current_name(change.chain.lever), []).append(change)
-    backing = steps.backings(run, {lever: _plan_of(run, changes[0]) for lever, changes in by_lever.items()})
+    hashes = {lever: steps.plan_hash_of(run.ledger, changes[0].chain) for lever, changes in by_lever.items()}
+    backing = steps.backings(run, hashes)
     return [Undoable(backing[lever], _places(changes), _undo_of(run, changes)) for lever, changes in by_lever.items()]
 
 
 def _places(changes: Sequence[OpenRun]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(change.chain.place for change in changes))
-
-
-def _plan_of(run: RollbackRun, change: OpenRun) -> str:
-    """The hash of the plan that a change was approved with; empty where its records don't say."""
-    try:
-        plan = last(run.ledger.records(change.chain.of(WHOLE_RUN)), Step.PLAN)
-    except LedgerError:
-        return ""
-    return str(plan.figures.get("hash", "")) if plan else ""
 
 
 def _undo_of(run: RollbackRun, changes: Sequence[OpenRun]) -> Undo | None:

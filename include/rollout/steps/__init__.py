@@ -4,7 +4,7 @@ Every step may run again after a crash at any point. They raise Refused (or NotC
 anything else may be retried. Imports no Airflow: include/wiring turns them into tasks.
 """
 
-from include.rollout.steps.backing import backings
+from include.rollout.steps.backing import backings, plan_hash_of
 from include.rollout.steps.ending import conclude, decide, own_snapshot, promote, record_verdict
 from include.rollout.steps.exporting import promoted_export, write_export
 from include.rollout.steps.locks import (
@@ -70,6 +70,7 @@ __all__ = [
     "own_snapshot",
     "places_kept",
     "plan_again",
+    "plan_hash_of",
     "promote",
     "promoted_export",
     "put_snapshot",

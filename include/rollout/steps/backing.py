@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 
 from include.rollout.decisions import Backing, Outlook
-from include.rollout.ledger import without_secrets
+from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, LedgerError, Step, last, without_secrets
 from include.rollout.safety import Reading, SafetyRecords, Version, known_version, matrix
 from include.rollout.steps.run import Run
 
@@ -31,6 +31,15 @@ def backings(run: Run, plan_hashes: Mapping[str, str]) -> dict[str, Backing]:
         lever: Backing(lever, version.code, cells[lever], _outlook(run, lever), problem or _bad(reading, lever))
         for lever, version in versions.items()
     }
+
+
+def plan_hash_of(ledger: Ledger, chain: Chain) -> str:
+    """The hash of the plan that a change was approved with; empty where its records don't say."""
+    try:
+        plan = last(ledger.records(chain.of(WHOLE_RUN)), Step.PLAN)
+    except LedgerError:
+        return ""
+    return str(plan.figures.get("hash", "")) if plan else ""
 
 
 def _bad(reading: Reading, lever: str) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from typing import TypeVar
 
 from include import levers
 from include.clients.storage import Storage, open_storage
@@ -15,10 +16,12 @@ from include.overview.costs import CostCopy, Costs
 from include.overview.forecasts import ForecastState
 from include.overview.latest import Answer, Latest
 from include.overview.ledger_copy import LedgerContent, LedgerCopy
+from include.overview.planned import Planned
 from include.overview.runs import Search
 from include.overview.score import Evidence, read_evidence
 from include.overview.view import Overview, Sources, view_of
-from include.pages.chart import Chart
+from include.rollout.safety import Reading as Proofs
+from include.rollout.safety import SafetyRecords
 from include.wiring.clients import LEDGER_VARIABLE
 from include.wiring.connections import location_of
 
@@ -26,6 +29,7 @@ COSTS_VARIABLE = "akidb_costs"
 PATIENCE = 3.0  # seconds that a request waits for a reading
 FULL_EVERY = 300.0  # seconds after which every record is read again, also those that were read before
 Told = Callable[[str], None]
+Value = TypeVar("Value")
 
 
 @dataclass
@@ -37,7 +41,7 @@ class Reading:
 
     open_variable: Callable[[str], Storage]
     forecasts: Callable[[], tuple[ForecastState, ...]] = tuple
-    waterfall: Callable[[], Chart | None] = lambda: None
+    planned: Callable[[], Planned] = Planned
     estate: Callable[[], Estate] = load_estate
     patience: float = PATIENCE
     search: Search = field(default_factory=Search)
@@ -50,14 +54,16 @@ class Reading:
         self.ledger = Latest[LedgerContent](f"the ledger (Airflow Variable {LEDGER_VARIABLE})", self._read_ledger)
         self.costs = Latest[tuple[Costs, Evidence]](f"the costs (Airflow Variable {COSTS_VARIABLE})", self._read_costs)
         self.forecast = Latest[tuple[ForecastState, ...]]("the forecasts", lambda _told: self.forecasts(), every=60.0)
-        self.plan = Latest[Chart | None]("the planner's waterfall", lambda _told: self.waterfall(), every=3600.0)
+        self.plan = Latest[Planned]("the planner", lambda _told: self.planned(), every=3600.0)
+        self.safety = Latest[Proofs]("the safety records beside the ledger", self._read_safety, every=30.0)
 
     def sources(self) -> Sources:
         """What is known now. A reading that takes longer than the patience goes on in the background."""
         self.forecast.get(0)  # these two begin while the others are read
         self.plan.get(0)
         ledger, costs = self.ledger.get(self.patience), self.costs.get(self.patience)
-        return Sources(ledger, costs, self.forecast.get(0), self.plan.get(0))
+        safety = self.safety.get(self.patience)
+        return Sources(ledger, costs, _quiet(self.forecast), _quiet(self.plan), safety)
 
     def overview(self) -> Overview:
         """The first page, computed anew only when something of it has changed. Raises EstateError."""
@@ -78,6 +84,9 @@ class Reading:
         self._full_at = time.monotonic() if full else self._full_at
         return content
 
+    def _read_safety(self, _told: Told) -> Proofs:
+        return SafetyRecords(self.open_variable(LEDGER_VARIABLE)).read()
+
     def _read_costs(self, told: Told) -> tuple[Costs, Evidence]:
         copy = self._copies.get("costs")
         if not isinstance(copy, CostCopy):
@@ -87,14 +96,21 @@ class Reading:
         return copy.refresh(), read_evidence(copy.store)
 
 
+def _quiet(latest: Latest[Value]) -> Answer[Value]:
+    """What is known of something that the page can be shown without: its first reading is no problem yet."""
+    answer = latest.get(0)
+    return Answer() if answer.at is None and answer.problem.startswith(f"{latest.name} is still") else answer
+
+
 def _known(sources: Sources) -> tuple[object, ...]:
     """What decides how the page looks, but for the moments at which it was read."""
     ledger, costs = sources.ledger, sources.costs
     version = ledger.value.version if ledger.value else ""
     days = tuple((day.day, day.key) for day in costs.value[0].days) if costs.value else ()
     evidence = (costs.value[1].validation_key, costs.value[1].commitments_key) if costs.value else ()
-    problems = (ledger.problem, costs.problem, sources.forecasts.problem, sources.waterfall.problem)
-    return version, days, evidence, problems, sources.forecasts.at, sources.waterfall.at
+    beside = (sources.forecasts, sources.planned, sources.safety)
+    problems = tuple(answer.problem for answer in (ledger, costs, *beside))
+    return version, days, evidence, problems, tuple(answer.at for answer in beside)
 
 
 def estate_name(load: Callable[[], Estate] = load_estate) -> str:
@@ -129,4 +145,12 @@ def the_reading() -> Reading:
     """The one of this process."""
     from include.wiring.page.forecast import champions
 
-    return Reading(open_for_reading, forecasts=champions)
+    return Reading(open_for_reading, forecasts=champions, planned=week_planned)
+
+
+def week_planned() -> Planned:
+    """The planner's week for the estate. Raises EstateError and what the planner raises."""
+    from include.overview.planned import planned_of
+    from include.planner.week import plan
+
+    return planned_of(plan(load_estate()))

@@ -25,6 +25,7 @@ from tests.unit.levers import (
     cdn_world,
     dns_world,
     edge_watch_world,
+    game_world,
     lambda_world,
     monitoring_world,
     nonprod_world,
@@ -449,6 +450,19 @@ def cdn(folder: Path) -> Scene:
     return CdnScene()
 
 
+class GameScene(ClusterScene):
+    """A region that is not production, with a predictor to take away."""
+
+    def __init__(self) -> None:
+        world = game_world.World(drill="forecast-outage", fault_seconds=1)
+        super().__init__(world.lever, world.target)
+
+
+def game(folder: Path) -> Scene:
+    """The drill that takes the predictor's pods."""
+    return GameScene()
+
+
 SCENES: dict[str, Callable[[Path], Scene]] = {
     "spot_capacity": spot,
     "predictive_scaling": scaling,
@@ -464,6 +478,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "storage_tiering": storage,
     "lambda_edge": functions,
     "edge_monitoring": edge_watch,
+    "game_day": game,
 }
 # Settings of a run that resumes the one before; None where a lever has nothing to choose.
 OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
@@ -480,5 +495,6 @@ OTHER_SETTINGS: dict[str, Mapping[str, Any] | None] = {
     "edge_power": {"power_mode": "25W"},
     "lambda_edge": {"function_durations": (), "provisioned_units": 3},
     "edge_monitoring": None,
+    "game_day": None,
     "storage_tiering": {"models_older_than_days": 90, "models_longest_restore_hours": 0},
 }

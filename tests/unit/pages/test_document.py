@@ -86,5 +86,5 @@ def test_each_chart_has_its_table_folded_behind_it() -> None:
     assert page.count("<table>") == 2
 
 
-def test_each_colour_of_a_series_is_there_in_light_and_dark() -> None:
-    assert all(STYLE.count(f"--{name}:#") == 2 for name in (*SERIES, REST, TARGET))
+def test_each_colour_of_a_series_is_there_in_light_and_dark_and_on_paper() -> None:
+    assert all(STYLE.count(f"--{name}:#") == 3 for name in (*SERIES, REST, TARGET))

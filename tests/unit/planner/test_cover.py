@@ -41,15 +41,15 @@ def test_kinds_that_another_one_undercuts_are_left_out():
 def test_the_price_is_that_of_the_integer_programme_of_the_lever(seed):
     random = np.random.default_rng(seed)
     sizes = [Size(int(random.integers(300, 1500)), int(random.integers(1, 4)) * GIB) for _ in range(2)]
-    kinds = [
-        Kind(f"k{n}", round(float(random.uniform(0.03, 0.3)), 4), int(random.integers(1800, 8000)), int(random.integers(4, 30)) * GIB)
-        for n in range(5)
-    ]  # fmt: skip
+    prices, cpus, memories = random.uniform(0.03, 0.3, 5), random.integers(1800, 8000, 5), random.integers(4, 30, 5)
+    rows = enumerate(zip(prices.tolist(), cpus.tolist(), memories.tolist(), strict=True))
+    kinds = [Kind(f"k{n}", round(usd, 4), cpu, memory * GIB) for n, (usd, cpu, memory) in rows]
     counts = tuple(int(n) for n in random.integers(1, 7, 2))
     shapes = [Shape(f"w{n}", s.cpu, s.memory, c) for n, (s, c) in enumerate(zip(sizes, counts, strict=True))]
     offers = [Offer(k.name, "d", "z", k.cpu, k.memory, Decimal(repr(k.usd_hour))) for k in kinds]
     exact = optimum(shapes, offers)
-    assert exact is not None and exact.exact
+    assert exact is not None
+    assert exact.exact
     found = cover(kinds, sizes, counts)
     assert found.usd_hour[counts] == pytest.approx(float(exact.usd_hour))
     assert found.nodes[counts] == len(exact.nodes)

@@ -76,7 +76,7 @@ def test_the_packing_is_near_the_levers_optimum_with_its_zones(week, market):
     """One domain after the other and whole nodes for the zones, against the integer programme over all of them."""
     sizes = week.sizes(False, True, True)
     state = (11, 11)
-    nodes, usd, _, _ = week._packing(state, week.covers(sizes, (3, 3)))
+    nodes, usd, _, _ = week.packing(state, week.covers(sizes, (3, 3)))
     shapes = [
         Shape(f"w{w}", sizes[w].cpu, sizes[w].memory, counts[w], f"d{d}", 1)
         for d, counts in enumerate(spread(state, 4)) for w in (0, 1)
@@ -122,7 +122,8 @@ def test_the_scan_is_the_plain_loop():
 def test_a_coalition_is_named_by_its_bits():
     every = coalitions()
     assert len(every) == 32
-    assert every[0] == frozenset() and every[3] == {SPOT, SCALING}
+    assert every[0] == frozenset()
+    assert every[3] == {SPOT, SCALING}
     assert every[-1] == {SPOT, SCALING, ROUTING, SIZING, PACKING}
 
 

@@ -26,7 +26,8 @@ def test_a_line_that_its_own_figures_dont_give_fails_by_so_much():
 
 
 def test_a_line_without_figures_behind_it_is_unknown_and_never_a_pass():
-    assert _line("s3, week 14").derived is None and _line("s3, week 14").off is None
+    assert _line("s3, week 14").derived is None
+    assert _line("s3, week 14").off is None
     assert _line("cost_platform, week 14").how == "the plan gives no figures behind it"
 
 

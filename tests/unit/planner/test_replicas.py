@@ -27,7 +27,8 @@ def test_the_forecast_adds_what_is_to_come_but_at_most_twice_what_runs():
 
 def test_a_rise_below_act_above_is_left_to_the_requests():
     found = scaled(_steps((60, 2520.0), (60, 2800.0)), POLICY)
-    assert found[59] == 9 and found[60] == 10
+    assert found[59] == 9
+    assert found[60] == 10
 
 
 def test_a_lower_need_must_last_five_minutes_and_then_halves_the_replicas_each_minute():

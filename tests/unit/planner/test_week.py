@@ -111,6 +111,14 @@ def test_the_regions_are_added_up():
     )
 
 
+def test_a_region_without_spot_prices_is_planned_with_an_assumption_that_is_named():
+    regions = {"us-west-2": ESTATE.regions["us-east-1"]}
+    found = plan(ESTATE.model_copy(update={"regions": regions, "canary_region": "us-west-2"})).books["aws"]
+    assert "no spot prices of us-west-2 are known: the savings of us-east-1 are assumed" in found.assumptions
+    known = plan(ESTATE.slice("us-east-1")).books["aws"]
+    assert float(found.after_usd) == pytest.approx(float(known.after_usd), rel=0.05)
+
+
 def test_too_few_instance_types_are_refused_with_the_remedy():
     spot = ESTATE.spot.model_copy(update={"min_instance_types": 99})
     with pytest.raises(TooFewInstanceTypesError, match=r"spot.min_instance_types asks for 99.*Widen spot.sizes"):
@@ -149,13 +157,16 @@ def test_an_estate_that_cant_be_planned_ends_with_its_message(monkeypatch, capsy
     monkeypatch.setattr("include.planner.__main__.load_estate", lambda: ESTATE.model_copy(update={"spot": spot}))
     assert main(["--json"]) == 1
     told = capsys.readouterr()
-    assert told.out == "" and told.err.startswith("plan: us-east-1: 18 of ")
+    assert told.out == ""
+    assert told.err.startswith("plan: us-east-1: 18 of ")
 
 
 def test_a_levers_text_has_both_books_the_error_band_and_what_limits_it(week):
     told = lever_text(week, "spot_capacity")
-    assert "book plan (week 14)" in told and "book aws (2026-07-20)" in told
-    assert "P50" in told and "in the last rehearsal" in told
+    assert "book plan (week 14)" in told
+    assert "book aws (2026-07-20)" in told
+    assert "P50" in told
+    assert "missed those of the last rehearsal by up to 7.6%" in told
     assert "Limited by: 4 capacity domains" in told
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from include import levers
 from include.clients.storage import Folder
-from include.completion.report import History
+from include.completion.history import History
 from include.rollout import rollback
 from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, last
 from include.rollout.lever import Plan

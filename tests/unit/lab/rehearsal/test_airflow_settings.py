@@ -54,7 +54,8 @@ def airflow(tmp_path: Path) -> Airflow:
 def filled(airflow: Airflow, *regions: str) -> dict[str, Any]:
     text = SETTINGS_FILE.read_text()
     absent = tuple(name for name in REGIONS if name not in regions)
-    return settings_for(text, variables_of(state(*regions), airflow, Path("/lab")), absent, {"aws_us_east_1"})
+    values = {**variables_of(state(*regions), airflow, Path("/lab")), "LEDGER_KEY": "a key in PEM"}
+    return settings_for(text, values, absent, {"aws_us_east_1"})
 
 
 def by_id(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -63,7 +64,7 @@ def by_id(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_every_connection_of_the_estate_is_there(airflow: Airflow) -> None:
     estate = load_estate()
-    wanted = {"airflow_api", estate.edge.latency.connection}
+    wanted = {"airflow_api", "ledger_signing_key", estate.edge.latency.connection}
     for name, region in estate.regions.items():
         wanted |= set(region.connections.model_dump().values())
         wanted |= {f"{allocator}_{name.replace('-', '_')}" for allocator in ("opencost", "kubecost")}
@@ -114,6 +115,7 @@ def test_places_are_addresses(airflow: Airflow) -> None:
 def test_regions_that_are_not_booted_are_left_out_but_for_the_bill(airflow: Airflow) -> None:
     assert set(by_id(filled(airflow, "eu-central-1"))) == DEVICES | {
         "airflow_api",
+        "ledger_signing_key",
         "probes",
         "aws_us_east_1",
         *(f"{kind}_eu_central_1" for kind in ("aws", "kubernetes", "prometheus", "opencost", "kubecost")),

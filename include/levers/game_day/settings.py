@@ -1,0 +1,69 @@
+"""What a game day may be told."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from include.levers.world import World as AnyWorld
+from include.rollout.settings import LONGEST_CONVERGENCE
+
+NAME = "game_day"
+SLOT = "drill"
+MANAGER = "akidb-game-day"
+LONGEST_WATCH = 3600
+
+
+class DrillName(enum.StrEnum):
+    """The drills."""
+
+    SPOT_STORM = "spot-storm"
+    ZONE_LOSS = "zone-loss"
+    FORECAST_OUTAGE = "forecast-outage"
+    METRICS_OUTAGE = "metrics-outage"
+    COST_SPIKE = "cost-spike"
+
+
+class GameDaySettings(BaseModel):
+    """What a person may choose for one drill."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    drill: Annotated[DrillName, Field(description="What goes wrong")] = DrillName.FORECAST_OUTAGE
+    fault_seconds: Annotated[
+        int, Field(ge=1, le=LONGEST_WATCH, description="How long the fault stands, or the waves of a storm take")
+    ] = 120
+    recover_seconds: Annotated[
+        int,
+        Field(ge=1, le=LONGEST_WATCH, description="Hypothesis: so long after the last strike every pod is ready again"),
+    ] = 600
+    hold_ready_share: Annotated[
+        float, Field(ge=0, le=1, description="Hypothesis: at no moment a smaller share of the pods is ready")
+    ] = 0.75
+    stop_ready_share: Annotated[
+        float,
+        Field(ge=0, le=1, description="Stop condition: with a smaller share of ready pods it ends at once"),
+    ] = 0.5
+    zone: Annotated[str, Field(description="zone-loss: which zone; empty is the one with most pods")] = ""
+    storm_share: Annotated[
+        float, Field(gt=0, le=1, description="spot-storm: at most this share of the spot nodes gets a notice")
+    ] = 0.5
+    price_history: Annotated[
+        str,
+        Field(description="spot-storm: CSV file of price changes that says when which node is hit; empty: made waves"),
+    ] = ""
+    metrics_deployment: Annotated[
+        str,
+        Field(pattern="^([a-z0-9.-]+/[a-z0-9.-]+)?$", description="metrics-outage: namespace/name of Prometheus"),
+    ] = "monitoring/prometheus-server"
+    spike_pool: Annotated[str, Field(min_length=1, description="cost-spike: NodePool that the load grows on")] = (
+        "akidb-spot"
+    )
+    converge_timeout_seconds: Annotated[
+        int, Field(gt=0, le=LONGEST_CONVERGENCE, description="Longest wait for pods or evictions, in seconds")
+    ]
+
+
+World = AnyWorld[GameDaySettings]
