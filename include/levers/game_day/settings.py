@@ -16,6 +16,9 @@ MANAGER = "akidb-game-day"
 LONGEST_WATCH = 3600
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class DrillName(enum.StrEnum):
     """The drills."""
 
@@ -42,13 +45,8 @@ class GameDaySettings(BaseModel):
         int,
         Field(ge=1, le=LONGEST_WATCH, description="Hypothesis: so long after the last strike every pod is ready again"),
     ] = 600
-    hold_ready_share: Annotated[
-        float, Field(ge=0, le=1, description="Hypothesis: at no moment a smaller share of the pods is ready")
-    ] = 0.75
-    stop_ready_share: Annotated[
-        float,
-        Field(ge=0, le=1, description="Stop condition: with a smaller share of ready pods it ends at once"),
-    ] = 0.5
+    hold_ready_share: Share = Field(0.75, description="Hypothesis: at no moment a smaller share of the pods is ready")
+    stop_ready_share: Share = Field(0.5, description="Stop condition: with a smaller share ready it ends at once")
     zone: Annotated[str, Field(description="zone-loss: which zone; empty is the one with most pods")] = ""
     storm_share: Annotated[
         float, Field(gt=0, le=1, description="spot-storm: at most this share of the spot nodes gets a notice")
