@@ -98,7 +98,7 @@ def approval_text(
     if len(offered) > 1:
         lines += ["Each lever begins once the one before is promoted; one without steps is skipped.", ""]
     rows = [(one.backing, _by_plan(one.plans), worst(plan.undo for plan in one.plans)) for one in offered]
-    lines += [*_worth(rows, "saving a month by this plan"), "", *_safety([one.backing for one in offered])]
+    lines += [*_worth(rows, "saving a month by this plan"), "", *safety_lines([one.backing for one in offered])]
     for one in offered:
         for number, plan in enumerate(one.plans):
             lines += ["", *_plan_lines(one, plan, one.plans[0] if number else None, len(plans))]
@@ -113,7 +113,7 @@ def undo_form(
     lines = [f"**Undo {plan_hash}:** {names}. {links_text(links)}".strip()]
     if undoings:
         rows = [(one.backing, ", ".join(one.places), one.undo) for one in undoings]
-        lines += ["", *_worth(rows, "in"), "", *_safety([one.backing for one in undoings])]
+        lines += ["", *_worth(rows, "in"), "", *safety_lines([one.backing for one in undoings])]
     return "\n".join([*lines, "", capped(described, record)])
 
 
@@ -175,7 +175,7 @@ def _usd(amount: Decimal | None) -> str:
 # What was proved -----------------------------------------------------------------------------------------------------
 
 
-def _safety(backings: Sequence[Backing]) -> list[str]:
+def safety_lines(backings: Sequence[Backing]) -> list[str]:
     """The matrix' rows of these levers: only the first column of results is a proof of what is to be approved."""
     rows = [
         (f"{one.lever} `{one.version or 'no version'}`", _of(one, State.REHEARSED), _otherwise(one), _never(one))
