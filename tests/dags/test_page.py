@@ -7,7 +7,7 @@ import datetime as dt
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ import pytest
 
 from include.clients.storage import Folder
 from include.wiring.page.reading import Reading, open_for_reading
+from tests.dags.conftest import Finished
+from tests.dags.toy import World
+from tests.dags.toy_dags import AP, QUICK, estate_of, rollout_dag
 from tests.unit.overview.sample_week import write_costs, write_week
 
 ADDRESSES = [
@@ -216,6 +219,25 @@ def test_pages_take_nothing_from_elsewhere_and_nothing_inline(airflow: Any) -> N
 def test_what_waits_comes_from_airflows_api_as_the_user(airflow: Any) -> None:
     assert "Nothing waits for an answer." in read(airflow, "/akidb/")
     assert "As Airflow's API lists them for somebody." in read(airflow, "/akidb/")
+
+
+def test_an_approval_that_waits_is_listed_with_a_link_to_its_answer(
+    airflow: Any, world: World, run_dag: Callable[..., Finished]
+) -> None:
+    seen: list[str] = []
+
+    def look() -> None:
+        seen.extend(read(airflow, "/akidb/", role) for role in ("user", "viewer"))
+
+    run = run_dag(rollout_dag(world, estate_of(AP)), QUICK, answer="Reject", before_answer=look)
+    assert run.tasks["await_approval"] != "success" or run.state == "failed"
+    assert len(seen) == 2
+    for text in seen:
+        found = re.findall(r'<a class="button" data-airflow href="([^"]+)"', text)
+        assert len(found) == 1
+        assert found[0].startswith("/dags/toy_rollout/runs/")
+        assert found[0].endswith("/tasks/await_approval/required_actions")
+    assert "Nothing waits for an answer." in read(airflow, "/akidb/")
 
 
 # --- When something is wrong ------------------------------------------------------------------------------------------
