@@ -12,6 +12,7 @@ from include.estate import load_estate
 from include.forms import form_fields
 from include.rollout.place import PlaceKind
 from include.rollout.settings import RollbackSettings, rollout_settings
+from include.week.settings import WeekSettings
 
 HEAD = """# Settings of a run
 
@@ -32,14 +33,15 @@ class Part:
 
 
 def parts() -> list[Part]:
-    """What every rollout asks for, each lever's own settings, and the rollback's."""
+    """What every rollout asks for, each lever's own settings, the week's and the rollback's."""
     estate = load_estate()
     common = form_fields(rollout_settings(PlaceKind.REGION), estate)
     found = [Part("Every rollout", common)]
     for name in sorted(levers.LEVERS.keys() - WITHOUT_A_FORM, key=list(levers.LEVERS).index):
         own = form_fields(levers.lever(name).settings_type, estate)
         found.append(Part(name, {field: schema for field, schema in own.items() if field not in common}))
-    return [*found, Part("rollback", form_fields(RollbackSettings, estate))]
+    week = Part("week14", form_fields(WeekSettings, estate))
+    return [*found, week, Part("rollback", form_fields(RollbackSettings, estate))]
 
 
 def page(found: Iterable[Part]) -> str:

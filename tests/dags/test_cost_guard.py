@@ -74,11 +74,17 @@ def test_a_quiet_hour_is_green_and_over_budget_is_only_said(
 def test_a_spike_fails_the_run_and_changes_nothing_without_leave(
     world: Table, run_dag: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    region = use(monkeypatch, spike())
+    region, told = use(monkeypatch, spike()), []
+    monkeypatch.setattr("include.cost.guard.tasks.notify_of", lambda notice, _: told.append(notice))
     run = run_dag(new_dag(), LOOK)
     assert run.state == "failed"
     assert run.tasks["await_approval"] == "skipped"
     assert region.writes == []
+    (notice,) = told
+    assert (notice.event, notice.left) == (
+        "budget_passed",
+        "Nothing was changed. Next: trigger cost_guard with allow_remedy, or follow the remedy by hand.",
+    )
 
 
 def test_a_dry_run_shows_the_cap_and_its_plan_without_an_approval_and_writes_nothing(

@@ -69,8 +69,10 @@ def test_good_champions_are_left_alone(world: dict[str, Any], run_dag: Runner, t
 
 
 def test_a_decayed_champion_is_demoted_and_the_run_says_so_in_red(
-    world: dict[str, Any], run_dag: Runner, tmp_path: Path
+    world: dict[str, Any], run_dag: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr("include.forecast.tasks.notify_of", lambda notice, _: told.append(notice))
     bad = champion(world, AP, tmp_path / "made", 1.01, 1.4)
     good = champion(world, US, tmp_path / "made", 1.01)
     unknown = champion(world, EU, tmp_path / "made", 1.01)
@@ -81,6 +83,9 @@ def test_a_decayed_champion_is_demoted_and_the_run_says_so_in_red(
     assert (decision.action, decision.previous[:6], decision.version[:6]) == (Action.DEMOTED, "000002", "000001")
     assert bad.pointer().version == decision.version
     assert len(good.history()) == len(unknown.history()) == 1
+    (notice,) = told
+    assert notice.event == "champion_demoted"
+    assert notice.happened.startswith(f"{AP}: demoted: ")
 
 
 def test_a_dry_run_says_whom_it_would_demote_and_demotes_nobody(

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TypeVar
 
 from include import levers
@@ -138,19 +137,3 @@ def _s3_client(conn_id: str | None) -> object:
     # A page must say soon that a store is dead; 32 chains are read at the same time.
     limits = Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 2}, max_pool_connections=32)
     return S3Hook(conn_id or S3Hook.default_conn_name, config=limits).get_conn()
-
-
-@cache
-def the_reading() -> Reading:
-    """The one of this process."""
-    from include.wiring.page.forecast import champions
-
-    return Reading(open_for_reading, forecasts=champions, planned=week_planned)
-
-
-def week_planned() -> Planned:
-    """The planner's week for the estate. Raises EstateError and what the planner raises."""
-    from include.overview.planned import planned_of
-    from include.planner.week import plan
-
-    return planned_of(plan(load_estate()))
