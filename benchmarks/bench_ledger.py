@@ -27,7 +27,7 @@ from include.clients.storage import Storage
 from include.estate import load_estate
 from include.rollout import rollback
 from include.rollout.ledger import FIRST_LINK, Chain, Ledger, Record, Signer, Step, digest
-from include.rollout.lever import Difference, Levers, Target
+from include.rollout.lever import Difference, Levers, Plan, Target, Undo
 from include.rollout.rollback import RollbackRun
 
 RESULTS = Path(__file__).parent / "results"
@@ -101,7 +101,8 @@ def fill(store: CountingStore, names: list[str], regions: list[str], standing: i
 
 def steps_of(chain: Chain, number: int, *, closed: bool) -> Iterator[tuple[str, dict[str, Any], dict[str, str]]]:
     """(step, figures, links) of one run."""
-    yield Step.PLAN, {}, {}
+    plan = Plan(chain.lever, chain.place, {}, (), (), None, None, "plan", Undo.MINUTES)
+    yield Step.PLAN, {"hash": plan.hash(), "plan": plan.to_json()}, {}
     yield Step.SNAPSHOT, {"settings": {}, "snapshot": {"size": 1}, "order": number}, {}
     for _ in range(STAGES):
         yield from ((step, {}, {}) for step in (Step.TOUCH, Step.APPLIED, Step.GATE))

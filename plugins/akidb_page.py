@@ -1,4 +1,4 @@
-"""The page "Cost rollout" in Airflow's UI: in the navigation, and as a tab of every DAG and run."""
+"""The page "Rollout" in Airflow's UI: in the navigation, and as a tab of every DAG and run."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ except ImportError:  # a worker loads plugins before its bundle, and with it the
 PREFIX = "/akidb"
 
 
+def _app() -> Any:
+    from include.wiring.page.app import create_app
+
+    return create_app()
+
+
 def _address(path: str = "/") -> str:
     """An address of the page below the path at which Airflow itself is served."""
     return urlsplit(conf.get("api", "base_url", fallback="/")).path.rstrip("/") + PREFIX + path
@@ -26,10 +32,10 @@ class AkidbPage(AirflowPlugin):
 
     name = "akidb_page"
     fastapi_apps: ClassVar[list[Any]] = (
-        [{"app": MountedPage(), "url_prefix": PREFIX, "name": "AkiDB cost rollout"}] if MountedPage else []
+        [{"app": MountedPage(_app), "url_prefix": PREFIX, "name": "AkiDB cost rollout"}] if MountedPage else []
     )
     external_views: ClassVar[list[Any]] = [
-        {"name": "Cost rollout", "href": _address(), "destination": "nav", "url_route": "akidb"},
+        {"name": "Rollout", "href": _address(), "destination": "nav", "url_route": "akidb"},
         {
             "name": "Ledger",
             "href": _address("/runs?q={DAG_ID}"),

@@ -24,6 +24,7 @@ from lab.machine import speed
 from lab.rehearsal import postgresql
 from lab.rehearsal.airflow import Airflow
 
+ISOLATED = "PYTHONSAFEPATH"  # with it Python does not look for modules in the folder that a test runs in
 Settings = Mapping[str, Mapping[str, str]]
 NOTHING_SKIPPED = "AKIDB_SKIP_NOTHING"  # set by `make ci-long`
 
@@ -46,6 +47,10 @@ class LiveAirflow(Airflow):
 
     def _environment(self) -> dict[str, str]:
         return super()._environment() | self.environment
+
+    def _command(self, *arguments: str, program: str = "airflow") -> list[str]:
+        # Where this project must not be found, its own way of starting a scheduler can't be either.
+        return super()._command(*arguments, program="airflow" if ISOLATED in self.environment else program)
 
 
 @contextlib.contextmanager

@@ -83,8 +83,11 @@ def make_venv(venv: Path) -> None:
     )
 
 
-def install_packages(venv: Path) -> None:
-    """Install requirements-dev.txt into ``venv``: uv by pip, the rest by uv; every file is checked by its hash."""
+def install_packages(venv: Path, compiled: bool = True) -> None:
+    """Install requirements-dev.txt into ``venv``: uv by pip, the rest by uv; every file is checked by its hash.
+
+    Without byte code (``compiled``) the first start of what is imported takes longer, and the set-up half as long.
+    """
     python = str(venv / "bin" / "python")
     remedy = (
         "Check that the package index is reached (PIP_INDEX_URL or UV_DEFAULT_INDEX name another one) and that the "
@@ -105,7 +108,8 @@ def install_packages(venv: Path) -> None:
         remedy,
         *(str(venv / "bin" / "uv"), "pip", "install", "--quiet", "--python", python),
         # Without byte code Airflow's processes start 2.5 times slower.
-        *("--compile-bytecode", "--require-hashes", "-r", "requirements-dev.txt"),
+        *(["--compile-bytecode"] if compiled else []),
+        *("--require-hashes", "-r", "requirements-dev.txt"),
     )
 
 
@@ -142,6 +146,16 @@ class _Programs(threading.Thread):
             self._process.terminate()
 
 
+def stamp_file(venv: Path, wanted: str, whole: bool) -> Path:
+    """Where it stands what was installed: a hurried set-up (not ``whole``) is content with a whole one."""
+    whole_one = venv / "requirements.sha256"
+    return whole_one if whole or _says(whole_one, wanted) else venv / "requirements.quick.sha256"
+
+
+def _says(stamp: Path, wanted: str) -> bool:
+    return stamp.exists() and stamp.read_text(encoding="utf-8") == wanted
+
+
 def _say(step: int, text: str) -> None:
     print(f"[{step}/3] {text}", flush=True)
 
@@ -149,11 +163,12 @@ def _say(step: int, text: str) -> None:
 def setup(venv: Path, with_programs: bool = True) -> dict[str, float]:
     """Do what is missing; returns the seconds of each step done, empty when there was nothing to do.
 
-    Without programs it is what everything needs that needs no lab.
+    Without programs it is what everything needs that needs no lab, in a hurry: the packages without byte code, which a
+    whole set-up makes up for.
     """
     seconds: dict[str, float] = {}
-    stamp = venv / "requirements.sha256"
     wanted = stamp_of(ROOT)
+    stamp = stamp_file(venv, wanted, with_programs)
     if not (venv / "bin" / "python").exists():
         begun = time.monotonic()
         _say(1, f"virtual environment .venv (about {VENV_SECONDS} s)")
@@ -163,10 +178,10 @@ def setup(venv: Path, with_programs: bool = True) -> dict[str, float]:
     if programs:
         programs.start()
     try:
-        if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+        if not _says(stamp, wanted):
             begun = time.monotonic()
             _say(2, f"Python packages (about {PACKAGES_SECONDS} s, longer while programs are built beside)")
-            install_packages(venv)
+            install_packages(venv, compiled=with_programs)
             stamp.write_text(wanted, encoding="utf-8")
             seconds["packages"] = time.monotonic() - begun
             _say(2, f"Python packages installed in {seconds['packages']:.0f} s")

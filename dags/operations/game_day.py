@@ -40,7 +40,7 @@ from __future__ import annotations
 
 from airflow.sdk import dag
 
-from include.wiring.game_day import drill, game_day_arguments
+from include.levers.game_day.tasks import drill, game_day_arguments
 
 
 @dag(schedule=None, **game_day_arguments(__doc__))

@@ -25,6 +25,22 @@ def to_html(report: Mapping[str, Json]) -> str:
     return pages.to_html(document(report))
 
 
+class Notes:
+    """Numbers for the records that figures come from, in the order in which they are named."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def __call__(self, *keys: str) -> str:
+        """Such as ``[3] [4]``; ``none`` without a record."""
+        named = dict.fromkeys(key for key in keys if key)
+        return " ".join(f"[{self._numbers.setdefault(key, len(self._numbers) + 1)}]" for key in named) or "none"
+
+    def table(self) -> Table:
+        """Number and record, the ledger's key of it."""
+        return _table(("number", "record"), ((f"[{number}]", key) for key, number in self._numbers.items()))
+
+
 def document(report: Mapping[str, Json]) -> Document:
     """The page of a report."""
     ledger = report["ledger"]
@@ -47,113 +63,104 @@ def _tile(name: str, told: Mapping[str, Json]) -> Tile:
 
 
 def _sections(report: Mapping[str, Json]) -> dict[str, tuple[Block, ...]]:
-    lessons = [f"{lesson['text']} ({lesson['source']})" for lesson in report["lessons"]]
+    notes, limit = Notes(), float(report["limits"]["p95_ms"])
+    lessons = [f"{lesson['text']} {notes(lesson['source'])}" for lesson in report["lessons"]]
     sources = tuple((name, key or "none") for name, key in sorted(report["sources"].items()))
-    limit = float(report["limits"]["p95_ms"])
-    return {
+    found: dict[str, tuple[Block, ...]] = {
         "Executive summary": (bullets(*report["summary"]),),
-        "Scorecard": (_scorecard(report["scorecard"]),),
-        "Cost by component (USD a month)": (
-            pictures.components(report["breakdown"]),
-            _breakdown(report["breakdown"]),
-        ),
-        "Day by day": (_days(report["days"]),),
+        "Scorecard": (_scorecard(report["scorecard"], notes),),
+        "Cost by component (USD a month)": _costs(report["breakdown"], notes),
+        "Day by day": (_days(report["days"], notes),),
         "Latency and nodes, before and after": (
             pictures.latency(report["latency"], limit),
-            _latency(report["latency"]),
+            _latency(report["latency"], notes),
         ),
-        "Requests of the week": (_service(report["service"]),),
-        "Savings since week 8": (pictures.savings(report["savings"]), _savings(report["savings"])),
-        **_planned(report["waterfall"]),
+        "Requests of the week": (_service(report["service"], notes),),
+        "Savings since week 8": (pictures.savings(report["savings"]), _savings(report["savings"], notes)),
+        "Planned savings": _planned(report["waterfall"], notes),
         "Lessons": (bullets(*(lessons or ["None on record."])),),
-        "Figures and their records": (_figures(report["figures"]),),
-        "Sources": (Items(sources),),
+        "Figures that the verifier computes again": (_figures(report["figures"]),),
     }
+    return {**found, "Records": (notes.table(), Items(sources))}
 
 
-def _planned(waterfall: Mapping[str, Json]) -> dict[str, tuple[Block, ...]]:
-    rows = waterfall["rows"]
-    books = dict.fromkeys(row["book"] for row in rows)
-    if not books:
-        return {"Planned savings": (Paragraph("Unknown: no plan of the week is on record."),)}
-    table = _table(
-        ("lever", "book", "USD a month"), ((row["lever"], row["book"], usd(row["usd_month"])) for row in rows)
-    )
-    source = Paragraph(f"Record: {waterfall['source']}")
-    return {"Planned savings": (*(pictures.waterfall(rows, book) for book in books), table, source)}
+def _scorecard(rows: Sequence[Mapping[str, Json]], notes: Notes) -> Table:
+    names = ("item", "priority", "wanted", "verdict", "measured")
+    return _table((*names, "records"), ((*(str(row[name]) for name in names), notes(*row["sources"])) for row in rows))
 
 
-def _breakdown(rows: Sequence[Mapping[str, Json]]) -> Table:
+def _costs(rows: Sequence[Mapping[str, Json]], notes: Notes) -> tuple[Block, ...]:
     head = ("component", "week 13 (plan)", "week 14 (plan)", "baseline", "target", "measured", "book", "verdict", "why")
     names = ("week_13_plan_usd", "week_14_plan_usd", "baseline_usd", "target_usd", "measured_usd")
-    return _table(
-        (*head, "record"),
+    told = (
         (
-            (
-                row["component"],
-                *(usd(row[name]) for name in names),
-                row["book"],
-                row["verdict"],
-                str(row["reason"] or row["source"]),
-                row["record"] or "none",
-            )
+            row["component"],
+            *(usd(row[name]) for name in names),
+            row["book"],
+            row["verdict"],
+            str(row["reason"] or row["source"]),
+            notes(row["record"]),
+        )
+        for row in rows
+    )
+    return pictures.components(rows), _table((*head, "record"), told)
+
+
+def _days(rows: Sequence[Mapping[str, Json]], notes: Notes) -> Table:
+    names = ("lever", "day", "date", "region", "outcome")
+    return _table(
+        ("lever", "day", "date", "place", "outcome", "stages", "run", "record"),
+        (
+            (*(row[name] for name in names), "; ".join(row["stages"]) or "none", row["run"], notes(row["source"]))
             for row in rows
         ),
     )
 
 
-def _days(rows: Sequence[Mapping[str, Json]]) -> Table:
-    names = ("day", "date", "lever", "region", "outcome")
-    return _table(
-        ("day", "date", "lever", "place", "outcome", "stages", "run", "record"),
-        (
-            (*(row[name] for name in names), "; ".join(row["stages"]) or "none", row["run"], row["source"])
-            for row in rows
-        ),
-    )
-
-
-def _latency(rows: Sequence[Mapping[str, Json]]) -> Table:
+def _latency(rows: Sequence[Mapping[str, Json]], notes: Notes) -> Table:
     def pair(row: Mapping[str, Json], name: str) -> str:
         values = [row[f"{name}_before"], row[f"{name}_after"]]
         return " -> ".join("unknown" if v is None else format(v, LATENCY[name]) for v in values)
 
-    def records(row: Mapping[str, Json]) -> str:
-        return "; ".join(dict.fromkeys(key for key in row["sources"].values() if key)) or "none"
-
     head = ("region", "P95 ms", "error ratio", "nodes", "spot share", "USD an hour", "records")
-    return _table(head, ((row["region"], *(pair(row, name) for name in LATENCY), records(row)) for row in rows))
-
-
-def _service(rows: Sequence[Mapping[str, Json]]) -> Table:
-    def whole(value: Json) -> str:
-        return "unknown" if value is None else f"{value:,.0f}"
-
-    head = ("region", "asked", "served", "QPS in the load step", "from", "to", "records")
     return _table(
-        head,
-        (
-            (
-                row["region"],
-                *(whole(row[name]) for name in ("asked", "served", "served_qps")),
-                *(str(row[name] or "unknown")[:19] for name in ("since", "until")),
-                "; ".join(row["sources"]) or "none",
-            )
-            for row in rows
-        ),
+        head, ((row["region"], *(pair(row, name) for name in LATENCY), notes(*row["sources"].values())) for row in rows)
     )
 
 
-def _savings(rows: Sequence[Mapping[str, Json]]) -> Table:
-    head = ("point", "book", "USD a month")
-    return _table(head, ((row["point"], row["book"], usd(row["usd_month"])) for row in rows))
+def _service(rows: Sequence[Mapping[str, Json]], notes: Notes) -> Table:
+    def whole(value: Json) -> str:
+        return "unknown" if value is None else f"{value:,.0f}"
+
+    told = (
+        (
+            row["region"],
+            *(whole(row[name]) for name in ("asked", "served", "served_qps")),
+            *(str(row[name] or "unknown")[:19] for name in ("since", "until")),
+            notes(*row["sources"]),
+        )
+        for row in rows
+    )
+    return _table(("region", "asked", "served", "QPS in the load step", "from", "to", "records"), told)
 
 
-def _scorecard(rows: Sequence[Mapping[str, Json]]) -> Table:
-    names = ("priority", "item", "wanted", "verdict", "measured")
+def _savings(rows: Sequence[Mapping[str, Json]], notes: Notes) -> Table:
     return _table(
-        (*names, "records"),
-        ((*(str(row[name]) for name in names), "; ".join(row["sources"]) or "none") for row in rows),
+        ("point", "book", "USD a month", "record"),
+        ((row["point"], row["book"], usd(row["usd_month"]), row["source"] or notes(row["record"])) for row in rows),
+    )
+
+
+def _planned(waterfall: Mapping[str, Json], notes: Notes) -> tuple[Block, ...]:
+    rows = waterfall["rows"]
+    books = dict.fromkeys(row["book"] for row in rows)
+    if not books:
+        return (Paragraph("Unknown: no plan of the week is on record."),)
+    source = notes(waterfall["source"])
+    told = ((row["lever"], row["book"], usd(row["usd_month"]), source) for row in rows)
+    return (
+        *(pictures.waterfall(rows, book) for book in books),
+        _table(("lever", "book", "USD a month", "record"), told),
     )
 
 

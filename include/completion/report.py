@@ -216,7 +216,12 @@ def _savings(inputs: Inputs) -> list[dict[str, Json]]:
         ("target", "components", total.get("target_usd_month")),
         ("measured", "components", total.get("usd_month")),
     ]
-    return [{"point": point, "book": book, "usd_month": value} for point, book, value in points]
+    record = next(iter(inputs.dollars_source), "")
+    return [
+        {"point": point, "book": book, "usd_month": value}
+        | ({"source": "the plan's book", "record": ""} if book == "plan" else {"source": "", "record": record})
+        for point, book, value in points
+    ]
 
 
 def _waterfall(history: History) -> dict[str, Json]:

@@ -25,6 +25,7 @@ from include.rollout.place import DEVICES, ESTATE_WIDE
 
 COMMITMENTS = "commitments/"
 REPORTS = "reports/day="
+FORTNIGHT = dt.timedelta(days=14)  # the week, and its repetitions
 _NO_LEVERS = frozenset({COMPLETION, SERVICE})
 
 
@@ -42,6 +43,21 @@ def put_validated(ledger: Ledger, storage: Storage, chain: Chain, validation_key
 def completion_chain(chain: Chain) -> Chain:
     """The chain of the completion report of a run."""
     return Chain(COMPLETION, WHOLE_RUN, chain.dag_id, chain.run_id)
+
+
+def service_chain(chain: Chain, region: str) -> Chain:
+    """The chain of a run that holds how the service did in a region."""
+    return Chain(SERVICE, region, chain.dag_id, chain.run_id)
+
+
+def began(ledger: Ledger, estate: Estate, regions: Sequence[str]) -> str:
+    """When the first run of the last fortnight began, undone ones too: their requests count. "" without a run."""
+    history = from_ledger(ledger, estate, regions).history
+    runs = [run.began for run in history.region_runs()]
+    if not runs:
+        return ""
+    earliest = dt.datetime.fromisoformat(max(runs)) - FORTNIGHT
+    return min(moment for moment in runs if dt.datetime.fromisoformat(moment) >= earliest)
 
 
 def from_ledger(ledger: Ledger, estate: Estate, regions: Sequence[str], levers: Sequence[str] | None = None) -> Inputs:

@@ -12,10 +12,12 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include import levers
 from include.estate import load_estate
+from include.rollout.ledger import Chain, Step
 from include.wiring.connections import SettingMissingError, storage_at
 
 if TYPE_CHECKING:
     from include.clients.storage import Storage
+    from include.rollout.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -67,15 +69,36 @@ def write_completion_report() -> dict[str, Any]:
 def _write(storage: Storage, regions: tuple[str, ...], run: str, validation_key: str) -> dict[str, Any]:
     from include.completion import store
     from include.completion.report import build
-    from include.rollout.ledger import WHOLE_RUN, Chain
+    from include.rollout.ledger import WHOLE_RUN
     from include.wiring.clients import open_ledger
 
     ledger, (dag_id, _, run_id) = open_ledger(), run.partition("/")
     chain = store.completion_chain(Chain("", WHOLE_RUN, dag_id, run_id))
     store.put_validated(ledger, storage, chain, validation_key)
+    _count_requests(ledger, chain, regions)
     inputs = store.from_ledger(ledger, load_estate(), regions, list(levers.LEVERS))
     pages = store.render(inputs)
     store.put_report(ledger, chain, pages["report.json"])
     total = inputs.validation["total"]["verdict"] if inputs.validation else UNKNOWN
     text = "\n".join(build(inputs)["summary"])
     return {"key": store.keep(storage, run, pages), "total": total, "text": text}
+
+
+def _count_requests(ledger: Ledger, chain: Chain, regions: tuple[str, ...]) -> None:
+    """Put on record how many requests were asked and served since the first run of the week, region by region.
+
+    What can't be counted stays unknown in the report, and must not keep it from being written.
+    """
+    from include.completion import store
+    from include.wiring.counting import requests_of_the_week
+
+    estate, until = load_estate(), dt.datetime.now(dt.UTC).isoformat()
+    since = store.began(ledger, estate, regions)
+    for region in regions if since else ():
+        try:
+            figures = requests_of_the_week(region, estate, since, until)
+        except Exception as error:  # noqa: BLE001 - see above
+            log.warning("%s: the week's requests can't be counted: %s: %s", region, type(error).__name__, error)
+            continue
+        if figures is not None:
+            ledger.append(store.service_chain(chain, region), Step.MEASURED, figures)

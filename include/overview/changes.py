@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from include.completion.report import outcome_of
+from include.completion.history import outcome_of
 from include.overview.ledger_copy import ChainCopy, LedgerContent, standing_changes
 from include.rollout.ledger import WHOLE_RUN, Record, Step, last
 
@@ -131,13 +131,17 @@ def prediction_of(record: Record | None) -> Prediction:
 
 def plan_prediction(plan: Mapping[str, Json]) -> Prediction:
     """The promise of a plan as JSON."""
-    before, after = plan.get("usd_month_before"), plan.get("usd_month_after")
-    known = before is not None and after is not None
-    return Prediction(
-        str(plan.get("undo", "")),
-        Decimal(before) - Decimal(after) if known else None,
-        str(plan.get("price_book", "")),
-    )
+    before, after = _dollars(plan.get("usd_month_before")), _dollars(plan.get("usd_month_after"))
+    saving = None if before is None or after is None else before - after
+    return Prediction(str(plan.get("undo", "")), saving, str(plan.get("price_book", "")))
+
+
+def _dollars(value: Json) -> Decimal | None:
+    """An amount of a record; what is no number is unknown."""
+    try:
+        return None if value is None else Decimal(str(value))
+    except InvalidOperation:
+        return None
 
 
 # --- Undos ------------------------------------------------------------------------------------------------------------

@@ -52,13 +52,22 @@
     });
     const show = () => { document.getElementById("conf").textContent = JSON.stringify(values(), null, 2); };
     button.disabled = false;
+    const airflow = document.body.dataset.airflowBase;
+    // Airflow's own form offers to unpause; a run of a paused DAG would wait without a word.
+    fetch(`${airflow}/api/v2/dags/${form.dataset.dag}`)
+      .then((answer) => (answer.ok ? answer.json() : {}))
+      .then((dag) => {
+        if (dag.is_paused) {
+          said.textContent = `The DAG ${form.dataset.dag} is paused: unpause it, or its run will wait.`;
+        }
+      })
+      .catch(() => { /* Airflow will say so when the run is started */ });
     form.addEventListener("input", show);
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       button.disabled = true;
       said.textContent = "Starting ...";
       try {
-        const airflow = document.body.dataset.airflowBase;
         const answer = await fetch(`${airflow}/api/v2/dags/${form.dataset.dag}/dagRuns`, {
           method: "POST",
           headers: { "Content-Type": "application/json" },

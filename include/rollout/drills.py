@@ -129,7 +129,8 @@ def _held_verdict(run: Run, levers: Levers, records: Sequence[Record]) -> Verdic
     lines = [
         f"{Ending.HELD} in {place}: {expected.hypothesis}",
         f"Least share of ready pods {figures['least_ready_share']:.0%}; well again "
-        f"{figures['recovered_seconds']:.0f} s after the last strike; set back in {restored.figures.get('seconds', 0):.0f} s.",
+        f"{figures['recovered_seconds']:.0f} s after the last strike; set back in "
+        f"{restored.figures.get('seconds', 0):.0f} s.",
         *(found or [f"Nothing for the safety matrix: none of {', '.join(expected.concerns)} stands in {place}."]),
     ]
     return Verdict(Ending.HELD, green=True, message="\n".join(lines))

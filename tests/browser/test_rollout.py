@@ -10,7 +10,7 @@ from include.rollout.place import ESTATE_WIDE
 from tests.browser.conftest import Stage
 from tests.browser.person import Person
 
-LEVER, PLACE = "storage_tiering", ESTATE_WIDE.name
+LEVER, PLACE = "storage_tiering", ESTATE_WIDE
 
 
 def test_a_rollout_is_triggered_approved_watched_and_rolled_back(stage: Stage, lead: Person) -> None:

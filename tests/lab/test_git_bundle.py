@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab import world
-from tests.live_airflow import LiveAirflow, live_airflow, until
+from tests.live_airflow import ISOLATED, LiveAirflow, live_airflow, until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -91,7 +91,8 @@ def airflow(repository: Repository, tmp_path: Path) -> Iterator[LiveAirflow]:
         "bundle_refresh_check_interval": "1",
     }}  # fmt: skip
     # The project's own `include` must not be found before the bundle's: Airflow appends the bundle to sys.path.
-    with live_airflow(lambda _: None, {"PYTHONPATH": str(tmp_path)}, settings=settings) as started:
+    alone = {"PYTHONPATH": str(tmp_path), ISOLATED: "1"}
+    with live_airflow(lambda _: None, alone, settings=settings) as started:
         yield started
 
 

@@ -16,7 +16,7 @@ from include.cost.guard.cap import read_situation
 from include.cost.guard.decisions import CAP, Situation, remedy
 from include.levers.events import queue_arn, queue_url
 from include.levers.game_day.settings import DrillName, World
-from include.levers.game_day.storm import read_events, storm
+from include.levers.game_day.storm import HistoryError, read_events, storm
 from include.levers.game_day.things import Cordon, Outage
 from include.levers.manifests import render
 from include.levers.node_costs import node_facts
@@ -110,12 +110,17 @@ class SpotStorm(Drill):
     def facts(self, world: World) -> dict[str, Json]:
         """The waves, over the spot nodes that there are."""
         settings, history = world.settings, world.settings.price_history
-        events = read_events(Path(history)) if history else []
+        try:
+            events = read_events(Path(history)) if history else []
+        except HistoryError as error:
+            return {"storm": [], "problem": str(error)}
         hits = storm(events, node_facts(world), settings.storm_share, settings.fault_seconds)
         return {"storm": [[hit.after, hit.node, hit.why] for hit in hits]}
 
     def problem(self, facts: Mapping[str, Json]) -> tuple[str, str]:
         """See :class:`Drill`."""
+        if "problem" in facts:
+            return str(facts["problem"]), "correct price_history"
         return ("", "") if facts["storm"] else ("there is no spot node of a NodePool", "roll out spot_capacity first")
 
     def strikes(self, facts: Mapping[str, Json]) -> list[Strike]:

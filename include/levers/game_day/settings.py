@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +14,9 @@ NAME = "game_day"
 SLOT = "drill"
 MANAGER = "akidb-game-day"
 LONGEST_WATCH = 3600
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class DrillName(enum.StrEnum):
@@ -31,7 +34,10 @@ class GameDaySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    drill: Annotated[DrillName, Field(description="What goes wrong")] = DrillName.FORECAST_OUTAGE
+    drill: Annotated[
+        Literal["spot-storm", "zone-loss", "forecast-outage", "metrics-outage", "cost-spike"],
+        Field(description="What goes wrong"),
+    ] = "forecast-outage"
     fault_seconds: Annotated[
         int, Field(ge=1, le=LONGEST_WATCH, description="How long the fault stands, or the waves of a storm take")
     ] = 120
@@ -39,13 +45,8 @@ class GameDaySettings(BaseModel):
         int,
         Field(ge=1, le=LONGEST_WATCH, description="Hypothesis: so long after the last strike every pod is ready again"),
     ] = 600
-    hold_ready_share: Annotated[
-        float, Field(ge=0, le=1, description="Hypothesis: at no moment a smaller share of the pods is ready")
-    ] = 0.75
-    stop_ready_share: Annotated[
-        float,
-        Field(ge=0, le=1, description="Stop condition: with a smaller share of ready pods it ends at once"),
-    ] = 0.5
+    hold_ready_share: Share = Field(0.75, description="Hypothesis: at no moment a smaller share of the pods is ready")
+    stop_ready_share: Share = Field(0.5, description="Stop condition: with a smaller share ready it ends at once")
     zone: Annotated[str, Field(description="zone-loss: which zone; empty is the one with most pods")] = ""
     storm_share: Annotated[
         float, Field(gt=0, le=1, description="spot-storm: at most this share of the spot nodes gets a notice")

@@ -14,8 +14,8 @@ import io
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from include.levers.node_costs import NodeFact
 
@@ -24,8 +24,7 @@ WAVES = 3
 COLUMNS = ("az_id", "instance_type", "price_usd_hour", "timestamp")
 
 
-@dataclass(frozen=True)
-class PriceEvent:
+class PriceEvent(NamedTuple):
     """A price that was changed to ``usd_hour`` at ``at`` (Unix seconds)."""
 
     at: float
@@ -34,8 +33,7 @@ class PriceEvent:
     usd_hour: float
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """A node that gets its notice so many seconds after the storm begins, and why it and then."""
 
     after: float

@@ -14,11 +14,11 @@ class Sample:
     """One look, ``at`` seconds after the drill began. ``missing`` says what is not yet as it was, a line each."""
 
     at: float
-    nodes: int
-    spot_nodes: int
-    ready: int
-    wanted: int
-    waiting: int
+    nodes: int = 0
+    spot_nodes: int = 0
+    ready: int = 0
+    wanted: int = 0
+    waiting: int = 0
     missing: tuple[str, ...] = ()
 
     @property

@@ -39,6 +39,16 @@ class Reader:
         """The chain's records in order, empty when there are none. Raises LedgerError when the chain is broken."""
         return verify_chain(chain, self._contents(chain))
 
+    def first(self, chain: Chain) -> Record | None:
+        """The chain's first record, with one request; None without any. Raises LedgerError when it is none.
+
+        In a place's chain that is the plan that was confirmed there, in releases that record it.
+        """
+        try:
+            return parsed(chain.path, 1, self._store.read(record_key(chain.path, 1)))
+        except FileNotFoundError:
+            return None
+
     def head(self, chain: Chain) -> str | None:
         """SHA-256 of the chain's last record, or None for an empty chain."""
         contents = self._contents(chain)

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from include.rollout import decisions, steps
 from include.rollout.decisions import Undoable
-from include.rollout.ledger import LedgerError, OpenRun
-from include.rollout.lever import Undo
+from include.rollout.ledger import LedgerError, OpenRun, Step
+from include.rollout.lever import Plan, Undo
 from include.rollout.rollback.run import Found, RollbackRun, as_lever, grouped
 
 _AT_ONCE = 16  # places and levers whose live state is read at the same time
@@ -44,28 +44,31 @@ def _describe_place(run: RollbackRun, changes: Sequence[OpenRun]) -> str:
 
 
 def undoables(run: RollbackRun, found: Found) -> list[Undoable]:
-    """The levers that are undone, in their order, with what an approver may lean on for each."""
-    by_lever: dict[str, list[OpenRun]] = {}
+    """The levers that are undone, in their order, with what an approver may lean on for each.
+
+    Two requests to the ledger for each lever and place, at once: everything may be thousands of changes.
+    """
+    newest: dict[str, dict[str, OpenRun]] = {}
     for change in found.changes:
-        by_lever.setdefault(run.levers.current_name(change.chain.lever), []).append(change)
-    hashes = {lever: steps.plan_hash_of(run.ledger, changes[0].chain) for lever, changes in by_lever.items()}
+        newest.setdefault(run.levers.current_name(change.chain.lever), {}).setdefault(change.chain.place, change)
+    firsts = [next(iter(places.values())).chain for places in newest.values()]
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        hashes = dict(zip(newest, pool.map(lambda chain: steps.plan_hash_of(run.ledger, chain), firsts), strict=True))
+        undos = {lever: list(pool.map(lambda one: _undo_of(run, one), at.values())) for lever, at in newest.items()}
     backing = steps.backings(run, hashes)
-    return [Undoable(backing[lever], _places(changes), _undo_of(run, changes)) for lever, changes in by_lever.items()]
+    return [Undoable(backing[lever], tuple(places), _worst(undos[lever])) for lever, places in newest.items()]
 
 
-def _places(changes: Sequence[OpenRun]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(change.chain.place for change in changes))
+def _undo_of(run: RollbackRun, change: OpenRun) -> Undo | None:
+    """The undo that a change was approved with; None where its first record doesn't say."""
+    try:
+        record = run.ledger.first(change.chain)
+        return Plan.from_json(record.figures["plan"]).undo if record and record.step == Step.PLAN else None
+    except (LedgerError, KeyError, TypeError, ValueError):
+        return None
 
 
-def _undo_of(run: RollbackRun, changes: Sequence[OpenRun]) -> Undo | None:
-    """The undo that takes most of those that the changes were approved with; None where one is not on record."""
-    found = []
-    for change in changes:
-        try:
-            plan = decisions.confirmed_plan(run.ledger.records(change.chain))
-        except LedgerError:
-            return None
-        if plan is None:
-            return None
-        found.append(plan.undo)
-    return decisions.worst(found)
+def _worst(undos: Sequence[Undo | None]) -> Undo | None:
+    """The one that takes most; None where one is not known."""
+    known = [undo for undo in undos if undo is not None]
+    return decisions.worst(known) if len(known) == len(undos) else None

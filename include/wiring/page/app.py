@@ -21,7 +21,8 @@ from include.overview.runs import records_of_run
 from include.overview.style import STYLE
 from include.overview.view import Problem, Sources, problems_of
 from include.wiring.page.airflow_api import PendingDep
-from include.wiring.page.reading import Reading, estate_name, ledger_of, the_reading
+from include.wiring.page.live import the_reading
+from include.wiring.page.reading import Reading, estate_name, ledger_of
 from include.wiring.page.rights import GUARD, MayUndo, User, may_see_run, name_of
 
 PREFIX = "/akidb"

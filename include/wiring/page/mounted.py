@@ -15,8 +15,8 @@ AIRFLOW_APP = "akidb.airflow_app"  # in a request's scope: the app of Airflow th
 class MountedPage:
     """An ASGI app. Airflow loads plugins in every process, and only its API server answers requests."""
 
-    def __init__(self, make: Callable[[], Any] | None = None) -> None:
-        self._make = make or _made
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
         self._app: Any = None
         self._lock = threading.Lock()
 
@@ -32,9 +32,3 @@ class MountedPage:
             if self._app is None:
                 self._app = self._make()
         return self._app
-
-
-def _made() -> Any:
-    from include.wiring.page.app import create_app
-
-    return create_app()

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TypeVar
 
 from include import levers
@@ -52,7 +51,8 @@ class Reading:
 
     def __post_init__(self) -> None:
         self.ledger = Latest[LedgerContent](f"the ledger (Airflow Variable {LEDGER_VARIABLE})", self._read_ledger)
-        self.costs = Latest[tuple[Costs, Evidence]](f"the costs (Airflow Variable {COSTS_VARIABLE})", self._read_costs)
+        name = f"the costs (Airflow Variable {COSTS_VARIABLE})"
+        self.costs = Latest[tuple[Costs, Evidence]](name, self._read_costs, every=15.0)
         self.forecast = Latest[tuple[ForecastState, ...]]("the forecasts", lambda _told: self.forecasts(), every=60.0)
         self.plan = Latest[Planned]("the planner", lambda _told: self.planned(), every=3600.0)
         self.safety = Latest[Proofs]("the safety records beside the ledger", self._read_safety, every=30.0)
@@ -138,19 +138,3 @@ def _s3_client(conn_id: str | None) -> object:
     # A page must say soon that a store is dead; 32 chains are read at the same time.
     limits = Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 2}, max_pool_connections=32)
     return S3Hook(conn_id or S3Hook.default_conn_name, config=limits).get_conn()
-
-
-@cache
-def the_reading() -> Reading:
-    """The one of this process."""
-    from include.wiring.page.forecast import champions
-
-    return Reading(open_for_reading, forecasts=champions, planned=week_planned)
-
-
-def week_planned() -> Planned:
-    """The planner's week for the estate. Raises EstateError and what the planner raises."""
-    from include.overview.planned import planned_of
-    from include.planner.week import plan
-
-    return planned_of(plan(load_estate()))

@@ -1,11 +1,14 @@
 """``make lever-conformance``: every lever against every property, as a table and as .lab/conformance.json.
 
+What it proves is kept as safety records beside the lab's ledger (tools/safety.py).
+
 The properties are the tests of the two files below; the lab's part boots one region. Exit status 1 on any failure, and
 when fewer than ``LEAST`` properties without a lab hold for a lever.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sys
 from collections import defaultdict
@@ -13,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from include.clients.storage import Folder
+from tools.safety import LEDGER, from_conformance, keep
 
 REPOSITORY = Path(__file__).parents[3]
 UNIT, LAB = "tests/unit/levers/test_conformance.py", "tests/lab/test_lever_conformance.py"
@@ -96,6 +102,7 @@ def main(paths: list[str]) -> int:
     status = pytest.main(["-q", "--no-header", "-n", "2", *(paths or [LAB, UNIT])], plugins=[table])
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(table.rows, indent=1, sort_keys=True) + "\n")
+    keep(from_conformance(table.rows, dt.datetime.now(dt.UTC).isoformat()), Folder(LEDGER))
     print(f"\n{table.text()}\n")
     problems = table.problems()
     print(

@@ -47,7 +47,9 @@ def test_an_unknown_total_is_named_with_what_is_known_alone(book: Book) -> None:
         "Cost: UNKNOWN. unknown USD a month against 2,970.00; provisional. Unknown: cloudfront; the known ones alone "
         "are 2,500.00."
     )
-    assert report["savings"][-1] == {"point": "measured", "book": "components", "usd_month": None}
+    record = "completion/estate/day5_cost_monitoring--r5/000001.json"
+    measured = {"point": "measured", "book": "components", "usd_month": None, "source": "", "record": record}
+    assert report["savings"][-1] == measured
     cloudfront = report["breakdown"][1]
     assert (cloudfront["measured_usd"], cloudfront["verdict"], cloudfront["reason"]) == (None, "unknown", "no bill day")
     assert cloudfront["record"] == "completion/estate/day5_cost_monitoring--r5/000001.json"
@@ -157,11 +159,21 @@ def test_equal_inputs_give_equal_bytes_and_pages_need_nothing_from_elsewhere(boo
     assert "@media print" in page
 
 
+def test_each_record_has_one_number_which_the_last_section_resolves(book: Book) -> None:
+    spot_run(book, AP)
+    page = completion_page.to_markdown(book.report(AP))
+    assert f"| spot share | P0 | 70% of the pods | pass | {AP} 75% | [1] |" in page
+    assert f"| [1] | {SPOT}/{AP}/day1_spot--r1/000007.json |" in page
+    assert (
+        f"| {AP} | 10.0 -> 12.0 | unknown -> 0.0000% | 5 -> 6 | unknown -> 75% | 1.4500 -> 0.9000 | [4] [1] |" in page
+    )
+
+
 def test_texts_of_others_are_escaped(book: Book) -> None:
     book.add(SPOT, AP, "r0", Step.STOPPED, where="apply", reason="<b>| bold\nlines")
     report = book.report(AP)
     assert "&lt;b&gt;" in completion_page.to_html(report)
-    assert f"- 2026-11-23 {SPOT} {AP}: apply: <b>| bold lines" in completion_page.to_markdown(report)
+    assert f"- 2026-11-23 {SPOT} {AP}: apply: <b>| bold lines [1]" in completion_page.to_markdown(report)
 
 
 def test_what_was_validated_is_put_on_record_and_the_report_is_kept(book: Book, tmp_path: Path) -> None:

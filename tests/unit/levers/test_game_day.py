@@ -199,6 +199,27 @@ def test_without_a_spot_node_there_is_no_storm() -> None:
         world.lever.plan(world.target)
 
 
+def test_a_price_history_that_can_not_be_read_is_refused_by_name() -> None:
+    world = World(drill="spot-storm", price_history="/nowhere/prices.csv")
+    with pytest.raises(Refused, match=r"spot-storm: price_history /nowhere/prices\.csv: FileNotFoundError: "):
+        world.lever.plan(world.target)
+    assert world.lever.rollback(world.target, {"objects": []}).steps == (
+        "nothing was written, nothing is to be undone",
+    )
+
+
+def test_a_cap_goes_although_karpenter_is_gone_by_then() -> None:
+    world = World(drill="cost-spike")
+    pool(world)
+    _, snapshot = world.drill()
+    del world.cluster.objects["NodePool", "", "akidb-spot"]
+    world.cluster.settle = lambda: None  # type: ignore[method-assign]
+    world.cluster.unserved = {"nodepools"}
+    found = world.lever.rollback(world.target, snapshot)
+    assert found.steps == ("Deployment akidb/akidb-game-day-load deleted",)
+    assert ("Deployment", "akidb", "akidb-game-day-load") not in world.cluster.objects
+
+
 def test_the_guards_cap_holds_a_load_that_asks_for_more_and_both_go_again() -> None:
     world = World(drill="cost-spike")
     pool(world)

@@ -248,10 +248,3 @@ def test_s3_tells_a_race_from_a_failure() -> None:
     client.error = "AccessDenied"
     with pytest.raises(ClientError):
         store.create("a/000001.json", b"")
-
-
-def test_a_float_without_a_fraction_is_read_as_a_float(ledger: Ledger) -> None:
-    figures = {"plan": {"stages": [{"share": 1.0, "count": 1, "p95": 12.5}]}, "list": [2.0, 3]}
-    ledger.append(CHAIN, Step.PLAN, figures)
-    (record,) = ledger.records(CHAIN)
-    assert json.dumps(record.figures, sort_keys=True) == json.dumps(figures, sort_keys=True)

@@ -60,6 +60,17 @@ def test_the_stamp_changes_with_each_requirements_file_and_the_python(tmp_path: 
     assert setup.stamp_of(tmp_path, "3.11.7") != first
 
 
+def test_a_hurried_set_up_is_content_with_a_whole_one_and_never_stands_in_for_it(tmp_path: Path) -> None:
+    whole, quick = tmp_path / "requirements.sha256", tmp_path / "requirements.quick.sha256"
+    assert setup.stamp_file(tmp_path, "new", whole=False) == quick
+    quick.write_text("new", encoding="utf-8")
+    assert setup.stamp_file(tmp_path, "new", whole=True) == whole
+    whole.write_text("old", encoding="utf-8")
+    assert setup.stamp_file(tmp_path, "new", whole=False) == quick
+    whole.write_text("new", encoding="utf-8")
+    assert setup.stamp_file(tmp_path, "new", whole=False) == whole
+
+
 def test_a_failed_command_says_what_why_and_what_to_do() -> None:
     with pytest.raises(setup.SetupError) as failure:
         setup._run("installing uv", "Check the index.", sys.executable, "-c", "import sys; sys.exit('no route')")

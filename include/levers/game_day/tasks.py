@@ -20,7 +20,6 @@ from include.wiring.clients import ClientsFactory, clients_for
 from include.wiring.conventions import UNDO_RETRY_ARGS, Tag
 from include.wiring.dag import arguments, estate_or_problem, params_of, show_problem
 from include.wiring.lever_tasks import GATE_POLL
-from include.wiring.rollout import is_real_run
 from include.wiring.tasks import WRITE_LIMIT, Engine, announce, await_approval, failed_tasks, recorded, step_task
 
 OWN_DEFAULTS = {"soak_seconds": 1}  # a drill watches by itself: its gates are judged at once
@@ -30,6 +29,7 @@ def game_day_arguments(doc_md: str | None, estate: Estate | None = None) -> dict
     """Arguments of ``@dag`` for the drills, but its schedule: the form of a rollout in one region, and the drill's."""
     estate, _ = estate_or_problem(estate)
     params: dict[str, Param] = params_of([RegionRolloutSettings, GameDaySettings], estate) if estate else {}
+    params.pop("deliver", None)  # a drill has nothing to export
     own = OWN_DEFAULTS | {"regions": [estate.canary_region]} if estate else {}
     for name, value in own.items():
         params[name] = Param(value, params[name].description, schema=params[name].schema)
@@ -44,7 +44,7 @@ def drill(clients: ClientsFactory | None = None, estate: Estate | None = None) -
         return
     engine = Engine(estate, levers.lever(NAME), clients or clients_for)
     preflight, plan = step_task(engine, drills.check_preflight), step_task(engine, steps.make_plan)
-    real = step_task(engine, is_real_run, decorator=task.short_circuit, ignore_downstream_trigger_rules=False)
+    real = step_task(engine, is_real_run, decorator=task.branch)
     approval = await_approval(engine, "make_plan")
     lock = step_task(engine, drills.take_locks).as_setup()
     confirm = step_task(engine, steps.confirm_unchanged)
@@ -89,6 +89,11 @@ def _judge(engine: Engine) -> Any:
         return PokeReturnValue(is_done=judged is not None, xcom_value=judged)
 
     return judge_hypothesis()
+
+
+def is_real_run(run: Run) -> list[str]:
+    """A dry run stops here; a real one goes on to the approval."""
+    return [] if run.settings.dry_run else ["await_approval"]
 
 
 def give_verdict(run: Run) -> dict[str, Any]:
