@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from urllib.parse import urlencode
 
-from include.completion.report import Score
+from include.completion.scorecard import Score
 from include.estate import Estate
 from include.overview.approvals import Pending
 from include.overview.changes import LeverState, lever_states
@@ -60,6 +60,7 @@ class Overview:
     estate: str
     as_of: dt.datetime | None
     records: int
+    unsigned: int
     version: str
     problems: tuple[Problem, ...]
     states: tuple[LeverState, ...]
@@ -119,12 +120,13 @@ def view_of(estate: Estate, names: Sequence[str], sources: Sources) -> Overview:
     runs = runs_of(content)
     money = lever_money(content, states, names)
     bill = costs.days[-1] if costs.days else None
-    scores = scores_of(content, estate, evidence, bill.key if bill else "")
+    scores = scores_of(content, estate, names, evidence, bill.key if bill else "")
     touched = {state.lever for state in states}
     return Overview(
         estate=estate.name,
         as_of=sources.ledger.at,
         records=content.records,
+        unsigned=content.unsigned,
         version=content.version,
         problems=tuple(problems_of(sources)),
         states=tuple(states),
