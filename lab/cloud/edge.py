@@ -3,7 +3,7 @@
 In the lab the switches are a file of the emulator's folder, ``edge.json``, looked at with every request:
 
     {"deploying": {"hold": true}, "updating": {"seconds": 20}, "allocating": {"reads": 3},
-     "throttle": {"lambda": 3}, "figures": {"spillover_share": 0.1}}
+     "throttle": {"lambda": 3}, "figures": {"spillover_share": 0.1}, "somebody_else": {"comment": "mine"}}
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def reset() -> None:
     edge_functions.reset()
     throttling.reset()
     figures.LEVELS.reset()
+    moto_cloudfront.SOMEBODY_ELSE.reset()
     moto_route53.UNHEALTHY.clear()
 
 
@@ -58,6 +59,7 @@ def switch(wanted: dict[str, Any]) -> None:
             setattr(pace, field, value)
     throttling.switch(wanted.get("throttle", {}))
     figures.LEVELS.reset(**wanted.get("figures", {}))
+    moto_cloudfront.SOMEBODY_ELSE.reset(**wanted.get("somebody_else", {}))
 
 
 class Switches:

@@ -15,6 +15,31 @@ from lab.cloud.cloudfront_defaults import completed, missing_for_update
 from lab.cloud.pace import Pace
 
 DEPLOYING = Pace()
+
+
+class SomebodyElse:
+    """Somebody who changes the distribution's comment between a caller's read and its next write, once: a fault.
+
+    What is left empty changes nothing. The caller's ETag is then old, and the comment is not its to take back.
+    """
+
+    def __init__(self) -> None:
+        self.comment = ""
+
+    def reset(self, comment: str = "") -> None:
+        """What the comment is changed into before the next update."""
+        self.comment = comment
+
+    def come_between(self, found: Any) -> None:
+        """Change the distribution that somebody is about to update."""
+        from moto.cloudfront.models import random_id
+
+        if self.comment:
+            found.distribution_config = Document({**found.distribution_config, "Comment": self.comment})
+            found.etag, self.comment = random_id(), ""
+
+
+SOMEBODY_ELSE = SomebodyElse()
 PRICE_CLASSES = ("PriceClass_100", "PriceClass_200", "PriceClass_All", "None")
 
 
@@ -85,6 +110,8 @@ def _update(self: Any, dist_config: dict[str, Any], _id: str, if_match: str | No
     """The distribution with exactly ``dist_config``: nothing is merged."""
     from moto.cloudfront.models import random_id
 
+    if _id in self.distributions:
+        SOMEBODY_ELSE.come_between(self.distributions[_id])
     found = _found(self, _id, if_match)
     if missing := missing_for_update(dist_config):
         raise refusal("IllegalUpdate", f"{missing} is required for updates.")

@@ -1,13 +1,16 @@
 """The week rehearsed end to end: ``python -m lab.rehearsal`` (``make rehearsal``).
 
-Boots the lab and a real Airflow, triggers each day's rollout through the public REST API, answers its approval like a
-person, prints a line for each record of the ledger, then the day's table, and writes ``.lab/report.json``. The next
-day begins when the one before is promoted. At the end everything is undone through the ``rollback`` DAG, and the lab
-proves by its own evidence that nothing remains. Exits 0 only when the verdict of every day is "promoted" and nothing
-remained; dollars that miss their target don't change that. Everything is taken down at the end, also on Ctrl-C.
+Boots the lab and a real Airflow, starts the week (``week14``, or each day of DAYS by its own trigger) through the
+public REST API, answers each approval like a person, prints a line for each record of the ledger, then the day's
+table, and writes ``.lab/report.json``; on a terminal a live table stands below. The next day begins when the one
+before is promoted. At the end come a load step, the undo of everything through the ``rollback`` DAG, which the lab
+proves by its own evidence, the scorecard, the plan's waterfall and the page's address. Exits 0 only when every day is
+promoted, or a FAULT came out as expected, and nothing remained; dollars that miss their target don't change that.
+Everything is taken down at the end, also on Ctrl-C.
 
-Environment: REGIONS and DAYS (comma-separated), FAULT (gate | ice of day 1, oom of day 4; that day alone unless DAYS
-names earlier ones too), UNDO (0 | 1; 1 without a FAULT), KEEP (0 | 1), TRACE (CSV), LAB_DIR, DATABASE (sqlite, or
+Environment: REGIONS and DAYS (comma-separated), FAULT (gate, ice, spot-storm, api-outage of day 1; forecast-down of day
+2; etag of day 3; oom of day 4; with the days before it unless DAYS says otherwise), UNDO (0 | 1; 1 without a FAULT),
+KEEP (0 | 1), TRACE (CSV), WEEK (0 | 1; 1 where all days are asked for without a FAULT), LAB_DIR, DATABASE (sqlite, or
 postgresql with two schedulers: skipped where PostgreSQL is not installed, an error where AKIDB_SKIP_NOTHING is set).
 """
 

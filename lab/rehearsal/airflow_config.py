@@ -80,6 +80,8 @@ def _limits(limit: Limit) -> dict[str, dict[str, str]]:
         "dag_processor": {
             "parsing_processes": "1",
             "refresh_interval": "30",
+            # A file that changes is parsed at once; all of them every 30 s would take CPU from what is rehearsed.
+            "min_file_process_interval": "600",
             "dag_file_processor_timeout": limit(50),
             "stale_dag_threshold": limit(50),
             "health_check_threshold": limit(30),

@@ -41,6 +41,18 @@ class Beside:
         for dag in needed(days):
             self.runs[dag] = self.pool.submit(_run, airflow, dag, regions)
 
+    def add(self, airflow: Airflow, dag: str, regions: Sequence[str]) -> None:
+        """Run one more recurring DAG, after those that were asked for."""
+        self.runs[dag] = self.pool.submit(_run, airflow, dag, regions)
+
+    def failure(self, airflow: Airflow, dag: str) -> str:
+        """Until a recurring DAG that was added has ended: why it failed, or nothing."""
+        if dag not in self.runs:
+            return ""
+        airflow.processes.wait_until(self.runs[dag].done, f"the end of {dag}", BESIDE_SECONDS)
+        error = self.runs[dag].exception()
+        return "" if error is None else str(error)
+
     def wait_for(self, airflow: Airflow, number: int) -> dict[str, float]:
         """Until what day ``number`` builds on is there: seconds by what took them. Raises RehearsalError."""
         started = time.monotonic()

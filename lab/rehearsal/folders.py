@@ -7,6 +7,8 @@ from pathlib import Path
 
 from lab import world
 
+SAFETY = "safety"  # in the ledger's folder: the records of what was rehearsed, which outlive a lab
+
 
 def lab_folder() -> Path:
     """The folder of the lab: ``$LAB_DIR``, else ``.lab`` of this checkout."""

@@ -13,11 +13,12 @@ from include.estate import Estate
 from include.prices import AwsBook, load_aws_book
 from lab import world as worlds
 from lab.machine.speed import Speed
+from lab.rehearsal import against, day3, day4, undo
 from lab.rehearsal import airflow as airflows
-from lab.rehearsal import day3, day4, undo
 from lab.rehearsal import report as texts
 from lab.rehearsal.day4 import PackedRegion, Realised
 from lab.rehearsal.evidence import EvidenceFigures
+from lab.rehearsal.faults import FaultResult
 from lab.rehearsal.run import TriggeredRun
 from lab.rehearsal.settings import RehearsalSettings, results_file
 
@@ -55,10 +56,16 @@ class Results:
     days: dict[str, Any] = field(default_factory=dict)
     steps: dict[str, Any] = field(default_factory=dict)
     realised: list[Realised] = field(default_factory=list)
+    levers: dict[str, against.Row] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    fault: FaultResult | None = None
+    ended: dict[str, Any] = field(default_factory=dict)  # what comes after the days: load, undo, availability, page
     report: dict[str, Any] = field(default_factory=dict)
 
     def run_is_over(self, run: TriggeredRun, figures: Mapping[str, EvidenceFigures]) -> None:
         """Keep what a promoted run has predicted beside what the lab has read."""
+        if run.levers[0] not in against.OF_NODES:
+            return
         for region, now in figures.items():
             told = day4.predicted_of(run.records(region))
             self.realised.append(
@@ -75,6 +82,7 @@ class Results:
             for region, after in day.after.items()
         }
         self.days[str(day.number)] = self._of_day(day)
+        self._compare(day)
         self.report = texts.full_report(day.verdict, not day.changes, total_seconds, regions, self.days)
         for run in day.runs:
             key = str(day.number) if len(day.runs) == 1 else f"{day.number} {run.levers[0]}"
@@ -85,6 +93,14 @@ class Results:
                 "live state equals the start" if not day.changes else "live state differs from the start:", flush=True
             )
             print("\n".join(f"  {change}" for change in day.changes[:40]))
+
+    def _compare(self, day: DayResult) -> None:
+        """Each promoted lever's prediction beside what came."""
+        self.levers |= against.of_nodes(self.realised)
+        if day.edge is not None:
+            self.levers |= against.of_edge(day.edge)
+        if day.costs is not None:
+            self.levers |= against.of_costs(day.costs["validation"], day.runs[0].records, list(day.after))
 
     def _of_day(self, day: DayResult) -> dict[str, Any]:
         found = texts.day_report(day.verdict, day.seconds, day.costs)
@@ -113,11 +129,17 @@ class Results:
     def week_table(self) -> str:
         """Predicted against realised for each lever that was promoted; empty without any."""
         of_nodes = [one for one in self.realised if one.predicted.usd_hour is not None]
-        return day4.week_table(of_nodes) if of_nodes else ""
+        tables = [day4.week_table(of_nodes)] if of_nodes else []
+        return "\n\n".join([*tables, *([against.table(self.levers)] if self.levers else [])])
+
+    def full(self) -> dict[str, Any]:
+        """report.json as it stands."""
+        found = {**self.report, **self.ended, "levers": self.levers, "memory_mib": self.memory}
+        return found | ({"fault": self.fault.to_json()} if self.fault else {})
 
     def write(self, world: worlds.LabWorld, airflow: airflows.Airflow, speed: Speed) -> None:
         """Write report.json, and the measurements around it."""
-        text = json.dumps(self.report, indent=2) + "\n"
+        text = json.dumps(self.full(), indent=2) + "\n"
         (self.settings.folder / "report.json").write_text(text, encoding="utf-8")
         file = results_file(self.settings)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +163,7 @@ class Results:
             },
             "steps": self.steps,
             "realised": [asdict(one) for one in self.realised],
-            "report": self.report,
+            "report": self.full(),
         }
 
 

@@ -6,13 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Record, Step, last
 from lab.rehearsal import report as texts
 from lab.rehearsal.airflow import Airflow
 from lab.rehearsal.airflow_api import NOT_FOUND, ApiError, Client
-from lab.rehearsal.faults import Faults
 from lab.rehearsal.reasons import reason
 
 RUN_SECONDS = 45 * 60  # a run that takes longer hangs
@@ -29,6 +28,20 @@ FINAL = {"success", "failed"}
 
 class RehearsalError(RuntimeError):
     """The rehearsal can't go on; the message says what happened and what to do."""
+
+
+class Reacting(Protocol):
+    """A fault: told of all records of the run so far, by place."""
+
+    def react(self, chains: Mapping[str, Sequence[Record]]) -> None:
+        """Strike or lift what is due."""
+
+
+class Listener(Protocol):
+    """Who is told of each new record."""
+
+    def saw(self, record: Record) -> None:
+        """Take it over."""
 
 
 def handed_over(scheduler_log: str, dag_id: str, task_id: str, run_id: str) -> bool:
@@ -48,6 +61,14 @@ def verdict_of(records: Sequence[Record], state: str, green: Sequence[str]) -> t
     if name in green and state != "success":
         return "unfinished", f"the verdict says {name} but the run ended {state}: read the log of its failed task"
     return name, str(record.figures["message"])
+
+
+def by_place(chains: Mapping[Chain, Sequence[Record]]) -> dict[str, list[Record]]:
+    """The records of all levers by place, by time."""
+    found: dict[str, list[Record]] = {}
+    for chain, records in chains.items():
+        found.setdefault(chain.place, []).extend(records)
+    return {place: sorted(records, key=lambda record: record.time) for place, records in found.items()}
 
 
 def shown_reason(text: str) -> list[str]:
@@ -73,7 +94,8 @@ class TriggeredRun:
     ledger: Ledger
     begun: float
     check_alive: Callable[[], None]
-    faults: Faults | None = None
+    faults: Reacting | None = None
+    listener: Listener | None = None
     stretch: float = 1.0
     said: dict[Chain, int] = field(default_factory=dict)
     failed_tasks: set[tuple[str, int, int]] = field(default_factory=set)
@@ -125,12 +147,14 @@ class TriggeredRun:
     def _say_new(self) -> None:
         chains = self._chains()
         if self.faults is not None:
-            self.faults.react({chain.place: records for chain, records in chains.items()})
+            self.faults.react(by_place(chains))
         fresh = []
         for chain, records in chains.items():
             fresh += [(r, texts.seconds_of(r, records[: r.sequence - 1])) for r in records[self.said.get(chain, 0) :]]
             self.said[chain] = len(records)
         for record, seconds in sorted(fresh, key=lambda pair: pair[0].time):
+            if self.listener is not None:
+                self.listener.saw(record)
             elapsed = time.monotonic() - self.begun
             if line := texts.line_of(record, elapsed, seconds, with_lever=len(self.levers) > 1):
                 print(line, flush=True)

@@ -17,6 +17,13 @@ from lab.rehearsal.faults import AFTER_THE_CANARY, DAY_OF
 from lab.rehearsal.run import RehearsalError
 from lab.rehearsal.week import WEEK
 
+WEEK_FILE = worlds.REPOSITORY / "dags/rollout/week14.py"
+SWITCHES = {
+    "UNDO": "1 undoes everything at the end, 0 leaves the changes standing",
+    "KEEP": "1 keeps the UI up until Ctrl-C, 0 does not",
+    "WEEK": "1 starts the days by one run of week14, 0 each by a trigger of its own",
+}
+
 
 @dataclass(frozen=True)
 class RehearsalSettings:
@@ -30,20 +37,19 @@ class RehearsalSettings:
     keep: bool = False
     trace: Path | None = None
     database: str = "sqlite"
+    by_week: bool = False
+    on_terminal: bool = False
 
 
 def settings_from(environment: Mapping[str, str], on_terminal: bool) -> RehearsalSettings:
-    """Read and check REGIONS, DAYS, FAULT, UNDO, KEEP, TRACE, DATABASE and LAB_DIR; a wrong one is a RehearsalError."""
+    """What the environment asks for, each variable checked; a wrong one is a RehearsalError."""
     estate = load_estate()
     names = tuple(environment.get("REGIONS", "").replace(",", " ").split())
     chosen = tuple(worlds.chosen_regions(estate, names))
-    fault, undo, keep, trace = (environment.get(name, "") for name in ("FAULT", "UNDO", "KEEP", "TRACE"))
+    fault, trace = environment.get("FAULT", ""), environment.get("TRACE", "")
     if fault and fault not in DAY_OF:
         raise RehearsalError(f"FAULT={fault} is not known: use {' or '.join(DAY_OF)}, or leave it out")
-    if undo not in {"", "0", "1"}:
-        raise RehearsalError(f"UNDO={undo} is not known: 1 undoes everything at the end, 0 leaves the changes standing")
-    if keep not in {"", "0", "1"}:
-        raise RehearsalError(f"KEEP={keep} is not known: 1 keeps the UI up until Ctrl-C, 0 does not")
+    undo, keep, week = (_switch(environment, name) for name in SWITCHES)
     if len(chosen) > 1 and estate.canary_region not in chosen:
         raise RehearsalError(f"REGIONS={','.join(names)} leaves out the canary: add {estate.canary_region}")
     if fault in AFTER_THE_CANARY and len(chosen) < 2:
@@ -51,22 +57,33 @@ def settings_from(environment: Mapping[str, str], on_terminal: bool) -> Rehearsa
         raise RehearsalError(f"FAULT={fault} {does} after the canary: add a region to REGIONS={','.join(names)}")
     if trace and not Path(trace).is_file():
         raise RehearsalError(f"TRACE={trace} does not exist: name a CSV file of traffic")
+    days = _days(environment.get("DAYS", ""), fault)
     if (database := environment.get("DATABASE") or "sqlite") not in SCHEDULERS:
         raise RehearsalError(f"DATABASE={database} is not known: use {' or '.join(SCHEDULERS)}, or leave it out")
     return RehearsalSettings(
         folder=Path(environment.get("LAB_DIR") or worlds.DEFAULT_FOLDER).resolve(),
         regions=chosen,
-        days=_days(environment.get("DAYS", ""), fault),
+        days=days,
         fault=fault,
-        undo=undo == "1" or (undo == "" and not fault),
-        keep=keep == "1" or (keep == "" and on_terminal),
+        undo=not fault if undo is None else undo,
+        keep=on_terminal if keep is None else keep,
         trace=Path(trace).resolve() if trace else None,
+        by_week=(WEEK_FILE.exists() and not fault and days == tuple(WEEK)) if week is None else week,
+        on_terminal=on_terminal,
         database=database,
     )
 
 
+def _switch(environment: Mapping[str, str], name: str) -> bool | None:
+    """What a switch says; None where it is left to the rest."""
+    value = environment.get(name, "")
+    if value not in {"", "0", "1"}:
+        raise RehearsalError(f"{name}={value} is not known: {SWITCHES[name]}")
+    return None if value == "" else value == "1"
+
+
 def _days(text: str, fault: str) -> tuple[int, ...]:
-    """The days to rehearse, in the week's order; with a fault its own day, after those before it that are asked for."""
+    """The days to rehearse, in the week's order; with a fault up to its own day."""
     known = {str(number): number for number in WEEK}
     asked = text.replace(",", " ").split()
     if unknown := [word for word in asked if word not in known]:
@@ -77,7 +94,7 @@ def _days(text: str, fault: str) -> tuple[int, ...]:
     own = DAY_OF[fault]
     if asked and own not in days:
         raise RehearsalError(f"FAULT={fault} is a fault of day {own}: add it to DAYS={text}")
-    return tuple(number for number in days if number <= own) if asked else (own,)
+    return tuple(number for number in days if number <= own)
 
 
 def open_window(estate: Estate, folder: Path, now: dt.datetime) -> Path | None:

@@ -36,6 +36,7 @@ LEVER_OF = {
     "functions": "lambda_edge",
     "health_checks": "dns_health_checks",
     "lifecycle": "storage_tiering",
+    "devices": "edge_power",
 }
 LEVER_OF_RESOURCE = {
     "nodepools": "spot_capacity",

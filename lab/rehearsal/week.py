@@ -17,6 +17,7 @@ from lab.service.history import DAYS as HISTORY_DAYS
 
 COST_REPORT = "cost_report"
 # What has to be there before a day: recurring DAGs, in their order, which run beside the days before it.
+POWER_PLAN = "edge_power"  # the devices' schedule of a day: planned once, when their rollout stands
 BEFORE: dict[int, tuple[str, ...]] = {2: ("traffic_export", "forecast_retrain"), 5: (COST_REPORT,)}
 # Limits of waits: a slower machine gets longer ones. So does the pace of the lab's recommender.
 WAITS = ("gate_wait_seconds", "converge_timeout_seconds")
@@ -26,13 +27,16 @@ WAITS = ("gate_wait_seconds", "converge_timeout_seconds")
 class RehearsedRun:
     """A run of the week: its DAG, its lever, and what it is triggered with beside regions and reason.
 
-    One of ``several`` levers is on record as a whole under its DAG's name, which is its ``lever`` here.
+    One of ``several`` levers is on record as a whole under its DAG's name, which is its ``lever`` here. One without a
+    ``rollout`` has no verdict in the ledger: that it succeeded is Airflow's word. ``regional`` ones are given regions.
     """
 
     dag: str
     lever: str
     conf: Mapping[str, Any]
     several: bool = False
+    rollout: bool = True
+    regional: bool = True
 
 
 # The rehearsal shortens windows and skips nothing. The runs of a day follow each other.
@@ -43,8 +47,9 @@ WEEK: dict[int, tuple[RehearsedRun, ...]] = {
             "spot_capacity",
             {
                 "drill": True,
-                "soak_seconds": 20,
-                "gate_window_seconds": 20,
+                # The window reaches back behind the soak: what a step broke while it was written shows in it too.
+                "soak_seconds": 8,
+                "gate_window_seconds": 16,
                 "gate_wait_seconds": 120,
                 "converge_timeout_seconds": 300,
             },
@@ -77,6 +82,25 @@ WEEK: dict[int, tuple[RehearsedRun, ...]] = {
                 "converge_timeout_seconds": 120,
             },
             several=True,
+        ),
+        # The lab's devices answer at once and never vary: a second for each figure is as good as a minute.
+        RehearsedRun(
+            "measure_devices",
+            "edge_power",
+            {"seconds": 2, "settle_seconds": 1, "converge_timeout_seconds": 120},
+            rollout=False,
+            regional=False,
+        ),
+        RehearsedRun(
+            "edge_power_rollout",
+            "edge_power",
+            {
+                "soak_seconds": 6,  # one step of the lab's agents
+                "gate_window_seconds": 10,
+                "gate_wait_seconds": 60,
+                "converge_timeout_seconds": 120,
+            },
+            regional=False,
         ),
     ),
     4: (
@@ -135,7 +159,11 @@ def run_conf(run: RehearsedRun, regions: Sequence[str], prometheus: str, stretch
     ``stretch`` multiplies the limits of waits, and neither soaks nor what gates compare with.
     """
     own = {name: round(value * stretch) if name in WAITS else value for name, value in run.conf.items()}
-    found = {"regions": list(regions), "dry_run": False, "reason": "rehearsal", **own}
+    found = {"dry_run": False, **own}
+    if run.rollout:
+        found["reason"] = "rehearsal"
+    if run.regional:
+        found["regions"] = list(regions)
     return found | ({"prometheus_endpoint": prometheus} if run.lever == "predictive_scaling" else {})
 
 

@@ -21,7 +21,8 @@ What viewers in ten regions of the world wait for is made up as well (``lab/serv
 JSON. The plant is also the gateway: it follows the region's HTTPRoute (``routing.py``); without one all goes to the
 pods. ``GET /devices`` is JSON: the requests/s of each edge device, which is also a series.
 ``plant_faults.json`` in the state folder, re-read when it changes, breaks the service on purpose:
-``{"us-east-1": {"extra_latency_ms": 80, "error_ratio": 0.01, "leak": {"app": "akidb-grpc", "mib": 4000}}}``.
+``{"us-east-1": {"extra_latency_ms": 80, "error_ratio": 0.01, "leak": {"app": "akidb-grpc", "mib": 4000}}}``; a
+``load_factor`` multiplies the demand.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class Plant:
             serving = {app: region.pods.get(app, Census()).serving for app in region.services}
             region.is_open = all(count >= self._open_at[app] for app, count in serving.items())
             return
-        region.offered_qps = self._demand.qps(name, plant_time)
+        region.offered_qps = self._demand.qps(name, plant_time) * self._faults.of(name).load_factor
         for app, service in region.services.items():
             census = region.pods.get(app, Census())
             before, backends = service.state(), self._router(region, app)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 FAULTS_FILE = "plant_faults.json"
+MOST_LOAD = 10
 
 
 class FaultError(ValueError):
@@ -27,12 +28,14 @@ class Leak:
 class Fault:
     """What is broken on purpose in a region.
 
-    Latency added to each request, share of requests answered with 500, and memory that one pod leaks.
+    Latency added to each request, share of requests answered with 500, memory that one pod leaks, and what the demand
+    is multiplied by.
     """
 
     extra_latency_ms: float = 0.0
     error_ratio: float = 0.0
     leak: Leak | None = None
+    load_factor: float = 1.0
 
 
 def parse_faults(text: str, regions: Mapping[str, Any]) -> dict[str, Fault]:
@@ -50,6 +53,8 @@ def parse_faults(text: str, regions: Mapping[str, Any]) -> dict[str, Fault]:
             raise FaultError(f"{FAULTS_FILE}: region {region!r} is not running; use one of {', '.join(regions)}")
         if not (fault.extra_latency_ms >= 0 and 0 <= fault.error_ratio <= 1):
             raise FaultError(f"{FAULTS_FILE}: {region}: extra_latency_ms must be 0 or more, error_ratio from 0 to 1")
+        if not 0 <= fault.load_factor <= MOST_LOAD:
+            raise FaultError(f"{FAULTS_FILE}: {region}: load_factor must be from 0 to {MOST_LOAD}")
         if fault.leak and not (fault.leak.app and fault.leak.mib > 0):
             raise FaultError(f"{FAULTS_FILE}: {region}: leak needs the name of an app, and mib above 0")
     return faults

@@ -16,7 +16,7 @@ from include.rollout.ledger import OpenRun
 from include.rollout.lever import Plan, Undo
 from include.rollout.safety import Cell, Fault, State, ended
 
-DIFFERENCES, NOTES, LEAST = 36, 18, 3  # lines of a form over all places, and of each place at least
+DIFFERENCES, NOTES, LEAST = 12, 9, 3  # lines of a form over all places, and of each place at least
 UNKNOWN = "not known"
 
 
@@ -125,14 +125,15 @@ def capped(text: str, record: str, most: int = DIFFERENCES) -> str:
     return "\n".join(line for lines in kept for line in lines)
 
 
-def some_of(lines: Sequence[str], most: int, record: str) -> list[str]:
-    """The first ``most`` lines, and how many more the ledger record has; one alone is shown instead of being counted.
+def some_of(lines: Sequence[str], most: int, record: str, last: int = 0) -> list[str]:
+    """``most`` of the lines, the ``last`` ones among them, and how many more the ledger record has.
 
-    ``record`` is the record's key in the ledger.
+    One line more is shown instead of being counted. ``record`` is the record's key in the ledger.
     """
     if len(lines) <= most + 1:
         return [*lines]
-    return [*lines[:most], f"- and {len(lines) - most} more, in the ledger record `{record}`"]
+    more = f"- and {len(lines) - most} more, in the ledger record `{record}`"
+    return [*lines[: most - last], more, *lines[len(lines) - last :]]
 
 
 # What it is worth ----------------------------------------------------------------------------------------------------
@@ -219,7 +220,9 @@ def _plan_lines(one: Offered, plan: Plan, first: Plan | None, places: int) -> li
     lines += [*some_of(changed, max(LEAST, DIFFERENCES // places), one.record), ""]
     lines += [*_steps(plan, first), f"- {saving_line(plan)}", f"- {plan.undo.words}"]
     notes = [f"- Note: {note}" for note in plan.notes if first is None or note not in first.notes]
-    return [*lines, *some_of(notes, max(LEAST, NOTES // places), one.record)]
+    most = max(LEAST, NOTES // places)
+    # What holds for all of it, such as the price of a way back, is said last.
+    return [*lines, *some_of(notes, most, one.record, last=most // 3)]
 
 
 def _steps(plan: Plan, first: Plan | None) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lab.cloud import edge
 from lab.cloud.moto_cloudfront import DEPLOYING
 from lab.cloud.pace import CLOCK
 from tests.unit.lab.cloud.edge_world import FUNCTION, EdgeWorld, refused
@@ -85,6 +86,16 @@ def test_an_alias_belongs_to_one_distribution(world: EdgeWorld) -> None:
         world.cloudfront.create_distribution(DistributionConfig={**config, "CallerReference": "second"})
     with refused("DistributionAlreadyExists", status=409):
         world.cloudfront.create_distribution(DistributionConfig=config)
+
+
+def test_somebody_else_may_change_the_comment_between_a_read_and_the_next_write_once(world: EdgeWorld) -> None:
+    config, etag = world.config()
+    edge.switch({"somebody_else": {"comment": "theirs"}})
+    with refused("PreconditionFailed", "didn't meet the preconditions", status=412):
+        world.cloudfront.update_distribution(Id=world.distribution, DistributionConfig=config, IfMatch=etag)
+    assert world.config()[0] == {**config, "Comment": "theirs"}
+    world.update(PriceClass="PriceClass_100")
+    assert world.config()[0] == {**config, "Comment": "theirs", "PriceClass": "PriceClass_100"}
 
 
 def test_an_enabled_distribution_is_not_deleted(world: EdgeWorld) -> None:

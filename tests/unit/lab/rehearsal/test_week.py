@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ from include import levers
 from include.clients.storage import Folder
 from include.estate import EstateError, load_estate
 from include.forecast.registry import Action, ChampionDecision, Registry
+from include.levers.edge_power.settings import MeasureSettings
 from include.rollout.ledger import FIRST_LINK, Record, Step, run_key
 from include.rollout.settings import RolloutSettings, build
 from lab.machine.speed import LONGEST_STRETCH
 from lab.rehearsal import __main__ as program
-from lab.rehearsal import conduct, day3, run, week
-from lab.rehearsal.faults import Faults
+from lab.rehearsal import day3, ending, run, settings, week
 from lab.rehearsal.run import RehearsalError, verdict_of
 from lab.rehearsal.settings import RehearsalSettings, open_window, results_file, settings_from
 
@@ -33,7 +32,8 @@ def record(step: str, region: str = "us-east-1", **figures: Any) -> Record:
 def test_all_regions_canary_first_and_the_ui_kept_on_a_terminal() -> None:
     regions = ("ap-northeast-1", "us-east-1", "eu-central-1")
     folder = week.worlds.DEFAULT_FOLDER
-    assert settings_from({}, on_terminal=True) == RehearsalSettings(folder, regions, keep=True)
+    by_day = {"WEEK": "0"}
+    assert settings_from(by_day, on_terminal=True) == RehearsalSettings(folder, regions, keep=True, on_terminal=True)
     assert settings_from({}, on_terminal=False).keep is False
     assert settings_from({"KEEP": "1"}, on_terminal=False).keep is True
     assert settings_from({"KEEP": "0"}, on_terminal=True).keep is False
@@ -65,7 +65,9 @@ def test_regions_trace_and_folder(tmp_path: Path) -> None:
         ({"DAYS": "5"}, (5,)),
         ({"FAULT": "ice"}, (1,)),
         ({"FAULT": "ice", "DAYS": "1,5"}, (1,)),
-        ({"FAULT": "oom"}, (4,)),
+        ({"FAULT": "oom"}, (1, 2, 3, 4)),
+        ({"FAULT": "forecast-down"}, (1, 2)),
+        ({"FAULT": "etag", "DAYS": "3"}, (3,)),
         ({"FAULT": "oom", "DAYS": "5,4,2,1"}, (1, 2, 4)),
     ],
 )
@@ -81,7 +83,15 @@ def test_days_are_the_weeks_in_its_order_and_a_fault_ends_with_its_own_day(
         ({"DAYS": "1,7"}, "DAYS=1,7 has no day 7: use 1, 2, 3, 4, 5"),
         ({"DAYS": "5", "FAULT": "ice"}, "FAULT=ice is a fault of day 1: add it to DAYS=5"),
         ({"DAYS": "1,2", "FAULT": "oom"}, "FAULT=oom is a fault of day 4: add it to DAYS=1,2"),
-        ({"FAULT": "fire"}, "FAULT=fire is not known: use gate or ice or oom, or leave it out"),
+        (
+            {"FAULT": "fire"},
+            "FAULT=fire is not known: use gate or ice or oom or spot-storm or forecast-down or api-outage or etag, "
+            "or leave it out",
+        ),
+        (
+            {"WEEK": "yes"},
+            "WEEK=yes is not known: 1 starts the days by one run of week14, 0 each by a trigger of its own",
+        ),
         ({"UNDO": "no"}, "UNDO=no is not known: 1 undoes everything at the end, 0 leaves the changes standing"),
         ({"KEEP": "yes"}, "KEEP=yes is not known: 1 keeps the UI up until Ctrl-C, 0 does not"),
         ({"TRACE": "none.csv"}, "TRACE=none.csv does not exist: name a CSV file of traffic"),
@@ -122,63 +132,6 @@ def test_on_a_freeze_day_a_copy_of_the_estate_opens_the_window_and_nothing_else(
     assert opened == estate.model_copy(update={"governance": same})
 
 
-def faults(kind: str, folder: Path) -> Faults:
-    return Faults(kind, "ap-northeast-1", ["ap-northeast-1", "us-east-1"], folder, folder)
-
-
-def test_the_gate_fault_waits_for_the_canary_and_is_lifted_by_the_rollback(tmp_path: Path) -> None:
-    planted = tmp_path / "plant_faults.json"
-    fault = faults("gate", tmp_path)
-    chains: dict[str, list[Record]] = {"ap-northeast-1": [record(Step.TOUCH, "ap-northeast-1")], "us-east-1": []}
-    fault.react(chains)
-    assert not planted.exists()
-    chains["us-east-1"].append(record(Step.TOUCH))
-    fault.react(chains)
-    assert json.loads(planted.read_text()) == {"us-east-1": {"extra_latency_ms": 80}}
-    chains["us-east-1"].append(record(Step.UNDO))
-    fault.react(chains)
-    assert json.loads(planted.read_text()) == {}
-
-
-def test_memory_leaks_once_a_second_region_resizes_running_pods_and_until_its_undo(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    planted = tmp_path / "plant_faults.json"
-    fault = faults("oom", tmp_path)
-    chains: dict[str, list[Record]] = {
-        "ap-northeast-1": [record(Step.TOUCH, "ap-northeast-1", slot="in_place_rest")],
-        "us-east-1": [record(Step.TOUCH, slot="new_pods")],
-    }
-    fault.react(chains)
-    assert not planted.exists()
-    chains["us-east-1"].append(record(Step.TOUCH, slot="in_place_canary"))
-    fault.react(chains)
-    assert json.loads(planted.read_text()) == {"us-east-1": {"leak": {"app": "akidb-grpc", "mib": 4000}}}
-    chains["us-east-1"].append(record(Step.UNDO))
-    fault.react(chains)
-    fault.react(chains)
-    assert json.loads(planted.read_text()) == {}
-    assert capsys.readouterr().out.splitlines() == [
-        "FAULT=oom: in us-east-1 a pod of akidb-grpc now holds 4000 MiB more",
-        "FAULT=oom: lifted, us-east-1 is being rolled back",
-    ]
-
-
-def test_spot_is_dry_from_the_first_steps_gate_to_the_seconds(tmp_path: Path) -> None:
-    dry = tmp_path / "ice.json"
-    fault = faults("ice", tmp_path)
-    chain: list[Record] = [record(Step.TOUCH, slot="step_1")]
-    chains = {"ap-northeast-1": chain, "us-east-1": []}
-    fault.react(chains)
-    assert not dry.exists()
-    chain.append(record(Step.GATE, slot="step_1"))
-    fault.react(chains)
-    assert json.loads(dry.read_text()) == ["ap-northeast-1/spot:*:*"]
-    chain.append(record(Step.GATE, slot="step_2"))
-    fault.react(chains)
-    assert json.loads(dry.read_text()) == []
-
-
 def test_the_verdict_is_the_ledgers_and_never_better_than_the_run() -> None:
     promoted = [record(Step.VERDICT, verdict="promoted", message="promoted in us-east-1")]
     green = ["promoted"]
@@ -190,7 +143,7 @@ def test_the_verdict_is_the_ledgers_and_never_better_than_the_run() -> None:
     assert verdict_of([], "success", green)[0] == "unfinished"
     rolled_back = [record(Step.VERDICT, verdict="rolled back", message="gate failed")]
     assert verdict_of(rolled_back, "failed", green) == ("rolled back", "gate failed")
-    assert verdict_of(rolled_back, "failed", conduct.UNDONE)[0] == "unfinished"
+    assert verdict_of(rolled_back, "failed", ending.UNDONE)[0] == "unfinished"
 
 
 @pytest.mark.parametrize(
@@ -208,8 +161,19 @@ def test_everything_is_undone_at_the_end_but_after_a_fault(asked: dict[str, str]
     assert settings_from(asked, on_terminal=False).undo is undone
 
 
+def test_all_days_without_a_fault_are_one_run_of_the_week_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "WEEK_FILE", week.worlds.REPOSITORY / "Makefile")
+    assert settings_from({}, on_terminal=False).by_week is True
+    assert settings_from({"WEEK": "0"}, on_terminal=False).by_week is False
+    assert settings_from({"DAYS": "1"}, on_terminal=False).by_week is False
+    assert settings_from({"DAYS": "1", "WEEK": "1"}, on_terminal=False).by_week is True
+    assert settings_from({"FAULT": "oom"}, on_terminal=False).by_week is False
+    monkeypatch.setattr(settings, "WEEK_FILE", week.worlds.REPOSITORY / "absent")
+    assert settings_from({}, on_terminal=False).by_week is False
+
+
 def test_a_slower_machine_gets_longer_waits_and_the_same_soaks_and_windows() -> None:
-    for one in EVERY_RUN:
+    for one in (each for each in EVERY_RUN if each.rollout):
         normal = week.run_conf(one, ["us-east-1"], "p")
         slow = week.run_conf(one, ["us-east-1"], "p", stretch=2.5)
         waits = {name for name in normal if normal[name] != slow[name]}
@@ -219,7 +183,7 @@ def test_a_slower_machine_gets_longer_waits_and_the_same_soaks_and_windows() -> 
 
 def test_no_wait_is_longer_than_its_form_allows_even_on_the_slowest_machine() -> None:
     estate = load_estate()
-    for one in EVERY_RUN:
+    for one in (each for each in EVERY_RUN if each.rollout):
         conf = week.run_conf(one, estate.ordered_regions(), "http://127.0.0.1:1", LONGEST_STRETCH)
         build(RolloutSettings, conf, estate)
         for lever in OF_DAY_3 if one.several else [one.lever]:
@@ -237,7 +201,7 @@ def test_run_ids_are_unique_and_part_of_the_ledgers_paths_as_they_are() -> None:
 def test_every_setting_is_exported_by_the_makefile_and_named_in_its_help() -> None:
     makefile = (week.worlds.REPOSITORY / "Makefile").read_text()
     exported = next(line for line in makefile.splitlines() if line.startswith("export "))
-    assert exported == "export REGIONS DAYS FAULT UNDO KEEP TRACE DATABASE"
+    assert exported == "export REGIONS DAYS FAULT UNDO KEEP TRACE DATABASE WEEK"
     help_line = next(line for line in makefile.splitlines() if line.startswith("rehearsal: "))
     assert all(f"{name}=" in help_line for name in exported.split()[1:])
     assert all(name in str(program.__doc__) for name in exported.split()[1:])
@@ -257,8 +221,8 @@ def test_the_run_is_real_and_only_its_windows_are_short() -> None:
         "dry_run": False,
         "reason": "rehearsal",
         "drill": True,
-        "soak_seconds": 20,
-        "gate_window_seconds": 20,
+        "soak_seconds": 8,
+        "gate_window_seconds": 16,
         "gate_wait_seconds": 120,
         "converge_timeout_seconds": 300,
     }
@@ -289,9 +253,20 @@ def test_day_2_is_told_where_prometheus_is() -> None:
     )
 
 
-def test_day_3_is_one_run_of_several_levers_on_record_under_its_dags_name() -> None:
-    (day,) = week.WEEK[3]
+def test_day_3_is_one_run_of_several_levers_on_record_under_its_dags_name_and_then_the_devices() -> None:
+    day, measured, power = week.WEEK[3]
     assert (day.dag, day.lever, day.several) == ("day3_edge", "day3_edge", True)
+    assert week.run_conf(measured, ["us-east-1"], "p") == {
+        "dry_run": False, "seconds": 2, "settle_seconds": 1, "converge_timeout_seconds": 120,
+    }  # fmt: skip
+    assert (power.dag, power.lever, "regions" in week.run_conf(power, ["us-east-1"], "p")) == (
+        *("edge_power_rollout", "edge_power"),
+        False,
+    )
+
+
+def test_the_devices_are_measured_by_a_form_that_has_all_of_its_settings() -> None:
+    build(MeasureSettings, week.run_conf(week.WEEK[3][1], [], "p", LONGEST_STRETCH), load_estate())
 
 
 def test_day_4_right_sizes_and_then_packs_with_the_floor() -> None:

@@ -170,6 +170,14 @@ def test_faults_follow_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert requests(values(plant.metrics()), "http")["500"] == 3 * 735
 
 
+def test_a_load_factor_multiplies_the_demand(tmp_path: Path) -> None:
+    plant = plant_with(region(15, 15), tmp_path)
+    (tmp_path / "plant_faults.json").write_text(json.dumps({REGION: {"load_factor": 1.1}}))
+    plant.tick(1, 0)
+    assert requests(values(plant.metrics()), "http")["200"] == pytest.approx(1.1 * 2940)
+    assert plant.health()[1]["regions"][REGION]["offered_qps"] == pytest.approx(1.1 * PEAK_QPS)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -177,6 +185,7 @@ def test_faults_follow_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ('{"mars": {}}', "region 'mars' is not running; use one of us-east-1"),
         ('{"us-east-1": {"error_ratio": 2}}', "error_ratio from 0 to 1"),
         ('{"us-east-1": {"extra_latency_ms": -1}}', "extra_latency_ms must be 0 or more"),
+        ('{"us-east-1": {"load_factor": 11}}', "load_factor must be from 0 to 10"),
         ('{"us-east-1": {"leak": {"app": "akidb-grpc", "mib": 0}}}', "leak needs the name of an app, and mib above 0"),
         ('{"us-east-1": {"leak": {"app": "akidb-grpc"}}}', "missing 1 required positional argument: 'mib'"),
         ("[]", "write"),
