@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from include.completion.report import outcome_of
+from include.completion.history import outcome_of
 from include.overview.ledger_copy import ChainCopy, LedgerContent, standing_changes
 from include.rollout.ledger import WHOLE_RUN, Record, Step, last
 

@@ -7,26 +7,9 @@ from dataclasses import dataclass
 
 from include.overview.changes import LeverState
 from include.overview.runs import RunRow
+from include.week.days import DAYS
 
-DAYS: tuple[tuple[int, str, tuple[str, ...], tuple[str, ...]], ...] = (
-    (1, "Spot capacity", ("day1_spot",), ("spot_capacity",)),
-    (2, "Predictive scaling", ("day2_predictive_scaling",), ("predictive_scaling",)),
-    (
-        3,
-        "Edge",
-        ("day3_edge",),
-        (
-            "dns_health_checks",
-            "storage_tiering",
-            "lambda_edge",
-            "cdn_price_class",
-            "request_routing",
-            "edge_monitoring",
-        ),
-    ),
-    (4, "Right-sizing", ("day4_right_sizing", "day4_consolidation"), ("right_sizing", "consolidation")),
-    (5, "Cost monitoring", ("day5_cost_monitoring",), ("cost_monitoring",)),
-)
+TITLES = {1: "Spot capacity", 2: "Predictive scaling", 3: "Edge", 4: "Right-sizing", 5: "Cost monitoring"}
 # From the worst to the best: what a day shows is the worst of its levers' places.
 WORST = ("unknown", "unfinished", "rolled back", "stopped", "planned only", "promoted")
 VERDICTS = {"promoted": "pass", "rolled back": "fail", "unknown": "fail", "unfinished": "unknown", "waiting": "unknown"}
@@ -53,24 +36,19 @@ def day_cards(
     states: Sequence[LeverState], runs: Sequence[RunRow], waiting: Mapping[str, int] | None = None
 ) -> list[DayCard]:
     """The five days. ``waiting`` counts the approvals that DAGs wait for, by dag_id."""
-    return [_card(number, title, dags, names, states, runs, waiting or {}) for number, title, dags, names in DAYS]
+    return [_card(number, states, runs, waiting or {}) for number in TITLES]
 
 
-def _card(
-    number: int,
-    title: str,
-    dags: Sequence[str],
-    names: Sequence[str],
-    states: Sequence[LeverState],
-    runs: Sequence[RunRow],
-    waiting: Mapping[str, int],
-) -> DayCard:
+def _card(number: int, states: Sequence[LeverState], runs: Sequence[RunRow], waiting: Mapping[str, int]) -> DayCard:
+    rollouts = [day for day in DAYS if day.number == number]
+    dags = [day.dag for day in rollouts]
+    names = [lever for day in rollouts for lever in day.levers]
     ours = [state for state in states if state.lever in names]
     newest = next((run for run in runs if run.dag_id in dags), None)
     state = min((s.state for s in ours), key=_rank, default=newest.outcome if newest else "not started")
     if any(waiting.get(dag) for dag in dags):
         state = "waiting"
-    return DayCard(number, title, state, sum(s.stands for s in ours), len(ours), newest.name if newest else "")
+    return DayCard(number, TITLES[number], state, sum(s.stands for s in ours), len(ours), newest.name if newest else "")
 
 
 def _rank(state: str) -> int:

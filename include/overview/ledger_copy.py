@@ -30,6 +30,11 @@ class ChainCopy:
     head: str = FIRST_LINK
     problem: str = ""
 
+    @cached_property
+    def hashes(self) -> tuple[str, ...]:
+        """SHA-256 of every record, in order."""
+        return (*(record.previous for record in self.records[1:]), *([self.head] if self.records else ()))
+
 
 @dataclass(frozen=True)
 class LedgerContent:
@@ -48,6 +53,11 @@ class LedgerContent:
     def records(self) -> int:
         """How many records add up."""
         return sum(len(chain.records) for chain in self.chains.values())
+
+    @cached_property
+    def unsigned(self) -> int:
+        """How many records carry no signature. Whether a signature is right, tools/verify_ledger.py says."""
+        return sum(not record.signature for chain in self.chains.values() for record in chain.records)
 
     def of_places(self) -> dict[str, ChainCopy]:
         """The chains of places: those of runs as a whole are left out."""
@@ -127,15 +137,19 @@ def cut_off(content: LedgerContent) -> dict[str, str]:
     """Path -> what is wrong, of the chains that have lost the record with which a verdict had joined them."""
     found = {}
     for path, chain in content.chains.items():
-        verdict = last(chain.records, Step.VERDICT)
-        for named, head in _heads(verdict):
-            other = content.chains.get(named, ChainCopy())
-            if head not in {other.head, *(record.previous for record in other.records)}:
+        for named, head in _heads(last(chain.records, Step.VERDICT)):
+            if head not in content.chains.get(named, ChainCopy()).hashes and not _elsewhere(content, named, head):
                 found[named] = (
                     f"{named} has lost its end: the verdict in {path} names a record {head[:12]} that is not there; "
                     "restore the chain from a backup of the ledger"
                 )
     return found
+
+
+def _elsewhere(content: LedgerContent, named: str, head: str) -> bool:
+    """Whether another run's chain of that lever and place has the record: the week joins the runs of its days."""
+    folder = named.rpartition("/")[0] + "/"
+    return any(head in chain.hashes for path, chain in content.chains.items() if path.startswith(folder))
 
 
 def _heads(verdict: Record | None) -> Iterator[tuple[str, str]]:

@@ -161,8 +161,14 @@ def message_page(title: str, text: str, link: str = "", link_text: str = "") -> 
 
 
 def _score_table(view: Overview) -> Table:
-    rows = ((s.priority, s.item, s.wanted, s.verdict, s.measured) for s in view.scores)
-    return Table(("priority", "item", "wanted", "verdict", "evidence"), tuple(rows))
+    rows = ((s.priority, s.item, s.wanted, s.verdict, s.measured, _sources(s.sources)) for s in view.scores)
+    return Table(("priority", "item", "wanted", "verdict", "measured", "on record"), tuple(rows))
+
+
+def _sources(keys: Sequence[str]) -> str:
+    """The records behind a figure: the first, and how many more."""
+    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+    return f"{keys[0]}{more}" if keys else "none"
 
 
 def _component_table(view: Overview) -> Table:

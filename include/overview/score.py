@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from include.clients.storage import Storage
-from include.completion.report import REQUIRED_SHARE, History, Inputs, Score, scorecard
+from include.completion.history import History
+from include.completion.scorecard import REQUIRED, REQUIRED_SHARE, Inputs, Score, priority_verdict, scorecard
 from include.completion.store import COMMITMENTS
 from include.cost.validation.records import ROOT as VALIDATIONS
 from include.estate import Estate
 from include.overview.ledger_copy import LedgerContent
-from include.rollout.ledger import Record
+from include.rollout.ledger import Everything, Kept
+from include.rollout.place import DEVICES, ESTATE_WIDE
 
 Json = Any
-WANTED_PASSES = {"P0": 1.0, "P1": 0.8, "P2": 0.5}  # share of a priority's lines that must pass
 
 
 @dataclass(frozen=True)
@@ -36,29 +37,33 @@ def read_evidence(storage: Storage) -> Evidence:
     return Evidence(json.loads(storage.read(newest)) if newest else None, newest, commitments)
 
 
-def history_of(content: LedgerContent, regions: tuple[str, ...]) -> History:
-    """The runs of every lever in ``regions``, of the chains that add up, by time."""
+def everything_of(content: LedgerContent) -> Everything:
+    """The copy as the completion report reads a ledger."""
     problems = content.problems
-    runs: dict[tuple[str, str], list[list[Record]]] = {}
-    for path, chain in content.of_places().items():
-        lever, place, _ = path.split("/")
-        if place in regions and chain.records and path not in problems:
-            runs.setdefault((lever, place), []).append(list(chain.records))
-    return History({key: sorted(found, key=lambda records: records[0].time) for key, found in runs.items()})
+    chains = {
+        path: [Kept(record, sha256) for record, sha256 in zip(chain.records, chain.hashes, strict=True)]
+        for path, chain in content.chains.items()
+        if path not in problems
+    }
+    return Everything(chains, problems)
 
 
-def scores_of(content: LedgerContent, estate: Estate, evidence: Evidence, report_key: str) -> list[Score]:
-    """P0, P1 and P2, each line with its verdict and what it was judged by."""
-    regions = tuple(estate.ordered_regions())
+def scores_of(
+    content: LedgerContent, estate: Estate, names: Sequence[str], evidence: Evidence, report_key: str
+) -> list[Score]:
+    """P0, P1 and P2, each line with its verdict, what it was judged by and the records that say so."""
+    regions = estate.ordered_regions()
+    history = History.of(everything_of(content), names, [*regions, ESTATE_WIDE, DEVICES])
     return scorecard(
         Inputs(
             estate=estate,
-            regions=regions,
-            history=history_of(content, regions),
+            regions=tuple(regions),
+            history=history,
             validation=evidence.validation,
             validation_key=evidence.validation_key,
             report_key=report_key,
             commitments_key=evidence.commitments_key,
+            validated=history.validated[-1] if history.validated else None,
         )
     )
 
@@ -80,13 +85,11 @@ class Priority:
         return self.passed + self.failed + self.unknown
 
 
-def priorities(scores: list[Score]) -> list[Priority]:
-    """P0, P1 and P2 in that order; unknown is never a pass."""
-    return [_priority(name, [score.verdict for score in scores if score.priority == name]) for name in WANTED_PASSES]
+def priorities(scores: Sequence[Score]) -> list[Priority]:
+    """P0, P1 and P2 in that order, by the completion report's own rule."""
+    return [_priority(name, [score.verdict for score in scores if score.priority == name]) for name in REQUIRED]
 
 
-def _priority(name: str, verdicts: list[str]) -> Priority:
+def _priority(name: str, verdicts: Sequence[str]) -> Priority:
     passed, failed, unknown = (verdicts.count(word) for word in ("pass", "fail", "unknown"))
-    needed = WANTED_PASSES[name] * len(verdicts)
-    verdict = "pass" if verdicts and passed >= needed else "fail" if len(verdicts) - failed < needed else "unknown"
-    return Priority(name, passed, failed, unknown, REQUIRED_SHARE[name], verdict)
+    return Priority(name, passed, failed, unknown, REQUIRED_SHARE[name], priority_verdict(verdicts, name))

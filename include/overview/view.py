@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from urllib.parse import urlencode
 
-from include.completion.report import Score
+from include.completion.scorecard import Score
 from include.estate import Estate
 from include.overview.approvals import Pending
 from include.overview.changes import LeverState, lever_states
@@ -29,6 +29,7 @@ from include.pages.texts import usd
 from include.rollout.place import DEVICES, ESTATE_WIDE
 from include.rollout.safety import Reading
 
+NO_ROLLOUTS = frozenset({"cost_cap", "game_day"})  # what the guard and the drills set, and set back by themselves
 SHOWN_RUNS = 12
 SHOWN_PROBLEMS = 20
 NOTHING = LedgerContent({})
@@ -60,6 +61,7 @@ class Overview:
     estate: str
     as_of: dt.datetime | None
     records: int
+    unsigned: int
     version: str
     problems: tuple[Problem, ...]
     states: tuple[LeverState, ...]
@@ -119,16 +121,17 @@ def view_of(estate: Estate, names: Sequence[str], sources: Sources) -> Overview:
     runs = runs_of(content)
     money = lever_money(content, states, names)
     bill = costs.days[-1] if costs.days else None
-    scores = scores_of(content, estate, evidence, bill.key if bill else "")
+    scores = scores_of(content, estate, names, evidence, bill.key if bill else "")
     touched = {state.lever for state in states}
     return Overview(
         estate=estate.name,
         as_of=sources.ledger.at,
         records=content.records,
+        unsigned=content.unsigned,
         version=content.version,
         problems=tuple(problems_of(sources)),
         states=tuple(states),
-        untouched=tuple(name for name in names if name not in touched),
+        untouched=tuple(name for name in names if name not in touched | NO_ROLLOUTS),
         runs=tuple(runs[:SHOWN_RUNS]),
         run_count=len(runs),
         money=tuple(money),

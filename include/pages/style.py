@@ -54,8 +54,8 @@ tbody th{font-weight:400;overflow-wrap:anywhere;min-width:9em}th:first-child{pad
 @page{size:A4;margin:14mm}
 @media print{body{background:none;font-size:10.5pt}main{padding:0;max-width:none}nav,details{display:none}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
-.scroll{overflow:visible}table{font-size:.72rem}th,td{padding:3px 5px;overflow-wrap:anywhere}
-tbody th{min-width:0}.n,.s{white-space:normal}thead{display:table-header-group}
+.scroll{overflow:visible}table{font-size:.7rem}th,td{padding:3px 5px}td:not(.s){overflow-wrap:anywhere}
+tbody th{min-width:7em;overflow-wrap:break-word}thead th{white-space:normal}thead{display:table-header-group}
 h2,figcaption{break-after:avoid}.tile,figure,tr,li{break-inside:avoid}p,li{orphans:3;widows:3}}
 """.strip()
 # Everything but the colours.

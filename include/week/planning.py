@@ -52,9 +52,12 @@ def make_plan(week: Week, waterfall: Mapping[str, Any], planned: Planned) -> dic
     ``waterfall`` is the planner's, with its ``text``; ``planned`` gives its figure of a lever.
     """
     settings = week.settings
-    days = [_day_offer(week, day, planned) for day in week.chosen]
+    planned_days = [_planned_day(week, day, planned) for day in week.chosen]
+    days = [day for day, _ in planned_days]
+    hashes = {lever: own for _, of_day in planned_days for lever, own in of_day.items()}
+    proved = decisions.safety_lines([*steps.backings(week.whole, hashes).values()])
     plan_hash = offers_hash(days, settings.tolerance)
-    text = week_text(days, settings, str(waterfall.get("text", "")))
+    text = week_text(days, settings, proved, str(waterfall.get("text", "")))
     figures = {"hash": plan_hash, "dry_run": settings.dry_run, "reason": settings.reason}
     more = {"approval": settings.approval, "dollar_tolerance": str(settings.tolerance), "days": days}
     week.record(WHOLE_RUN, Step.PLAN, {**figures, **more, "waterfall": dict(waterfall)})
@@ -62,19 +65,22 @@ def make_plan(week: Week, waterfall: Mapping[str, Any], planned: Planned) -> dic
     return {"hash": plan_hash, "text": text}
 
 
-def _day_offer(week: Week, day: Day, planned: Planned) -> dict[str, Any]:
-    offers = {run.lever.name: _offer(run, planned(run.lever.name)) for run in week.runs(day)}
-    levers = {name: offer.to_json() for name, offer in offers.items()}
-    values = week.values(day)
-    return {"day": day.number, "dag": day.dag, "run_id": week.child_run_id, "levers": levers, "settings": values}
+def _planned_day(week: Week, day: Day, planned: Planned) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a day offers, and the hash of each of its levers' plans."""
+    found = {run.lever.name: _offer(run, planned(run.lever.name)) for run in week.runs(day)}
+    levers = {name: offer.to_json() for name, (offer, _) in found.items()}
+    offered = {"day": day.number, "dag": day.dag, "run_id": week.child_run_id, "levers": levers}
+    return offered | {"settings": week.values(day)}, {name: own for name, (_, own) in found.items()}
 
 
-def _offer(run: Run, planned: Decimal | None) -> Offer:
-    """What the lever would do on the state of today; what can't be planned before its day is said to be so."""
+def _offer(run: Run, planned: Decimal | None) -> tuple[Offer, str]:
+    """What the lever would do on the state of today, and its plan's hash; the reason where it can't be planned yet."""
     try:
-        return offer_of(steps.each_place(run, run.lever.plan), planned)
+        plans = steps.each_place(run, run.lever.plan)
     except Exception as error:  # noqa: BLE001 - such as a resource that an earlier day brings
-        return Offer(None, None, planned, problem=without_secrets(f"{type(error).__name__}: {error}"[:500]))
+        problem = without_secrets(f"{type(error).__name__}: {error}"[:500])
+        return Offer(None, None, planned, problem=problem), ""
+    return offer_of(plans, planned), decisions.plans_hash(plans, run.settings.judging())
 
 
 def record_answer(week: Week, answer: Mapping[str, Any]) -> None:

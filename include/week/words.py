@@ -10,15 +10,15 @@ from include.week.coverage import Offer, words
 from include.week.settings import ONCE, WeekSettings
 
 
-def week_text(days: Sequence[Mapping[str, Any]], settings: WeekSettings, waterfall: str) -> str:
-    """The week's plan as Markdown: the days in order with levers, undo and dollars, what one approval covers, and the
-    planner's waterfall.
+def week_text(days: Sequence[Mapping[str, Any]], settings: WeekSettings, proved: Sequence[str], waterfall: str) -> str:
+    """The week's plan as Markdown: the days in order with levers, undo and dollars, what one approval covers, what was
+    ``proved`` of the levers, and the planner's waterfall.
     """
     lines = [f"**Reason:** {settings.reason}", ""] if settings.reason else []
     lines += [f"**In this order:** {' -> '.join(str(day['dag']) for day in days)}.", ""]
     for day in days:
         lines += [f"### Day {day['day']}: {day['dag']}", "", *_lever_lines(day["levers"]), ""]
-    lines += [_approval_line(settings), _rollback_line(settings), "", waterfall]
+    lines += [_approval_line(settings), _rollback_line(settings), "", *proved, "", waterfall]
     return "\n".join(lines).strip()
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from include.clients.storage import Folder
-from include.wiring.page.reading import Reading
+from include.wiring.page.reading import Reading, open_for_reading
+from tests.dags.conftest import Finished
+from tests.dags.toy import World
+from tests.dags.toy_dags import AP, QUICK, estate_of, rollout_dag
 from tests.unit.overview.sample_week import write_costs, write_week
 
 ADDRESSES = [
@@ -214,6 +219,99 @@ def test_pages_take_nothing_from_elsewhere_and_nothing_inline(airflow: Any) -> N
 def test_what_waits_comes_from_airflows_api_as_the_user(airflow: Any) -> None:
     assert "Nothing waits for an answer." in read(airflow, "/akidb/")
     assert "As Airflow's API lists them for somebody." in read(airflow, "/akidb/")
+
+
+def test_an_approval_that_waits_is_listed_with_a_link_to_its_answer(
+    airflow: Any, world: World, run_dag: Callable[..., Finished]
+) -> None:
+    seen: list[str] = []
+
+    def look() -> None:
+        seen.extend(read(airflow, "/akidb/", role) for role in ("user", "viewer"))
+
+    run = run_dag(rollout_dag(world, estate_of(AP)), QUICK, answer="Reject", before_answer=look)
+    assert run.tasks["await_approval"] != "success" or run.state == "failed"
+    assert len(seen) == 2
+    for text in seen:
+        found = re.findall(r'<a class="button" data-airflow href="([^"]+)"', text)
+        assert len(found) == 1
+        assert found[0].startswith("/dags/toy_rollout/runs/")
+        assert found[0].endswith("/tasks/await_approval/required_actions")
+    assert "Nothing waits for an answer." in read(airflow, "/akidb/")
+
+
+# --- When something is wrong ------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def reads(airflow: Any, reading: Reading) -> Iterator[None]:
+    """The mounted page reads from elsewhere meanwhile."""
+    from airflow import plugins_manager
+
+    apps, _ = plugins_manager.get_fastapi_plugins()
+    (page,) = [one["app"].app for one in apps if one["url_prefix"] == "/akidb"]
+    before = page.state.reading
+    page.state.reading = lambda: reading
+    try:
+        yield
+    finally:
+        page.state.reading = before
+
+
+def test_a_variable_that_is_not_set_is_named_with_the_remedy(airflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_VAR_AKIDB_LEDGER", raising=False)
+    with reads(airflow, Reading(open_for_reading, patience=30.0)):
+        text = read(airflow, "/akidb/")
+    assert "Airflow Variable &#39;akidb_ledger&#39; is not set: set it to an absolute path or s3://" in text
+    assert "The ledger has not been read yet: nothing below is known." in text
+
+
+def test_variables_are_read_as_tasks_read_them(airflow: Any, week: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_AKIDB_LEDGER", str(week / "ledger"))
+    monkeypatch.setenv("AIRFLOW_VAR_AKIDB_COSTS", str(week / "costs"))
+    with reads(airflow, Reading(open_for_reading, patience=30.0)):
+        assert "every chain adds up" in read(airflow, "/akidb/")
+
+
+class Away(Folder):
+    """An S3 that is not reached."""
+
+    def keys(self, prefix: str = "") -> list[str]:
+        raise ConnectionError('Could not connect to the endpoint URL: "https://s3.example"')
+
+
+def test_a_store_that_is_away_is_named_on_every_page_and_nothing_reads_as_zero(airflow: Any, tmp_path: Path) -> None:
+    with reads(airflow, Reading(lambda variable: Away(tmp_path), patience=30.0)):
+        texts = [read(airflow, address) for address in ("/akidb/", "/akidb/runs", "/akidb/runs/a/b", "/akidb/costs")]
+        day = airflow.get("/akidb/costs/2026-11-25", headers=headers("somebody", "user"))
+    for text in texts:
+        assert "can&#39;t be read: ConnectionError: Could not connect to the endpoint URL" in text
+    assert "the ledger (Airflow Variable akidb_ledger) can&#39;t be read" in texts[0]
+    assert "0.00" not in re.sub(r"<section.*</section>", "", texts[0], flags=re.DOTALL)
+    assert day.status_code == 503
+
+
+class Slow(Folder):
+    """An S3 whose LIST takes its time."""
+
+    def __init__(self, root: Path, gate: threading.Event) -> None:
+        super().__init__(root)
+        self.gate = gate
+
+    def keys(self, prefix: str = "") -> list[str]:
+        self.gate.wait(60)
+        return super().keys(prefix)
+
+
+def test_a_slow_store_is_waited_for_only_so_long_and_named(airflow: Any, week: Path) -> None:
+    gate = threading.Event()
+    reading = Reading(lambda variable: Slow(week / variable.removeprefix("akidb_"), gate), patience=0.05)
+    with reads(airflow, reading):
+        text = read(airflow, "/akidb/")
+        assert "the ledger (Airflow Variable akidb_ledger) is still being read after 0 s" in text
+        gate.set()
+        reading.patience = 30.0
+        assert "every chain adds up" in read(airflow, "/akidb/")
 
 
 # --- Where Airflow shows it -------------------------------------------------------------------------------------------

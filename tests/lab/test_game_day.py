@@ -1,4 +1,4 @@
-"""Drills against a real API server and a real Karpenter, as the lab's own user; no Airflow here."""
+"""Drills against a real API server and a real Prometheus; no Airflow here."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ LEVER = GameDay()
 
 @pytest.fixture(scope="module")
 def target(world: worlds.LabWorld, aws: Callable[[str], Any]) -> Target:
-    """The region of an estate that allows game days, as the lab's admin: the role of drills is in no cluster yet."""
+    """The region of an estate that allows game days, as the user that Airflow gets."""
     raw = world.estate.model_dump(mode="json")
     raw["governance"] |= {"game_days": "allowed", "game_day_hook": "game_day_hook"}
     estate, state = Estate.model_validate(raw), world.state
     clients = SimpleNamespace(
-        kubernetes=Cluster(api_client(Path(state["regions"][REGION]["kubeconfig"]))),
+        kubernetes=Cluster(api_client(Path(state["regions"][REGION]["rollout_kubeconfig"]))),
         prometheus=Prometheus(state["prometheus"]),
         aws=Aws(lambda service, config: aws(service)),
     )

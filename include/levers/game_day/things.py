@@ -10,6 +10,7 @@ from include.clients.outages import OutageHook
 from include.levers.nodes.waves import cordon, is_cordoned, uncordon
 from include.levers.owned import Holds, Report
 from include.levers.world import Object, World
+from include.rollout.export import Export
 from include.rollout.lever import Difference, Json
 
 OURS, THEIRS, OPEN = "ours", "somebody else's", "none"
@@ -66,6 +67,11 @@ class Cordon:
         cordoned = live is not None and is_cordoned(world, live)
         return [Difference(f"{self.key} cordon", OURS, OPEN)] if cordoned else []
 
+    def export(self, world: World, was: Json) -> Export:
+        """Nothing: a drill is no wanted state."""
+        del world, was
+        return Export()
+
     def _live(self, world: World) -> Object | None:
         return world.cluster.get(NODE, self.node)
 
@@ -120,6 +126,11 @@ class Outage:
         """See :class:`include.levers.owned.Thing`."""
         out = self._hook(world).is_out(self.name)
         return [Difference(self.key, "out", "up")] if out and not was["out"] else []
+
+    def export(self, world: World, was: Json) -> Export:
+        """Nothing: a drill is no wanted state."""
+        del world, was
+        return Export()
 
     def _hook(self, world: World) -> OutageHook:
         hook: OutageHook = world.target.clients.outages

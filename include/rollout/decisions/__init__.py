@@ -10,6 +10,7 @@ from include.rollout.decisions.approval import (
     Undoable,
     approval_text,
     run_links,
+    safety_lines,
     undo_form,
     worst,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "rollback_command",
     "rollback_verdict",
     "run_links",
+    "safety_lines",
     "stage_in",
     "standing_gate",
     "stop_line",

@@ -16,7 +16,7 @@ from include.rollout.ledger import OpenRun
 from include.rollout.lever import Plan, Undo
 from include.rollout.safety import Cell, Fault, State, ended
 
-DIFFERENCES, NOTES, LEAST = 36, 18, 3  # lines of a form over all places, and of each place at least
+DIFFERENCES, NOTES, LEAST = 12, 9, 3  # lines of a form over all places, and of each place at least
 UNKNOWN = "not known"
 
 
@@ -98,7 +98,7 @@ def approval_text(
     if len(offered) > 1:
         lines += ["Each lever begins once the one before is promoted; one without steps is skipped.", ""]
     rows = [(one.backing, _by_plan(one.plans), worst(plan.undo for plan in one.plans)) for one in offered]
-    lines += [*_worth(rows, "saving a month by this plan"), "", *_safety([one.backing for one in offered])]
+    lines += [*_worth(rows, "saving a month by this plan"), "", *safety_lines([one.backing for one in offered])]
     for one in offered:
         for number, plan in enumerate(one.plans):
             lines += ["", *_plan_lines(one, plan, one.plans[0] if number else None, len(plans))]
@@ -113,7 +113,7 @@ def undo_form(
     lines = [f"**Undo {plan_hash}:** {names}. {links_text(links)}".strip()]
     if undoings:
         rows = [(one.backing, ", ".join(one.places), one.undo) for one in undoings]
-        lines += ["", *_worth(rows, "in"), "", *_safety([one.backing for one in undoings])]
+        lines += ["", *_worth(rows, "in"), "", *safety_lines([one.backing for one in undoings])]
     return "\n".join([*lines, "", capped(described, record)])
 
 
@@ -125,14 +125,15 @@ def capped(text: str, record: str, most: int = DIFFERENCES) -> str:
     return "\n".join(line for lines in kept for line in lines)
 
 
-def some_of(lines: Sequence[str], most: int, record: str) -> list[str]:
-    """The first ``most`` lines, and how many more the ledger record has; one alone is shown instead of being counted.
+def some_of(lines: Sequence[str], most: int, record: str, last: int = 0) -> list[str]:
+    """``most`` of the lines, the ``last`` ones among them, and how many more the ledger record has.
 
-    ``record`` is the record's key in the ledger.
+    One line more is shown instead of being counted. ``record`` is the record's key in the ledger.
     """
     if len(lines) <= most + 1:
         return [*lines]
-    return [*lines[:most], f"- and {len(lines) - most} more, in the ledger record `{record}`"]
+    more = f"- and {len(lines) - most} more, in the ledger record `{record}`"
+    return [*lines[: most - last], more, *lines[len(lines) - last :]]
 
 
 # What it is worth ----------------------------------------------------------------------------------------------------
@@ -175,7 +176,7 @@ def _usd(amount: Decimal | None) -> str:
 # What was proved -----------------------------------------------------------------------------------------------------
 
 
-def _safety(backings: Sequence[Backing]) -> list[str]:
+def safety_lines(backings: Sequence[Backing]) -> list[str]:
     """The matrix' rows of these levers: only the first column of results is a proof of what is to be approved."""
     rows = [
         (f"{one.lever} `{one.version or 'no version'}`", _of(one, State.REHEARSED), _otherwise(one), _never(one))
@@ -219,7 +220,9 @@ def _plan_lines(one: Offered, plan: Plan, first: Plan | None, places: int) -> li
     lines += [*some_of(changed, max(LEAST, DIFFERENCES // places), one.record), ""]
     lines += [*_steps(plan, first), f"- {saving_line(plan)}", f"- {plan.undo.words}"]
     notes = [f"- Note: {note}" for note in plan.notes if first is None or note not in first.notes]
-    return [*lines, *some_of(notes, max(LEAST, NOTES // places), one.record)]
+    most = max(LEAST, NOTES // places)
+    # What holds for all of it, such as the price of a way back, is said last.
+    return [*lines, *some_of(notes, most, one.record, last=most // 3)]
 
 
 def _steps(plan: Plan, first: Plan | None) -> list[str]:

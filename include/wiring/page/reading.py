@@ -51,7 +51,8 @@ class Reading:
 
     def __post_init__(self) -> None:
         self.ledger = Latest[LedgerContent](f"the ledger (Airflow Variable {LEDGER_VARIABLE})", self._read_ledger)
-        self.costs = Latest[tuple[Costs, Evidence]](f"the costs (Airflow Variable {COSTS_VARIABLE})", self._read_costs)
+        name = f"the costs (Airflow Variable {COSTS_VARIABLE})"
+        self.costs = Latest[tuple[Costs, Evidence]](name, self._read_costs, every=15.0)
         self.forecast = Latest[tuple[ForecastState, ...]]("the forecasts", lambda _told: self.forecasts(), every=60.0)
         self.plan = Latest[Planned]("the planner", lambda _told: self.planned(), every=3600.0)
         self.safety = Latest[Proofs]("the safety records beside the ledger", self._read_safety, every=30.0)

@@ -201,7 +201,7 @@ def test_without_a_spot_node_there_is_no_storm() -> None:
 
 def test_a_price_history_that_can_not_be_read_is_refused_by_name() -> None:
     world = World(drill="spot-storm", price_history="/nowhere/prices.csv")
-    with pytest.raises(Refused, match=r"spot-storm: price_history /nowhere/prices\.csv: FileNotFoundError: .*; correct"):
+    with pytest.raises(Refused, match=r"spot-storm: price_history /nowhere/prices\.csv: FileNotFoundError: "):
         world.lever.plan(world.target)
     assert world.lever.rollback(world.target, {"objects": []}).steps == (
         "nothing was written, nothing is to be undone",

@@ -102,9 +102,9 @@ def test_a_long_plan_is_cut_and_names_the_record_that_has_all_of_it() -> None:
     lines = decisions.approval_text(PLAN, [offered(plan("estate-wide", 100, 30))], "", JUDGING, {}).split("\n")
     differences = [line for line in lines if line.startswith("- `NodePool")]
     notes = [line for line in lines if line.startswith("- Note:")]
-    assert (len(differences), len(notes), len(lines)) == (36, 18, 75)
-    assert "- and 64 more, in the ledger record `spot_capacity/estate/day1_spot--manual__1/000002.json`" in lines
-    assert "- and 12 more, in the ledger record `spot_capacity/estate/day1_spot--manual__1/000002.json`" in lines
+    assert (len(differences), len(notes), len(lines)) == (12, 9, 42)
+    assert "- and 88 more, in the ledger record `spot_capacity/estate/day1_spot--manual__1/000002.json`" in lines
+    assert "- and 21 more, in the ledger record `spot_capacity/estate/day1_spot--manual__1/000002.json`" in lines
 
 
 def test_places_share_the_lines_and_none_has_fewer_than_three() -> None:
@@ -119,6 +119,11 @@ def test_places_share_the_lines_and_none_has_fewer_than_three() -> None:
 def test_one_line_more_is_shown_and_not_counted() -> None:
     assert some_of(["- a", "- b", "- c"], 2, "key") == ["- a", "- b", "- c"]
     assert some_of(["- a", "- b", "- c", "- d"], 2, "key") == ["- a", "- b", "- and 2 more, in the ledger record `key`"]
+
+
+def test_the_last_notes_are_kept_where_they_hold_for_all_of_it() -> None:
+    notes = [f"- {n}" for n in range(9)]
+    assert some_of(notes, 3, "key", last=1) == ["- 0", "- 1", "- and 6 more, in the ledger record `key`", "- 8"]
 
 
 def test_the_lists_of_a_text_share_its_lines() -> None:
@@ -174,7 +179,7 @@ def test_the_form_of_a_rollback() -> None:
         "",
         "| lever and code | proved for this code and plan | proved for another | not rehearsed |",
     ]
-    assert lines[-2:] == ["- set back `field35`", "- and 4 more, in the ledger record `rollback/1`"]
+    assert lines[-2:] == ["- set back `field11`", "- and 28 more, in the ledger record `rollback/1`"]
 
 
 def test_a_rollback_of_nothing_says_so() -> None:

@@ -67,7 +67,10 @@ def test_the_plan_names_each_days_levers_with_dollars_undo_and_what_is_covered(w
     found = planning.make_plan(
         week, {"text": "the waterfall"}, lambda lever: planning.Decimal(str(planned[lever])) if planned[lever] else None
     )
-    assert found["text"] == (
+    plan, proved, waterfall = found["text"].partition("\n\n| lever and code |")
+    assert "| alpha `no version` | nothing | nothing | undo, gate, kill," in proved + waterfall
+    assert waterfall.endswith("|\n\nthe waterfall")
+    assert plan == (
         "**Reason:** why\n\n"
         "**In this order:** toy_day1 -> toy_day3.\n\n"
         "### Day 1: toy_day1\n\n"
@@ -77,7 +80,6 @@ def test_the_plan_names_each_days_levers_with_dollars_undo_and_what_is_covered(w
         "This approval is for all days: for the levers, settings, undo and dollars above. A day that saves more than "
         "10% less, has a harder undo, another lever or other settings asks again itself.\n"
         "A day that was rolled back, rejected or refused is passed over; one that left something behind stops the week."
-        "\n\nthe waterfall"
     )
     figures = week.records[-1].figures
     assert (figures["hash"], figures["waterfall"]) == (found["hash"], {"text": "the waterfall"})
