@@ -68,15 +68,23 @@ def of_monthly(predicted: Decimal | None, realised: Decimal | None) -> Row:
     return row(hourly(predicted), hourly(realised))
 
 
-def of_costs(validation: Mapping[str, Any], records: Callable[[str], Sequence[Record]], regions: Sequence[str]
-             ) -> dict[str, Row]:  # fmt: skip
-    """Cost monitoring: the plans' dollars of all regions beside the platform's in the validation."""
+def of_costs(
+    validation: Mapping[str, Any],
+    records: Callable[[str], Sequence[Record]],
+    regions: Sequence[str],
+    share: float = 1.0,
+) -> dict[str, Row]:
+    """Cost monitoring: the plans' dollars of ``regions`` beside the platform's in the validation, of which they are
+    ``share``: the platform is one for all regions of the estate.
+    """
     plans = [last(records(region), Step.PLAN) for region in regions]
     told = [None if plan is None else plan.figures["plan"]["usd_month_after"] for plan in plans]
     lines = {line["component"]: line["usd_month"] for line in validation["lines"]}
     realised = lines.get(COST_PLATFORM)
     predicted = None if None in told else sum((Decimal(str(one)) for one in told), Decimal(0))
-    return {"cost_monitoring": of_monthly(predicted, None if realised is None else Decimal(realised))}
+    return {
+        "cost_monitoring": of_monthly(predicted, None if realised is None else Decimal(realised) * Decimal(str(share)))
+    }
 
 
 def hourly(usd_month: Decimal | None) -> float | None:

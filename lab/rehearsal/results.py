@@ -100,7 +100,9 @@ class Results:
         if day.edge is not None:
             self.levers |= against.of_edge(day.edge)
         if day.costs is not None:
-            self.levers |= against.of_costs(day.costs["validation"], day.runs[0].records, list(day.after))
+            self.levers |= against.of_costs(
+                day.costs["validation"], day.runs[0].records, list(day.after), len(day.after) / len(self.estate.regions)
+            )
 
     def _of_day(self, day: DayResult) -> dict[str, Any]:
         found = texts.day_report(day.verdict, day.seconds, day.costs)

@@ -70,6 +70,7 @@ def test_cost_monitoring_is_compared_with_the_platforms_dollars_in_the_validatio
     validation = {"lines": [{"component": "cost_platform", "usd_month": "620.0"}]}
     found = against.of_costs(validation, records, [AP, US])
     assert found == {"cost_monitoring": against.row(0.8498, 0.8498)}
+    assert against.of_costs(validation, records, [AP], 0.5) == {"cost_monitoring": against.row(0.4249, 0.4249)}
     assert against.of_costs({"lines": []}, lambda _: [], [AP]) == {"cost_monitoring": against.row(None, None)}
 
 
