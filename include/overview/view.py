@@ -29,6 +29,7 @@ from include.pages.texts import usd
 from include.rollout.place import DEVICES, ESTATE_WIDE
 from include.rollout.safety import Reading
 
+NO_ROLLOUTS = frozenset({"cost_cap", "game_day"})  # what the guard and the drills set, and set back by themselves
 SHOWN_RUNS = 12
 SHOWN_PROBLEMS = 20
 NOTHING = LedgerContent({})
@@ -130,7 +131,7 @@ def view_of(estate: Estate, names: Sequence[str], sources: Sources) -> Overview:
         version=content.version,
         problems=tuple(problems_of(sources)),
         states=tuple(states),
-        untouched=tuple(name for name in names if name not in touched),
+        untouched=tuple(name for name in names if name not in touched | NO_ROLLOUTS),
         runs=tuple(runs[:SHOWN_RUNS]),
         run_count=len(runs),
         money=tuple(money),

@@ -98,14 +98,11 @@ def roles(namespaces: Collection[str]) -> list[dict[str, Any]]:
 def create_objects(control_plane: ControlPlane, estate: Estate) -> None:
     """Create namespaces, roles, the system workload and AkiDB's Deployments, PodDisruptionBudgets and Services."""
     dynamic = DynamicClient(api_client(control_plane.kubeconfig("admin")))
-    namespaces = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        for name in (estate.namespace, "karpenter")
-    ]
-    known = {one["metadata"]["name"] for one in namespaces}
+    names = (estate.namespace, "karpenter")
+    namespaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names]
     region = estate.region(control_plane.region)
     system = _render("system.yaml", {"NODE_GROUP": region.node_group.name, "QUEUE": region.queue})
-    apply_all(dynamic, [*namespaces, *roles(known), *system])
+    apply_all(dynamic, [*namespaces, *roles(names), *system])
     for name, workload in estate.workloads.items():
         values = {
             "NAME": name,

@@ -120,8 +120,8 @@ class Rehearsal:
     def _one_day(self, number: int, before: Figures) -> str:
         """Roll out one day and report it; returns its verdict."""
         lab = self.scene.lab
-        for day in self._waits_for(number):
-            self.results.seconds |= self.beside.wait_for(self.scene.airflow, day)
+        for built_on in self._waits_for(number):
+            self.results.seconds |= self.beside.wait_for(self.scene.airflow, built_on)
         self.scene.measure_speed()
         self.board.begin(number)
         found = self._find(number)

@@ -19,7 +19,7 @@ from lab.rehearsal import report as texts
 from lab.rehearsal.drive import Trigger
 from lab.rehearsal.evidence import P95_SECONDS, EvidenceError
 from lab.rehearsal.faults import PROMOTED
-from lab.rehearsal.folders import costs_folder, ledger_folder
+from lab.rehearsal.folders import ledger_folder
 from lab.rehearsal.memory import PeakMemory
 from lab.rehearsal.results import Results
 from lab.rehearsal.run import verdict_of
@@ -27,6 +27,7 @@ from lab.rehearsal.scene import Scene
 
 UNDONE = ("rolled back", "nothing to undo")  # green verdicts of the rollback DAG
 COMPLETION_SECONDS = 120
+SCORECARD = "Scorecard"
 
 
 @dataclass
@@ -138,7 +139,7 @@ def _iso(at: float) -> str:
 def scorecard(scene: Scene) -> None:
     """The completion report written again with all that is on record by now, as anybody could from the ledger alone."""
     folder = scene.settings.folder
-    places = (ledger_folder(folder), "--costs", costs_folder(folder), "--out", folder / "completion")
+    places = (ledger_folder(folder), "--out", folder / "completion")
     command = [sys.executable, "-m", "include.completion", *map(str, places), "--regions", *scene.settings.regions]
     try:
         done = subprocess.run(
@@ -148,4 +149,9 @@ def scorecard(scene: Scene) -> None:
     except subprocess.TimeoutExpired:
         print("\nthe completion report took too long and is not written again", flush=True)
         return
-    print(f"\n{done.stdout.strip() or done.stderr.strip()[-800:]}", flush=True)
+    report = folder / "completion" / "report.md"
+    if done.returncode or not report.exists():
+        print(f"\nthe completion report was not written again: {done.stderr.strip()[-800:]}", flush=True)
+        return
+    lines = told.section(report.read_text(encoding="utf-8"), SCORECARD)
+    print("\n".join(["", *lines, f"completion report: {report}"]), flush=True)

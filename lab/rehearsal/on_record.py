@@ -5,39 +5,29 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from include.clients.storage import Folder
-from include.rollout.ledger import WHOLE_RUN, Chain, Ledger, Step, last
+from include.rollout.ledger import WHOLE_RUN, Chain, Step, last
 from include.rollout.safety import Fault, Outcome, SafetyRecords, proved
 from lab.rehearsal import against
 from lab.rehearsal.faults import RESTORED, FaultResult
 from lab.rehearsal.folders import ledger_folder
 from lab.rehearsal.results import Results
 from lab.rehearsal.scene import Scene
+from lab.rehearsal.signing import signed_ledger
 from lab.rehearsal.week import run_id_of
 
 SERVICE, DAG, SOURCE = "service", "rehearsal", "rehearsal"
-MEASURED = "measured"
 PREDICTIONS = "predictions"
 FAULT_OF = {"api-outage": "api-server"}  # where the matrix calls it otherwise
 
 
 def measured(scene: Scene, figures: Mapping[str, Mapping[str, Any]]) -> None:
     """Append what was measured of the service, by place, each in a chain of this rehearsal."""
-    ledger, run_id = _ledger(scene.settings.folder), run_id_of(dt.datetime.now(dt.UTC))
+    ledger, run_id = signed_ledger(scene.settings.folder), run_id_of(dt.datetime.now(dt.UTC))
     for place, found in figures.items():
-        ledger.append(Chain(SERVICE, place, DAG, run_id), MEASURED, dict(found))
-
-
-def _ledger(folder: Path) -> Ledger:
-    try:
-        from lab.rehearsal.signing import signed_ledger
-    except ImportError:
-        return Ledger(Folder(ledger_folder(folder)))
-    found: Ledger = signed_ledger(folder)
-    return found
+        ledger.append(Chain(SERVICE, place, DAG, run_id), Step.MEASURED, dict(found))
 
 
 def keep_safety(scene: Scene, results: Results) -> None:

@@ -51,6 +51,15 @@ def seconds_10k(text: str) -> float | None:
         return None
 
 
+def section(markdown: str, title: str) -> list[str]:
+    """The lines of a section of a report, without its heading; none where it isn't there."""
+    lines = markdown.splitlines()
+    begins = next((n for n, line in enumerate(lines) if line == f"## {title}"), len(lines))
+    inside = lines[begins + 1 :]
+    ends = next((n for n, line in enumerate(inside) if line.startswith("## ")), len(inside))
+    return [line for line in inside[:ends] if line.strip()]
+
+
 def _ran(what: str, *arguments: str, seconds: float) -> str:
     """A program's output; empty after saying why there is none."""
     try:

@@ -1,7 +1,9 @@
 """The version of a lever's code: a hash of what decides how it behaves, wherever the project lies.
 
 That is the engine, the lever's own room, the manifests that it applies, and every module of include that one of these
-imports. A price book is none of it: what it changes shows in the plan, and so in the plan's hash.
+imports. A price book is none of it: what it changes shows in the plan, and so in the plan's hash. Nor is the wiring,
+which makes Airflow tasks of the steps and stands above the levers: a room's tasks.py counts, what it imports of there
+does not.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from include.rollout.safety.records import SafetyError
 
 ROOT = Path(__file__).parents[3]
+ABOVE = "include.wiring"
 
 
 @lru_cache(maxsize=256)
@@ -74,7 +77,8 @@ def _imported(path: Path, root: Path) -> tuple[Path, ...]:
     ``from a.b import c`` may mean the module a.b.c or something in a.b.
     """
     names = dict.fromkeys(_of_include(ast.walk(ast.parse(path.read_bytes()))))
-    return tuple(dict.fromkeys(found for name in names if (found := _file_of(name, root)) is not None))
+    below = [name for name in names if not f"{name}.".startswith(f"{ABOVE}.")]
+    return tuple(dict.fromkeys(found for name in below if (found := _file_of(name, root)) is not None))
 
 
 def _of_include(nodes: Iterable[ast.AST]) -> Iterator[str]:

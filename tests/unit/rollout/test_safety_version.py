@@ -21,6 +21,8 @@ FILES = {
     "include/levers/big/__init__.py": "from include.levers.big.lever import Big\n",
     "include/levers/big/lever.py": "import os\n",
     "include/levers/big/countries.csv": "JP\n",
+    "include/levers/big/tasks.py": "from include.wiring.dag import task\n",
+    "include/wiring/dag.py": "task = 1\n",
     "include/clients/__init__.py": "",
     "include/clients/cluster.py": "",
     "include/prices.py": "",
@@ -47,7 +49,7 @@ def test_it_is_the_engine_the_room_its_manifests_and_what_these_import(tmp_path:
     assert names("small", root) == [
         "include/clients/cluster.py", "include/levers/base.py", "include/levers/small.py", "include/prices.py", *engine,
     ]  # fmt: skip
-    big = [f"include/levers/big/{name}" for name in ("__init__.py", "countries.csv", "lever.py")]
+    big = [f"include/levers/big/{name}" for name in ("__init__.py", "countries.csv", "lever.py", "tasks.py")]
     assert names("big", root) == [*big, "include/manifests/big/pool.yaml", *engine]
 
 
@@ -69,6 +71,8 @@ def test_it_does_not_hang_on_where_the_project_lies_or_on_what_else_is_there(tmp
         ("include/clients/cluster.py", {"small"}),
         ("include/prices.py", {"small"}),
         ("include/levers/other.py", set()),
+        ("include/levers/big/tasks.py", {"big"}),
+        ("include/wiring/dag.py", set()),
         ("include/levers/__init__.py", set()),
         ("include/price_book/aws.csv", set()),
     ],

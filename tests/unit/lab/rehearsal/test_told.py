@@ -29,3 +29,10 @@ def test_a_program_that_fails_says_why_and_stops_nothing(
     assert told._ran("the plan", "-c", "raise SystemExit('no estate')", seconds=30) == ""
     assert capsys.readouterr().out == "\nthe plan: no estate\n"
     assert sys.executable
+
+
+def test_a_section_of_a_report_is_its_lines_without_the_heading() -> None:
+    text = "# Report\n## Scorecard\n\n| cost | pass |\n\n## Days\n| 1 |\n"
+    assert told.section(text, "Scorecard") == ["| cost | pass |"]
+    assert told.section(text, "Days") == ["| 1 |"]
+    assert told.section(text, "Lessons") == []
