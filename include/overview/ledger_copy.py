@@ -6,8 +6,9 @@ themselves. A record that was read is kept, so that one that is changed afterwar
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -107,7 +108,7 @@ def _extended(store: Storage, listing: Listing, path: str, chain: ChainCopy) -> 
     for number in range(len(records) + 1, 1 + max([0, *numbers, *listing.marks.get(path, ())])):
         try:
             data = store.read(record_key(path, number))
-            record = parsed(path, number, data)
+            record = _parsed(path, number, data, records)
         except FileNotFoundError:
             missing = f"{record_key(path, number)} is missing: restore it from a backup of the ledger"
             return ChainCopy(tuple(records), head, missing)
@@ -118,6 +119,18 @@ def _extended(store: Storage, listing: Listing, path: str, chain: ChainCopy) -> 
         records.append(record)
         head = digest(data)
     return ChainCopy(tuple(records), head)
+
+
+def _parsed(path: str, number: int, data: bytes, before: Sequence[Record]) -> Record:
+    """The record of that number. One of the same chain as those before it needs no path computed: it is half the time.
+
+    Raises LedgerError for anything else than such a record.
+    """
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+        record = Record.decode(data)
+        if before and (record.chain, record.sequence) == (before[0].chain, number):
+            return record
+    return parsed(path, number, data)
 
 
 def _broken(path: str, number: int) -> str:

@@ -31,7 +31,7 @@ DAYS = [FIRST + dt.timedelta(days=number) for number in range((LAST - FIRST).day
 BUCKET, KEY = "akidb-billing", "exports/akidb-focus/data/BILLING_PERIOD=2026-11/part.csv"
 BAD_NEWS = ("database is locked", "OperationalError", "DeadlockDetected", "deadlock detected", "IntegrityError")
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 
 def without_catchup(folder: Path) -> None:

@@ -51,6 +51,7 @@ def test_the_images_packages_load_every_dag(tmp_path: Path) -> None:
         for name, value in os.environ.items()
         if not name.startswith(("AIRFLOW", "PYTHON", "VIRTUAL_ENV", "AKIDB", "AWS"))
     }
+    kept |= dict(re.findall(r"(AIRFLOW__\w+)=(\S+)", CONTAINERFILE))
     environment = kept | {"AIRFLOW_HOME": str(tmp_path / "home"), "PYTHONPATH": str(tmp_path)}
     copied = re.findall(r"^COPY (\w+) \1$", CONTAINERFILE, re.MULTILINE)
     for folder in copied:

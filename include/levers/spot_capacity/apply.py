@@ -9,7 +9,6 @@ from include.clients.kubernetes import EC2_NODE_CLASS
 from include.levers.node_costs import NodeFact, node_facts
 from include.levers.nodes import group
 from include.levers.nodes.evidence import misplaced, share_figures
-from include.levers.nodes.packing import spot_choices
 from include.levers.nodes.pools import claims_of, unsettled
 from include.levers.nodes.shrink import shrink
 from include.levers.nodes.specs import Spec, check_zones, wait_ready
@@ -17,11 +16,10 @@ from include.levers.owned import Thing
 from include.levers.pods import incomplete, pending_seconds, waiting, workload_pods
 from include.levers.spot_capacity.live import live_feed, pool_spec
 from include.levers.spot_capacity.settings import NODE_CLASS, POOLS, SPOT_POOL, World, pools_by_domain, step_domains
-from include.levers.spot_capacity.wanted import node_class, node_pools, placing
-from include.levers.workloads.placing import PARTS, with_parts
-from include.levers.world import Object, deployments
+from include.levers.spot_capacity.wanted import node_class, node_pools, parts_of, placing
+from include.levers.world import deployments
 from include.rollout.export import Export, joined
-from include.rollout.lever import Plan, Stage
+from include.rollout.lever import Difference, Stage
 
 
 def move_domains(world: World, stage: Stage) -> dict[str, Any]:
@@ -58,26 +56,14 @@ def specs(world: World, spot_domains: int, types: Sequence[str]) -> list[Spec]:
     return [made, *(pool_spec(name, pools[name]) for name in POOLS.names)]
 
 
-def exported(world: World, plan: Plan) -> Export:
-    """All of it as files, as it is after the last stage, with the instance types that were planned."""
-    chosen = next((stage.settings["instance_types"] for stage in plan.stages), None)
-    types = chosen or [choice.name for choice in spot_choices(world)]
-    things: list[Thing] = [*wanted_specs(world, types)]
-    queue, rules = live_feed(world)[1]
-    found = [thing.export(world, None) for thing in [*things, queue, *rules.values()]]
-    patches = (placed(world, name, plan.live) for name in world.estate.workloads)
-    return joined([*found, Export(patches=tuple(patches)), group.export(world, plan.differences)])
-
-
-def wanted_specs(world: World, types: Sequence[str]) -> list[Spec]:
-    """The node class and both pools as they are after the last step."""
-    return specs(world, step_domains(world.settings.steps_percent, world.settings.domains)[-1], types)
-
-
-def placed(world: World, name: str, live: Mapping[str, Any]) -> Object:
-    """What is added to a Deployment, beside what others had set there in the state ``live``."""
-    before = with_parts({part: live[part][name] for part in PARTS})
-    return placing(world.estate, name, world.settings.domains).beside(before)
+def exported(world: World, live: Mapping[str, Any], types: Sequence[str], changed: Sequence[Difference]) -> Export:
+    """All of it as files, beside what others have in the state ``live``; ``changed`` are the plan's differences."""
+    domains, (queue, rules) = world.settings.domains, live_feed(world)[1]
+    made = specs(world, step_domains(world.settings.steps_percent, domains)[-1], types)
+    things: list[Thing] = [*made, queue, *rules.values()]
+    added = (placing(world.estate, n, domains).beside_parts(parts_of(live, n)) for n in world.estate.workloads)
+    found = [thing.export(world, None) for thing in things]
+    return joined([*found, Export(patches=tuple(added)), group.export(world, changed)])
 
 
 def shrink_node_group(world: World, stage: Stage) -> dict[str, Any]:

@@ -100,9 +100,9 @@ class SpotCapacity:
 
     def export(self, target: Target, plan: Plan) -> Export:
         """See :func:`include.rollout.export.export_of`."""
-        world = self._world(target)
-        with refusals(world):
-            return apply.exported(world, plan)
+        world, chosen = self._world(target), plan.stages[0].settings["instance_types"] if plan.stages else None
+        types = chosen or [choice.name for choice in spot_choices(world)]
+        return apply.exported(world, plan.live, types, plan.differences)
 
     def rollback(self, target: Target, snapshot: Mapping[str, Json]) -> Restored:
         """See :class:`include.rollout.lever.Lever`."""

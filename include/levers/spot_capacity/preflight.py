@@ -10,11 +10,11 @@ from include.levers import checks, node_checks, workload_checks
 from include.levers.nodes.karpenter import node_labels
 from include.levers.nodes.packing import spot_choices
 from include.levers.nodes.scheduling import ZONE, Labels, labels_of
-from include.levers.spot_capacity.apply import placed, specs, wanted_specs
+from include.levers.spot_capacity.apply import exported, specs
 from include.levers.spot_capacity.live import live_feed, read_live
 from include.levers.spot_capacity.settings import NODE_CLASS, ON_DEMAND_POOL, POOLS, SPOT_POOL, World, step_domains
 from include.levers.spot_capacity.wanted import placing
-from include.levers.world import Object, deployments
+from include.levers.world import Object, deployments, name_of
 from include.rollout.lever import Check
 
 FEWEST_DOMAINS = 2  # what the setting domains allows at least
@@ -43,15 +43,13 @@ def _owners(world: World) -> Iterator[Check]:
     things: dict[str, Object | None] = {f"Deployment {name}": found for name, found in deployments(world).items()}
     kinds = dict.fromkeys(POOLS.names, NODE_POOL) | {NODE_CLASS: EC2_NODE_CLASS}
     things |= {f"{kind.name} {name}": world.cluster.get(kind, name) for name, kind in kinds.items()}
-    bodies = partial(_bodies, world)
-    yield from checks.owners(world, things, "undo the change", "make the change in {owner}, or", bodies)
+    first = "make the change in {owner}, or"
+    yield from checks.owners(world, things, "undo the change", first, partial(_bodies, world))
 
 
 def _bodies(world: World) -> dict[str, Object]:
-    """What the lever writes, by the names of :func:`_owners`."""
-    live, types = read_live(world), [choice.name for choice in spot_choices(world)]
-    found = {f"{spec.kind.name} {spec.name}": spec.to_write(world) for spec in wanted_specs(world, types)}
-    return found | {f"Deployment {name}": placed(world, name, live) for name in world.estate.workloads}
+    found = exported(world, read_live(world), [choice.name for choice in spot_choices(world)], ())
+    return {f"{body['kind']} {name_of(body)}": body for body in (*found.manifests, *found.patches)}
 
 
 def _placement(world: World) -> Iterator[Check]:

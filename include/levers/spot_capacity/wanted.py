@@ -22,7 +22,7 @@ from include.levers.spot_capacity.settings import (
     domain_names,
 )
 from include.levers.unmet import unmet
-from include.levers.workloads.placing import PARTS, Placing, titles, with_parts
+from include.levers.workloads.placing import PARTS, Placing, titles
 from include.levers.world import Object
 from include.rollout.lever import Difference
 
@@ -99,6 +99,11 @@ def feed(estate: Estate, region: str, queue_arn: str) -> tuple[Queue, dict[str, 
     return Queue(where.queue, attributes, estate.spot.tags), rules
 
 
+def parts_of(live: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What a live state knows of a Deployment."""
+    return {part: live[part][name] for part in PARTS}
+
+
 def wanted_state(
     estate: Estate,
     region: str,
@@ -110,7 +115,7 @@ def wanted_state(
     """The state after the last stage, in the shape of the live state."""
     floor = estate.region(region).node_group.floor
     queue, rules = feed(estate, region, live["queue_arn"])
-    placed = {name: _placed(placing(estate, name, settings.domains), live, name) for name in estate.workloads}
+    placed = {name: placing(estate, name, settings.domains).after(parts_of(live, name)) for name in estate.workloads}
     return {
         "queue": dict(queue.attributes),
         "rules": {name: rule.body for name, rule in rules.items()},
@@ -120,12 +125,6 @@ def wanted_state(
         # An autoscaler that moves the size keeps what it has found to be needed.
         "node_group": {"minSize": floor} if group.SIZE in live["moving"] else {"minSize": floor, "desiredSize": floor},
     }
-
-
-def _placed(ours: Placing, live: Mapping[str, Any], name: str) -> dict[str, Any]:
-    now = {"constraints": None, "zones": live["zones"][name], "tolerations": live["tolerations"][name]}
-    state = ours.state(ours.beside(with_parts(now)))
-    return {part: state[part] or now[part] for part in PARTS}
 
 
 def differences(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Difference]:

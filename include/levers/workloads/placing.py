@@ -138,6 +138,15 @@ class Placing:
             spec["tolerations"] = [*theirs, self.toleration]
         return body
 
+    def beside_parts(self, before: Mapping[str, Any]) -> Object:
+        """Like :meth:`beside`, for a Deployment of which the parts are known."""
+        return self.beside(with_parts(before))
+
+    def after(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """The parts of a Deployment that had the parts ``before``, once it is written."""
+        state = self.state(self.beside_parts(before))
+        return {part: state[part] or before[part] for part in PARTS}
+
     def write(self, world: World, live: Object, dry_run: bool = False) -> None:
         """Have the Deployment's pods spread over the domains, and tolerated there."""
         body = self.beside(live)
