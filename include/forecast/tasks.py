@@ -11,9 +11,8 @@ import datetime as dt
 import json
 import logging
 import os
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import (
@@ -30,6 +29,7 @@ from airflow.sdk import (
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.estate import Estate, EstateError, load_estate
+from include.forecast import outcomes
 from include.forecast.settings import ExportSettings, RetrainSettings, WatchSettings
 from include.notices import champion_demoted
 from include.wiring.connections import SettingMissingError, prometheus_of, show_dry_run, storage_at
@@ -150,16 +150,6 @@ def _states() -> dict[str, str | None]:
     ti = get_current_context()["ti"]
     states: dict[str, str | None] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
     return states
-
-
-def failed_regions(states: Mapping[str, str | None], mapped: str, regions: Sequence[str]) -> list[str]:
-    """Region and task of each failure in the mapped task or group ``mapped``."""
-    found = []
-    for name, state in sorted(states.items()):
-        match = re.fullmatch(rf"{re.escape(mapped)}(?:\.(\w+))?_(\d+)", name)
-        if match and state == "failed":
-            found.append(f"{regions[int(match[2])]}: {match[1] or mapped} failed, its log says why")
-    return found
 
 
 # --- traffic_export ---------------------------------------------------------------------------------------------------
@@ -340,7 +330,7 @@ def retrain_region(region: str) -> None:
 @task(trigger_rule=TriggerRule.ALL_DONE, retries=0)
 def report_retraining(regions: list[str]) -> list[str]:
     """Say what became of each region; fail the run when one of them failed."""
-    failed = failed_regions(_states(), "retrain_region", regions)
+    failed = outcomes.failed_regions(_states(), "retrain_region", regions)
     lines = [f"{one['region']}: {one['reason']}" for one in _returned("retrain_region.promote")]
     log.info("\n".join(lines) or "no region was judged: there is nothing new")
     if failed:
@@ -394,14 +384,11 @@ def report_watch(regions: list[str]) -> None:
     """Fail the run, which alerts somebody, for each region that was demoted, is unknown or could not be looked at."""
     seen = _returned("watch_forecast")
     log.info("\n".join(f"{one['region']}: {one['status']}: {one['reason']}" for one in seen) or "no region has one")
-    alerts = [one["alert"] for one in seen if one["alert"]] + failed_regions(_states(), "watch_forecast", regions)
-    if (demoted := _demoted(seen)) and not settings_of_run(WatchSettings).dry_run:
+    alerts = [one["alert"] for one in seen if one["alert"]] + outcomes.failed_regions(
+        _states(), "watch_forecast", regions
+    )
+    if (lost := outcomes.demoted(seen)) and not settings_of_run(WatchSettings).dry_run:
         context = get_current_context()
-        notify_of(champion_demoted(context["ti"].run_id, "\n".join(demoted)), context)
+        notify_of(champion_demoted(context["ti"].run_id, "\n".join(lost)), context)
     if alerts:
         raise AirflowFailException("; ".join(alerts) + ". See docs/how-to/forecast_operations.md")
-
-
-def _demoted(seen: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What to tell of the champions that have lost their place."""
-    return [str(one["alert"]) for one in seen if (one["decision"] or {}).get("action") == "demoted"]
