@@ -384,9 +384,8 @@ def report_watch(regions: list[str]) -> None:
     """Fail the run, which alerts somebody, for each region that was demoted, is unknown or could not be looked at."""
     seen = _returned("watch_forecast")
     log.info("\n".join(f"{one['region']}: {one['status']}: {one['reason']}" for one in seen) or "no region has one")
-    alerts = [one["alert"] for one in seen if one["alert"]] + outcomes.failed_regions(
-        _states(), "watch_forecast", regions
-    )
+    alerts = [one["alert"] for one in seen if one["alert"]]
+    alerts += outcomes.failed_regions(_states(), "watch_forecast", regions)
     if (lost := outcomes.demoted(seen)) and not settings_of_run(WatchSettings).dry_run:
         context = get_current_context()
         notify_of(champion_demoted(context["ti"].run_id, "\n".join(lost)), context)

@@ -218,7 +218,7 @@ def test_a_champion_that_this_code_can_not_use_does_not_hold_its_place(world: Pa
 
 
 def test_the_report_names_region_and_task_of_each_failure() -> None:
-    from include.forecast.tasks import failed_regions
+    from include.forecast.outcomes import failed_regions
 
     states = {
         "retrain_region.train_0": "success",
