@@ -204,7 +204,7 @@ def test_what_was_validated_is_put_on_record_and_the_report_is_kept(book: Book, 
 def verified(folder: Path) -> dict[str, str]:
     """What the verifier says of each chain and report, without what follows the state."""
     ledger = verify_ledger.Ledger(folder, [])
-    names = ["index", *sorted({*ledger.files, *ledger.heads}), *[p.name for p in sorted(folder.glob("reports/*"))]]
+    names = ["index", *sorted({*ledger.files, *ledger.heads}), *[f"reports/{p.name}" for p in sorted(folder.glob("reports/*"))]]
     return dict(zip(names, ledger.verify("0:"), strict=True))
 
 
@@ -230,11 +230,11 @@ def test_the_verifier_computes_the_figures_of_the_report_again(tmp_path: Path) -
     wrong = json.loads(data)
     wrong["figures"][0]["value"] = 9  # a report with another figure, on record like the right one
     put_report(book.ledger, run, encode(wrong))
-    assert verified(book.folder)["day5_cost_monitoring--r5.json"] == "broken"
+    assert verified(book.folder)["reports/day5_cost_monitoring--r5.json"] == "broken"
     (book.folder / record.figures["report"]).write_bytes(data + b" ")  # one that nobody put on record
-    assert verified(book.folder)["day5_cost_monitoring--r5.json"] == "broken"
+    assert verified(book.folder)["reports/day5_cost_monitoring--r5.json"] == "broken"
     (book.folder / record.figures["report"]).write_bytes(data)
-    assert verified(book.folder)["day5_cost_monitoring--r5.json"] == "valid"
+    assert verified(book.folder)["reports/day5_cost_monitoring--r5.json"] == "valid"
 
 
 def test_the_report_can_be_made_again_from_the_ledger_alone(book: Book, tmp_path: Path) -> None:

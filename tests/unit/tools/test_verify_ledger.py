@@ -109,7 +109,7 @@ def test_two_records_that_changed_places_are_found(ledger: Path, verify: Verify)
     record(ledger, 3).write_bytes(fourth)
     record(ledger, 4).write_bytes(third)
     (line,) = broken(verify(ledger)[1])
-    assert line.startswith(f"{CHAIN.path}: {CHAIN.path}/000003.json: does not follow from the one before")
+    assert line.startswith(f"{CHAIN.path}: {CHAIN.path}/000003.json: does not follow the one before")
 
 
 def test_a_record_that_is_gone_from_the_middle_is_named(ledger: Path, verify: Verify) -> None:
