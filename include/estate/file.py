@@ -28,6 +28,8 @@ def load_estate(path: Path | None = None) -> Estate:
         raise EstateError(
             f"{path.name} can't be read ({error.strerror}): set AKIDB_ESTATE to the estate's file"
         ) from error
+    except UnicodeDecodeError as error:
+        raise EstateError(f"{path.name} is not UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
 # A parse asks for the estate several times, and nobody changes what is frozen.

@@ -86,9 +86,15 @@ class Traffic(Part):
 
     replica_qps: Annotated[float, Field(gt=0)]
     target_utilisation: Annotated[float, Field(gt=0, le=1)]
-    weekday_qps: Annotated[tuple[float, ...], Field(min_length=24, max_length=24)]
+    weekday_qps: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=24, max_length=24)]
     weekend_peak_qps: Annotated[float, Field(gt=0)]
     peak_share_of_capacity: Share
+
+    @model_validator(mode="after")
+    def _some_traffic(self) -> Traffic:
+        if not max(self.weekday_qps) > 0:
+            raise ValueError("weekday_qps is 0 in every hour: give the requests a second of at least one")
+        return self
 
     def planned_qps(self, hour: int, weekend: bool) -> float:
         """The plan's QPS in an hour of the day (0..23, UTC): the weekday's level, at weekends capped."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from include.estate import Estate
+from include.estate import Estate, EstateError
 from include.planner import edge, shapley
 from include.planner.fleet import PLAYERS, Minutes, Region, coalitions
 from include.planner.market import Market, market_of
 from include.planner.order import PACKING, SCALING, SPOT
+from include.planner.sizes import requested
 from include.planner.traffic import Traffic
 from include.planner.usage import Usage
 from include.prices import AwsBook
@@ -42,6 +43,23 @@ class Simulated:
         return np.asarray(self.nodes.mean(axis=2).sum(axis=1) * HOURS_MONTH)
 
 
+def _demand_room(estate: Estate, region: str, market: Market) -> None:
+    """A month can be priced only if a node holds each workload's pod, and the fixed group's price is known."""
+    for name, workload in estate.workloads.items():
+        size = requested(workload)
+        if not any(size.cpu <= kind.cpu and size.memory <= kind.memory for kind in market.spot):
+            asked = f"cpu {workload.requests.cpu} and memory {workload.requests.memory}"
+            raise EstateError(
+                f"workloads.{name}.requests: a pod of {asked} fits on none of the {market.types} instance types that "
+                f"spot allows in {region}: ask for less, or widen spot.sizes or spot.categories"
+            )
+    if not market.fixed.usd_hour >= 0:
+        raise EstateError(
+            f"regions.{region}.node_group.instance_type: the price book has no price of {market.fixed.kind}: "
+            "name another type, or add its price with `python -m tools.derive_prices`"
+        )
+
+
 class World:
     """An estate's regions with their traffic; what coalitions share is computed once."""
 
@@ -51,6 +69,8 @@ class World:
         self.routed = [edge.routed_share(estate, qps) for qps in minutes]
         self.markets: list[Market] = [market_of(estate, name, book, usage) for name in traffic.regions]
         rows = zip(self.markets, minutes, self.routed, strict=True)
+        for name, market in zip(traffic.regions, self.markets, strict=True):
+            _demand_room(estate, name, market)
         self.regions = [Region(estate, market, qps, routed) for market, qps, routed in rows]
 
     def routed_qps(self) -> float:

@@ -47,6 +47,13 @@ def test_a_start_node_holds_six_pods_by_memory_so_that_thirty_fit() -> None:
         ("canary_region: ap-northeast-1", "canary_region: mars-1", "canary_region 'mars-1' is not one of us-east-1"),
         ("steps_percent: [30, 50, 70]", "steps_percent: [50, 30]", "steps_percent must rise, not [50, 30]"),
         ("regions:\n", "regions: {\n", "is not valid YAML"),
+        (
+            "weekday_qps: [50, 50, 50, 50, 50, 50, 200, 200, 200, 550, 550, 550, 550, 550, 550, 550, 550, 550, "
+            "300, 300, 300, 300, 100, 100]",
+            f"weekday_qps: {[0] * 24}",
+            "weekday_qps is 0 in every hour: give the requests a second of at least one",
+        ),
+        ("weekday_qps: [50, ", "weekday_qps: [-50, ", "Input should be greater than or equal to 0 (value -50)"),
     ],
 )
 def test_a_wrong_estate_is_refused_with_field_and_remedy(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -58,6 +65,12 @@ def test_a_wrong_estate_is_refused_with_field_and_remedy(tmp_path: Path, old: st
 def test_a_missing_file_names_the_setting_that_points_to_it(tmp_path: Path) -> None:
     with pytest.raises(EstateError, match="set AKIDB_ESTATE to the estate's file"):
         load_estate(tmp_path / "none.yaml")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"name: \xff")
+    with pytest.raises(EstateError, match=r"binary.yaml is not UTF-8 text \(invalid start byte at byte 6\)"):
+        load_estate(tmp_path / "binary.yaml")
 
 
 def test_an_unknown_region_is_refused_with_those_that_exist() -> None:

@@ -4,7 +4,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from include.estate import load_estate
+from include.estate import EstateError, load_estate
 from include.planner import traffic
 from include.planner.__main__ import main
 from include.planner.figures import UnknownLeverError, WeekPlan
@@ -123,6 +123,17 @@ def test_too_few_instance_types_are_refused_with_the_remedy():
     spot = ESTATE.spot.model_copy(update={"min_instance_types": 99})
     with pytest.raises(TooFewInstanceTypesError, match=r"spot.min_instance_types asks for 99.*Widen spot.sizes"):
         plan(ESTATE.model_copy(update={"spot": spot}))
+
+
+def test_a_pod_that_fits_on_no_node_is_refused_with_its_workload_and_the_remedy():
+    estate = load_estate()
+    huge = estate.workloads["akidb-rest"].requests.model_copy(update={"cpu": "64"})
+    rest = estate.workloads["akidb-rest"].model_copy(update={"requests": huge})
+    estate = estate.model_copy(update={"workloads": {**estate.workloads, "akidb-rest": rest}})
+    with pytest.raises(
+        EstateError, match=r"workloads.akidb-rest.requests: a pod of cpu 64 and memory 2Gi fits on none"
+    ):
+        plan(estate)
 
 
 def test_an_unknown_lever_is_refused_with_those_that_there_are(week):
