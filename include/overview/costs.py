@@ -26,6 +26,7 @@ from include.rollout.ledger.listing import at_once
 Json = Any
 SHOWN_DAYS = 90
 REPORTS = "reports/day="
+_OF_ANOTHER_SHAPE = (CostError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,12 @@ class CostCopy:
 
     def refresh(self, count: int = SHOWN_DAYS) -> Costs:
         """The newest ``count`` days. Raises what the store raises on its LIST."""
-        every = sorted({dt.date.fromisoformat(key.removeprefix(REPORTS)[:10]) for key in self.store.keys(REPORTS)})
+        names = {key.removeprefix(REPORTS).partition("/")[0] for key in self.store.keys(REPORTS)}
+        every = sorted(day for name in names if (day := _day_of(name)) is not None)
         found = at_once(self.day, every[-count:])
         days = tuple(one for one in found if isinstance(one, CostDay))
-        bad = {str(day): one for day, one in zip(every[-count:], found, strict=True) if isinstance(one, str)}
+        bad = {name: f"{REPORTS}{name} is no day: take it away" for name in sorted(names) if _day_of(name) is None}
+        bad |= {str(day): one for day, one in zip(every[-count:], found, strict=True) if isinstance(one, str)}
         return Costs(days, tuple(every), bad)
 
     def day(self, day: dt.date) -> CostDay | str | None:
@@ -110,12 +113,29 @@ class CostCopy:
                 return None
             key = key_of(day, current.current)
             if key not in self._read:
-                self._read[key] = json.loads(self.store.read(f"{key}/report.json"))
+                raw = json.loads(self.store.read(f"{key}/report.json"))
+                _demand_report(CostDay(day, key, len(current.revisions), raw))
+                self._read[key] = raw
         except FileNotFoundError as error:
             return f"{error.args[-1] if error.args else error} is missing: run cost_report for {day} again"
-        except (CostError, ValueError, KeyError, TypeError) as error:
-            return f"{folder(day)} can't be read ({error}): run cost_report for {day} again"
+        except _OF_ANOTHER_SHAPE as error:
+            return f"{folder(day)} can't be read ({error!r}): run cost_report for {day} again"
         return CostDay(day, key, len(current.revisions), self._read[key])
+
+
+def _day_of(name: str) -> dt.date | None:
+    """The day that a folder of reports is named after."""
+    try:
+        return dt.date.fromisoformat(name)
+    except ValueError:
+        return None
+
+
+def _demand_report(one: CostDay) -> None:
+    """Look at all that the pages show of a report, so that one of another shape spoils its own day alone."""
+    report_of(one, Costs())
+    dict(one.raw["targets"])
+    str(one.verdict)
 
 
 # --- Pictures ---------------------------------------------------------------------------------------------------------

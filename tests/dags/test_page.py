@@ -314,6 +314,20 @@ def test_a_slow_store_is_waited_for_only_so_long_and_named(airflow: Any, week: P
         assert "every chain adds up" in read(airflow, "/akidb/")
 
 
+def test_what_nobody_expected_is_a_page_that_says_so_and_tells_no_text_of_the_error(
+    airflow: Any, week: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_reading: Reading) -> None:
+        raise KeyError("a text of somebody's")
+
+    monkeypatch.setattr(Reading, "overview", fail)
+    answer = airflow.get("/akidb/", headers=headers("somebody", "user"))
+    assert answer.status_code == 500
+    assert "KeyError while the page was made: the API server&#39;s log says where." in answer.text
+    assert "somebody" not in answer.text
+    assert airflow.get("/akidb/").status_code == 401
+
+
 # --- Where Airflow shows it -------------------------------------------------------------------------------------------
 
 

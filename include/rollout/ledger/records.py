@@ -115,8 +115,14 @@ class Record:
     @classmethod
     def decode(cls, data: bytes) -> Record:
         """The record that :meth:`encode` wrote. Raises ValueError, KeyError or TypeError for anything else."""
-        raw = json.loads(data)
-        return cls(place=raw.pop("region"), **raw)
+        try:
+            raw = json.loads(data)
+        except RecursionError as error:
+            raise ValueError("its JSON is nested too deep") from error
+        record = cls(place=raw.pop("region"), **raw)
+        if not (isinstance(record.figures, dict) and isinstance(record.links, dict)):
+            raise TypeError("figures and links must be objects")
+        return record
 
 
 def _on_record(raw: dict[str, Json]) -> dict[str, Json]:

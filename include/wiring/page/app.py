@@ -61,6 +61,7 @@ def create_app(reading: Callable[[], Reading] = the_reading) -> FastAPI:
     app.add_api_route("/runs/{dag_id}/{run_id:path}", show_run, methods=["GET"], dependencies=[Depends(may_see_run)])
     app.add_exception_handler(AnyHTTPException, _refusal)
     app.add_exception_handler(EstateError, _no_estate)
+    app.add_exception_handler(Exception, _defect)
     return app
 
 
@@ -185,6 +186,12 @@ def _refusal(request: Request, error: Exception) -> Response:
         titles.get(error.status_code, "Refused"), str(error.detail), f"{airflow}/", "Airflow's own pages"
     )
     return _page(text, error.status_code)
+
+
+def _defect(_request: Request, error: Exception) -> Response:
+    """What nobody expected, such as a record that another release wrote: the log has it whole."""
+    text = f"{type(error).__name__} while the page was made: the API server's log says where."
+    return _page(render.message_page("The page can't be shown", text), status.HTTP_500_INTERNAL_SERVER_ERROR)
 
 
 def _no_estate(_request: Request, error: Exception) -> Response:

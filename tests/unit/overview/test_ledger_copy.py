@@ -117,6 +117,22 @@ def test_what_is_no_record_is_named(scribe: Scribe) -> None:
     assert text.startswith(f"{LAST}/000003.json is not a record (")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (b'"figures":{', b'"figures":[],"other":{', "not a record ("),
+        (b'"links":{', b'"links":[1],"figures":{', "figures and links must be objects"),
+        (b"{", b"[" * 100_000, "its JSON is nested too deep"),
+    ],
+)
+def test_a_record_of_another_shape_spoils_its_own_chain_alone(scribe: Scribe, old: bytes, new: bytes, why: str) -> None:
+    path = scribe.folder / LAST / "000003.json"
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    (text,) = content_of(scribe.folder).problems.values()
+    assert text.startswith(f"{LAST}/000003.json is not a record (")
+    assert why in text
+
+
 def test_exports_and_safety_records_beside_the_chains_are_left_alone(scribe: Scribe) -> None:
     for key in (f"{LAST}/export/0123456789ab/main.tf.json", "safety/spot_capacity/gate/x.json", "locks/a.json"):
         path = scribe.folder / key

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from decimal import Decimal
 from pathlib import Path
 
@@ -125,8 +126,6 @@ def test_without_any_record_nothing_is_promoted_and_nothing_passes() -> None:
 
 
 def test_a_broken_chain_is_named_and_its_lever_is_unknown_there(folder: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(folder / "ledger", tmp_path / "ledger")
     (chain,) = (tmp_path / "ledger/spot_capacity/us-east-1").iterdir()
     (chain / "000002.json").unlink()
@@ -138,14 +137,33 @@ def test_a_broken_chain_is_named_and_its_lever_is_unknown_there(folder: Path, tm
 
 
 def test_a_report_that_cannot_be_read_is_named_by_its_day(folder: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(folder / "costs", tmp_path / "costs")
     next((tmp_path / "costs/reports/day=2026-11-24").glob("revision=*/report.json")).unlink()
     costs = CostCopy(Folder(tmp_path / "costs")).refresh()
     (problem,) = problems_of(Sources(costs=Answer((costs, Evidence()), NOW)))
     assert problem.where == "cost report of 2026-11-24"
     assert problem.text.endswith("is missing: run cost_report for 2026-11-24 again")
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", '{"figures": []}', '{"figures": [{"section": "total", "key": "", "metric": "usd", "value": "abc"}]}']
+)
+def test_a_report_of_another_shape_spoils_its_own_day_alone(folder: Path, tmp_path: Path, text: str) -> None:
+    shutil.copytree(folder / "costs", tmp_path / "costs")
+    next((tmp_path / "costs/reports/day=2026-11-26").glob("revision=*/report.json")).write_text(text)
+    costs = CostCopy(Folder(tmp_path / "costs")).refresh()
+    assert [str(day.day) for day in costs.days] == ["2026-11-22", "2026-11-23", "2026-11-24", "2026-11-25"]
+    assert [(day, told.endswith("run cost_report for 2026-11-26 again")) for day, told in costs.bad.items()] == [
+        ("2026-11-26", True)
+    ]
+
+
+def test_a_folder_of_reports_that_is_no_day_is_named_and_hides_none(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "costs", tmp_path / "costs")
+    (tmp_path / "costs/reports/day=backup").mkdir()
+    (tmp_path / "costs/reports/day=backup/x.json").write_text("{}")
+    costs = CostCopy(Folder(tmp_path / "costs")).refresh()
+    assert (len(costs.days), costs.bad) == (5, {"backup": "reports/day=backup is no day: take it away"})
 
 
 # --- Runs and approvals -----------------------------------------------------------------------------------------------
