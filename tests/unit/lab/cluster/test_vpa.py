@@ -38,7 +38,7 @@ def test_what_the_twin_computes_is_left_at_the_recommenders_defaults() -> None:
 def test_the_updater_can_neither_evict_without_limit_nor_half_of_a_workload() -> None:
     assert vpa.updater_arguments(PORTS) == [
         "--address=127.0.0.1:20002",
-        "--updater-interval=10s",
+        "--updater-interval=4s",
         "--eviction-rate-limit=0.5",
         "--eviction-rate-burst=1",
         "--eviction-tolerance=0.25",
