@@ -4,7 +4,7 @@ Lets the requests of AkiDB's Deployments (and of the traffic predictor, where it
 region. Steps: checks -> plan (a dry run stops here, and is the default) -> approval -> lock -> snapshot -> in each
 region, the canary ahead of the others: VPA recommends and nothing changes; new pods get the recommended requests; the
 running pods of one Deployment are resized in place; then those of all. Before the first write of each step but the
-first the real recommendation must be there, fresh, within 5 % of our own figure from the same history, and below the
+first the real recommendation must be there, fresh, within one bucket or 5 % of our own figure, and below the
 most memory that is allowed; days without history are refused by name. Gates: no container is killed for want of memory,
 throttling, evictions by VPA's updater, what a new pod would get (a dry run), P95 of REST and gRPC, errors,
 availability, utilisation of requests. A gate that fails rolls back every region that was touched, and so does one on

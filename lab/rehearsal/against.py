@@ -6,37 +6,50 @@ not known in one region is not known of the whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from include.estate import Estate
 from include.pages.table import aligned
+from include.planner import errors
+from include.planner.errors import Rehearsed
 from include.prices import HOURS_PER_MONTH
 from include.rollout.ledger import Record, Step, last
 from lab.rehearsal.day3 import COMPONENT_OF, EdgeDay
 from lab.rehearsal.day4 import Realised, error, shown
 
 OF_NODES = ("spot_capacity", "predictive_scaling", "right_sizing", "consolidation")
-COST_PLATFORM = "cost_platform"
+COST_PLATFORM, ROUTING = "cost_platform", "request_routing"
 FIELDS = ("usd_hour_predicted", "usd_hour_realised", "node_hours_predicted", "node_hours_realised")
 Row = dict[str, float | None]
 
 
-def of_nodes(found: Iterable[Realised]) -> dict[str, Row]:
-    """The levers of the clusters' nodes; node-hours are Karpenter's, an hour of each node."""
-    by_lever: dict[str, list[Realised]] = {}
-    for one in found:
-        if one.lever in OF_NODES:
-            by_lever.setdefault(one.lever, []).append(one)
-    return {lever: _row_of(regions) for lever, regions in by_lever.items()}
+def of_nodes(estate: Estate, found: Sequence[Realised], routed: bool = False) -> dict[str, Row]:
+    """The levers of the clusters' nodes, as the planner has the rehearsed moment; node-hours are those of all nodes.
+
+    ``routed``: day 3 has moved traffic to the devices before day 4.
+    """
+    rows = [
+        {"lever": one.lever, "region": one.region, "nodes": one.nodes, "usd_hour": one.usd_hour}
+        for one in found if one.lever in OF_NODES
+    ]  # fmt: skip
+    if not rows:
+        return {}
+    packed = next((place for place, one in enumerate(rows) if one["lever"] == "right_sizing"), len(rows))
+    moved = [{**one, "lever": ROUTING} for one in rows[:packed] if one["lever"] == rows[0]["lever"]] if routed else []
+    by_lever: dict[str, list[Rehearsed]] = {}
+    for one in errors.predicted(estate, [*rows[:packed], *moved, *rows[packed:]]):
+        by_lever.setdefault(one.lever, []).append(one)
+    return {lever: _row_of(regions) for lever, regions in by_lever.items() if lever != ROUTING}
 
 
-def _row_of(regions: Sequence[Realised]) -> Row:
-    values: tuple[Callable[[Realised], float | None], ...] = (
-        lambda one: one.predicted.usd_hour,
+def _row_of(regions: Sequence[Rehearsed]) -> Row:
+    values: tuple[Callable[[Rehearsed], float | None], ...] = (
+        lambda one: one.usd_hour_predicted,
         lambda one: one.usd_hour,
-        lambda one: one.predicted.nodes,
-        lambda one: one.karpenter_nodes,
+        lambda one: one.nodes_predicted,
+        lambda one: one.nodes,
     )
     return row(*(_sum([value(one) for one in regions]) for value in values))
 

@@ -23,7 +23,7 @@ from lab.rehearsal.run import TriggeredRun
 from lab.rehearsal.settings import RehearsalSettings, results_file
 
 PROMOTED = "promoted"
-SCALING_DAY, PACKING_DAY, COST_DAY = 2, 4, 5
+SCALING_DAY, EDGE_DAY, PACKING_DAY, COST_DAY = 2, 3, 4, 5
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ class Results:
 
     def _compare(self, day: DayResult) -> None:
         """Each promoted lever's prediction beside what came."""
-        self.levers |= against.of_nodes(self.realised)
+        routed = str(EDGE_DAY) in self.days and self.days[str(EDGE_DAY)]["verdict"] == PROMOTED
+        self.levers |= against.of_nodes(self.estate, self.realised, routed)
         if day.edge is not None:
             self.levers |= against.of_edge(day.edge)
         if day.costs is not None:

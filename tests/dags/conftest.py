@@ -179,7 +179,9 @@ def existing_run(run_id: str | None) -> Iterator[None]:
     from sqlalchemy import select
 
     def existing(*, dag: Any, session: Any, **_: Any) -> Any:
-        run = session.scalar(select(dagrun.DagRun).where(dagrun.DagRun.run_id == run_id))
+        # By its DAG too: all days of a week share one run id.
+        query = select(dagrun.DagRun).where(dagrun.DagRun.dag_id == dag.dag_id, dagrun.DagRun.run_id == run_id)
+        run = session.scalar(query)
         run.dag, run.state = dag, "running"
         session.commit()
         return run

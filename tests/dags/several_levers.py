@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from include.estate import Estate
 from include.rollout.ledger import Chain, Ledger
-from include.rollout.lever import Target
+from include.rollout.lever import Plan, Target
 from include.rollout.place import ESTATE_WIDE, PlaceKind
 from tests.dags.toy import Toy, World, clients_of
 from tests.dags.toy_dags import AP, estate_of
@@ -25,6 +26,12 @@ class OfWorld(Toy):
 
     def world(self, target: Target) -> World:
         return World(target.clients.world.path.with_name(f"{self.name}.json"))
+
+    def plan(self, target: Target) -> Plan:
+        plan = super().plan(target)
+        assert plan.usd_month_after is not None
+        dearer = self.world(target).read()["faults"].get("dearer", 0)  # dollars a month
+        return replace(plan, usd_month_after=plan.usd_month_after + dearer)
 
 
 class Alpha(OfWorld):

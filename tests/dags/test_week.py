@@ -11,12 +11,7 @@ from include.rollout.gates import Figure
 from include.rollout.ledger import Ledger
 from tests.dags import several_levers as toys
 from tests.dags.conftest import clear, run_once
-from tests.dags.toy_dags import AP
 from tests.dags.week_of_toys import DAYS, ONCE, QUICK, REAL, Weeks, day_dag, make_weeks, pause, runs_of, week_dag
-
-# Not yet seen green: inside dag.test() of the week the trigger that waits for a day's run never sees its end.
-# Take the mark away once the harness in week_of_toys.py (or the week itself) is right.
-pytestmark = pytest.mark.skip(reason="the week's end-to-end harness hangs on the trigger: see the note above")
 
 NOBODY_IS_ASKED = {day.dag: "Reject" for day in DAYS}
 
@@ -72,9 +67,9 @@ def test_a_rejected_day_3_leaves_days_1_and_2_standing_and_a_new_week_goes_on_fr
     assert [record.figures["day"] for record in weeks.records(again) if record.step == "begun"] == [3]
 
 
-def test_a_day_that_costs_more_by_its_turn_asks_again_itself(weeks: Weeks) -> None:
+def test_a_day_that_saves_less_by_its_turn_asks_again_itself(weeks: Weeks) -> None:
     weeks.answers = {"toy_day1": "Reject", "toy_day2": "Reject", "toy_day3": "Approve"}
-    weeks.before_day = lambda dag: toys.set_size(weeks.locks, "gamma", AP, 0) if dag == "toy_day3" else None
+    weeks.before_day = lambda dag: toys.set_fault(weeks.locks, "gamma", "dearer", 1) if dag == "toy_day3" else None
     run = weeks(ONCE)
     assert run.state == "success", run.verdict
     answers = [record for record in weeks.of_day(run, 3) if record.step == "answer"]

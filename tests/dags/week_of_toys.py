@@ -78,6 +78,8 @@ class Weeks:
         conf = _conf(dag_id, run_id)
         answer = self.answers.get(dag_id, "Approve")
         self.runs.append(run_once(day_dag(day, self.locks), conf, answer, goes_on=run_id))
+        # A run that has not ended would let the trigger wait for ever.
+        assert _state(dag_id, run_id) in {"success", "failed"}, f"{dag_id} {run_id} has not ended"
 
     def records(self, run: Finished) -> list[Record]:
         """The week's own chain."""

@@ -111,8 +111,16 @@ def _message(vpa: Object | None) -> str:
 
 
 def apart(one: Requests, other: Requests) -> float:
-    """The largest difference of two sizes, as a share of the larger amount."""
-    shares = [abs(one[name] - other[name]) / max(one[name], other[name]) for name in one]
+    """The largest difference of two recommendations, as a share of the larger amount; none within one bucket.
+
+    A sample that one side has seen and the other not yet moves a percentile to the next bucket of the histogram.
+    """
+    from include.levers.right_sizing.recommendation import within_one_bucket
+
+    shares = (
+        Decimal(0) if within_one_bucket(name, one[name], other[name])
+        else abs(one[name] - other[name]) / max(one[name], other[name]) for name in one
+    )  # fmt: skip
     return float(max(shares))
 
 

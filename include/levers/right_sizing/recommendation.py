@@ -14,6 +14,7 @@ import datetime as dt
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -252,3 +253,12 @@ def _rounded(wanted: Requests, flags: Flags) -> Requests:
 def _capped(amount: int, low: int, high: int) -> int:
     amount = max(amount, low)
     return min(amount, high) if high else amount
+
+
+def within_one_bucket(resource: str, one: Decimal, other: Decimal) -> bool:
+    """Whether two recommendations (cores or bytes, margin included) come from one bucket or from neighbouring ones."""
+    buckets = {"cpu": CPU_BUCKETS, "memory": MEMORY_BUCKETS}[resource]
+    # A percentile is where a bucket begins, cut to a whole amount after the margin: looked for a little further up.
+    inside = np.array([float(one), float(other)]) / (1 + Flags.margin) * 1.01
+    first, second = buckets.index(inside)
+    return bool(abs(int(first) - int(second)) <= 1)

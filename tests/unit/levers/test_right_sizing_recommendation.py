@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from include.levers.right_sizing.recommendation import (
     Samples,
     missing_days,
     recommend,
+    within_one_bucket,
 )
 from tests.unit.levers.recommender_port import PortedContainer, PortedHistogram
 
@@ -272,3 +274,19 @@ def test_three_million_samples_take_seconds() -> None:
         for n in range(300)
     ]
     assert recommend(use, NOON).confidence == pytest.approx(10_079 / 1440)
+
+
+@pytest.mark.parametrize(
+    ("resource", "one", "other", "near"),
+    [
+        ("cpu", "0.716", "0.716", True),
+        ("cpu", "0.716", "0.763", True),  # the next bucket: 6.6 % at this amount, and one sample more
+        ("cpu", "0.716", "0.813", False),  # two buckets
+        ("cpu", "0.025", "0.025", True),
+        ("memory", "1555165137", "1645000000", True),
+        ("memory", "1555165137", "1800000000", False),
+    ],
+)
+def test_what_comes_from_neighbouring_buckets_agrees(resource: str, one: str, other: str, near: bool) -> None:
+    assert within_one_bucket(resource, Decimal(one), Decimal(other)) is near
+    assert within_one_bucket(resource, Decimal(other), Decimal(one)) is near

@@ -5,6 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
+from include.estate import load_estate
+from include.planner import errors
 from include.rollout.ledger import FIRST_LINK, Record, Step
 from lab.rehearsal import against
 from lab.rehearsal.day3 import EdgeDay
@@ -17,32 +21,41 @@ def realised(lever: str, region: str, usd: float | None, predicted: float | None
     return Realised(lever, region, Predicted(predicted, nodes), 9, 6, usd)
 
 
-def test_a_levers_regions_are_summed_and_one_unknown_makes_the_whole_unknown() -> None:
-    found = against.of_nodes(
-        [
-            realised("consolidation", AP, 0.7, 0.63, 6),
-            realised("consolidation", US, 0.65, 0.67, 5),
-            realised("spot_capacity", AP, 1.0, 1.1, None),
-            realised("spot_capacity", US, None, 1.1, None),
-            realised("cost_monitoring", AP, 0.7, 0.28, None),
-        ]
+def test_a_levers_regions_are_summed_beside_what_the_planner_has_of_that_moment() -> None:
+    estate = load_estate()
+    rows = [realised("spot_capacity", region, usd, None, None) for region, usd in ((AP, 1.6), (US, 1.5))]
+    found = against.of_nodes(estate, [*rows, realised("cost_monitoring", AP, 0.7, 0.28, None)])
+    assert list(found) == ["spot_capacity"]
+    own = errors.predicted(
+        estate, [{"lever": "spot_capacity", "region": r, "nodes": 9, "usd_hour": 1} for r in (AP, US)]
     )
-    assert found == {
-        "consolidation": {
-            "usd_hour_predicted": 1.3,
-            "usd_hour_realised": 1.35,
-            "node_hours_predicted": 11,
-            "node_hours_realised": 12,
-            "error": -0.037,
-        },
-        "spot_capacity": {
-            "usd_hour_predicted": 2.2,
-            "usd_hour_realised": None,
-            "node_hours_predicted": None,
-            "node_hours_realised": 12,
-            "error": None,
-        },
-    }
+    usd = round(sum(one.usd_hour_predicted for one in own), 4)
+    assert found["spot_capacity"]["usd_hour_predicted"] == usd
+    assert found["spot_capacity"]["usd_hour_realised"] == 3.1
+    assert found["spot_capacity"]["error"] == round(usd / 3.1 - 1, 4)
+    assert found["spot_capacity"]["node_hours_predicted"] == sum(one.nodes_predicted for one in own)
+    assert found["spot_capacity"]["node_hours_realised"] == 18
+
+
+def test_one_unknown_region_makes_the_whole_unknown() -> None:
+    rows = [realised("spot_capacity", AP, 1.6, None, None), realised("spot_capacity", US, None, None, None)]
+    found = against.of_nodes(load_estate(), rows)["spot_capacity"]
+    assert (found["usd_hour_realised"], found["error"]) == (None, None)
+    assert against.of_nodes(load_estate(), []) == {}
+
+
+def test_what_was_routed_to_the_devices_is_known_before_nodes_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    real = errors.predicted
+
+    def predicted(estate: Any, rows: Any) -> Any:
+        asked.append([row["lever"] for row in rows])
+        return real(estate, rows)
+
+    monkeypatch.setattr(errors, "predicted", predicted)
+    rows = [realised(lever, AP, 1.0, None, None) for lever in against.OF_NODES]
+    assert list(against.of_nodes(load_estate(), rows, routed=True)) == [*against.OF_NODES]
+    assert asked == [["spot_capacity", "predictive_scaling", "request_routing", "right_sizing", "consolidation"]]
 
 
 def test_the_edges_levers_are_compared_by_their_components() -> None:
