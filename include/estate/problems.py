@@ -18,7 +18,9 @@ def explain(path: Path, error: ValidationError) -> str:
             text = "is missing: add it"
         else:
             value = problem.get("input")
-            shown = "" if isinstance(value, dict | BaseModel) else f" (value {value!r})"
+            # What a notifier is made with may be an address with a secret.
+            is_secret = problem["loc"][:1] == ("notices",) and "arguments" in problem["loc"]
+            shown = "" if is_secret or isinstance(value, dict | BaseModel) else f" (value {value!r})"
             text = f"{problem['msg']}{shown}"
         lines.append(f"{path.name}: {field} {text}")
     return "\n".join(lines)

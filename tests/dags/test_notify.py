@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from airflow.sdk import BaseNotifier
 
-from include.estate import Estate, load_estate
+from include.estate import ESTATE_FILE, Estate, EstateError, load_estate
 from include.notices import budget_passed
 from include.wiring import deadlines
 from include.wiring.notify import notice_checks, notify_of
@@ -38,6 +39,13 @@ class Broken(BaseNotifier):
         raise ConnectionError("https://user:hunter2hunter2@example.org is away")
 
 
+class Repeats(BaseNotifier):
+    """Refuses an address, and repeats it."""
+
+    def __init__(self, hooks: list[str]) -> None:
+        raise ValueError(f"{hooks[0]} is no address")
+
+
 def estate_with(*notices: dict[str, Any]) -> Estate:
     return Estate.model_validate(load_estate().model_dump(mode="json") | {"notices": list(notices)})
 
@@ -65,7 +73,7 @@ def test_a_notifier_that_fails_is_logged_without_its_text_and_keeps_nobody_else_
         {"notifier": f"{HERE}.Broken"}, {"notifier": "nowhere.Notifier"},
         {"notifier": f"{HERE}.Kept", "arguments": {"text": "{event}"}},
     )  # fmt: skip
-    with caplog.at_level(logging.WARNING, logger="include.wiring.notify"):
+    with caplog.at_level(logging.DEBUG, logger="include.wiring.notify"):  # at no level
         problems = notify_of(SAID, {}, estate)
     assert problems == [
         f"notices.0.notifier ({HERE}.Broken) could not tell of budget_passed: ConnectionError",
@@ -92,6 +100,20 @@ def test_a_wrong_path_and_wrong_arguments_are_refused_by_their_field() -> None:
     )
     assert checks[3].reason.startswith(f"notices.3.notifier (value '{HERE}.Kept'): TypeError: ")
     assert checks[1].remedy == "correct it in the estate's file, or install the provider that has it"
+
+
+def test_a_check_does_not_repeat_an_argument_that_an_error_repeats() -> None:
+    (check,) = notice_checks(estate_with({"notifier": f"{HERE}.Repeats", "arguments": {"hooks": ["hook/T0/B0/abc"]}}))
+    assert check.reason == f"notices.0.notifier (value '{HERE}.Repeats'): ValueError (its text repeats an argument)"
+
+
+def test_an_estate_with_wrong_arguments_is_refused_without_showing_them(tmp_path: Path) -> None:
+    path = tmp_path / "estate.yaml"
+    notices = f"notices: [{{notifier: {HERE}.Kept, arguments: hook/T0/B0/abc}}]"
+    path.write_text(ESTATE_FILE.read_text().replace("notices: []", notices))
+    with pytest.raises(EstateError) as refusal:
+        load_estate(path)
+    assert str(refusal.value) == "estate.yaml: notices.0.arguments Input should be a valid dictionary"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +180,6 @@ class TestDeadlines:
     ) -> None:
         import asyncio
         import importlib.util
-        from pathlib import Path
 
         path = Path(__file__).parents[2] / "plugins" / "deadline_callbacks.py"
         spec = importlib.util.spec_from_file_location("deadline_callbacks", path)
