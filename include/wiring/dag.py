@@ -16,7 +16,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from airflow.sdk import Param, ParamsDict, task
+from airflow.sdk import Param, ParamsDict, task  # type: ignore[attr-defined]
 from airflow.sdk.exceptions import AirflowFailException
 from pydantic import BaseModel
 

@@ -176,7 +176,7 @@ def _dag_checks(run: Week) -> list[Check]:
 
 def _dag_check(dag_id: str) -> Check:
     try:
-        paused = get_current_context()["ti"].get_dag(dag_id).is_paused  # type: ignore[attr-defined]
+        paused = get_current_context()["ti"].get_dag(dag_id).is_paused
     except Exception as error:  # noqa: BLE001 - the API's error is the reason
         return Check(dag_id, passed=False, reason=f"the DAG is not there ({error})", remedy="see its import errors")
     reason = "the DAG is paused: its run would never start" if paused else "the DAG is not paused"

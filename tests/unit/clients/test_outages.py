@@ -62,9 +62,7 @@ def test_an_answer_that_does_not_say_whether_it_is_out_is_refused(address: str, 
 
 def test_an_error_of_the_hook_names_its_address_and_the_remedy(address: str) -> None:
     Server.answers["PUT"] = 500, b""
-    with pytest.raises(
-        OutageHookError, match=rf"^PUT {address}/outages/prometheus: HTTPError: 500 .*; see that"
-    ):
+    with pytest.raises(OutageHookError, match=rf"^PUT {address}/outages/prometheus: HTTPError: 500 .*; see that"):
         OutageHook(Access(address)).begin("prometheus")
 
 

@@ -204,7 +204,11 @@ def test_what_was_validated_is_put_on_record_and_the_report_is_kept(book: Book, 
 def verified(folder: Path) -> dict[str, str]:
     """What the verifier says of each chain and report, without what follows the state."""
     ledger = verify_ledger.Ledger(folder, [])
-    names = ["index", *sorted({*ledger.files, *ledger.heads}), *[f"reports/{p.name}" for p in sorted(folder.glob("reports/*"))]]
+    names = [
+        "index",
+        *sorted({*ledger.files, *ledger.heads}),
+        *[f"reports/{p.name}" for p in sorted(folder.glob("reports/*"))],
+    ]
     return dict(zip(names, ledger.verify("0:"), strict=True))
 
 
