@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rfc8785
@@ -34,7 +35,7 @@ def reported(folder: Path, by: Signer | None) -> None:
     """A report of one figure, on record with the record that it is computed from; ``by`` None: nobody signs them."""
     ledger = Ledger(Folder(folder), Clock(), by)
     first = ledger.append(EVIL, Step.MEASURED, {"usd": 99})
-    figure = {
+    figure: dict[str, Any] = {
         "figure": "saving", "value": 99, "rule": "value", "at": ["figures", "usd"],
         "records": [[first.address, digest(first.encode())]],
     }  # fmt: skip
