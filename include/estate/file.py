@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,14 +36,35 @@ def load_estate(path: Path | None = None) -> Estate:
 # A parse asks for the estate several times, and nobody changes what is frozen.
 @lru_cache(maxsize=4)
 def _estate_of(text: str, path: Path) -> Estate:
+    # CSafeLoader is several times faster, and this file is read at every parse.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     try:
-        # CSafeLoader is several times faster, and this file is read at every parse.
-        raw = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        node = loader.get_single_node()
+        if repeated := dict.fromkeys(_repeated(node)):  # an anchor is looked at wherever it is used
+            raise EstateError(f"{path.name} has a key twice, and only one can count: {'; '.join(repeated)}")
+        raw = None if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:
         raise EstateError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
+    finally:
+        loader.dispose()
     if not isinstance(raw, dict):
         raise EstateError(f"{path.name} must be a mapping of settings, not {type(raw).__name__}")
     try:
         return Estate.model_validate(raw)
     except ValidationError as error:
         raise EstateError(explain(path, error)) from error
+
+
+def _repeated(node: yaml.Node | None) -> Iterator[str]:
+    """Keys that stand twice in one mapping, with their lines; YAML would take the last one and say nothing."""
+    if isinstance(node, yaml.SequenceNode):
+        for one in node.value:
+            yield from _repeated(one)
+    elif isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines:
+                yield f"{name} in lines {lines[name]} and {line}"
+            lines.setdefault(name, line)
+            yield from _repeated(value)

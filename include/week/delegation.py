@@ -60,7 +60,10 @@ def not_covered(reasons: Sequence[str]) -> str:
 
 def _week_problem(week: Sequence[Record], run: Run, answer: Mapping[str, Any] | None) -> str | None:
     """Why the week's approval counts for nothing in this run, or None."""
-    offered = [record.figures["hash"] for record in week if record.step == Step.PLAN]
+    plans = [record.figures for record in week if record.step == Step.PLAN]
+    if (name := plans[-1]["estate"]) != run.estate.name:
+        return f"the week is that of the estate {name}, not of {run.estate.name}"
+    offered = [figures["hash"] for figures in plans]
     if problem := decisions.approval_problem(answer, offered, run.estate.governance.approvers):
         return problem
     approval = last(week, Step.APPROVAL)

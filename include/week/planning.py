@@ -60,6 +60,7 @@ def make_plan(week: Week, waterfall: Mapping[str, Any], planned: Planned) -> dic
     text = week_text(days, settings, proved, str(waterfall.get("text", "")))
     figures = {"hash": plan_hash, "dry_run": settings.dry_run, "reason": settings.reason}
     more = {"approval": settings.approval, "dollar_tolerance": str(settings.tolerance), "days": days}
+    more["estate"] = week.estate.name
     week.record(WHOLE_RUN, Step.PLAN, {**figures, **more, "waterfall": dict(waterfall)})
     log.info("plan of the week %s\n%s", plan_hash, text)
     return {"hash": plan_hash, "text": text}

@@ -48,6 +48,11 @@ def test_a_start_node_holds_six_pods_by_memory_so_that_thirty_fit() -> None:
         ("steps_percent: [30, 50, 70]", "steps_percent: [50, 30]", "steps_percent must rise, not [50, 30]"),
         ("regions:\n", "regions: {\n", "is not valid YAML"),
         (
+            "    floor: 2 ",
+            "    size: 4\n      floor: 2 ",
+            r"a key twice, and only one can count: size in lines \d+ and",
+        ),
+        (
             "weekday_qps: [50, 50, 50, 50, 50, 50, 200, 200, 200, 550, 550, 550, 550, 550, 550, 550, 550, 550, "
             "300, 300, 300, 300, 100, 100]",
             f"weekday_qps: {[0] * 24}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -118,6 +119,16 @@ def test_a_plan_that_costs_more_than_the_approved_one_by_then_asks_again(weeks: 
     set_size(weeks.locks, "alpha", "estate-wide", 0)  # 0 -> 8 in place of the approved 10 -> 8
     assert asked(weeks.day(1), planned).reasons == (
         "alpha: it costs $8.00 a month more, approved was that it saves $2.00 a month (tolerance 10%)",
+    )
+
+
+def test_the_week_of_another_estate_in_the_same_ledger_approves_nothing(weeks: Weeks, planned: Planned) -> None:
+    begun(weeks)
+    run = weeks.day(1)
+    other = replace(run, estate=run.estate.model_copy(update={"name": "another"}))
+    planned(other)
+    assert answer_for(other, [other], "0123456789ab").reasons == (
+        "the week is that of the estate akidb, not of another",
     )
 
 
