@@ -50,7 +50,7 @@ def test_a_start_node_holds_six_pods_by_memory_so_that_thirty_fit() -> None:
         (
             "    floor: 2 ",
             "    size: 4\n      floor: 2 ",
-            r"a key twice, and only one can count: size in lines \d+ and",
+            "has a key twice, and only one can count: size in lines 18",
         ),
         (
             "weekday_qps: [50, 50, 50, 50, 50, 50, 200, 200, 200, 550, 550, 550, 550, 550, 550, 550, 550, 550, "

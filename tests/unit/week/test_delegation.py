@@ -127,9 +127,8 @@ def test_the_week_of_another_estate_in_the_same_ledger_approves_nothing(weeks: W
     run = weeks.day(1)
     other = replace(run, estate=run.estate.model_copy(update={"name": "another"}))
     planned(other)
-    assert answer_for(other, [other], "0123456789ab").reasons == (
-        "the week is that of the estate akidb, not of another",
-    )
+    reasons = answer_for(other, [other], "0123456789ab").reasons
+    assert reasons == ("the week is that of the estate akidb, not of another",)
 
 
 def test_a_plan_that_is_not_the_one_on_record_is_not_approved(weeks: Weeks, planned: Planned) -> None:
