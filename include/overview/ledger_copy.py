@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from include.clients.storage import Storage
+from include.clients.storage import Folder, Storage
 from include.rollout.ledger import FIRST_LINK, WHOLE_RUN, LedgerError, Record, Step, digest, last
 from include.rollout.ledger.listing import Listing, at_once
 from include.rollout.ledger.records import parsed, record_key
@@ -89,7 +89,9 @@ class LedgerCopy:
                 progress(min(done[0], total), total)
             return chain
 
-        found = dict(zip(stale, at_once(read, stale), strict=True))
+        # Threads wait for a store together; on a folder they only take the interpreter from each other.
+        each = [read(path) for path in stale] if isinstance(self.store, Folder) else at_once(read, stale)
+        found = dict(zip(stale, each, strict=True))
         self._chains = {path: found.get(path, chain) for path, chain in wanted.items()}
         return LedgerContent(self._chains, version_of(self._chains))
 
