@@ -99,8 +99,9 @@ def _gate_line(record: Record) -> str:
 def check_may_apply(place: str, slot: str, by_place: Mapping[str, Records]) -> None:
     """Raise Refused when the run must not write to ``place``.
 
-    That is: no snapshot, rolled back already, a stage before that did not pass its gates, or stopped elsewhere. The
-    graph's edges say the same; this holds when somebody clears or marks tasks by hand.
+    That is: no snapshot, rolled back already, a stage before that did not pass its gates, stopped elsewhere, or a stage
+    that the canary (the first of ``by_place``) has yet to pass. The graph's edges say the same; this holds when
+    somebody clears or marks tasks by hand.
     """
     own = attempt(by_place[place])
     if last(own, Step.SNAPSHOT) is None:
@@ -117,6 +118,10 @@ def check_may_apply(place: str, slot: str, by_place: Mapping[str, Records]) -> N
     for other, records in by_place.items():
         if other != place and (reason := failure(records)):
             raise Refused(f"{place}: stopped before its next step because of {reason}")
+    canary = next(iter(by_place))
+    ahead = attempt(by_place[canary])
+    if canary != place and (stage := stage_in(ahead, slot)) and not has_passed(ahead, slot):
+        raise Refused(f"{place}: {stage.title} has not passed its gates in the canary {canary}")
 
 
 def results_json(results: Iterable[GateResult]) -> list[dict[str, Any]]:

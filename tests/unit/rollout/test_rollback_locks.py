@@ -104,12 +104,12 @@ def test_a_rollback_leaves_the_locks_of_regions_alone_where_it_has_nothing_to_do
 
 @pytest.mark.parametrize("regions", [[], [AP, US]])
 def test_every_selected_region_is_locked_so_that_a_running_rollout_stops(
-    run: Run, world: World, regions: list[str]
+    run: Run, world: World, clock: Clock, regions: list[str]
 ) -> None:
     start(run)
     steps.take_snapshot(run, AP)
     steps.take_snapshot(run, US)
-    steps.apply_stage(run, AP, "step_1")
+    roll_out(run, AP, clock, "step_1")
     undo = undoing(run, emergency=True, reason="errors", regions=regions)
     assert roll_back(undo).green
     approval = [record for record in undo.records("estate") if record.step == Step.APPROVAL][-1]

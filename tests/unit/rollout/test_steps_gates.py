@@ -188,16 +188,36 @@ def test_a_region_whose_lock_was_given_up_after_its_snapshot_goes_on_when_judged
     assert steps.decide(run)["promote"]
 
 
+def test_no_region_takes_a_stage_before_the_canary_has_passed_it_whoever_marks_tasks(
+    run: Run, world: World, clock: Clock
+) -> None:
+    start(run)
+    for region in (AP, US):
+        steps.take_snapshot(run, region)
+    waits = f"{US}: size 2 has not passed its gates in the canary {AP}"
+    with pytest.raises(Refused, match=waits):
+        steps.apply_stage(run, US, "step_1")
+    steps.apply_stage(run, AP, "step_1")
+    with pytest.raises(Refused, match=waits):
+        steps.apply_stage(run, US, "step_1")
+    clock.move(61)
+    steps.judge_gates(run, AP, "step_1")
+    steps.apply_stage(run, US, "step_1")
+    assert world.events == [f"apply {AP} step_1", f"apply {US} step_1"]
+
+
 def test_what_failed_elsewhere_undoes_an_unknown_region_too(run: Run, world: World, clock: Clock) -> None:
     start(run)
     for region in (AP, US):
         steps.take_snapshot(run, region)
-        steps.apply_stage(run, region, "step_1")
-    world.change(lambda w: w["faults"].update({"no data": [f"{AP} step_1"], "unhealthy": [f"{US} step_1"]}))
+    roll_out(run, AP, clock, "step_1")
+    steps.apply_stage(run, AP, "step_2")
+    steps.apply_stage(run, US, "step_1")
+    world.change(lambda w: w["faults"].update({"no data": [f"{AP} step_2"], "unhealthy": [f"{US} step_1"]}))
     clock.move(91)
-    for region in (AP, US):
+    for region, slot in ((AP, "step_2"), (US, "step_1")):
         with pytest.raises(OnRecord):
-            steps.judge_gates(run, region, "step_1")
+            steps.judge_gates(run, region, slot)
     decision = steps.decide(run)
     assert (decision["promote"], decision["touched"], "unknown" in decision) == (False, [AP, US], False)
 
@@ -207,6 +227,7 @@ def test_a_failed_gate_is_final_whoever_marks_its_task(run: Run, world: World, c
     for region in (AP, US):
         steps.take_snapshot(run, region)
         roll_out(run, region, clock, "step_1")
+    roll_out(run, AP, clock, "step_2")
     world.change(lambda w: w["faults"].update({"unhealthy": [f"{US} step_2"]}))
     with pytest.raises(OnRecord, match="is fail"):
         roll_out(run, US, clock, "step_2")

@@ -124,6 +124,7 @@ def test_a_run_whose_change_was_undone_goes_no_further_anywhere(run: Run, world:
     for region in (AP, US):
         steps.take_snapshot(run, region)
         roll_out(run, region, clock, "step_1")
+    roll_out(run, AP, clock, "step_2")
     steps.apply_stage(run, US, "step_2")
     undo_by_another(run, AP)
     clock.move(61)

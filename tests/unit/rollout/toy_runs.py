@@ -61,6 +61,8 @@ def promoted(run: Run, run_id: str, size: int, **more: Any) -> Run:
     for region in rollout.places:
         steps.take_snapshot(rollout, region)
         steps.apply_stage(rollout, region, "step_1")
+        passed = {"gate": "health", "outcome": "pass", "reason": "health: 1 ratio"}
+        rollout.record(region, "gate", {"slot": "step_1", "title": "one step", "outcome": "pass", "results": [passed]})
         rollout.record(region, "promoted", {})
     steps.unlock_places(rollout, rollout.places)
     return rollout
