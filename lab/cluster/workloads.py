@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ USAGE_CRD = "clusterresourceusages"  # of KWOK: by it the plant says what the po
 APPLY_SECONDS = 15 * LONGEST_STRETCH
 # What production applies before the first rollout: the rights of Airflow's user, a file per lever.
 ROLES = Path(__file__).parents[2] / "include" / "manifests"
-ALWAYS_THERE = ("default", "kube-system")  # namespaces of every cluster
 
 
 def api_client(kubeconfig: Path) -> client.ApiClient:
@@ -86,23 +84,19 @@ def _wait_established(extensions: client.ApiextensionsV1Api, name: str) -> None:
     raise TimeoutError(f"the CRD {name} was not established within {ESTABLISHED_SECONDS} s")
 
 
-def roles(namespaces: Collection[str]) -> list[dict[str, Any]]:
-    """The roles of all levers but those in a namespace that isn't there yet: a drill's in ``monitoring``, which day 5
-    makes, are for a Prometheus that runs in the cluster.
-    """
-    found = [d for path in sorted(ROLES.glob("*/rbac.yaml")) for d in yaml.safe_load_all(path.read_text()) if d]
-    there = {*namespaces, *ALWAYS_THERE}
-    return [one for one in found if one["metadata"].get("namespace") in (None, *there)]
-
-
 def create_objects(control_plane: ControlPlane, estate: Estate) -> None:
     """Create namespaces, roles, the system workload and AkiDB's Deployments, PodDisruptionBudgets and Services."""
     dynamic = DynamicClient(api_client(control_plane.kubeconfig("admin")))
-    names = (estate.namespace, "karpenter")
-    namespaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names]
+    namespaces = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        for name in (estate.namespace, "karpenter")
+    ]
+    roles = [d for path in sorted(ROLES.glob("*/rbac.yaml")) for d in yaml.safe_load_all(path.read_text())]
     region = estate.region(control_plane.region)
-    system = _render("system.yaml", {"NODE_GROUP": region.node_group.name, "QUEUE": region.queue})
-    apply_all(dynamic, [*namespaces, *roles(names), *system])
+    apply_all(
+        dynamic,
+        [*namespaces, *roles, *_render("system.yaml", {"NODE_GROUP": region.node_group.name, "QUEUE": region.queue})],
+    )
     for name, workload in estate.workloads.items():
         values = {
             "NAME": name,

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+import yaml
+from kubernetes.dynamic import DynamicClient
 
 from include.clients.access import Access
-from include.clients.aws import Aws
-from include.clients.kubernetes import DEPLOYMENT, NODE, Cluster
+from include.clients.kubernetes import DEPLOYMENT, NODE
 from include.clients.outages import OutageHook
-from include.clients.prometheus import Prometheus
 from include.estate import Estate
 from include.levers.game_day import GameDay
 from include.levers.game_day.settings import GameDaySettings
 from include.rollout.lever import Target
 from include.rollout.settings import build
 from lab import world as worlds
-from lab.cluster.workloads import api_client
+from lab.cluster.workloads import ROLES, apply_all
 from lab.machine.processes import OUTAGE_MARK, Processes
 from tests.lab.conftest import REGION
 
@@ -33,17 +32,23 @@ LEVER = GameDay()
 
 
 @pytest.fixture(scope="module")
-def target(world: worlds.LabWorld, aws: Callable[[str], Any]) -> Target:
+def rights(dynamic: DynamicClient) -> Iterator[None]:
+    """What a drill needs beyond a rollout, for as long as drills run."""
+    roles = list(yaml.safe_load_all((ROLES / "game_day" / "rbac_drills.yaml").read_text(encoding="utf-8")))
+    apply_all(dynamic, roles)
+    yield
+    for one in roles:
+        kind = dynamic.resources.get(api_version=one["apiVersion"], kind=one["kind"])
+        kind.delete(one["metadata"]["name"], one["metadata"].get("namespace"))
+
+
+@pytest.fixture(scope="module")
+def target(world: worlds.LabWorld, region_clients: SimpleNamespace, rights: None) -> Target:
     """The region of an estate that allows game days, as the user that Airflow gets."""
     raw = world.estate.model_dump(mode="json")
     raw["governance"] |= {"game_days": "allowed", "game_day_hook": "game_day_hook"}
-    estate, state = Estate.model_validate(raw), world.state
-    clients = SimpleNamespace(
-        kubernetes=Cluster(api_client(Path(state["regions"][REGION]["rollout_kubeconfig"]))),
-        prometheus=Prometheus(state["prometheus"]),
-        aws=Aws(lambda service, config: aws(service)),
-    )
-    return Target(REGION, estate, "lab-drill", settings(estate, "zone-loss"), clients)
+    estate = Estate.model_validate(raw)
+    return Target(REGION, estate, "lab-drill", settings(estate, "zone-loss"), region_clients)
 
 
 def settings(estate: Estate, drill: str) -> GameDaySettings:

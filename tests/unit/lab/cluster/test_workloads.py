@@ -44,11 +44,3 @@ def test_a_refused_object_is_not_applied_again(status: int) -> None:
     with pytest.raises(ApiException):
         apply(api)
     assert len(api.failures) == 1
-
-
-def test_roles_of_a_namespace_that_comes_later_are_left_out() -> None:
-    found = workloads.roles({"akidb", "karpenter"})
-    namespaces = {one["metadata"].get("namespace") for one in found}
-    assert None in namespaces
-    assert "monitoring" not in namespaces
-    assert namespaces <= {None, "akidb", "karpenter", "default", "kube-system"}
