@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from kubernetes import client
 from kubernetes.dynamic import DynamicClient
 
+from include.clients.aws import Aws
+from include.clients.kubernetes import Cluster
+from include.clients.prometheus import Prometheus
 from lab import world as worlds
 from lab.cluster.workloads import api_client
 from lab.machine.speed import LONGEST_STRETCH
@@ -56,6 +60,17 @@ def aws(world: worlds.LabWorld) -> Callable[..., Any]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def region_clients(world: worlds.LabWorld, aws: Callable[..., Any]) -> SimpleNamespace:
+    """The region's clients as a task has them: with the rights of the rollouts' user, and no more."""
+    state = world.state
+    return SimpleNamespace(
+        kubernetes=Cluster(api_client(Path(state["regions"][REGION]["rollout_kubeconfig"]))),
+        prometheus=Prometheus(state["prometheus"]),
+        aws=Aws(lambda service, config: aws(service)),
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from kubernetes import client
 
-from include.clients.aws import Aws
-from include.clients.kubernetes import NODE_POOL, Cluster
-from include.clients.prometheus import Prometheus
+from include.clients.kubernetes import NODE_POOL
 from include.levers.consolidation import Consolidation
 from include.levers.consolidation.settings import ConsolidationSettings
 from include.levers.spot_capacity import SpotCapacity
@@ -23,7 +19,6 @@ from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import Json, Target
 from include.rollout.settings import build
 from lab import world as worlds
-from lab.cluster.workloads import api_client
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.
@@ -33,16 +28,10 @@ WAIT = {"converge_timeout_seconds": 300}
 
 
 @pytest.fixture(scope="module")
-def spot(world: worlds.LabWorld, aws: Callable[[str], Any]) -> Target:
+def spot(world: worlds.LabWorld, region_clients: SimpleNamespace) -> Target:
     """Day 1 without its drill, as the user that Airflow gets."""
-    state = world.state
-    clients = SimpleNamespace(
-        kubernetes=Cluster(api_client(Path(state["regions"][REGION]["rollout_kubeconfig"]))),
-        prometheus=Prometheus(state["prometheus"]),
-        aws=Aws(lambda service, config: aws(service)),
-    )
     settings = build(SpotSettings, {"drill": False, **WAIT}, world.estate)
-    return Target(REGION, world.estate, "lab-test", settings, clients)
+    return Target(REGION, world.estate, "lab-test", settings, region_clients)
 
 
 @pytest.fixture(scope="module")

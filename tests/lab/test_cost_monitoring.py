@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from kubernetes import client
 
-from include.clients.aws import Aws
 from include.clients.kubernetes import Cluster, ForbiddenError
-from include.clients.prometheus import Prometheus
 from include.levers.cost_monitoring import CostMonitoring, figures
 from include.levers.cost_monitoring.dashboard import panels
 from include.levers.cost_monitoring.figures import World
@@ -21,7 +17,6 @@ from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import Target
 from include.rollout.settings import build
 from lab import world as worlds
-from lab.cluster.workloads import api_client
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.
@@ -30,17 +25,11 @@ LEVER = CostMonitoring()
 
 
 @pytest.fixture(scope="module")
-def target(world: worlds.LabWorld, aws: Callable[[str], Any]) -> Target:
+def target(world: worlds.LabWorld, region_clients: SimpleNamespace) -> Target:
     """The region as a task sees it; the estate has this region alone, so that its total can be known."""
-    state = world.state
-    clients = SimpleNamespace(
-        kubernetes=Cluster(api_client(Path(state["regions"][REGION]["rollout_kubeconfig"]))),
-        prometheus=Prometheus(state["prometheus"]),
-        aws=Aws(lambda service, config: aws(service)),
-    )
     estate = world.estate.model_copy(update={"regions": {REGION: world.estate.regions[REGION]}})
     settings = build(MonitoringSettings, {"converge_timeout_seconds": 120}, estate)
-    return Target(REGION, estate, "lab-test", settings, clients)
+    return Target(REGION, estate, "lab-test", settings, region_clients)
 
 
 @pytest.fixture(scope="module")

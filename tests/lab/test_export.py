@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from include.clients.aws import Aws
 from include.clients.kubernetes import KINDS, Cluster
-from include.clients.prometheus import Prometheus
 from include.levers.cost_monitoring import CostMonitoring
 from include.levers.cost_monitoring.wanted import MANAGER, MonitoringSettings
 from include.rollout.export import Export, export_of, files
@@ -37,17 +35,11 @@ def admin(world: worlds.LabWorld) -> Cluster:
 
 
 @pytest.fixture(scope="module")
-def target(world: worlds.LabWorld, aws: Callable[[str], Any]) -> Target:
+def target(world: worlds.LabWorld, region_clients: SimpleNamespace) -> Target:
     """The region as a task sees it."""
-    state = world.state
-    clients = SimpleNamespace(
-        kubernetes=Cluster(api_client(Path(state["regions"][REGION]["rollout_kubeconfig"]))),
-        prometheus=Prometheus(state["prometheus"]),
-        aws=Aws(lambda service, config: aws(service)),
-    )
     estate = world.estate.model_copy(update={"regions": {REGION: world.estate.regions[REGION]}})
     settings = build(MonitoringSettings, {"converge_timeout_seconds": 120}, estate)
-    return Target(REGION, estate, "lab-test", settings, clients)
+    return Target(REGION, estate, "lab-test", settings, region_clients)
 
 
 def live(admin: Cluster, body: Any) -> Any:

@@ -5,23 +5,17 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
-from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from include.clients.aws import Aws
-from include.clients.kubernetes import Cluster
-from include.clients.prometheus import Prometheus
 from include.levers.request_routing import RequestRouting
 from include.levers.request_routing.settings import RoutingSettings
 from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import Target
 from include.rollout.settings import build
 from lab import world as worlds
-from lab.cluster.workloads import api_client
 from tests.lab.conftest import REGION
 
 pytestmark = pytest.mark.lab
@@ -30,16 +24,10 @@ UNDO_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
-def target(world: worlds.LabWorld, aws: Callable[[str], Any]) -> Target:
+def target(world: worlds.LabWorld, region_clients: SimpleNamespace) -> Target:
     """The region as a task sees it."""
-    state = world.state
-    clients = SimpleNamespace(
-        kubernetes=Cluster(api_client(Path(state["regions"][REGION]["rollout_kubeconfig"]))),
-        prometheus=Prometheus(state["prometheus"]),
-        aws=Aws(lambda service, config: aws(service)),
-    )
     settings = build(RoutingSettings, {"converge_timeout_seconds": 120}, world.estate)
-    return Target(REGION, world.estate, "lab-test", settings, clients)
+    return Target(REGION, world.estate, "lab-test", settings, region_clients)
 
 
 def routed(world: worlds.LabWorld) -> dict[str, float] | None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from kubernetes import client
 
-from include.clients.aws import Aws
-from include.clients.kubernetes import VERTICAL_AUTOSCALER, Cluster
-from include.clients.prometheus import Prometheus
+from include.clients.kubernetes import VERTICAL_AUTOSCALER
 from include.levers.base import NOTHING_WRITTEN
 from include.levers.right_sizing import RightSizing
 from include.levers.right_sizing.live import what_new_pods_get
@@ -28,7 +25,6 @@ from include.rollout.lever import Json, Stage, Target
 from include.rollout.settings import build
 from lab import world as worlds
 from lab.cluster import vpa
-from lab.cluster.workloads import api_client
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.
@@ -43,16 +39,10 @@ QUICK = {
 
 
 @pytest.fixture(scope="module")
-def target(world: worlds.LabWorld, aws: Callable[[str], Any]) -> Iterator[Target]:
+def target(world: worlds.LabWorld, region_clients: SimpleNamespace) -> Iterator[Target]:
     """The region as a task sees it, as the user that Airflow gets; as it was, afterwards."""
-    state = world.state
-    clients = SimpleNamespace(
-        kubernetes=Cluster(api_client(Path(state["regions"][REGION]["rollout_kubeconfig"]))),
-        prometheus=Prometheus(state["prometheus"]),
-        aws=Aws(lambda service, config: aws(service)),
-    )
     settings = build(RightSizingSettings, QUICK, world.estate)
-    made = Target(REGION, world.estate, "lab-test", settings, clients)
+    made = Target(REGION, world.estate, "lab-test", settings, region_clients)
     snapshot = LEVER.snapshot(made)
     try:
         yield made

@@ -5,25 +5,18 @@ One rollout of the first step, disturbed and undone. The later steps run in `mak
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from kubernetes import client
 from kubernetes.dynamic import DynamicClient
 
-from include.clients.aws import Aws
-from include.clients.kubernetes import Cluster
-from include.clients.prometheus import Prometheus
 from include.levers.spot_capacity import SpotCapacity
 from include.levers.spot_capacity.settings import SpotSettings
 from include.rollout.gates import Outcome, judge_all
 from include.rollout.lever import Target
 from include.rollout.settings import build
 from lab import world as worlds
-from lab.cluster.workloads import api_client
 from tests.lab.conftest import REGION
 
 # One worker boots one lab for all lab tests.
@@ -31,16 +24,10 @@ pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
-def target(world: worlds.LabWorld, aws: Callable[[str], Any]) -> Target:
+def target(world: worlds.LabWorld, region_clients: SimpleNamespace) -> Target:
     """The region as a task sees it, with the least-privilege user."""
-    state = world.state
-    clients = SimpleNamespace(
-        kubernetes=Cluster(api_client(Path(state["regions"][REGION]["rollout_kubeconfig"]))),
-        prometheus=Prometheus(state["prometheus"]),
-        aws=Aws(lambda service, config: aws(service)),
-    )
     settings = build(SpotSettings, {"converge_timeout_seconds": 240}, world.estate)
-    return Target(REGION, world.estate, "lab-test", settings, clients)
+    return Target(REGION, world.estate, "lab-test", settings, region_clients)
 
 
 def _refusals(target: Target) -> dict[str, str]:
