@@ -244,6 +244,16 @@ def kept(snapshot: Mapping[str, Json], name: str) -> Json:
     return snapshot[name]
 
 
+@dataclass(frozen=True)
+class NameOnly:
+    """Stands where a run has a lever, for what is none: several levers as a whole, a week, the choice "everything".
+
+    It only names the run's own chain.
+    """
+
+    name: str
+
+
 class Lever(Protocol):
     """One change to one part of the estate. Every method may be called again after a crash at any point."""
 

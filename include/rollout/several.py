@@ -16,18 +16,11 @@ from include.estate import Estate
 from include.rollout import decisions, steps
 from include.rollout.decisions import Ending, Verdict
 from include.rollout.ledger import WHOLE_RUN, Record, Step, last
-from include.rollout.lever import Check, Json, Lever, Plan, Refused
+from include.rollout.lever import Check, Json, Lever, NameOnly, Plan, Refused
 from include.rollout.settings import RolloutSettings
 from include.rollout.steps import NotWanted, Run
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Whole:
-    """Stands in for a lever in the chain of the run as a whole."""
-
-    name: str
 
 
 @dataclass(frozen=True)
@@ -40,7 +33,7 @@ class Several:
     @classmethod
     def of(cls, run: Run, levers: Sequence[Lever]) -> Several:
         """The run of all ``levers`` that ``run``, of any of them, belongs to."""
-        whole: Any = _Whole(run.dag_id)
+        whole: Any = NameOnly(run.dag_id)
         return cls(replace(run, lever=whole), tuple(replace(run, lever=lever) for lever in levers))
 
     @property

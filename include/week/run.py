@@ -8,18 +8,11 @@ from typing import Any
 
 from include.estate import Estate
 from include.rollout.ledger import WHOLE_RUN, Record
-from include.rollout.lever import Json, Lever
+from include.rollout.lever import Json, Lever, NameOnly
 from include.rollout.settings import build
 from include.rollout.steps import Run
 from include.week.days import WEEK, Day, child_run_id
 from include.week.settings import WeekSettings
-
-
-@dataclass(frozen=True)
-class _Named:
-    """Stands in for a lever in the chain of the week."""
-
-    name: str
 
 
 @dataclass(frozen=True)
@@ -33,7 +26,7 @@ class Week:
     @classmethod
     def of(cls, run: Run, days: Sequence[Day], levers: Callable[[str], Lever]) -> Week:
         """The week that ``run``, of any lever, carries out."""
-        stand_in: Any = _Named(WEEK)
+        stand_in: Any = NameOnly(WEEK)
         return cls(replace(run, lever=stand_in), tuple(days), levers)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,9 +14,7 @@ from include.rollout import steps
 from include.rollout.lever import acts_in
 from include.rollout.place import places_of
 from include.rollout.steps import Run
-from include.wiring.tasks import WRITE_LIMIT, Engine, group_id, recorded, step_task
-
-GATE_POLL = 5.0  # seconds between two looks at a gate that still waits
+from include.wiring.tasks import WRITE_LIMIT, Engine, group_id, sensor_task, step_task
 
 
 def carry_out(engine: Engine, confirm: Any, choose: Callable[[Run], list[str]]) -> tuple[Any, list[Any]]:
@@ -105,22 +102,8 @@ def _place(engine: Engine, place: str, ahead: Sequence[Any] = ()) -> tuple[Any, 
 
 
 def _gate(engine: Engine, place: str, slot: str) -> Any:
-    @task.sensor(
-        task_id="judge_gates",
-        mode="reschedule",
-        poke_interval=GATE_POLL,
-        timeout=dt.timedelta(days=8).total_seconds(),
-        doc_md=inspect.getdoc(steps.judge_gates),
-    )
-    def judge_gates() -> Any:
-        from airflow.sdk import PokeReturnValue
-
-        run = engine.run()
-        with recorded(run, place):
-            judged = steps.judge_gates(run, place, slot)
-        return PokeReturnValue(is_done=judged is not None, xcom_value=judged)
-
-    return judge_gates()
+    limit = dt.timedelta(days=8)
+    return sensor_task(engine, "judge_gates", limit, lambda _: place, steps.judge_gates, place, slot)
 
 
 def _undo(engine: Engine, place: str) -> tuple[Any, Any]:

@@ -25,7 +25,7 @@ from include.estate import Estate, EstateError
 from include.notices import approval_wanted, rolled_back
 from include.rollout import decisions, rollback, steps
 from include.rollout.ledger import WHOLE_RUN, Ledger, LedgerError, Step, without_secrets
-from include.rollout.lever import Lever, Levers, NotConverged, Refused
+from include.rollout.lever import Lever, Levers, NameOnly, NotConverged, Refused
 from include.rollout.lock import LockHeld
 from include.rollout.place import Place, PlaceKind
 from include.rollout.settings import LONGEST_CONVERGENCE
@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 APPROVAL_TIMEOUT = 24 * 3600  # seconds; of a rollback whose estate can't be read
 
 
+GATE_POLL = 5.0  # seconds between two looks at a gate that still waits
 MOST_WAITS = 4  # so often a lever waits for the world to converge within one write or undo, at most
 
 
@@ -86,7 +87,8 @@ class Engine:
             "outlook": outlook_of(estate),
         }
         if self.levers is not None:
-            return rollback.RollbackRun(lever=cast("Lever", _Named(str(params["lever"]))), levers=self.levers, **parts)
+            named = cast("Lever", NameOnly(str(params["lever"])))
+            return rollback.RollbackRun(lever=named, levers=self.levers, **parts)
         assert self.lever is not None
         return Run(lever=self.lever, **parts)
 
@@ -106,13 +108,6 @@ class Engine:
         """What a week's one approval says of this run's plan."""
         run = self.run()
         return answer_for(run, [run], shown)
-
-
-@dataclass(frozen=True)
-class _Named:
-    """Stands in the rollback DAG for the choice "everything", which is no lever but names the run's own chain."""
-
-    name: str
 
 
 class Records(Protocol):
@@ -186,6 +181,32 @@ def step_task(
         with recorded(run, place, undoing=undoing):
             refuse_unknown_names(get_current_context())
             return step(run, *arguments)
+
+    return body()
+
+
+def sensor_task(
+    engine: Runs, task_id: str, limit: dt.timedelta, place: Callable[[Any], str], step: Any, *rest: Any
+) -> Any:
+    """A task that looks again and again, without a worker slot between, until ``step(run, *rest)`` returns something.
+
+    ``place`` says of the run where its reasons go on record; ``limit`` is how long it looks at most.
+    """
+
+    @task.sensor(
+        task_id=task_id,
+        mode="reschedule",
+        poke_interval=GATE_POLL,
+        timeout=limit.total_seconds(),
+        doc_md=inspect.getdoc(step),
+    )
+    def body() -> Any:
+        from airflow.sdk import PokeReturnValue
+
+        run = engine.run()
+        with recorded(run, place(run)):
+            found = step(run, *rest)
+        return PokeReturnValue(is_done=found is not None, xcom_value=found)
 
     return body()
 

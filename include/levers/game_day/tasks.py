@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, cast
 
-from airflow.sdk import Param, PokeReturnValue, TriggerRule, task
+from airflow.sdk import Param, TriggerRule, task
 
 from include import levers
 from include.estate import Estate
@@ -19,8 +19,16 @@ from include.rollout.steps import Run
 from include.wiring.clients import ClientsFactory, clients_for
 from include.wiring.conventions import UNDO_RETRY_ARGS, Tag
 from include.wiring.dag import arguments, estate_or_problem, params_of, show_problem
-from include.wiring.lever_tasks import GATE_POLL
-from include.wiring.tasks import WRITE_LIMIT, Engine, announce, await_approval, failed_tasks, recorded, step_task
+from include.wiring.tasks import (
+    WRITE_LIMIT,
+    Engine,
+    announce,
+    await_approval,
+    failed_tasks,
+    recorded,
+    sensor_task,
+    step_task,
+)
 
 OWN_DEFAULTS = {"soak_seconds": 1}  # a drill watches by itself: its gates are judged at once
 
@@ -75,20 +83,7 @@ def _in_place(engine: Engine, step: Callable[[Run], Any], *, undoing: bool = Fal
 
 
 def _judge(engine: Engine) -> Any:
-    @task.sensor(
-        task_id="judge_hypothesis",
-        mode="reschedule",
-        poke_interval=GATE_POLL,
-        timeout=dt.timedelta(hours=3).total_seconds(),
-        doc_md=inspect.getdoc(drills.judge),
-    )
-    def judge_hypothesis() -> Any:
-        run = engine.run()
-        with recorded(run, drills.place_of(run)):
-            judged = drills.judge(run)
-        return PokeReturnValue(is_done=judged is not None, xcom_value=judged)
-
-    return judge_hypothesis()
+    return sensor_task(engine, "judge_hypothesis", dt.timedelta(hours=3), drills.place_of, drills.judge)
 
 
 def is_real_run(run: Run) -> list[str]:

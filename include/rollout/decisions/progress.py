@@ -120,8 +120,8 @@ def check_may_apply(place: str, slot: str, by_place: Mapping[str, Records]) -> N
             raise Refused(f"{place}: stopped before its next step because of {reason}")
     canary = next(iter(by_place))
     ahead = attempt(by_place[canary])
-    if canary != place and (stage := stage_in(ahead, slot)) and not has_passed(ahead, slot):
-        raise Refused(f"{place}: {stage.title} has not passed its gates in the canary {canary}")
+    if canary != place and (first := stage_in(ahead, slot)) and not has_passed(ahead, slot):
+        raise Refused(f"{place}: {first.title} has not passed its gates in the canary {canary}")
 
 
 def results_json(results: Iterable[GateResult]) -> list[dict[str, Any]]:
