@@ -34,6 +34,7 @@ def chromium(address: str, stretch: float = 1.0, dark: bool = False) -> Iterator
         )
         page = context.new_page()
         page.set_default_timeout(SECONDS * 1000 * stretch)
+        expect.set_options(timeout=SECONDS * 1000 * stretch)  # an assertion has a limit of its own: 5 s
         person = Person(page, address.rstrip("/"), stretch)
         try:
             yield person

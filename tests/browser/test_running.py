@@ -41,7 +41,7 @@ def test_a_run_is_read_from_the_ledger_record_by_record(admin: Person) -> None:
     admin.open_page()
     admin.page.locator("#runs td a, #runs th a").first.click()
     admin.page.wait_for_url(re.compile("/akidb/runs/"))
-    expect(admin.page.locator("tbody tr").first).to_be_visible()
+    expect(admin.page.locator("ol.records > li").first).to_be_visible()
     admin.picture("page_run")
 
 
