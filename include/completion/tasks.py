@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"
 COSTS_VARIABLE = "akidb_costs"
-VALIDATION_TASK = "validate_costs"
+WINDOW_TASK, VALIDATION_TASK = "open_validation_window", "validate_costs"
 
 
 @task(multiple_outputs=False)
@@ -38,7 +38,7 @@ def open_validation_window() -> dict[str, str]:
 
 def await_validation_window() -> DateTimeSensorAsync:
     """Wait for the window's end in the triggerer: it holds no worker slot."""
-    target = "{{ ti.xcom_pull(task_ids='open_validation_window')['end'] }}"
+    target = f"{{{{ ti.xcom_pull(task_ids='{WINDOW_TASK}')['end'] }}}}"
     return DateTimeSensorAsync(
         task_id="await_validation_window", target_time=target, end_from_trigger=True, execution_timeout=None
     )
@@ -47,9 +47,16 @@ def await_validation_window() -> DateTimeSensorAsync:
 # Also after a validation that failed: what is unknown belongs into the report. Never after one that was skipped.
 @task(multiple_outputs=False, trigger_rule=TriggerRule.NONE_SKIPPED)
 def write_completion_report() -> dict[str, Any]:
-    """Write the completion report; dollars may read FAIL in it, an unknown total fails the task once it is written."""
+    """Write the completion report; dollars may read FAIL in it, an unknown total fails the task once it is written.
+
+    A run that was refused or rolled back opened no window: it fails here too, and writes nothing.
+    """
     context = get_current_context()
     ti = context["ti"]
+    if ti.xcom_pull(task_ids=WINDOW_TASK) is None:
+        raise AirflowFailException(
+            "nothing was promoted, so nothing was validated and no report is written: see verdict"
+        )
     validated = ti.xcom_pull(task_ids=VALIDATION_TASK) or {}
     try:
         storage = storage_at(COSTS_VARIABLE)

@@ -53,5 +53,6 @@ def test_the_newest_cost_report_opens(admin: Person) -> None:
 
 def test_the_week_is_drawn_by_airflow_as_a_graph(admin: Person) -> None:
     admin.page.goto(f"{admin.address}/dags/week14")
+    admin.page.get_by_title("Show Graph").click()  # else Airflow shows the grid
     expect(admin.page.locator(".react-flow__node").first).to_be_visible()
     admin.picture("airflow_week")
