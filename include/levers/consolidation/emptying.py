@@ -6,6 +6,7 @@ removes the empty node. Everything may run again after a crash at any point.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from decimal import Decimal
 from typing import Any
@@ -14,7 +15,7 @@ from include.clients.kubernetes import NODE, POD
 from include.levers.consolidation.fleet import CAPACITY
 from include.levers.consolidation.settings import POOLS, World
 from include.levers.consolidation.share import move_pod
-from include.levers.consolidation.spare import Place, Spare, Tenant, find_spare, is_spare
+from include.levers.consolidation.spare import Place, Spare, Tenant, find_spare, is_spare, why_it_stays
 from include.levers.node_costs import SPREAD, NodeFact, node_facts, node_price, spot_prices
 from include.levers.nodes.pools import nodes_of
 from include.levers.nodes.requests import pod_requests
@@ -25,6 +26,7 @@ from include.levers.pods import asks_to_be_left, asks_to_stay, evictable, is_fin
 from include.levers.world import Object, name_of
 from include.prices import load_aws_book
 
+MOST_KEPT = 40  # lines of the ledger about nodes that stay
 ANY_SKEW = 10_000  # of a pod that is not spread over domains
 
 
@@ -32,17 +34,19 @@ def empty_spares(world: World, settled: Callable[[], object], at_rest: Callable[
     """Empty spare nodes until none is left, ``most_emptied_nodes`` were, or ``converge_timeout_seconds`` are over.
 
     ``settled`` waits after each until nothing is on its way; ``at_rest`` after the last, until Karpenter has had its
-    turn as well: what it leaves is looked at again. For the ledger: a line for each node that went, and for each that
-    was given up because the room for its pods was taken meanwhile.
+    turn as well: what it leaves is looked at again, also a node that was given up, once. For the ledger: a line for
+    each node that went, for each that was given up because the room for its pods was taken meanwhile, and for each that
+    stays, with the reason.
     """
-    end, tried, lines = world.now() + world.timeout, set[str](), {"emptied": list[str](), "given_up": list[str]()}
-    rested = True
+    end, tries, lines = world.now() + world.timeout, Counter[str](), {"emptied": list[str](), "given_up": list[str]()}
+    tried, rested = set[str](), True
     while True:
-        enough = len(tried) >= world.settings.most_emptied_nodes or world.now() >= end
+        enough = tries.total() >= world.settings.most_emptied_nodes or world.now() >= end
         found = None if enough else next_spare(world, tried)
         if found is not None:
             about = _about(world, found)
             lines["emptied" if _empty(world, found.node) else "given_up"].append(about)
+            tries[found.node] += 1
             tried.add(found.node)
             settled()
             rested = False
@@ -50,14 +54,27 @@ def empty_spares(world: World, settled: Callable[[], object], at_rest: Callable[
             break
         else:
             at_rest()
-            rested = True
-    return {f"{name}_nodes": found for name, found in lines.items()} if tried else {}
+            tried, rested = {name for name in tries if tries[name] > 1}, True
+    moved = {f"{name}_nodes": found for name, found in lines.items()} if tries else {}
+    return {**moved, "kept_nodes": kept(world)}
 
 
 def next_spare(world: World, tried: Collection[str] = ()) -> Spare | None:
     """The node to empty next, None without one."""
     places, tenants, stuck = _read(world)
     return find_spare(places, tenants, world.estate.targets.spot_share, {*stuck, *tried})
+
+
+def kept(world: World) -> list[str]:
+    """Why each of the pools' nodes stays, the dearest first; at most ``MOST_KEPT`` lines."""
+    places, tenants, stuck = _read(world)
+    counts, share = Counter(tenant.node for tenant in tenants), world.estate.targets.spot_share
+    lines = []
+    for name in sorted(places, key=lambda name: (-(places[name].usd_hour or 0), name))[:MOST_KEPT]:
+        why = "it or a pod on it asks to stay, is not ready, or is another team's" if name in stuck else None
+        why = why or why_it_stays(name, places, tenants, share) or "spare: not reached in time or number"
+        lines.append(f"{name} (domain {places[name].domain}, {places[name].zone}, {counts[name]} pods): {why}")
+    return lines
 
 
 def lift_cordons(world: World) -> list[str]:

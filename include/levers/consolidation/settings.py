@@ -49,7 +49,7 @@ class ConsolidationSettings(BaseModel):
         "other.",
     )
     most_emptied_nodes: int = Field(
-        default=6,
+        default=12,
         ge=0,
         le=50,
         description="Nodes that the lever empties itself, one after the other, where Karpenter leaves a node although "

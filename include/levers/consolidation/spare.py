@@ -78,16 +78,23 @@ def find_spare(
 
 def is_spare(node: str, places: Places, tenants: Sequence[Tenant], spot_share: float) -> bool:
     """Whether all pods of ``node`` find a place, its domain keeps a node, and no workload stands less safely."""
+    return why_it_stays(node, places, tenants, spot_share) is None
+
+
+def why_it_stays(node: str, places: Places, tenants: Sequence[Tenant], spot_share: float) -> str | None:
+    """What speaks against emptying ``node``, None when nothing does: it is spare."""
     others = {name: place for name, place in places.items() if place.is_open and name != node}
     if not any(place.domain == places[node].domain for place in others.values()):
-        return False  # a domain without a node is one that the spread no longer sees
+        return f"the last open node of domain {places[node].domain}, which the spread would no longer see"
     before = {tenant.name: tenant.node for tenant in tenants}
     after = _moved(node, places, others, tenants)
-    return after is not None and _is_safe(places, tenants, (before, after), spot_share)
+    if isinstance(after, str):
+        return f"no other node takes pod {after}"
+    return _less_safe(places, tenants, (before, after), spot_share)
 
 
-def _moved(node: str, places: Places, others: Places, tenants: Sequence[Tenant]) -> dict[str, str] | None:
-    """Where each pod is once those of ``node`` have moved, one after the other; None if one finds no place."""
+def _moved(node: str, places: Places, others: Places, tenants: Sequence[Tenant]) -> dict[str, str] | str:
+    """Where each pod is once those of ``node`` have moved, one after the other; or the pod that finds no place."""
     rooms = {name: copy.deepcopy(place.room) for name, place in others.items()}
     where = {tenant.name: tenant.node for tenant in tenants}
     for tenant in sorted((t for t in tenants if t.node == node), key=lambda t: t.name):
@@ -95,7 +102,7 @@ def _moved(node: str, places: Places, others: Places, tenants: Sequence[Tenant])
         domains, zones = _counts(tenant.workload, places, tenants, where)
         able = [n for n, place in others.items() if _takes(place, rooms[n], tenant, domains)]
         if not able:
-            return None
+            return tenant.name
         chosen = min(able, key=lambda n: (zones[others[n].zone], -rooms[n].free.get("cpu", Decimal(0)), n))
         rooms[chosen].take(tenant.requests)
         where[tenant.name] = chosen
@@ -117,14 +124,16 @@ def _takes(place: Place, room: Room, tenant: Tenant, domains: Mapping[str, int])
     return fits and domains[place.domain] + 1 - min(domains.values()) <= tenant.skew
 
 
-def _is_safe(places: Places, tenants: Sequence[Tenant], moved: tuple[Where, Where], spot_share: float) -> bool:
-    """Whether the spot share holds, and each workload stands in as many zones, with none too full."""
+def _less_safe(places: Places, tenants: Sequence[Tenant], moved: tuple[Where, Where], spot_share: float) -> str | None:
+    """What would be less safe: the spot share, or a workload in fewer zones or with too many pods in one."""
     shares = [sum(places[n].is_spot for n in where.values()) / len(tenants) for where in moved]
     if shares[1] < min(shares[0], spot_share):
-        return False
-    for workload in {tenant.workload for tenant in tenants}:
+        return f"{shares[1]:.0%} of the pods would be on spot"
+    for workload in sorted({tenant.workload for tenant in tenants}):
         before, after = (_counts(workload, places, tenants, where)[1] for where in moved)
         most = max(max(before.values()), MOST_IN_A_ZONE * before.total())
-        if len(after) < len(before) or max(after.values()) > most:
-            return False
-    return True
+        if len(after) < len(before):
+            return f"{workload} would leave a zone"
+        if max(after.values()) > most:
+            return f"{workload} would have {max(after.values())} of {after.total()} pods in one zone"
+    return None

@@ -8,7 +8,7 @@ from typing import Any
 
 from include.levers.consolidation.fleet import evened
 from include.levers.consolidation.packing import Shape
-from include.levers.consolidation.spare import Place, Spare, Tenant, find_spare
+from include.levers.consolidation.spare import Place, Spare, Tenant, find_spare, why_it_stays
 from include.levers.nodes.rooms import Room
 from include.levers.nodes.scheduling import ZONE
 
@@ -80,6 +80,22 @@ def test_the_spot_share_does_not_fall_below_what_is_asked_for() -> None:
     here, stuck = pods(d1_a=1, d1_c=1, d2_c=1, d3_d=2), ["d1-a", "d2-c", "d3-d"]
     assert find_spare(places, here, 0.8, stuck) is None
     assert find_spare(places, here, 0.6, stuck) == Spare("d1-c", Decimal("0.04"), ("rest-01",))
+
+
+def test_each_node_that_stays_has_its_reason() -> None:
+    alone = fleet(place("d1", "a", 5), place("d1", "c", 0), place("d2", "a", 0))
+    here = pods(d1_a=1, d1_c=1, d2_a=2)
+    assert {name: why_it_stays(name, alone, here, SHARE) for name in alone} == {
+        "d1-a": "no other node takes pod rest-00",
+        "d1-c": "akidb-rest would leave a zone",
+        "d2-a": "the last open node of domain d2, which the spread would no longer see",
+    }
+    full = fleet(place("d1", "a", 9), place("d1", "c", 0), place("d2", "c", 0), place("d2", "d", 0))
+    filled = pods(d1_a=3, d1_c=2, d2_c=2, d2_d=2)
+    assert why_it_stays("d1-c", full, filled, SHARE) == "akidb-rest would have 5 of 9 pods in one zone"
+    places = fleet(place("d1", "a", 0), place("d1", "c", 0), place("d2", "c", 1, spot=False), place("d3", "d", 0))
+    shared = pods(d1_a=1, d1_c=1, d2_c=1, d3_d=2)
+    assert why_it_stays("d1-c", places, shared, 0.8) == "60% of the pods would be on spot"
 
 
 def test_odd_pods_on_demand_are_expected_on_spot() -> None:
