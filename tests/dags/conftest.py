@@ -158,6 +158,9 @@ def run_once(
     try:
         with quick_polls(is_worth_waiting_for), existing_run(goes_on):
             run = dag.test(run_conf=conf, mark_success_pattern=marked)
+    except BaseException:
+        _close(dag.dag_id)
+        raise
     finally:
         done.set()
         thread.join()
@@ -287,6 +290,17 @@ def waiting(dag_id: str) -> list[tuple[str, str]]:
         for ti in answered:
             ti.state = "scheduled"
         return [(ti.run_id, ti.task_id) for ti in parked if ti not in answered]
+
+
+def _close(dag_id: str) -> None:
+    """Fail what waits for an answer: no later run of the DAG shall find it."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import update
+
+    with create_session() as session:
+        parked = update(TaskInstance).where(TaskInstance.dag_id == dag_id, TaskInstance.state == "awaiting_input")
+        session.execute(parked.values(state="failed"))
 
 
 def respond(dag_id: str, run_id: str, task_id: str, answer: str, user: str) -> None:

@@ -98,8 +98,8 @@ def _skip(report: pytest.TestReport) -> str:
 def main(paths: list[str]) -> int:
     """Run, show and keep; returns the exit status."""
     table = Table()
-    # The lab's tests stay on one worker (tests/conftest.py); the others run beside them.
-    status = pytest.main(["-q", "--no-header", "-n", "2", *(paths or [LAB, UNIT])], plugins=[table])
+    # Two workers have a lab each (tests/conftest.py); the third has the tests without one.
+    status = pytest.main(["-q", "--no-header", "-n", "3", *(paths or [LAB, UNIT])], plugins=[table])
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(table.rows, indent=1, sort_keys=True) + "\n")
     keep(from_conformance(table.rows, dt.datetime.now(dt.UTC).isoformat()), Folder(LEDGER))
