@@ -116,6 +116,24 @@ def test_every_route_of_the_app_depends_on_the_right_to_see_the_weeks_runs() -> 
     assert len(guards) == 8
 
 
+def test_runs_of_a_dag_that_the_user_may_not_see_are_not_listed(airflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.api_fastapi.app import get_auth_manager
+
+    assert "day1_spot/manual__2026-11-20" in read(airflow, "/akidb/runs")
+    manager, asked = get_auth_manager(), list[str]()
+    may = manager.is_authorized_dag
+
+    def not_day_1(*, details: Any, **rest: Any) -> bool:
+        asked.append(details.id)
+        return details.id != "day1_spot" and may(details=details, **rest)
+
+    monkeypatch.setattr(manager, "is_authorized_dag", not_day_1)
+    text = read(airflow, "/akidb/runs")
+    assert "day1_spot" not in text
+    assert "day2_predictive_scaling/" in text
+    assert asked.count("day1_spot") == 1
+
+
 def test_no_route_writes() -> None:
     assert {method for route in page_app().routes for method in route.methods} == {"GET"}
 

@@ -23,7 +23,7 @@ from include.overview.view import Problem, Sources, problems_of
 from include.wiring.page.airflow_api import PendingDep
 from include.wiring.page.live import the_reading
 from include.wiring.page.reading import Reading, estate_name, ledger_of
-from include.wiring.page.rights import GUARD, MayUndo, User, may_see_run, name_of
+from include.wiring.page.rights import GUARD, MayUndo, SeenDags, User, may_see_run, name_of
 
 PREFIX = "/akidb"
 LONGEST_QUERY = 200
@@ -93,10 +93,10 @@ def show_overview(reading: ReadingDep, pending: PendingDep, frame: FrameDep) -> 
     return _page(render.overview_page(reading.overview(), pending, frame))
 
 
-def show_runs(reading: ReadingDep, frame: FrameDep, q: Text = "") -> Response:
-    """Every run, or those with a record that holds every word of ``q``."""
+def show_runs(reading: ReadingDep, frame: FrameDep, may_see: SeenDags, q: Text = "") -> Response:
+    """Every run of the DAGs that the user may see, or those with a record that holds every word of ``q``."""
     answer = reading.ledger.get(reading.patience)
-    rows = reading.search.runs(ledger_of(answer), q)
+    rows = [row for row in reading.search.runs(ledger_of(answer), q) if may_see(row.dag_id)]
     return _page(render.runs_page(rows, q, list(problems_of(Sources(ledger=answer))), frame))
 
 

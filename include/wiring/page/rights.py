@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -15,6 +17,19 @@ PAGE_DAG, UNDO_DAG = "week14", "rollback"
 may_see_page = requires_access_dag("GET", DagAccessEntity.RUN, PAGE_DAG)
 may_see_run = requires_access_dag("GET", DagAccessEntity.RUN)  # of the DAG in the path
 GUARD = Depends(may_see_page)
+
+
+def seen_dags(user: GetUserDep) -> Callable[[str], bool]:
+    """Whether the user may see the runs of a DAG, each DAG asked once: what :data:`may_see_run` says of one page."""
+
+    @cache
+    def may_see(dag_id: str) -> bool:
+        details = DagDetails(id=dag_id, team_name=_team(dag_id))
+        return get_auth_manager().is_authorized_dag(
+            method="GET", access_entity=DagAccessEntity.RUN, details=details, user=user
+        )
+
+    return may_see
 
 
 def may_undo(user: GetUserDep) -> bool:
@@ -36,5 +51,6 @@ def name_of(user: Any) -> str:
     return str(user.get_name())
 
 
+SeenDags = Annotated[Callable[[str], bool], Depends(seen_dags)]
 MayUndo = Annotated[bool, Depends(may_undo)]
 User = GetUserDep
