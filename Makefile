@@ -62,9 +62,8 @@ programs-archive: setup ## pack the lab's programs into one file that LAB_PROGRA
 rehearsal: setup ## the week on real clusters, its undo, scorecard, page (REGIONS=, DAYS=, FAULT=, UNDO=0|1, KEEP=0|1, TRACE=, DATABASE=, WEEK=0|1)
 	@$(BIN)/python -m lab.rehearsal
 
-# Three workers on two processors: the one with the lab mostly waits for its controllers.
 test: setup ## unit, DAG and lab tests
-	@$(BIN)/pytest $(wildcard tests/lab) tests/dags tests/unit -m "not faults and not long$(if $(filter 0,$(CONFORMANCE)), and not conformance)" -n 3
+	@$(BIN)/pytest $(wildcard tests/lab) tests/dags tests/unit -m "not faults and not long$(if $(filter 0,$(CONFORMANCE)), and not conformance)" -n 2
 
 surge: setup ## a surge of traffic with and without the forecast, twelve times as fast; 45 minutes (SURGE=morning|burst, TRACE=file.csv)
 	@$(BIN)/python -m lab.surge

@@ -6,7 +6,7 @@ import datetime as dt
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from lab.rehearsal.scene import Scene
 
 UNDONE = ("rolled back", "nothing to undo")  # green verdicts of the rollback DAG
 COMPLETION_SECONDS = 120
-SCORECARD = "Scorecard"
+SCORECARD, STOOD = "Scorecard", "before_undo"
 
 
 @dataclass
@@ -47,13 +47,16 @@ class Ending:
         if verdict == PROMOTED and not self.scene.settings.fault:
             self._load_step()
             includes.append("load")
-        good = True
+        good, stood = True, list[str]()
         if self.scene.settings.undo:
+            # Judged while it stands: what is undone proves nothing any more, and its items read unknown.
+            self._availability(counted, includes)
+            stood = scorecard(self.scene, STOOD)
             good = self._undo_everything(start)
             includes.append("undo")
         self._availability(counted, includes)
         self._keep()
-        self._show()
+        self._show(stood)
         return good
 
     def _load_step(self) -> None:
@@ -116,10 +119,15 @@ class Ending:
     def _write(self) -> None:
         self.results.write(self.scene.world, self.scene.airflow, self.scene.speed)
 
-    def _show(self) -> None:
-        """The scorecard, the waterfall, the page, and how to log in; none of them decides anything."""
+    def _show(self, stood: Sequence[str]) -> None:
+        """The scorecard, the waterfall, the page, and how to log in; none of them decides anything.
+
+        ``stood`` is the scorecard from before the undo, empty without one.
+        """
         scene = self.scene
-        scorecard(scene)
+        after = scorecard(scene)
+        lines = ["as the week stood, before its undo", *stood, f"after the undo: {after[-1]}"] if stood else after
+        print("\n".join(["", *lines]), flush=True)
         told.waterfall()
         self.results.ended["page"] = told.page(scene.airflow.url)
         self.memory.look()
@@ -136,10 +144,14 @@ def _iso(at: float) -> str:
     return dt.datetime.fromtimestamp(at, dt.UTC).isoformat(timespec="seconds")
 
 
-def scorecard(scene: Scene) -> None:
-    """The completion report written again with all that is on record by now, as anybody could from the ledger alone."""
-    folder = scene.settings.folder
-    places = (ledger_folder(folder), "--out", folder / "completion")
+def scorecard(scene: Scene, name: str = "") -> list[str]:
+    """The completion report written again with all that is on record by now, as anybody could from the ledger alone.
+
+    Returns its scorecard's lines and where the report lies, in the folder ``completion`` or below it in ``name``; or
+    one line that says why there is none.
+    """
+    folder = scene.settings.folder / "completion" / name
+    places = (ledger_folder(scene.settings.folder), "--out", folder)
     command = [sys.executable, "-m", "include.completion", *map(str, places), "--regions", *scene.settings.regions]
     try:
         done = subprocess.run(
@@ -147,11 +159,8 @@ def scorecard(scene: Scene) -> None:
             cwd=worlds.REPOSITORY,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        print("\nthe completion report took too long and is not written again", flush=True)
-        return
-    report = folder / "completion" / "report.md"
+        return ["the completion report took too long and is not written again"]
+    report = folder / "report.md"
     if done.returncode or not report.exists():
-        print(f"\nthe completion report was not written again: {done.stderr.strip()[-800:]}", flush=True)
-        return
-    lines = told.section(report.read_text(encoding="utf-8"), SCORECARD)
-    print("\n".join(["", *lines, f"completion report: {report}"]), flush=True)
+        return [f"the completion report was not written again: {done.stderr.strip()[-800:]}"]
+    return [*told.section(report.read_text(encoding="utf-8"), SCORECARD), f"completion report: {report}"]

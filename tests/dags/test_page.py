@@ -44,7 +44,7 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def airflow(week: Path, airflow_database: None) -> Iterator[Any]:
     """Airflow's own API app with the plugins of the repository, reading the sample week."""
     from airflow import plugins_manager
-    from airflow.api_fastapi.app import create_app, purge_cached_app
+    from airflow.api_fastapi.app import create_app, create_auth_manager, purge_cached_app
     from fastapi.testclient import TestClient
 
     reading = Reading(lambda variable: Folder(week / variable.removeprefix("akidb_")), patience=20.0)
@@ -55,6 +55,7 @@ def airflow(week: Path, airflow_database: None) -> Iterator[Any]:
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
     purge_cached_app()
+    create_auth_manager()  # it went with the app, and whoever answers an approval later asks it
 
 
 def page_app() -> Any:

@@ -256,13 +256,13 @@ def test_a_week_that_ends_badly_after_its_days_is_not_good(
 @pytest.mark.parametrize(
     ("verdict", "fault", "undo_wanted", "calls"),
     [
-        ("promoted", "", True, ["load", "undo", "days, drills, load, undo"]),
-        ("promoted", "ice", True, ["undo", "days, drills, undo"]),
-        ("rolled back", "", True, ["undo", "days, drills, undo"]),
+        ("promoted", "", True, ["load", "days, drills, load", "judged", "undo", "days, drills, load, undo"]),
+        ("promoted", "ice", True, ["days, drills", "judged", "undo", "days, drills, undo"]),
+        ("rolled back", "", True, ["days, drills", "judged", "undo", "days, drills, undo"]),
         ("promoted", "", False, ["load", "days, drills, load"]),
     ],
 )
-def test_the_load_step_comes_before_the_undo_and_availability_covers_both(
+def test_the_load_step_and_the_scorecard_come_before_the_undo_and_availability_covers_all(
     rehearsed: FakeEnding, monkeypatch: pytest.MonkeyPatch, verdict: str, fault: str, undo_wanted: bool,
     calls: list[str],
 ) -> None:  # fmt: skip
@@ -271,9 +271,12 @@ def test_the_load_step_comes_before_the_undo_and_availability_covers_both(
     monkeypatch.setattr(rehearsed, "_load_step", lambda: done.append("load"))
     monkeypatch.setattr(rehearsed, "_undo_everything", lambda _: bool(done.append("undo")))
     monkeypatch.setattr(rehearsed, "_availability", lambda _, includes: done.append(", ".join(includes)))
-    monkeypatch.setattr(rehearsed, "_show", lambda: None)
+    shown: list[Any] = []
+    monkeypatch.setattr(ending, "scorecard", lambda _, name: done.append("judged") or ["| cost | pass |"])
+    monkeypatch.setattr(rehearsed, "_show", shown.append)
     assert rehearsed.tell(verdict, NOTHING, BEFORE) is not undo_wanted
     assert done == calls
+    assert shown == [["| cost | pass |"] if undo_wanted else []]
 
 
 def test_availability_is_told_and_goes_on_record(
@@ -289,6 +292,20 @@ def test_availability_is_told_and_goes_on_record(
         "since": "1970-01-01T00:00:00+00:00", "until": "1970-01-01T00:01:00+00:00", "includes": ["days", "undo"],
     }  # fmt: skip
     assert rehearsed.results.ended["availability"][REGION]["ratio"] == 0.999
+
+
+@pytest.mark.parametrize("stood", [[], ["| cost | pass |", "completion report: before_undo/report.md"]])
+def test_the_scorecard_that_is_shown_is_the_one_from_before_the_undo(
+    rehearsed: FakeEnding, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stood: list[str]
+) -> None:
+    monkeypatch.setattr(ending, "scorecard", lambda _: ["| cost | unknown |", "completion report: report.md"])
+    monkeypatch.setattr(ending.told, "waterfall", lambda: None)
+    monkeypatch.setattr(ending.told, "page", lambda _: {})
+    rehearsed._show(stood)
+    text = capsys.readouterr().out
+    assert ("| cost | unknown |" in text) is not bool(stood)
+    assert ("as the week stood, before its undo\n| cost | pass |" in text) is bool(stood)
+    assert "completion report: report.md" in text
 
 
 def test_an_undo_that_was_never_begun_leaves_what_stands(rehearsed: FakeEnding) -> None:
