@@ -118,7 +118,8 @@ def _dollars(inputs: Inputs) -> list[Score]:
 
 def _component(inputs: Inputs, priority: str, item: str, name: str) -> Score:
     line = line_of(inputs.validation, name)
-    wanted = f"{usd(line.get('target_usd_month'))} USD a month ({line.get('book', 'no book')} book)"
+    book = f"{line['book']} book" if "book" in line else "no validation names its book"
+    wanted = f"{usd(line.get('target_usd_month'))} USD a month ({book})"
     wanted += f"; the plan's figure is {PlanBook().component(name).week_14}"
     measured = f"{usd(line.get('usd_month'))} USD a month"
     return Score(priority, item, wanted, line.get("verdict", UNKNOWN), measured, inputs.dollars_source)
