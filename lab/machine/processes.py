@@ -204,6 +204,11 @@ class Processes:
         entry = self.started(name)
         return self.start(name, entry.command, entry.env, Path(entry.cwd) if entry.cwd else None)
 
+    def restart_ended(self) -> list[str]:
+        """Start every process again that has ended, in the order in which they were started; their names."""
+        ended = [s.name for s in self.registered() if _running(s, self._children.get(s.name)) is None]
+        return [self.restart(name).name for name in ended]
+
     def stop_all(self, grace_seconds: float = 5.0) -> None:
         """End every process and its children: SIGTERM, then SIGKILL; last started first."""
         entries = self.registered()[::-1]

@@ -10,12 +10,16 @@ from typing import Any
 from include.clients import kubernetes as k8s
 from include.estate import Estate
 from lab.cloud.notices import send_to_queue, warning
+from lab.cluster.api_services import answers
 from lab.machine.processes import OUTAGE_MARK, Processes
 from lab.rehearsal import served
 from lab.rehearsal.edge_dollars import GLOBAL_REGION, Client
 from lab.rehearsal.evidence import EvidenceReader, node_of
 from lab.rehearsal.served import Served
 from lab.service import predictor
+
+API_SERVER = "-kube-apiserver"  # behind the region, the name of its process
+API_READY_SECONDS = 60
 
 
 @dataclass
@@ -36,8 +40,16 @@ class LabHands:
         self.processes.kill(process)
 
     def restart(self, process: str) -> None:
-        """See :class:`lab.rehearsal.strikes.Hands`."""
+        """See :class:`lab.rehearsal.strikes.Hands`; then all that ended meanwhile, as a kubelet would.
+
+        A controller that can't renew its lease for 15 s gives up, and is started again where there is a kubelet.
+        """
         self.processes.restart(process)
+        place = self.state["regions"][process.removesuffix(API_SERVER)]
+        authority = Path(place["kubeconfig"]).parent / "pki" / "ca.crt"
+        ready = f"{place['apiserver']}/readyz"
+        self.processes.wait_until(lambda: answers(ready, authority), f"{process} being ready", API_READY_SECONDS)
+        self.processes.restart_ended()
         (self.folder / OUTAGE_MARK).unlink(missing_ok=True)
 
     def predictor_arguments(self, arguments: Sequence[str] | None) -> None:

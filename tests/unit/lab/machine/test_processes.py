@@ -66,6 +66,20 @@ def test_a_killed_process_is_started_again_as_it_was(tmp_path: Path) -> None:
     Processes(tmp_path).stop_all()
 
 
+def test_only_what_has_ended_is_started_again(tmp_path: Path) -> None:
+    processes = Processes(tmp_path)
+    for name in ("api", "updater", "recommender"):
+        processes.start(name, WAITING)
+    kept = processes.started("recommender").pid
+    assert processes.restart_ended() == []
+    processes.kill("updater")
+    processes.kill("api")
+    assert processes.restart_ended() == ["api", "updater"]
+    processes.check()
+    assert processes.started("recommender").pid == kept
+    processes.stop_all()
+
+
 def test_one_process_is_ended_with_its_children_and_forgotten(tmp_path: Path) -> None:
     processes = Processes(tmp_path / "register", logs=tmp_path / "logs")
     started = processes.start("one", ["sh", "-c", "sleep 1000 & echo $!; wait"])
