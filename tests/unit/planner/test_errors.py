@@ -16,12 +16,18 @@ def rehearsed():
     return rows_of(json.loads((RESULTS / "rehearsal_3_regions.json").read_text(encoding="utf-8")))
 
 
-def test_each_levers_dollars_are_predicted_within_ten_per_cent_of_what_was_rehearsed(rehearsed):
-    for one in by_lever(predicted(ESTATE, rehearsed)):
-        assert abs(one.usd_error or 1) <= LIMIT, one
-        if one.lever != "consolidation":  # missed (docs/measurements.md, The week)
-            assert abs(one.nodes_error) <= LIMIT, one
-            assert abs(one.worst_usd or 1) <= LIMIT, one
+MISSED = pytest.mark.xfail(strict=True, reason="consolidation: nodes -18 %, worst region +28 % (docs/measurements.md)")
+
+
+@pytest.mark.parametrize(
+    "lever", ["spot_capacity", "predictive_scaling", "right_sizing", pytest.param("consolidation", marks=MISSED)]
+)
+def test_each_lever_is_predicted_within_ten_per_cent_of_what_was_rehearsed(rehearsed, lever):
+    (one,) = [one for one in by_lever(predicted(ESTATE, rehearsed)) if one.lever == lever]
+    assert abs(one.usd_error or 1) <= LIMIT, one
+    assert abs(one.nodes_error) <= LIMIT, one
+    assert abs(one.worst_usd or 1) <= LIMIT, one
+    assert 0 < rehearsed_error(lever) <= LIMIT
 
 
 def test_the_first_row_is_compared_with_day_1_alone(rehearsed):
