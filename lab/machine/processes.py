@@ -204,9 +204,10 @@ class Processes:
         entry = self.started(name)
         return self.start(name, entry.command, entry.env, Path(entry.cwd) if entry.cwd else None)
 
-    def restart_ended(self) -> list[str]:
-        """Start every process again that has ended, in the order in which they were started; their names."""
-        ended = [s.name for s in self.registered() if _running(s, self._children.get(s.name)) is None]
+    def restart_ended(self, prefix: str) -> list[str]:
+        """Start every process of that ``prefix`` again that has ended, in the order of their start; their names."""
+        mine = [s for s in self.registered() if s.name.startswith(prefix)]
+        ended = [s.name for s in mine if _running(s, self._children.get(s.name)) is None]
         return [self.restart(name).name for name in ended]
 
     def stop_all(self, grace_seconds: float = 5.0) -> None:

@@ -40,16 +40,17 @@ class LabHands:
         self.processes.kill(process)
 
     def restart(self, process: str) -> None:
-        """See :class:`lab.rehearsal.strikes.Hands`; then all that ended meanwhile, as a kubelet would.
+        """See :class:`lab.rehearsal.strikes.Hands`; then what ended meanwhile in its region, as a kubelet would.
 
         A controller that can't renew its lease for 15 s gives up, and is started again where there is a kubelet.
         """
         self.processes.restart(process)
-        place = self.state["regions"][process.removesuffix(API_SERVER)]
+        region = process.removesuffix(API_SERVER)
+        place = self.state["regions"][region]
         authority = Path(place["kubeconfig"]).parent / "pki" / "ca.crt"
         ready = f"{place['apiserver']}/readyz"
         self.processes.wait_until(lambda: answers(ready, authority), f"{process} being ready", API_READY_SECONDS)
-        self.processes.restart_ended()
+        self.processes.restart_ended(f"{region}-")
         (self.folder / OUTAGE_MARK).unlink(missing_ok=True)
 
     def predictor_arguments(self, arguments: Sequence[str] | None) -> None:

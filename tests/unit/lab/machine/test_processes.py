@@ -68,15 +68,17 @@ def test_a_killed_process_is_started_again_as_it_was(tmp_path: Path) -> None:
 
 def test_only_what_has_ended_is_started_again(tmp_path: Path) -> None:
     processes = Processes(tmp_path)
-    for name in ("api", "updater", "recommender"):
+    for name in ("a-api", "a-updater", "a-recommender", "b-api"):
         processes.start(name, WAITING)
-    kept = processes.started("recommender").pid
-    assert processes.restart_ended() == []
-    processes.kill("updater")
-    processes.kill("api")
-    assert processes.restart_ended() == ["api", "updater"]
-    processes.check()
-    assert processes.started("recommender").pid == kept
+    kept = processes.started("a-recommender").pid
+    assert processes.restart_ended("a-") == []
+    processes.kill("a-updater")
+    processes.kill("a-api")
+    processes.kill("b-api")
+    assert processes.restart_ended("a-") == ["a-api", "a-updater"]
+    with pytest.raises(Crashed, match="b-api has ended"):
+        processes.check()
+    assert processes.started("a-recommender").pid == kept
     processes.stop_all()
 
 
