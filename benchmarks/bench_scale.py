@@ -1,10 +1,12 @@
 """1,000 pods in one region of the lab, scaled out by Karpenter, then 1,000 -> 700 packed by it: ``make bench`` runs it.
 
-Limits are those of Karpenter's own performance suite: out in 2 minutes, packed in 20, then CPU requested above 53 % and
-memory above 65 % of what its nodes can allocate. Its own cost is published beside the suite's bounds: 260 MB (P95), 0.5
-core scaling out, 0.25 packing. The pods are a Deployment of their own without load, the nodes the estate's types on
-demand; the lab's kubelets start a pod in 4 s and a node in 8 s. Writes benchmarks/results/scale.json. Nothing but the
-lab may run on the machine meanwhile.
+Limits and pods are those of Karpenter's own performance suite (kubernetes-sigs/karpenter,
+test/suites/performance/basic_test.go): 500 small and 500 large pods, the same share of each taken away; out in
+2 minutes, packed in 20, CPU requested above 53 % and memory above 65 % of what the nodes can allocate, here after both.
+Karpenter's own cost is published beside the suite's bounds: 260 MB (P95), 0.5 core scaling out, 0.25 packing. The pods
+have no load; the nodes are on demand, of the estate's architecture, and as in the suite of every family that the price
+book has: its large pods ask for 8 GiB a core. The lab's kubelets start a pod in 4 s and a node in 8 s. Writes
+benchmarks/results/scale.json. Nothing but the lab may run on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ RESULTS = Path(__file__).parent / "results"
 REGION = "ap-northeast-1"
 NAME, NAMESPACE, POOL_LABEL = "scale", "default", "karpenter.sh/nodepool"
 PODS, FEWER = 1000, 700
-REQUESTS = {"cpu": "950m", "memory": "1900Mi"}
+REQUESTS = {"small": {"cpu": "900m", "memory": "3100Mi"}, "large": {"cpu": "3500m", "memory": "28Gi"}}
+FAMILIES = ["c", "m", "r"]
 OUT_SECONDS, PACKED_SECONDS = 120, 20 * 60
 CPU_SHARE, MEMORY_SHARE = 0.53, 0.65
 BOUNDS = {"memory_mb": 260, "cores_out": 0.5, "cores_packing": 0.25}
@@ -77,24 +80,23 @@ def percentile_95(values: Sequence[float]) -> float:
     return statistics.quantiles(values, n=20)[-1] if len(values) > 1 else values[0]
 
 
-def deployment(replicas: int) -> dict[str, Any]:
-    """The pods to place: no load, and no node but the pool's."""
-    labels = {"app": NAME}
-    container = {"name": "pause", "image": "pause:rehearsal", "resources": {"requests": dict(REQUESTS)}}
+def deployment(profile: str, replicas: int) -> dict[str, Any]:
+    """The pods of a profile of REQUESTS to place: no load, and no node but the pool's."""
+    labels = {"app": f"{NAME}-{profile}"}
+    container = {"name": "pause", "image": "pause:rehearsal", "resources": {"requests": dict(REQUESTS[profile])}}
     spec = {"nodeSelector": {POOL_LABEL: NAME}, "terminationGracePeriodSeconds": 0, "containers": [container]}
     template = {"metadata": {"labels": labels}, "spec": spec}
     wanted = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
-    metadata = {"name": NAME, "namespace": NAMESPACE}
+    metadata = {"name": labels["app"], "namespace": NAMESPACE}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": wanted}
 
 
 def node_pool(estate: Estate) -> dict[str, Any]:
-    """A pool of on-demand nodes of the estate's architecture and categories, packed as soon as they are quiet."""
+    """A pool of on-demand nodes of the estate's architecture, packed as soon as they are quiet."""
     requirements = [
         {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
         {"key": "kubernetes.io/arch", "operator": "In", "values": [estate.spot.architecture]},
-        {"key": "karpenter.k8s.aws/instance-category", "operator": "In", "values": list(estate.spot.categories)},
-        {"key": "karpenter.k8s.aws/instance-size", "operator": "In", "values": list(estate.spot.sizes)},
+        {"key": "karpenter.k8s.aws/instance-category", "operator": "In", "values": FAMILIES},
     ]
     reference = {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "akidb"}
     template = {"spec": {"nodeClassRef": reference, "expireAfter": "Never", "requirements": requirements}}
@@ -105,11 +107,12 @@ def node_pool(estate: Estate) -> dict[str, Any]:
 
 
 def filled(nodes: Sequence[Mapping[str, Any]], pods: int) -> dict[str, float]:
-    """Requested by allocatable of the pool's nodes, 0..1, with ``pods`` on them."""
+    """Requested by allocatable of the pool's nodes, 0..1, with ``pods`` on them, of each profile as many."""
     shares = {}
-    for name, text in REQUESTS.items():
+    for name in ("cpu", "memory"):
         whole = sum(float(quantity(node["status"]["allocatable"][name])) for node in nodes)
-        shares[name] = round(float(quantity(text)) * pods / whole, 4) if whole else 0.0
+        each = sum(float(quantity(profile[name])) for profile in REQUESTS.values()) / len(REQUESTS)
+        shares[name] = round(each * pods / whole, 4) if whole else 0.0
     return shares
 
 
@@ -119,8 +122,9 @@ def verdicts(found: Mapping[str, Any]) -> dict[str, bool]:
     return {
         f"out within {OUT_SECONDS} s": out["seconds"] <= OUT_SECONDS,
         f"packed within {PACKED_SECONDS} s": packed["seconds"] <= PACKED_SECONDS,
-        f"CPU requested above {CPU_SHARE:.0%}": packed["requested"]["cpu"] > CPU_SHARE,
-        f"memory requested above {MEMORY_SHARE:.0%}": packed["requested"]["memory"] > MEMORY_SHARE,
+        f"CPU requested above {CPU_SHARE:.0%}": min(one["requested"]["cpu"] for one in (out, packed)) > CPU_SHARE,
+        f"memory requested above {MEMORY_SHARE:.0%}": min(one["requested"]["memory"] for one in (out, packed))
+        > MEMORY_SHARE,
     }
 
 
@@ -146,8 +150,10 @@ class Scale:
 
     def ready(self) -> int:
         """Replicas that are ready, once the controller has seen what is wanted."""
-        status = (self.cluster.get(k8s.DEPLOYMENT, NAME, NAMESPACE) or {}).get("status", {})
-        return int(status.get("readyReplicas", 0)) if status.get("replicas") == status.get("readyReplicas") else 0
+        found = (self.cluster.get(k8s.DEPLOYMENT, f"{NAME}-{profile}", NAMESPACE) for profile in REQUESTS)
+        statuses = [(one or {}).get("status", {}) for one in found]
+        settled = all(status.get("replicas") == status.get("readyReplicas") for status in statuses)
+        return sum(int(status.get("readyReplicas", 0)) for status in statuses) if settled else 0
 
     def names(self) -> frozenset[str]:
         """The pool's nodes."""
@@ -159,7 +165,8 @@ class Scale:
     def _timed(self, replicas: int, done: Callable[[], bool], limit: float) -> dict[str, Any]:
         pause, begun = threading.Event(), time.monotonic()
         self.cost.begin()
-        self._apply(deployment(replicas))
+        for profile in REQUESTS:
+            self._apply(deployment(profile, replicas // len(REQUESTS)))
         while not done():
             self.cost.look()
             if time.monotonic() - begun > limit:

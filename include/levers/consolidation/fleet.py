@@ -39,10 +39,19 @@ class Fleet:
         """The cheapest nodes for these pods."""
         return optimum(self.shapes, self.offers)
 
-    def reachable(self) -> Packing | None:
-        """The cheapest nodes once odd pods on demand may have moved to spot; never dearer than :meth:`optimum`."""
-        best, moved = self.optimum(), evened(self.shapes, self.on_demand, {offer.domain for offer in self.offers})
-        other = optimum(moved, self.offers) if best and moved != list(self.shapes) else None
+    @property
+    def domains(self) -> frozenset[str]:
+        """The domains that the pools have."""
+        return frozenset(offer.domain for offer in self.offers)
+
+    def reachable(self, even: bool) -> Packing | None:
+        """The cheapest nodes once odd pods on demand may have moved to spot.
+
+        With ``even`` after all domains were evened out; without it never dearer than :meth:`optimum`.
+        """
+        shapes = evened(self.shapes, self.domains) if even else list(self.shapes)
+        best, moved = optimum(shapes, self.offers), odd_on_spot(shapes, self.on_demand, self.domains)
+        other = optimum(moved, self.offers) if best and moved != shapes else None
         return min((p for p in (best, other) if p is not None), key=lambda p: p.usd_hour, default=None)
 
 
@@ -93,7 +102,26 @@ def shapes(pods: Iterable[Object], nodes: Mapping[str, Object], offers: Sequence
     return [Shape(m, cpu, mem, count, domain or None, skews[m]) for (m, cpu, mem, domain), count in found]
 
 
-def evened(shapes: Sequence[Shape], on_demand: Collection[str], domains: Collection[str]) -> list[Shape]:
+def evened(shapes: Sequence[Shape], domains: Collection[str]) -> list[Shape]:
+    """The shapes with each workload's pods moved from its fullest to its emptiest domain until they differ by one.
+
+    Pods that may stand in any domain are left out of it.
+    """
+    counts = Counter({(replace(s, count=0, domain=None), s.domain): s.count for s in shapes})
+    for workload in sorted({shape.workload for shape in shapes}):
+        kinds = [kind for kind, domain in counts if kind.workload == workload and domain is not None]
+        while kinds:
+            held = {name: sum(counts[kind, name] for kind in set(kinds)) for name in sorted(domains)}
+            full, empty = max(held, key=held.__getitem__), min(held, key=held.__getitem__)
+            if held[full] - held[empty] < 2:
+                break
+            kind = max(kinds, key=lambda one: counts[one, full])
+            counts[kind, full] -= 1
+            counts[kind, empty] += 1
+    return [replace(kind, count=count, domain=domain) for (kind, domain), count in counts.items()]
+
+
+def odd_on_spot(shapes: Sequence[Shape], on_demand: Collection[str], domains: Collection[str]) -> list[Shape]:
     """The shapes with pods moved from ``on_demand`` to spot as long as a domain on spot has fewer of the same."""
     counts = {(replace(s, count=0, domain=None), s.domain): s.count for s in shapes}
     spot = sorted(set(domains) - set(on_demand))

@@ -25,7 +25,7 @@ from include.levers.consolidation.settings import (
     ConsolidationSettings,
     World,
 )
-from include.levers.consolidation.share import next_surplus, restore_share
+from include.levers.consolidation.share import next_surplus, restore_spread
 from include.levers.consolidation.wanted import PoolPolicy, disruption
 from include.levers.nodes import group
 from include.levers.owned import Own, Report, Thing, identity, split
@@ -74,8 +74,7 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
 
     def stages(self, world: World, live: Mapping[str, Json]) -> tuple[Stage, ...]:
         """A policy that stands already is not made milder on the way; the last stage lets the recommendations go."""
-        packed = all(_is_packed(entry) for entry in live[OBJECTS] if split(entry["key"])[0] == "NodePool")
-        slots = [slot for slot in (BALANCED, UNDERUTILIZED) if not (slot == BALANCED and packed)]
+        slots = [slot for slot in (BALANCED, UNDERUTILIZED) if not (slot == BALANCED and _all_packed(live))]
         if world.settings.right_size_floor and floor.stage_needed(world, live[FLOOR]):
             slots.append(FLOOR)
         return tuple(self.stage(world, slot, live, **{LAST: slot == slots[-1]}) for slot in slots)
@@ -89,8 +88,7 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
 
     def dollars(self, world: World, live: Mapping[str, Json]) -> Dollars:
         """See :func:`money.predicted`."""
-        del live
-        return money.predicted(world)
+        return money.predicted(world, _evens(world, live))
 
     def notes(self, world: World, live: Mapping[str, Json]) -> Sequence[str]:
         """What an approver should know besides the differences."""
@@ -106,6 +104,8 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
                 f"{share:.0%} of the pods are on spot: those on demand that the spread would not put there again are "
                 "evicted first"
             )
+        if _evens(world, live):
+            lines += money.evening_notes(world)
         if settings.right_size_floor:
             lines += floor.notes(world, live[FLOOR])
         return [*lines, *load_aws_book(world.estate).assumptions]
@@ -146,12 +146,18 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         }
 
     def _prepare(self, world: World, stage: Stage) -> dict[str, Json]:
-        """Hold the recommendations; then the spot share, so that what is packed is what shall stand."""
+        """Hold the recommendations; then the spread over domains, so that what is packed is what shall stand.
+
+        Pods on spot are evened out in the first slot alone: there the nodes still have room for what moves.
+        """
         if stage.slot == FLOOR:
             floor.before_apply(world, stage)
         lift_cordons(world)
         held = [pin.name for pin in pins(world) if world.settings.pin_recommendations and pin.write(world)]
-        return {"recommendations_held": held, **(restore_share(world) if stage.slot != FLOOR else {})}
+        if stage.slot == FLOOR:
+            return {"recommendations_held": held}
+        even = stage.slot == BALANCED and world.settings.even_domains
+        return {"recommendations_held": held, **restore_spread(world, even)}
 
     def _finish(self, world: World, stage: Stage, watch: BudgetWatch) -> dict[str, Json]:
         """Wait until the nodes are at rest; the last stage lets the recommendations go."""
@@ -208,6 +214,15 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
 
     def _owners(self, world: World) -> Iterator[Check]:
         yield from self.owner_checks(world, "undo the change", "make the change in {owner}, or")
+
+
+def _evens(world: World, live: Mapping[str, Json]) -> bool:
+    """Whether a run evens pods out over all domains: in its slot ``balanced``, which it may not have."""
+    return world.settings.even_domains and not _all_packed(live)
+
+
+def _all_packed(live: Mapping[str, Json]) -> bool:
+    return all(_is_packed(entry) for entry in live[OBJECTS] if split(entry["key"])[0] == "NodePool")
 
 
 def _is_packed(entry: Mapping[str, Json]) -> bool:

@@ -2,29 +2,57 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from decimal import Decimal
 
 from include.levers.base import Dollars
 from include.levers.consolidation import floor
-from include.levers.consolidation.fleet import fleet
+from include.levers.consolidation.fleet import evened, fleet
+from include.levers.consolidation.packing import Shape, optimum
 from include.levers.consolidation.settings import POOLS, World
 from include.levers.node_costs import NodeFact, node_facts, usd_hour
 from include.prices import load_aws_book, usd_month
 
 
-def predicted(world: World) -> Dollars:
-    """USD a month of all nodes. Spot prices are EC2's of this moment, on demand is the book's."""
+def predicted(world: World, even: bool) -> Dollars:
+    """USD a month of all nodes. Spot prices are EC2's of this moment, on demand is the book's.
+
+    ``even``: pods are evened out over all domains first.
+    """
     nodes = node_facts(world)
     before, book = usd_hour(world, nodes)[0], load_aws_book(world.estate)
-    after = after_hour(world, nodes)
+    after = after_hour(world, nodes, even)
     months = [None if usd is None else usd_month(usd) for usd in (before, after)]
     return Dollars(months[0], months[1], f"{book.name} ({book.date}); spot as EC2 quotes it")
 
 
-def after_hour(world: World, nodes: list[NodeFact]) -> Decimal | None:
+def evening_notes(world: World) -> list[str]:
+    """What evening out the domains moves and costs, for an approver; nothing where they are even."""
+    found = fleet(world)
+    after = evened(found.shapes, found.domains)
+    moved = (_by_domain(after) - _by_domain(found.shapes)).total()
+    if not moved:
+        return []
+    costs = [best.usd_hour for shapes in (found.shapes, after) if (best := optimum(shapes, found.offers)) is not None]
+    words = "" if len(costs) < 2 else f": the cheapest nodes cost {costs[1]:.4f} USD an hour then, {costs[0]:.4f} now"
+    return [
+        f"{moved} pods move, so that the domains are as even as their spread asks for, without which they can't be "
+        f"packed{words} (even_domains)"
+    ]
+
+
+def _by_domain(shapes: Sequence[Shape]) -> Counter[tuple[str, str | None]]:
+    counts: Counter[tuple[str, str | None]] = Counter()
+    for shape in shapes:
+        counts[shape.workload, shape.domain] += shape.count
+    return counts
+
+
+def after_hour(world: World, nodes: list[NodeFact], even: bool) -> Decimal | None:
     """USD an hour after the last slot: Karpenter's nodes, and those that are not."""
     found = fleet(world)
-    best = found.reachable() if world.settings.most_emptied_nodes else found.optimum()
+    best = found.reachable(even) if even or world.settings.most_emptied_nodes else found.optimum()
     rest = _rest(world, [node for node in nodes if node.node_pool not in POOLS.names])
     if best is None or rest is None:
         return None

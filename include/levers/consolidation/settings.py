@@ -45,8 +45,13 @@ class ConsolidationSettings(BaseModel):
         default=12,
         ge=0,
         le=100,
-        description="Pods on demand that the spread would not put there again and that may be evicted, one after the "
+        description="Pods that the spread would not put into their domain again and that may be evicted, one after the "
         "other.",
+    )
+    even_domains: bool = Field(
+        default=True,
+        description="Even out pods over all capacity domains before nodes are packed, as the spread asks for, where "
+        "scaling down has left them uneven: such domains can't be packed. False moves pods on demand alone.",
     )
     most_emptied_nodes: int = Field(
         default=12,

@@ -1,9 +1,9 @@
-"""The spot share, brought back before nodes are packed.
+"""The spread over capacity domains, brought back before nodes are packed.
 
-The spread over capacity domains decides where a new pod goes; when replicas are scaled away nothing moves one, and the
-pods on demand may be left over. They are evicted by the Eviction API, one after the other, each only where the spread
-gives the pod that follows it another domain. Also where the share is reached: spot is cheaper, and while a domain has
-too many pods the spread lets no other take those of a node that could go.
+The spread decides where a new pod goes; when replicas are scaled away nothing moves one, and a domain may be left with
+too many. Surplus pods are evicted by the Eviction API, one after the other, each only where the spread gives the pod
+that follows it another domain: those on demand, since spot is cheaper, and with ``even_domains`` those on spot. A
+domain above the others takes none of its own pods back, so that none of its nodes could be packed.
 """
 
 from __future__ import annotations
@@ -18,45 +18,52 @@ from include.levers.pods import asks_to_stay, incomplete, is_of, is_ready, waiti
 from include.levers.world import Object, deployments, name_of
 
 
-def restore_share(world: World) -> dict[str, Any]:
-    """Evict surplus pods on demand until there is none; which, for the ledger.
+def restore_spread(world: World, every: bool) -> dict[str, Any]:
+    """Evict surplus pods until there is none: of domains on demand, or of ``every`` one; which, for the ledger.
 
-    Stops after ``most_share_evictions``: the gate on the share judges what is left.
+    Stops after ``most_share_evictions``: the gate on the spot share judges what is left.
     """
     evicted: list[str] = []
-    while len(evicted) < world.settings.most_share_evictions and (pod := next_surplus(world)):
-        move_pod(world, name_of(pod), "from on demand to spot")
+    while len(evicted) < world.settings.most_share_evictions and (pod := next_surplus(world, every)):
+        move_pod(world, name_of(pod), "to the domain that has fewest")
         evicted.append(name_of(pod))
-    return {"evicted_for_spot_share": evicted} if evicted else {}
+    return {"evicted_for_spread": evicted} if evicted else {}
 
 
-def next_surplus(world: World) -> Object | None:
+def next_surplus(world: World, every: bool = False) -> Object | None:
     """The pod of the region to evict next; None without one."""
-    return surplus(world.estate.workloads, workload_pods(world), node_facts(world))
+    return surplus(world.estate.workloads, workload_pods(world), node_facts(world), every)
 
 
-def surplus(workloads: Mapping[str, Any], pods: Sequence[Object], nodes: Sequence[NodeFact]) -> Object | None:
-    """The pod to evict next: of the workload whose domain on demand has most pods above its emptiest domain.
+def surplus(
+    workloads: Mapping[str, Any], pods: Sequence[Object], nodes: Sequence[NodeFact], every: bool = False
+) -> Object | None:
+    """The pod to evict next: of the domain on demand, or of ``every`` one, with most pods above the emptiest.
 
-    None where no domain on demand has two more than the emptiest: the pod that follows could come back to it.
+    None where no domain has two more of a workload than its emptiest: the pod that follows could come back to it.
     """
     pools = {node.name: node for node in nodes if node.node_pool in POOLS.names and node.domain}
-    found = [one for name in workloads if (one := _surplus_of(name, pods, pools)) is not None]
+    found = [one for name in workloads if (one := _surplus_of(name, pods, pools, every)) is not None]
     return max(found, key=lambda one: one[0])[1] if found else None
 
 
 def _surplus_of(
-    workload: str, pods: Sequence[Object], nodes: Mapping[str, NodeFact]
-) -> tuple[tuple[int, str], Object] | None:
+    workload: str, pods: Sequence[Object], nodes: Mapping[str, NodeFact], every: bool
+) -> tuple[tuple[int, bool, str], Object] | None:
     mine = [pod for pod in pods if is_of(pod, workload) and is_ready(pod) and pod["spec"].get("nodeName") in nodes]
     domains = {pod["metadata"]["name"]: nodes[pod["spec"]["nodeName"]] for pod in mine}
     counts = Counter({str(node.domain): 0 for node in nodes.values()})
     counts.update(str(node.domain) for node in domains.values())
     fewest = min(counts.values(), default=0)
-    able = [pod for pod in mine if domains[name_of(pod)].capacity != "spot" and not asks_to_stay(pod)]
+    able = [pod for pod in mine if not asks_to_stay(pod) and (every or _on_demand(domains[name_of(pod)]))]
     above = {name_of(pod): counts[str(domains[name_of(pod)].domain)] - fewest for pod in able}
-    far = sorted((pod for pod in able if above[name_of(pod)] >= 2), key=lambda pod: (above[name_of(pod)], name_of(pod)))
-    return ((above[name_of(far[-1])], workload), far[-1]) if far else None
+    order = {name: (above[name], _on_demand(domains[name]), name) for name in above}
+    far = max((pod for pod in able if above[name_of(pod)] >= 2), key=lambda pod: order[name_of(pod)], default=None)
+    return None if far is None else ((*order[name_of(far)][:2], workload), far)
+
+
+def _on_demand(node: NodeFact) -> bool:
+    return node.capacity != "spot"
 
 
 def move_pod(world: World, name: str, why: str) -> None:

@@ -12,13 +12,14 @@ from include.estate import load_estate
 
 
 def test_what_is_requested_of_the_nodes_counts_what_they_can_allocate() -> None:
-    node = {"status": {"allocatable": {"cpu": "7600m", "memory": "15200Mi"}}}
+    node = {"status": {"allocatable": {"cpu": "17600m", "memory": "127088Mi"}}}
     assert filled([node] * 100, 700) == {"cpu": 0.875, "memory": 0.875}
     assert filled([], 700) == {"cpu": 0.0, "memory": 0.0}
 
 
 def found(out: float, packed: float, cpu: float, memory: float) -> dict[str, Any]:
-    return {"out": {"seconds": out}, "packed": {"seconds": packed, "requested": {"cpu": cpu, "memory": memory}}}
+    requested = {"cpu": cpu, "memory": memory}
+    return {"out": {"seconds": out, "requested": requested}, "packed": {"seconds": packed, "requested": requested}}
 
 
 @pytest.mark.parametrize(
@@ -61,8 +62,10 @@ def test_the_95th_percentile_of_memory() -> None:
 
 
 def test_the_pods_go_to_the_pool_alone_and_it_packs_them() -> None:
-    made = bench_scale.deployment(1000)
-    assert made["spec"]["replicas"] == 1000
+    made = bench_scale.deployment("large", 500)
+    assert made["spec"]["replicas"] == 500
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["requests"] == {"cpu": "3500m", "memory": "28Gi"}
     assert made["spec"]["template"]["spec"]["nodeSelector"] == {"karpenter.sh/nodepool": "scale"}
     disruption = bench_scale.node_pool(load_estate())["spec"]["disruption"]
     assert disruption["consolidationPolicy"] == "WhenEmptyOrUnderutilized"

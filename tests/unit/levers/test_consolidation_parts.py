@@ -50,6 +50,20 @@ def test_a_surplus_pod_is_one_on_demand_that_will_not_come_back(counts: tuple[in
     assert (found and found["metadata"]["name"]) == victim
 
 
+@pytest.mark.parametrize(
+    ("counts", "victim"),
+    [
+        ((4, 2, 3, 2), "akidb-rest-3"),
+        ((8, 6, 3, 3), "akidb-rest-7"),
+        ((4, 2, 2, 4), "akidb-rest-9"),  # of two that are equally full the one on demand: spot is cheaper
+        ((3, 3, 2, 3), None),
+    ],
+)
+def test_domains_are_evened_out_on_spot_too_where_that_is_wanted(counts: tuple[int, ...], victim: str | None) -> None:
+    found = surplus(WORKLOADS, pods("akidb-rest", *counts), NODES, every=True)
+    assert (found and found["metadata"]["name"]) == victim
+
+
 def test_the_workload_with_the_largest_surplus_goes_first() -> None:
     both = [*pods("akidb-rest", 2, 2, 3, 4), *pods("akidb-grpc", 1, 2, 3, 5)]
     found = surplus(WORKLOADS, both, NODES)

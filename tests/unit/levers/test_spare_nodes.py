@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from include.levers.consolidation.fleet import evened
+from include.levers.consolidation.fleet import evened, odd_on_spot
 from include.levers.consolidation.packing import Shape
 from include.levers.consolidation.spare import Place, Spare, Tenant, find_spare, why_it_stays
 from include.levers.nodes.rooms import Room
@@ -105,7 +105,32 @@ def test_odd_pods_on_demand_are_expected_on_spot() -> None:
         return Shape("akidb-rest", 860, 2**30, count, domain, 1)
 
     domains, odd = ["d1", "d2", "d3", "d4"], [shape("d1", 3), shape("d2", 3), shape("d3", 2), shape("d4", 3)]
-    assert evened(odd, {"d4"}, domains) == [shape("d1", 3), shape("d2", 3), shape("d3", 3), shape("d4", 2)]
+    assert odd_on_spot(odd, {"d4"}, domains) == [shape("d1", 3), shape("d2", 3), shape("d3", 3), shape("d4", 2)]
     even = [shape("d1", 3), shape("d2", 3), shape("d3", 3), shape("d4", 2)]
-    assert evened(even, {"d4"}, domains) == even
-    assert evened([shape("d4", 2)], {"d4"}, domains) == [shape("d4", 0), shape("d1", 1), shape("d2", 1)]
+    assert odd_on_spot(even, {"d4"}, domains) == even
+    assert odd_on_spot([shape("d4", 2)], {"d4"}, domains) == [shape("d4", 0), shape("d1", 1), shape("d2", 1)]
+
+
+def test_a_workload_is_evened_out_whatever_its_pods_ask_for() -> None:
+    """Pods that were resized in place and pods that were not count together, as the spread counts them."""
+
+    def shape(domain: str | None, count: int, cpu: int = 860, workload: str = "akidb-rest") -> Shape:
+        return Shape(workload, cpu, 2**30, count, domain, 1)
+
+    domains = ["d1", "d2", "d3", "d4"]
+    uneven = [shape("d1", 8), shape("d2", 6), shape("d3", 3), shape("d4", 3)]
+    assert evened(uneven, domains) == [shape(domain, 5) for domain in domains]
+    even = [shape("d1", 3), shape("d2", 3), shape("d3", 2), shape("d4", 3)]
+    assert evened(even, domains) == even
+    mixed = [shape("d1", 3), shape("d1", 2, 1000), shape("d2", 1, 1000)]
+    after = evened(mixed, ["d1", "d2"])
+    assert {domain: sum(s.count for s in after if s.domain == domain) for domain in ("d1", "d2")} == {"d1": 3, "d2": 3}
+    both = [
+        shape("d1", 2),
+        shape("d2", 0),
+        shape("d1", 0, workload="akidb-grpc"),
+        shape("d2", 2, workload="akidb-grpc"),
+    ]
+    assert [s.count for s in evened(both, ["d1", "d2"])] == [1, 1, 1, 1]
+    anywhere = [shape(None, 5), shape("d1", 1)]
+    assert evened(anywhere, ["d1", "d2"]) == anywhere
