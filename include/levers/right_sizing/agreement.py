@@ -19,6 +19,7 @@ from include.rollout.lever import Json, Refused
 if TYPE_CHECKING:
     from include.levers.right_sizing.history import ByContainer
     from include.levers.right_sizing.recommendation import Recommendation
+    from include.levers.right_sizing.recommendation import Requests as Amounts
 
 PROVIDED = "RecommendationProvided"
 # Their leases. The admission controller has one always, the others where leader election is on (--leader-elect).
@@ -73,7 +74,11 @@ def thin(world: World, use: ByContainer, container: str) -> str:
 
 def own_figure(world: World, use: ByContainer, container: str) -> dict[str, Decimal]:
     """The twin's target without bounds, in base units."""
-    own = twin(world, use, container).uncapped
+    return in_cores_and_bytes(twin(world, use, container).uncapped)
+
+
+def in_cores_and_bytes(own: Amounts) -> dict[str, Decimal]:
+    """What the twin says, in cores and bytes."""
     return {"cpu": Decimal(own.cpu_millicores) / 1000, "memory": Decimal(own.memory_bytes)}
 
 
@@ -157,14 +162,15 @@ def _problems(world: World, name: str, one: Mapping[str, Json], use: ByContainer
     if days := thin(world, use, container):
         return [f"{name}: its use is not known for {days}: {THIN}"]
     assert found is not None
-    own, limit = own_figure(world, use, container), world.settings.agree_within
+    known = twin(world, use, container)
+    own, limit = in_cores_and_bytes(known.uncapped), world.settings.agree_within
     lines = [
         f"{name}: container {container}: VPA recommends {resource} {SHOWN[resource](found.uncapped[resource])}, our "
         f"own figure from the same history is {SHOWN[resource](own[resource])}, more than {limit:.0%} apart: {DISAGREE}"
         for resource in own
         if apart({resource: found.uncapped[resource]}, {resource: own[resource]}) > limit
     ]
-    return [*lines, *starved(world, name, one, found.target["memory"])]
+    return [*lines, *unread(world, name, one, known), *starved(world, name, one, found.target["memory"])]
 
 
 THIN = "wait until these days have passed, have Prometheus keep more, or lower history_days"
@@ -172,6 +178,33 @@ DISAGREE = (
     "see that the recommender reads this Prometheus (--storage=prometheus) and restart it, and that "
     "recommender_interval_seconds and history_resolution_seconds are its own"
 )
+
+
+UNREAD = (
+    "restart it while Prometheus answers: it reads the history at its start alone (--storage=prometheus), and of pods "
+    "alone whose kube_pod_labels have what the Deployment's selector asks for"
+)
+LEAST_KNOWN = 0.5  # of our own confidence: with a bucket of the histogram more, 7 days look like 5
+
+
+def unread(world: World, name: str, one: Mapping[str, Json], own: Recommendation) -> list[str]:
+    """That the recommender knows less of a Deployment than Prometheus, as its upper bounds show; one line or none.
+
+    Its target does not show it: ten minutes of a quiet hour may give the same one as a week, and the next minutes
+    another. The upper bound is widened by 1 + 1 / days of history. A bound that is capped shows nothing, so another
+    resource's has to; where all are, the updater finds the same bounds with and without the history.
+    """
+    found = recommended_for(world, name, one["container"])
+    least, most = from_text(one["floor"]), most_of(world, name, one["container"])
+    limits = {n: max(least[n], value) for n, value in in_cores_and_bytes(own.upper_known_by(LEAST_KNOWN)).items()}
+    shown = {n: value for n, value in limits.items() if value < most[n]}
+    if found is None or not shown or any(found.upper[n] <= value for n, value in shown.items()):
+        return []
+    theirs, halved = (" and ".join(f"{n} {SHOWN[n](part[n])}" for n in shown) for part in (found.upper, shown))
+    return [
+        f"{name}: container {one['container']}: the recommender knows less than half of the {own.confidence:.1f} days "
+        f"of samples in Prometheus: its upper bound is {theirs}, with half of them it would be {halved}: {UNREAD}"
+    ]
 
 
 def most_of(world: World, name: str, container: str) -> dict[str, Decimal]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from include.clients.kubernetes import EVENT
 from include.estate import Estate
@@ -14,7 +14,7 @@ from include.levers.pods import is_ready, unix
 from include.levers.probes import GateWindow, Probe, at_once, over_recent, over_stage
 from include.levers.right_sizing import agreement, live
 from include.levers.right_sizing.agreement import apart, recommended_for, sized_at_all, use_of
-from include.levers.right_sizing.sizes import container_of, in_mib, killed_since, requests_of, running
+from include.levers.right_sizing.sizes import Recommended, container_of, in_mib, killed_since, requests_of, running
 from include.levers.right_sizing.survey import survey
 from include.levers.right_sizing.wanted import CANARY, NEW_PODS, PREDICTOR, RECOMMEND, REST, World, canary_of
 from include.levers.service import covered
@@ -24,9 +24,13 @@ from include.levers.world import standing
 from include.rollout.gates import Comparison, Figure, Gate
 from include.rollout.lever import Json
 
+if TYPE_CHECKING:
+    from include.levers.right_sizing.recommendation import Recommendation
+
 SOURCE = "estate right_sizing"
 EVICTED = "EvictedByVPA"  # the updater's event on a pod that it evicts
 HOUR = 3600.0
+BESIDE_OURS = "VPA's status against our own figure"
 SHOWN = 5  # lines of a note
 
 
@@ -38,6 +42,7 @@ def probes(slot: str, estate: Estate) -> Sequence[Probe]:
         return [
             at_once(_gate("recommendations_missing", 0, "workloads", "VPA must recommend"), missing),
             at_once(near, furthest),
+            at_once(_gate("histories_unread", 0, "workloads", "VPA must know the history"), unread),
         ]
     new = at_once(_gate("new_pods_unsized", 0, "workloads", "the webhook must answer"), new_pods_unsized)
     resized = at_once(_gate("pods_unsized", 0, "pods", "the kubelets must follow"), pods_unsized(slot))
@@ -89,17 +94,35 @@ def missing(world: World) -> Figure:
 
 def furthest(world: World) -> Figure | None:
     """How far the recommender is from our own figure at most, over the service's workloads and both resources."""
-    sized = {name: one for name, one in sized_now(world).items() if name != PREDICTOR}
-    found = {name: recommended_for(world, name, one["container"]) for name, one in sized.items()}
-    if not sized or None in found.values():
-        return None
-    use, lines, shares = use_of(world, list(sized)), [], []
-    for name, theirs in found.items():
-        own = agreement.own_figure(world, use[name], sized[name]["container"])
-        assert theirs is not None
+    lines, shares = [], []
+    for name, _, theirs, twin in _beside_ours(world):
+        own = agreement.in_cores_and_bytes(twin.uncapped)
         shares.append(apart(theirs.uncapped, own))
         lines.append(f"{name}: VPA {in_mib(theirs.uncapped)}, ours {in_mib(own)}")
-    return Figure(round(max(shares), 6), "ratio", len(shares), "VPA's status against our own figure", _note(lines))
+    if not shares:
+        return None
+    return Figure(round(max(shares), 6), "ratio", len(shares), BESIDE_OURS, _note(lines))
+
+
+def unread(world: World) -> Figure | None:
+    """Workloads of which the recommender knows less than Prometheus: it has not read their history."""
+    compared = _beside_ours(world)
+    if not compared:
+        return None
+    lines = [line for name, one, _, twin in compared for line in agreement.unread(world, name, one, twin)]
+    return Figure(len(lines), "workloads", len(compared), BESIDE_OURS, _note(lines))
+
+
+def _beside_ours(world: World) -> list[tuple[str, Mapping[str, Json], Recommended, Recommendation]]:
+    """Each of the service's workloads, VPA's recommendation and our own; none at all while one is missing."""
+    sized = {name: one for name, one in sized_now(world).items() if name != PREDICTOR}
+    found = {name: recommended_for(world, name, one["container"]) for name, one in sized.items()}
+    known = {name: theirs for name, theirs in found.items() if theirs is not None}
+    if not sized or len(known) < len(sized):
+        return []
+    use = use_of(world, list(sized))
+    twins = {name: agreement.twin(world, use[name], one["container"]) for name, one in sized.items()}
+    return [(name, sized[name], theirs, twins[name]) for name, theirs in known.items()]
 
 
 # Sizes -----------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ PERIODS, THROTTLED = "container_cpu_cfs_periods_total", "container_cpu_cfs_throt
 OOM = "container_oom_events_total"
 POD_LABELS = "kube_pod_labels"
 CADVISOR_REMEDY = "check that Prometheus scrapes the kubelets' cAdvisor and that the series carry region and namespace"
+LABEL_PREFIX = "label_"  # the recommender's --pod-label-prefix
 LABELS_REMEDY = "start kube-state-metrics with --metric-labels-allowlist=pods=[app]"
 
 ByContainer = Mapping[str, tuple[ContainerUse, ...]]
@@ -101,6 +102,18 @@ def pods_of(
                 f"{LABELS_REMEDY}, or correct the name of the workload"
             )
     return owners
+
+
+def labels_of_pods(
+    prometheus: Prometheus, estate: Estate, region: str, app: str, now: float
+) -> dict[str, dict[str, str]]:
+    """The labels of each pod of the app as the recommender reads them: those in Prometheus, not those of the API."""
+    samples = prometheus.query(f'{POD_LABELS}{{{where(estate, region)},label_app="{app}"}}', now)
+    return {sample.labels["pod"]: _without_prefix(sample.labels) for sample in samples}
+
+
+def _without_prefix(labels: Mapping[str, str]) -> dict[str, str]:
+    return {k.removeprefix(LABEL_PREFIX): value for k, value in labels.items() if k.startswith(LABEL_PREFIX)}
 
 
 def throttled_share(

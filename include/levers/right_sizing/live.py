@@ -8,11 +8,12 @@ from decimal import Decimal
 
 from include.clients.kubernetes import POD, REPLICA_SET
 from include.levers.nodes.requests import shown
+from include.levers.nodes.scheduling import selects
 from include.levers.pods import controlled_by, pods_of_deployments
 from include.levers.right_sizing.agreement import recommended_for
 from include.levers.right_sizing.sizes import in_mib, requests_of, running, unsized
 from include.levers.right_sizing.wanted import World
-from include.levers.world import Object, standing
+from include.levers.world import Object, name_of, standing
 from include.rollout.lever import Json
 
 UPDATERS_LEAST = 2  # of fewer pods the updater resizes none (its --min-replicas)
@@ -22,6 +23,23 @@ REVISION = "deployment.kubernetes.io/revision"
 def pods_of(world: World, name: str) -> list[Object]:
     """A Deployment's own pods that have not ended."""
     return pods_of_deployments(world.cluster.list(POD, world.estate.namespace), [name])
+
+
+def unread_labels(world: World, name: str) -> list[str]:
+    """The labels of a Deployment's selector that its pods have, and in Prometheus have not or have otherwise.
+
+    The recommender counts the history of pods whose labels in Prometheus match the selector, and drops any other
+    without a word. kube-state-metrics exports the labels that it is told to, with an underscore for each character
+    that a label of Prometheus can't have: a selector by ``app.kubernetes.io/name`` never finds a history.
+    """
+    from include.levers.right_sizing.history import labels_of_pods
+
+    selector = standing(world, [name])[name]["spec"]["selector"]
+    asked = {*(selector.get("matchLabels") or {}), *(term["key"] for term in selector.get("matchExpressions") or [])}
+    read = labels_of_pods(world.prometheus, world.estate, world.target.region, name, world.now())
+    real = {name_of(pod): pod["metadata"].get("labels") or {} for pod in pods_of(world, name)}
+    lost = [pod for pod, labels in read.items() if pod in real and not selects(selector, labels)]
+    return sorted({key for pod in lost for key in asked if real[pod].get(key) != read[pod].get(key)})
 
 
 def unsized_pods(world: World, sized: Mapping[str, Json]) -> list[str]:

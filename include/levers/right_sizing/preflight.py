@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from include.clients.kubernetes import (
     API_SERVICE,
@@ -18,13 +18,16 @@ from include.levers import checks, workload_checks, workloads
 from include.levers.autoscalers import scales
 from include.levers.fields import applied_by, owner_of
 from include.levers.right_sizing import agreement
-from include.levers.right_sizing.live import pods_of
+from include.levers.right_sizing.live import pods_of, unread_labels
 from include.levers.right_sizing.sizes import is_guaranteed, main_container, requests_of, running
 from include.levers.right_sizing.survey import survey
 from include.levers.right_sizing.wanted import INITIAL, OFF, PREDICTOR, World
 from include.levers.workloads import Finding, replicas_of
 from include.levers.world import Object, condition, deployments, name_of, readable, standing
 from include.rollout.lever import Check
+
+if TYPE_CHECKING:
+    from include.levers.right_sizing.history import ByContainer
 
 METRICS = "v1beta1.metrics.k8s.io"
 WEBHOOK_NAME = "vpa-webhook-config"
@@ -37,6 +40,11 @@ INSTALL_VPA = (
 INSTALL_METRICS = (
     "install it: kubectl apply -f https://github.com/kubernetes-sigs/metrics-server/releases/download/"
     f"v{METRICS_VERSION}/components.yaml ({GUIDE}#metrics-server)"
+)
+MATCHABLE = (
+    "let kube-state-metrics export it (--metric-labels-allowlist=pods=[app,...]); where its name has a dot, a slash, a "
+    "dash or a capital, which it writes otherwise, make the Deployment anew with a selector by app, or leave it out of "
+    "workloads in estate.yaml"
 )
 OWN_METRICS = ("cpu", "memory")  # what the lever changes: an autoscaler that follows one of them would follow it back
 CheckOf = Callable[[World], Iterator[Check]]
@@ -94,16 +102,21 @@ def webhook(world: World) -> Iterator[Check]:
 
 
 def history(world: World) -> Iterator[Check]:
-    """Is the use of every workload known for all days?"""
+    """Is the use of every workload known for all days, and to the recommender too?"""
     names, days = list(world.estate.workloads), world.settings.history_days
-    use, thin = agreement.use_of(world, names), False
-    for name, one in survey(world).items():
-        missing = agreement.thin(world, use[name], one.container) if name in use else ""
-        if missing:
-            thin = True
-            yield Check(f"history of {name}", False, f"its use is not known for {missing}", agreement.THIN)
-    if not thin:
+    use = agreement.use_of(world, names)
+    found = [check for name, one in survey(world).items() for check in _gaps(world, name, use.get(name), one.container)]
+    yield from found
+    if not found:
         yield Check("history", True, f"the use of {' and '.join(names)} is known for {days} days")
+
+
+def _gaps(world: World, name: str, use: ByContainer | None, container: str) -> Iterator[Check]:
+    if use is not None and (missing := agreement.thin(world, use, container)):
+        yield Check(f"history of {name}", False, f"its use is not known for {missing}", agreement.THIN)
+    if labels := unread_labels(world, name):
+        reason = f"its selector asks for {' and '.join(labels)}, which kube_pod_labels has not or has otherwise"
+        yield Check(f"history of {name}", False, f"{reason}: VPA would know nothing of these days", MATCHABLE)
 
 
 # Who else sizes or scales ----------------------------------------------------------------------------------------

@@ -134,6 +134,13 @@ class Recommendation(NamedTuple):
     uncapped: Requests
     confidence: float
 
+    def upper_known_by(self, share: float) -> Requests:
+        """``upper`` if ``confidence`` were that share of what it is, before any bounds: what a recommender that knows
+        less of the same use would allow at most.
+        """
+        widened = (self.confidence + 1 / share) / (self.confidence + 1)
+        return Requests(_whole(self.upper.cpu_millicores * widened), _whole(self.upper.memory_bytes * widened))
+
 
 def recommend(
     use: Sequence[ContainerUse],

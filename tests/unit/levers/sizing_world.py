@@ -42,6 +42,7 @@ class SizingCluster(spot_world.FakeCluster):
 
     recommends = webhook_answers = updates = True
     recommender_scale = 1.0  # of the target that it should give
+    recommender_days = 8.0  # of the history that it has read
     room = True  # on the nodes, for a pod that grows
     full = False  # no node takes another pod
 
@@ -122,7 +123,8 @@ class SizingCluster(spot_world.FakeCluster):
         if not self.recommends:
             return
         policy = vpa["spec"]["resourcePolicy"]["containerPolicies"][0]
-        use = (ContainerUse(*(Samples.of(points) for points in history())),)
+        known = history(NOW - self.recommender_days * 86_400)
+        use = (ContainerUse(*(Samples.of(points) for points in known)),)
         own, low, high = recommend(use, NOW), policy["minAllowed"], policy["maxAllowed"]
         uncapped = self._scaled(own.uncapped)
         parts = {
@@ -219,6 +221,7 @@ class SizingPrometheus(spot_world.FakePrometheus):
         self.old_predictor = False
         self.cpu_used, self.memory_used = 0.6, BYTES
         self.apps = [*estate.workloads]
+        self.labels: dict[str, str] = {}  # of every pod's kube_pod_labels, beside label_app
 
     def value(self, expression: str, at: float | None = None) -> float | None:
         if expression.startswith("max(max_over_time(container_memory"):
@@ -234,6 +237,11 @@ class SizingPrometheus(spot_world.FakePrometheus):
     def query(self, expression: str, at: float | None = None) -> list[Any]:
         if expression.startswith("max by (pod, label_app)"):
             return [Sample({"pod": f"{app}-0", "label_app": app}, NOW, 1.0) for app in self.apps if app in expression]
+        if expression.startswith("kube_pod_labels{"):
+            shown = [app for app in self.apps if f'label_app="{app}"' in expression]
+            return [
+                Sample({"pod": f"{a}-{n}", "label_app": a, **self.labels}, NOW, 1.0) for a in shown for n in range(9)
+            ]
         if expression.startswith("sum by (pod)"):
             used = self.cpu_used if "cpu" in expression else self.memory_used
             return [Sample({"pod": f"{a}-{n}"}, NOW, used) for a in self.estate.workloads for n in range(15)]

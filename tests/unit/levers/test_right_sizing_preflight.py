@@ -67,6 +67,18 @@ def lose_a_day(world: World) -> None:
     world.prometheus.gap = (NOW - 3 * 86_400, NOW - 2 * 86_400)
 
 
+def select_by(label: str) -> Spoil:
+    """Let akidb-rest's Deployment select by this label too, and its pods have it; Prometheus has it underscored."""
+
+    def spoil(world: World) -> None:
+        world.cluster.objects["Deployment", "akidb", "akidb-rest"]["spec"]["selector"]["matchLabels"][label] = "serving"
+        for pod in world.cluster.pods("akidb-rest"):
+            pod["metadata"]["labels"][label] = "serving"
+        world.prometheus.labels = {"label_" + label.replace(".", "_").replace("/", "_"): "serving"}
+
+    return spoil
+
+
 def frozen(world: World) -> None:
     world.cluster.put(budget("akidb-rest", "akidb", maxUnavailable=0))
 
@@ -138,6 +150,12 @@ def by_hand(world: World) -> None:
             "history of akidb-rest",
             "its use is not known for 2027-01-12 -> wait until these days have passed",
         ),
+        (
+            select_by("akidb.io/tier"),
+            "history of akidb-rest",
+            "its selector asks for akidb.io/tier, which kube_pod_labels has not or has otherwise: VPA would know "
+            "nothing of these days -> let kube-state-metrics export it (--metric-labels-allowlist=pods=[app,...]); wh",
+        ),
     ],
 )
 def test_what_stands_against_it_is_named_with_the_remedy(world: World, spoil: Spoil, name: str, text: str) -> None:
@@ -146,6 +164,13 @@ def test_what_stands_against_it_is_named_with_the_remedy(world: World, spoil: Sp
     assert name in found, found
     assert text in found[name]
     assert world.writes == []
+
+
+def test_a_selector_whose_labels_are_exported_finds_its_history(world: World) -> None:
+    select_by("tier")(world)
+    assert failed(LEVER.preflight(world.target)) == {}
+    world.prometheus.labels = {}
+    assert "asks for tier, which" in failed(LEVER.preflight(world.target))["history of akidb-rest"]
 
 
 def test_a_healthy_region_passes_every_check(world: World) -> None:

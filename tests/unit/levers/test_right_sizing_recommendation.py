@@ -232,6 +232,14 @@ def test_rounding_is_up_and_before_the_bounds() -> None:
     assert found.target.cpu_millicores == 588
 
 
+def test_half_of_the_confidence_widens_the_upper_bound_as_half_of_the_days_would() -> None:
+    whole, half = recommend([week()], NOON), recommend([week(days=3.5)], NOON)
+    known = whole.upper_known_by(half.confidence / whole.confidence)
+    assert known.cpu_millicores == pytest.approx(half.upper.cpu_millicores, abs=1)
+    assert known.memory_bytes == pytest.approx(half.upper.memory_bytes, rel=1e-6)
+    assert whole.upper_known_by(1) == whole.upper
+
+
 def test_one_sample_gives_no_confidence_and_bounds_that_say_nothing() -> None:
     found = recommend([ContainerUse(Samples.of([(NOON, 0.5)]), Samples.of([(NOON, GIB)]))], NOON)
     assert found.confidence == 0

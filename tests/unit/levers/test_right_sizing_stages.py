@@ -67,6 +67,11 @@ def disagree(world: World) -> None:
     world.cluster.recommender_scale = 1.2
 
 
+def unread(world: World) -> None:
+    """A recommender that had no answer from Prometheus at its start: an hour of constant use gives the same target."""
+    world.cluster.recommender_days = 1 / 24
+
+
 def starve(world: World) -> None:
     world.prometheus.peak = 4.5 * 2**30
 
@@ -87,6 +92,11 @@ def lose_a_day(world: World) -> None:
         (
             disagree,
             "container akidb: VPA recommends cpu 859m, our own figure from the same history is 716m, more than 5%",
+        ),
+        (
+            unread,
+            "container akidb: the recommender knows less than half of the 1.6 days of samples in Prometheus: its upper "
+            "bound is cpu 2 and memory 4Gi, with half of them it would be cpu 1610m and memory 3337Mi: restart it",
         ),
         (
             starve,
@@ -228,6 +238,27 @@ def test_the_last_stage_is_judged_by_what_happens_to_the_pods(
     spoil(world)
     found = judged(world, stage)
     assert (found[gate][0], part in found[gate][1]) == (outcome, True), found[gate]
+
+
+@pytest.mark.parametrize(("days", "outcome"), [(1 / 24, "fail"), (3.0, "fail"), (5.0, "pass"), (8.0, "pass")])
+def test_a_recommender_that_has_not_read_the_history_fails_though_its_target_is_right(
+    world: World, days: float, outcome: str
+) -> None:
+    world.cluster.recommender_days = days
+    stage = until(world, "recommend")
+    LEVER.apply(world.target, stage)
+    found = judged(world, stage)
+    assert (found["recommendation_apart"][0], found["histories_unread"][0]) == ("pass", outcome), found
+
+
+def test_bounds_that_are_capped_in_any_case_do_not_tell_what_the_recommender_knows(world: World) -> None:
+    world.cluster.recommender_days = 1 / 24
+    stage = until(world, "recommend")
+    LEVER.apply(world.target, stage)
+    for name in world.estate.workloads:  # a limit, as VPA heeds it, below what half of the history would allow
+        (container,) = world.cluster.objects["Deployment", "akidb", name]["spec"]["template"]["spec"]["containers"]
+        container["resources"]["limits"] = {"cpu": "900m", "memory": "2Gi"}
+    assert judged(world, stage)["histories_unread"][0] == "pass"
 
 
 def test_a_healthy_region_passes_every_gate_of_every_stage(world: World) -> None:
