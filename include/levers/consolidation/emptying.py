@@ -1,7 +1,7 @@
 """What Karpenter leaves, packed by the lever: spare nodes are cordoned and emptied, one at a time, pod by pod.
 
 No node is asked for: a pod is evicted only while the others have room for all that is left on its node. Karpenter
-removes the empty node. Everything may run again after a crash at any point.
+removes the empty nodes. Everything may run again after a crash at any point.
 """
 
 from __future__ import annotations
@@ -30,33 +30,47 @@ MOST_KEPT = 40  # lines of the ledger about nodes that stay
 ANY_SKEW = 10_000  # of a pod that is not spread over domains
 
 
-def empty_spares(world: World, settled: Callable[[], object], at_rest: Callable[[], object]) -> dict[str, Any]:
-    """Empty spare nodes until none is left, ``most_emptied_nodes`` were, or ``converge_timeout_seconds`` are over.
+class Emptying:
+    """The spare nodes of a region, emptied in rounds while its nodes are at rest; ``settled`` waits after each round.
 
-    ``settled`` waits after each until nothing is on its way; ``at_rest`` after the last, until Karpenter has had its
-    turn as well: what it leaves is looked at again, also a node that was given up, once. For the ledger: a line for
-    each node that went, for each that was given up because the room for its pods was taken meanwhile, and for each that
-    stays, with the reason.
+    Until none is spare, ``most_emptied_nodes`` were tried, or ``converge_timeout_seconds`` are over. A node that was
+    given up, because the room for its pods was taken meanwhile, is tried once more in a later round.
     """
-    end, tries, lines = world.now() + world.timeout, Counter[str](), {"emptied": list[str](), "given_up": list[str]()}
-    tried, rested = set[str](), True
-    while True:
-        enough = tries.total() >= world.settings.most_emptied_nodes or world.now() >= end
-        found = None if enough else next_spare(world, tried)
-        if found is not None:
-            about = _about(world, found)
-            lines["emptied" if _empty(world, found.node) else "given_up"].append(about)
-            tries[found.node] += 1
-            tried.add(found.node)
-            settled()
-            rested = False
-        elif rested:
-            break
-        else:
-            at_rest()
-            tried, rested = {name for name in tries if tries[name] > 1}, True
-    moved = {f"{name}_nodes": found for name, found in lines.items()} if tries else {}
-    return {**moved, "kept_nodes": kept(world)}
+
+    def __init__(self, world: World, settled: Callable[[], object]) -> None:
+        self._world, self._settled, self._end = world, settled, world.now() + world.timeout
+        self._tries = Counter[str]()
+        self._lines: dict[str, list[str]] = {"emptied": [], "given_up": []}
+
+    def round(self) -> bool:
+        """Empty what is spare now and wait until it is gone; whether anything was tried."""
+        tried, empty = {name for name in self._tries if self._tries[name] > 1}, list[str]()
+        before = self._tries.total()
+        try:
+            while found := self._next(tried):
+                tried.add(found.node)
+                self._tries[found.node] += 1
+                about, moved = _about(self._world, found), _empty(self._world, found.node)
+                self._lines["emptied" if moved else "given_up"].append(about)
+                empty += [found.node] if moved else []
+            if empty:
+                wait_gone(self._world, empty)
+        finally:
+            for node in empty:
+                _lift(self._world, node)
+        if self._tries.total() == before:
+            return False
+        self._settled()
+        return True
+
+    def figures(self) -> dict[str, Any]:
+        """For the ledger: a line for each node that went, that was given up, and that stays, with the reason."""
+        moved = {f"{name}_nodes": lines for name, lines in self._lines.items()} if self._tries else {}
+        return {**moved, "kept_nodes": kept(self._world)}
+
+    def _next(self, tried: Collection[str]) -> Spare | None:
+        enough = self._tries.total() >= self._world.settings.most_emptied_nodes or self._world.now() >= self._end
+        return None if enough else next_spare(self._world, tried)
 
 
 def next_spare(world: World, tried: Collection[str] = ()) -> Spare | None:
@@ -98,21 +112,27 @@ def _about(world: World, spare: Spare) -> str:
 
 
 def _empty(world: World, node: str) -> bool:
-    """Move every pod away and wait until the node is gone; False, and uncordoned, if the rest finds no room."""
+    """Cordon a node and move every pod away; False, and uncordoned, if the rest finds no room."""
     world.target.fence()
     cordon(world, node)
+    moved = False
     try:
         while pods := sorted(name_of(pod) for pod in workload_pods(world) if _is_on(pod, node)):
             places, tenants, stuck = _read(world)
             if node in stuck or not is_spare(node, places, tenants, world.estate.targets.spot_share):
                 return False
             move_pod(world, pods[0], f"emptying node {node}")
-        wait_gone(world, [node])
-        return True
+        moved = True
     finally:
-        live = world.cluster.get(NODE, node)
-        if live is not None:
-            uncordon(world, live)
+        if not moved:
+            _lift(world, node)
+    return True
+
+
+def _lift(world: World, node: str) -> None:
+    live = world.cluster.get(NODE, node)
+    if live is not None:
+        uncordon(world, live)
 
 
 def _is_on(pod: Object, node: str) -> bool:

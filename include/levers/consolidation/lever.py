@@ -9,7 +9,7 @@ from include.levers import checks, node_checks
 from include.levers.base import OBJECTS, Dollars, ManifestLever
 from include.levers.consolidation import figures, floor, money, preflight
 from include.levers.consolidation.budgets import BudgetWatch
-from include.levers.consolidation.emptying import cordons_left, empty_spares, lift_cordons
+from include.levers.consolidation.emptying import Emptying, cordons_left, lift_cordons
 from include.levers.consolidation.pins import Pin, pins
 from include.levers.consolidation.reasons import decision_figures
 from include.levers.consolidation.rest import await_rest, await_settled
@@ -127,10 +127,11 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         world = self.world(target)
         with refusals(world):
             watch, before, since = BudgetWatch.begin(world), figures.standing(world), world.now()
-            more = self._prepare(world, stage)
+            packing = _Packing(world, stage, watch)
+            more = self._prepare(world, stage, packing)
         applied = super().apply(target, stage)
         with refusals(world):
-            more |= self._finish(world, stage, watch)
+            more |= self._finish(world, stage, packing)
             watch.catch_up(world)
             found = decision_figures(world, since)
             now = {**figures.standing(world), **figures.shares(world), "pdb_violations": watch.count}
@@ -145,10 +146,11 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
             **found,
         }
 
-    def _prepare(self, world: World, stage: Stage) -> dict[str, Json]:
+    def _prepare(self, world: World, stage: Stage, packing: _Packing) -> dict[str, Json]:
         """Hold the recommendations; then the spread over domains, so that what is packed is what shall stand.
 
-        Pods on spot are evened out in the first slot alone: there the nodes still have room for what moves.
+        Pods on spot are evened out in the first slot alone: there the nodes still have room for what moves. What the
+        careful policy has left is emptied before Karpenter packs fully: one wait for rest then judges both.
         """
         if stage.slot == FLOOR:
             floor.before_apply(world, stage)
@@ -156,19 +158,19 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         held = [pin.name for pin in pins(world) if world.settings.pin_recommendations and pin.write(world)]
         if stage.slot == FLOOR:
             return {"recommendations_held": held}
-        even = stage.slot == BALANCED and world.settings.even_domains
-        return {"recommendations_held": held, **restore_spread(world, even)}
+        more = restore_spread(world, stage.slot == BALANCED and world.settings.even_domains)
+        if stage.slot == UNDERUTILIZED:
+            packing.spares.round()
+        return {"recommendations_held": held, **more}
 
-    def _finish(self, world: World, stage: Stage, watch: BudgetWatch) -> dict[str, Json]:
+    def _finish(self, world: World, stage: Stage, packing: _Packing) -> dict[str, Json]:
         """Wait until the nodes are at rest; the last stage lets the recommendations go."""
         more = floor.settle(world, stage) if stage.slot == FLOOR else {}
-
-        def look() -> None:
-            watch.look(world)
-
-        settle = await_rest(world, stage.slot, look)
+        settle = packing.rest()
         if stage.slot == UNDERUTILIZED:
-            more |= empty_spares(world, lambda: await_settled(world, look), lambda: await_rest(world, stage.slot, look))
+            while packing.spares.round():
+                packing.rest()
+            more |= packing.spares.figures()
         if stage.settings.get(LAST):
             for pin in pins(world):
                 pin.restore(world, None, [])
@@ -214,6 +216,18 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
 
     def _owners(self, world: World) -> Iterator[Check]:
         yield from self.owner_checks(world, "undo the change", "make the change in {owner}, or")
+
+
+class _Packing:
+    """What a stage waits for, and the spare nodes that it empties; budgets are looked at meanwhile."""
+
+    def __init__(self, world: World, stage: Stage, watch: BudgetWatch) -> None:
+        self._world, self._slot, self._look = world, stage.slot, lambda: watch.look(world)
+        self.spares = Emptying(world, lambda: await_settled(world, self._look))
+
+    def rest(self) -> float:
+        """Wait until the nodes are at rest; seconds."""
+        return await_rest(self._world, self._slot, self._look)
 
 
 def _evens(world: World, live: Mapping[str, Json]) -> bool:
