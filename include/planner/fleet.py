@@ -181,7 +181,7 @@ class Region:
         first = start.sum() / self.domains / self._held(start, self.sizes(moved, scaled=False, sized=False), 0)[1]
         held = self._held(start, sizes, 0)[1]
         every = pods.sum(axis=0) / self.domains
-        nodes = kept(every / held, np.maximum(every, 1.0), first)
+        nodes = kept(holding(every, held), np.maximum(every, 1.0), first)
         kinds = [kind for kind, _ in self.bought_kinds(moved, sizes)]
         counts = (self.spot_domains, self.domains - self.spot_domains)
         usd = sum(count * kind.usd_hour for count, kind in zip(counts, kinds, strict=True)) * EXPECTED
@@ -245,6 +245,13 @@ def spread(state: tuple[int, ...], domains: int) -> tuple[tuple[int, ...], ...]:
         rows.append([each + ((place - begin) % domains < over) for place in range(domains)])
         begin = (begin + over) % domains
     return tuple(zip(*rows, strict=True))
+
+
+def holding(pods: Floats, room: float) -> Floats:
+    """Whole nodes that hold a domain's pods: the mean over domains that share them evenly, of 5.5 pods half have 6."""
+    low = np.floor(pods)
+    share = pods - low
+    return np.asarray((1 - share) * np.ceil(low / room) + share * np.ceil((low + 1) / room))
 
 
 def kept(least: Floats, most: Floats, first: float) -> Floats:

@@ -117,16 +117,18 @@ def _empty(world: World, node: str) -> bool:
     cordon(world, node)
     moved = False
     try:
-        while pods := sorted(name_of(pod) for pod in workload_pods(world) if _is_on(pod, node)):
+        for _ in _on(world, node):  # at most so many: one that tolerates a cordon would come back for ever
             places, tenants, stuck = _read(world)
+            if not (pods := _on(world, node)):
+                break
             if node in stuck or not is_spare(node, places, tenants, world.estate.targets.spot_share):
                 return False
             move_pod(world, pods[0], f"emptying node {node}")
-        moved = True
+        moved = not _on(world, node)
     finally:
         if not moved:
             _lift(world, node)
-    return True
+    return moved
 
 
 def _lift(world: World, node: str) -> None:
@@ -135,8 +137,10 @@ def _lift(world: World, node: str) -> None:
         uncordon(world, live)
 
 
-def _is_on(pod: Object, node: str) -> bool:
-    return pod["spec"].get("nodeName") == node and not is_finished(pod)
+def _on(world: World, node: str) -> list[str]:
+    """The workloads' pods on a node, by name."""
+    pods = (pod for pod in workload_pods(world) if pod["spec"].get("nodeName") == node and not is_finished(pod))
+    return sorted(map(name_of, pods))
 
 
 # The region as it is ---------------------------------------------------------------------------------------------
