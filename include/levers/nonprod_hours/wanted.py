@@ -41,7 +41,7 @@ ASLEEP: Mapping[str, Object] = {
 class NonprodSettings(BaseModel):
     """Which namespace, and how long is waited for it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     namespace: Annotated[str, Field(min_length=1, description="Namespace that is put to sleep")]
     converge_timeout_seconds: Annotated[
