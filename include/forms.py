@@ -28,7 +28,7 @@ class FormError(ValueError):
 class Form(BaseModel):
     """The base of a DAG's settings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _in_utc(moment: dt.datetime) -> dt.datetime:

@@ -223,6 +223,8 @@ class Agent:
         """Ask for the one reboot that a generation may have. It is written down first: a crash must not make it two."""
         boot = self._files.read(BOOT_ID)
         look.pending = {"mode": name, "generation": wanted.generation}
+        if look.problem and name != wanted.mode:
+            return  # the safe mode, into which nobody allowed a reboot: why it is wanted stays what is wrong
         if look.memory.rebooted_generation == wanted.generation:
             self._asked_before(look, name, boot)
             return
@@ -278,14 +280,18 @@ class Agent:
         return self._last
 
     def _remembered(self) -> Status:
-        """The newest status: the file's, as `apply` writes it too, or the one in memory that could not be written."""
+        """The newest status: the file's, as `apply` writes it too, or the one in memory that could not be written.
+
+        A file of another shape, such as another release's, is none.
+        """
         if self._last and not self._last["persisted"]:
             return self._last
         try:
             found = json.loads(self._files.read(paths.STATUS) or "{}")
-        except ValueError:
+            Memory.of(found, self._clock())
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return dict(found)
 
 
 def exit_code(status: Status) -> int:

@@ -1,7 +1,8 @@
 """The programs of the board, through sudo: nvpmodel and jetson_clocks, and nothing else.
 
-``nvpmodel -q`` fails while the board still boots, so it is asked again before that is believed. While jetson_clocks
-pins the clocks, a switch would be undone by it: it is taken off during a switch and put back after it.
+``nvpmodel -q`` fails, or answers nothing, while the board still boots, so it is asked again before that is believed.
+While jetson_clocks pins the clocks, a switch would be undone by it: it is taken off during a switch and put back after
+it.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Board:
         """The mode that the board says it is in. Raises BoardError, ConfError."""
         code, answer = self._sudo("nvpmodel", "-q")
         for pause in QUERY_PAUSES:
-            if code == 0:
+            if code == 0 and nvpmodel.names_mode(answer):
                 break
             self._sleep(pause)
             code, answer = self._sudo("nvpmodel", "-q")

@@ -65,10 +65,10 @@ def _from_file(source: LoadSource, files: Files, now: float, oldest_seconds: flo
         raise LoadUnknown(f"{source.address} is {age:.0f} s old")
     if age < -oldest_seconds:  # the clock was set back: nobody knows how old it is
         raise LoadUnknown(f"{source.address} is {-age:.0f} s from the future")
-    lines = [line.split() for line in text.splitlines() if _is_of(line, source.query)]
+    samples = [line[len(source.query) :] for line in text.splitlines() if _is_of(line, source.query)]
     try:
-        values = [float(parts[-1]) for parts in lines]
-    except ValueError as error:
+        values = [_value(sample) for sample in samples]
+    except (ValueError, IndexError) as error:
         raise LoadUnknown(f"{source.address} has a {source.query} that is no number: {error}") from error
     if not values:
         raise LoadUnknown(f"{source.address} has no {source.query}")
@@ -77,6 +77,11 @@ def _from_file(source: LoadSource, files: Files, now: float, oldest_seconds: flo
 
 def _is_of(line: str, metric: str) -> bool:
     return line.startswith((metric + "{", metric + " "))
+
+
+def _value(sample: str) -> float:
+    """The number behind a series' labels; a timestamp may follow it."""
+    return float(sample.rpartition("}")[2].split()[0])
 
 
 def _checked(value: float, what: str) -> float:

@@ -89,6 +89,11 @@ def parse(text: str) -> Conf:
     return reader.conf()
 
 
+def names_mode(text: str) -> bool:
+    """Whether an answer of ``nvpmodel -q`` names a mode: early in a boot it may say nothing and call it a success."""
+    return bool(ANSWER.search(text))
+
+
 def answered(text: str, conf: Conf) -> str:
     """The name of the mode in an answer of ``nvpmodel -q``. Raises ConfError.
 

@@ -61,4 +61,4 @@ Age = Annotated[str, AfterValidator(_age)]
 class Part(BaseModel):
     """A part of the estate: frozen; an unknown key is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

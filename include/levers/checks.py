@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -23,9 +24,10 @@ from include.forecast.registry import RegistryError
 from include.levers import permanent, workloads
 from include.levers.fields import owner_of
 from include.levers.node_costs import node_facts, usd_hour
+from include.levers.price_tables import too_old
 from include.levers.workloads import Finding
 from include.levers.world import Object, World, deployments, readable, refusals
-from include.prices import PriceBookError, TooFewInstanceTypesError
+from include.prices import PriceBookError, TooFewInstanceTypesError, load_aws_book
 from include.rollout.lever import Check, Refused
 
 REPAIR = "repair what the message names, then start again"
@@ -225,7 +227,7 @@ def _owner_check(
 
 
 def prices(world: World) -> Iterator[Check]:
-    """Is every live node's price known?"""
+    """Is every live node's price known? Of a book that is older than a year an approver is told."""
     nodes = node_facts(world)
     usd, unknown = usd_hour(world, nodes)
     if usd is None:
@@ -234,7 +236,10 @@ def prices(world: World) -> Iterator[Check]:
         )
         yield Check("prices", False, f"no price for {', '.join(unknown) or 'any node'}", remedy)
     else:
-        yield Check("prices", True, f"{len(nodes)} nodes cost {usd:.4f} USD/h by price book and EC2")
+        book = load_aws_book(world.estate)
+        old = too_old("EC2's price book", dt.date.fromisoformat(book.date), book.source, world.now())
+        text = f"{len(nodes)} nodes cost {usd:.4f} USD/h by price book and EC2"
+        yield Check("prices", True, "; ".join(filter(None, (text, old))))
 
 
 def request_series(world: World) -> dict[str, str]:

@@ -33,7 +33,7 @@ SLOT = "cap"
 class CapSettings(BaseModel):
     """Which limit, and what to."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     pool: Annotated[str, Field(min_length=1, description="NodePool to cap")]
     new_cpu: Annotated[str, Field(pattern=r"^\d+$", description="The cap: vCPU that the pool may have")]

@@ -97,7 +97,8 @@ def mode_of(device: Device) -> str:
     conf = conf_of(device)
     for attempt in range(1, ATTEMPTS + 1):
         ran = device.run("sudo", "-n", "nvpmodel", "-q")
-        if not ran.status or ran.err.startswith("sudo:") or attempt == ATTEMPTS:
+        is_answer = not ran.status and nvpmodel.names_mode(ran.out)
+        if is_answer or ran.err.startswith("sudo:") or attempt == ATTEMPTS:
             break
         time.sleep(PAUSE_SECONDS)
     if ran.status:

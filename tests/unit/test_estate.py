@@ -42,6 +42,7 @@ def test_a_start_node_holds_six_pods_by_memory_so_that_thirty_fit() -> None:
         ("canary_region: ap", "canary_regoin: ap", "estate.yaml: canary_region is missing: add it"),
         ("canary_region: ap", "canary_regoin: ap", "canary_regoin is not a known setting: remove it or correct"),
         ("p95_ms: 30", "p95_ms: fast", "targets.p95_ms Input should be a valid number, unable to parse"),
+        ("p95_ms: 30", "p95_ms: .inf", "targets.p95_ms Input should be a finite number (value inf)"),
         ("error_ratio: 0.005", "error_ratio: 5", "Input should be less than or equal to 1 (value 5)"),
         ("floor: 2 ", "floor: 9 ", "needs floor <= size <= max_size, not 9, 5, 8"),
         ("canary_region: ap-northeast-1", "canary_region: mars-1", "canary_region 'mars-1' is not one of us-east-1"),

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from include.estate import load_estate
 from include.forms import Form, FormError, Moment, Recurring, Regions, build, build_on_record, check_names, form_fields
+from include.levers import LEVERS, lever
 
 ESTATE = load_estate()
 US, EU, AP = "us-east-1", "eu-central-1", "ap-northeast-1"
@@ -112,6 +113,16 @@ def test_moments_are_in_utc_and_an_empty_text_is_null_in_the_form() -> None:
 def test_a_wrong_value_is_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(FormError, match=message):
         build(Settings, values, ESTATE)
+
+
+@pytest.mark.parametrize("name", sorted(LEVERS))
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), "Infinity", "1e999"])
+def test_no_setting_of_a_lever_is_endless_or_no_number(name: str, value: object) -> None:
+    """An endless limit is none, and no gate would ever fail by it; JSON as Python reads it has Infinity."""
+    model = lever(name).settings_type
+    for field in (field for field, info in model.model_fields.items() if info.annotation is float):
+        with pytest.raises(FormError, match=rf"^{field} \(value .*\): Input should be"):
+            build(model, {field: value}, ESTATE)
 
 
 def test_a_value_on_record_that_is_no_longer_allowed_gives_way_to_the_default() -> None:

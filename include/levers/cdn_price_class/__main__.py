@@ -24,7 +24,7 @@ from include.prices import DAYS_PER_MONTH, PriceBookError
 
 BAD = 2
 LEAST_DAYS, MOST_DAYS = Decimal("0.01"), Decimal(3660)  # a quarter of an hour to ten years
-REASONS = (OSError, ValueError, usage.UsageError, latency.EdgeTableError, PriceBookError)
+REASONS = (OSError, ValueError, RecursionError, usage.UsageError, latency.EdgeTableError, PriceBookError)
 
 
 def main(arguments: Sequence[str]) -> int:

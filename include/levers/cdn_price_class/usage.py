@@ -153,7 +153,7 @@ class _Lines:
                 text = raw.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
                 raise UsageError(self.number, "it is not text in UTF-8: give CloudFront's log or report") from error
-            if text.strip():
+            if text.strip(" "):  # a line of tabs is a row whose values are lost
                 return text
 
 
@@ -277,7 +277,9 @@ def _json(first: str, lines: _Lines) -> Rows:
     for text in chain([first], lines):
         line = lines.number
         try:
-            raw = json.loads(text)
+            raw = json.loads(text, object_pairs_hook=partial(_object, line))
+        except UsageError:
+            raise
         except (ValueError, RecursionError) as error:
             raise UsageError(line, f"it is no JSON object ({error}): restore the line") from error
         if not isinstance(raw, dict):
@@ -292,7 +294,16 @@ def _json(first: str, lines: _Lines) -> Rows:
         yield line, (raw[country], _whole(line, size, raw[size]), count)
 
 
+def _object(line: int, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of which no field of ours stands twice: json.loads itself keeps the last one without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        _once(line, [name for name, _ in pairs])
+    return found
+
+
 def _keys(line: int, names: Sequence[str]) -> tuple[str, str, str | None]:
+    _once(line, names)
     country = _needed(line, names, COUNTRY, "c-country")
     requests = _column(names, REQUESTS)
     size = names[_needed(line, names, SIZE, "sc-bytes")]
@@ -305,7 +316,7 @@ def _keys(line: int, names: Sequence[str]) -> tuple[str, str, str | None]:
 def _csv(first: str, lines: _Lines) -> Rows:
     line = lines.number
     for text in chain([first], lines):
-        names = _split(text)
+        names = _head(lines.number, text)
         plain = {_plain(name) for name in names}
         if {"usagetype", "usagevalue"} <= plain:
             return _billed(names, lines)
@@ -321,6 +332,13 @@ def _csv(first: str, lines: _Lines) -> Rows:
         "no field c-country (log), LocationCode (Locations report) or UsageType (usage report): without the viewers' "
         "countries nothing can be judged; choose c-country in the distribution's standard logging (v2)",
     )
+
+
+def _head(line: int, text: str) -> list[str]:
+    try:
+        return _split(text)
+    except csv.Error as error:  # such as the line ends of an old Mac, which make one line of the whole file
+        raise UsageError(line, f"it is no row of a CSV file ({error}): save it with line ends of today") from error
 
 
 def _split(text: str, strict: bool = False) -> list[str]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from include.clients.kubernetes import DAEMON_SET, EC2_NODE_CLASS, NODE, NODE_POOL, POD
 from include.levers.consolidation.packing import Offer, Packing, Shape, optimum
@@ -44,12 +44,12 @@ class Fleet:
         """The domains that the pools have."""
         return frozenset(offer.domain for offer in self.offers)
 
-    def reachable(self, even: bool) -> Packing | None:
+    def reachable(self, evictions: int) -> Packing | None:
         """The cheapest nodes once odd pods on demand may have moved to spot.
 
-        With ``even`` after all domains were evened out; without it never dearer than :meth:`optimum`.
+        After so many ``evictions`` that even out all domains; with 0 never dearer than :meth:`optimum`.
         """
-        shapes = evened(self.shapes, self.domains) if even else list(self.shapes)
+        shapes = evened(self.shapes, self.domains, evictions)
         best, moved = optimum(shapes, self.offers), odd_on_spot(shapes, self.on_demand, self.domains)
         other = optimum(moved, self.offers) if best and moved != shapes else None
         return min((p for p in (best, other) if p is not None), key=lambda p: p.usd_hour, default=None)
@@ -102,23 +102,40 @@ def shapes(pods: Iterable[Object], nodes: Mapping[str, Object], offers: Sequence
     return [Shape(m, cpu, mem, count, domain or None, skews[m]) for (m, cpu, mem, domain), count in found]
 
 
-def evened(shapes: Sequence[Shape], domains: Collection[str]) -> list[Shape]:
-    """The shapes with each workload's pods moved from its fullest to its emptiest domain until they differ by one.
+def evened(shapes: Sequence[Shape], domains: Collection[str], most: int) -> list[Shape]:
+    """The shapes with at most ``most`` pods moved, each from its workload's fullest to its emptiest domain as long as
+    they differ by two: the workload that differs most goes first.
 
     Pods that may stand in any domain are left out of it.
     """
     counts = Counter({(replace(s, count=0, domain=None), s.domain): s.count for s in shapes})
-    for workload in sorted({shape.workload for shape in shapes}):
-        kinds = [kind for kind, domain in counts if kind.workload == workload and domain is not None]
-        while kinds:
-            held = {name: sum(counts[kind, name] for kind in set(kinds)) for name in sorted(domains)}
-            full, empty = max(held, key=held.__getitem__), min(held, key=held.__getitem__)
-            if held[full] - held[empty] < 2:
-                break
-            kind = max(kinds, key=lambda one: counts[one, full])
-            counts[kind, full] -= 1
-            counts[kind, empty] += 1
+    kinds: dict[str, list[Shape]] = {}
+    for kind, domain in counts:
+        if domain is not None:
+            kinds.setdefault(kind.workload, []).append(kind)
+    for _ in range(most):
+        gaps = [_gap(counts, list(dict.fromkeys(mine)), domains) for _, mine in sorted(kinds.items()) if domains]
+        far = max(gaps, key=lambda gap: gap.pods, default=None)
+        if far is None or far.pods < 2:
+            break
+        counts[far.kind, far.full] -= 1
+        counts[far.kind, far.empty] += 1
     return [replace(kind, count=count, domain=domain) for (kind, domain), count in counts.items()]
+
+
+class _Gap(NamedTuple):
+    """By how many pods a workload's fullest and emptiest domain differ, and which of its pods are most in the first."""
+
+    pods: int
+    full: str
+    empty: str
+    kind: Shape
+
+
+def _gap(counts: Counter[tuple[Shape, str | None]], kinds: Sequence[Shape], domains: Collection[str]) -> _Gap:
+    held = {name: sum(counts[kind, name] for kind in kinds) for name in sorted(domains)}
+    full, empty = max(held, key=held.__getitem__), min(held, key=held.__getitem__)
+    return _Gap(held[full] - held[empty], full, empty, max(kinds, key=lambda one: counts[one, full]))
 
 
 def odd_on_spot(shapes: Sequence[Shape], on_demand: Collection[str], domains: Collection[str]) -> list[Shape]:

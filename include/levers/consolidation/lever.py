@@ -88,7 +88,7 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
 
     def dollars(self, world: World, live: Mapping[str, Json]) -> Dollars:
         """See :func:`money.predicted`."""
-        return money.predicted(world, _evens(world, live))
+        return money.predicted(world, _evening(world, live))
 
     def notes(self, world: World, live: Mapping[str, Json]) -> Sequence[str]:
         """What an approver should know besides the differences."""
@@ -104,8 +104,8 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
                 f"{share:.0%} of the pods are on spot: those on demand that the spread would not put there again are "
                 "evicted first"
             )
-        if _evens(world, live):
-            lines += money.evening_notes(world)
+        if evictions := _evening(world, live):
+            lines += money.evening_notes(world, evictions)
         if settings.right_size_floor:
             lines += floor.notes(world, live[FLOOR])
         return [*lines, *load_aws_book(world.estate).assumptions]
@@ -230,9 +230,9 @@ class _Packing:
         return await_rest(self._world, self._slot, self._look)
 
 
-def _evens(world: World, live: Mapping[str, Json]) -> bool:
-    """Whether a run evens pods out over all domains: in its slot ``balanced``, which it may not have."""
-    return world.settings.even_domains and not _all_packed(live)
+def _evening(world: World, live: Mapping[str, Json]) -> int:
+    """How many pods a run evicts at most to even out all domains: in its slot ``balanced``, which it may not have."""
+    return world.settings.most_share_evictions if world.settings.even_domains and not _all_packed(live) else 0
 
 
 def _all_packed(live: Mapping[str, Json]) -> bool:

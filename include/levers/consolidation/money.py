@@ -15,22 +15,22 @@ from include.levers.node_costs import NodeFact, node_facts, usd_hour
 from include.prices import load_aws_book, usd_month
 
 
-def predicted(world: World, even: bool) -> Dollars:
+def predicted(world: World, evictions: int) -> Dollars:
     """USD a month of all nodes. Spot prices are EC2's of this moment, on demand is the book's.
 
-    ``even``: pods are evened out over all domains first.
+    So many ``evictions`` even pods out over all domains first.
     """
     nodes = node_facts(world)
     before, book = usd_hour(world, nodes)[0], load_aws_book(world.estate)
-    after = after_hour(world, nodes, even)
+    after = after_hour(world, nodes, evictions)
     months = [None if usd is None else usd_month(usd) for usd in (before, after)]
     return Dollars(months[0], months[1], f"{book.name} ({book.date}); spot as EC2 quotes it")
 
 
-def evening_notes(world: World) -> list[str]:
+def evening_notes(world: World, evictions: int) -> list[str]:
     """What evening out the domains moves and costs, for an approver; nothing where they are even."""
     found = fleet(world)
-    after = evened(found.shapes, found.domains)
+    after = evened(found.shapes, found.domains, evictions)
     moved = (_by_domain(after) - _by_domain(found.shapes)).total()
     if not moved:
         return []
@@ -49,10 +49,10 @@ def _by_domain(shapes: Sequence[Shape]) -> Counter[tuple[str, str | None]]:
     return counts
 
 
-def after_hour(world: World, nodes: list[NodeFact], even: bool) -> Decimal | None:
+def after_hour(world: World, nodes: list[NodeFact], evictions: int) -> Decimal | None:
     """USD an hour after the last slot: Karpenter's nodes, and those that are not."""
     found = fleet(world)
-    best = found.reachable(even) if even or world.settings.most_emptied_nodes else found.optimum()
+    best = found.reachable(evictions) if evictions or world.settings.most_emptied_nodes else found.optimum()
     rest = _rest(world, [node for node in nodes if node.node_pool not in POOLS.names])
     if best is None or rest is None:
         return None

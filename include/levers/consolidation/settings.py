@@ -26,7 +26,7 @@ __all__ = ["BALANCED", "FLOOR", "POOLS", "SLOTS", "UNDERUTILIZED", "Consolidatio
 class ConsolidationSettings(BaseModel):
     """What a person may choose for one run of the consolidation lever."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     consolidate_after_seconds: int = Field(
         default=30, ge=0, le=3600, description="Seconds without a pod coming or going before a node may be packed."

@@ -21,13 +21,25 @@ from include.levers.world import Object, deployments, name_of
 def restore_spread(world: World, every: bool) -> dict[str, Any]:
     """Evict surplus pods until there is none: of domains on demand, or of ``every`` one; which, for the ledger.
 
-    Stops after ``most_share_evictions``: the gate on the spot share judges what is left.
+    Stops after ``most_share_evictions``, and where the pod that follows has come back to the same domain, as it may
+    without a spread of its own: the gate on the spot share judges what is left.
     """
     evicted: list[str] = []
     while len(evicted) < world.settings.most_share_evictions and (pod := next_surplus(world, every)):
+        before = _standing(world)
         move_pod(world, name_of(pod), "to the domain that has fewest")
         evicted.append(name_of(pod))
+        if _standing(world) == before:
+            return {"evicted_for_spread": evicted, "came_back": evicted[-1]}
     return {"evicted_for_spread": evicted} if evicted else {}
+
+
+def _standing(world: World) -> dict[str, Counter[str | None]]:
+    """How many pods of each workload stand in each domain."""
+    domains = {node.name: node.domain for node in node_facts(world)}
+    pods = [pod for pod in workload_pods(world) if pod["spec"].get("nodeName") in domains]
+    mine = {name: [pod for pod in pods if is_of(pod, name)] for name in world.estate.workloads}
+    return {name: Counter(domains[pod["spec"]["nodeName"]] for pod in found) for name, found in mine.items()}
 
 
 def next_surplus(world: World, every: bool = False) -> Object | None:

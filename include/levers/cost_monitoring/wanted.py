@@ -25,7 +25,7 @@ Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
 class MonitoringSettings(BaseModel):
     """What a person may choose for one run of day 5. Versions are pinned: what was rehearsed is what is rolled out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     opencost_chart_version: Version = Field("2.5.29", description="Version of the Helm chart opencost")
     opencost_version: Version = Field(

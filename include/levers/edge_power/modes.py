@@ -6,6 +6,7 @@ is refused, and a mode without a measured capacity is left out.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from include.rollout.lever import Refused
 
 REMEDY = "measure the canary first: trigger measure_devices"
+FIGURES = ("watts_idle", "watts_full", "capacity_qps")  # of a mode, as the agent's measure writes them
 _LABEL = re.compile(r"(\d+(?:\.\d+)?)W$", re.ASCII)
 
 
@@ -43,7 +45,7 @@ def table_of(modes: Iterable[Mode]) -> Table:
     if not found:
         raise Refused(f"no power mode has measured watts and capacity: {REMEDY}")
     for mode in found:
-        if not 0 <= mode.idle_watts < mode.full_watts or mode.capacity_qps <= 0:
+        if not 0 <= mode.idle_watts < mode.full_watts < math.inf or not 0 < mode.capacity_qps < math.inf:
             raise Refused(
                 f"power mode {mode.name}: {mode.idle_watts} W idle, {mode.full_watts} W at full load and "
                 f"{mode.capacity_qps} QPS are no measurement of a device that serves: {REMEDY}"
@@ -66,11 +68,14 @@ def table_from(measured: Mapping[str, Any]) -> Table:
 
     Raises Refused naming what is missing, with the remedy.
     """
-    if error := measured.get("error"):
-        raise Refused(f"the measurement of {measured.get('device')} failed: {error.get('message')}; {REMEDY}")
-    fields = ("watts_idle", "watts_full", "capacity_qps")
-    known = [mode for mode in measured.get("modes", ()) if all(mode.get(field) is not None for field in fields)]
-    return table_of(Mode(mode["mode"], *(float(mode[field]) for field in fields)) for mode in known)
+    try:
+        if error := measured.get("error"):
+            raise Refused(f"the measurement of {measured.get('device')} failed: {error.get('message')}; {REMEDY}")
+        known = [row for row in measured.get("modes", ()) if all(row.get(field) is not None for field in FIGURES)]
+        modes = [Mode(str(row["mode"]), *(float(row[field]) for field in FIGURES)) for row in known]
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise Refused(f"what was measured is not what the agent writes ({error}): {REMEDY}") from error
+    return table_of(modes)
 
 
 def worth_having(table: Sequence[Mode]) -> Table:

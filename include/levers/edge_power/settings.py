@@ -11,7 +11,7 @@ from include.rollout.settings import LONGEST_CONVERGENCE
 class PowerSettings(BaseModel):
     """What a person may choose for one run."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     power_mode: str = Field(
         "",

@@ -46,8 +46,11 @@ def measured(world: World) -> tuple[Mapping[str, Any], Table]:
 
 def age_of(found: Mapping[str, Any], now: float) -> str:
     """Why a measurement is too old to be relied on without a second look; empty for a younger one."""
-    days = (now - float(found.get("measured_at", 0))) / 86400
-    date = dt.datetime.fromtimestamp(float(found.get("measured_at", 0)), dt.UTC).date()
+    try:
+        measured_at = float(found.get("measured_at", 0))
+        days, date = (now - measured_at) / 86400, dt.datetime.fromtimestamp(measured_at, dt.UTC).date()
+    except (OSError, OverflowError, TypeError, ValueError):
+        return f"the modes were measured at {found.get('measured_at')!r}, which is no moment: measure again"
     return f"the modes were measured on {date}, {days:.0f} days ago: measure again" if days > OLD_DAYS else ""
 
 

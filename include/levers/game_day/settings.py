@@ -32,7 +32,7 @@ class DrillName(enum.StrEnum):
 class GameDaySettings(BaseModel):
     """What a person may choose for one drill."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     drill: Annotated[
         Literal["spot-storm", "zone-loss", "forecast-outage", "metrics-outage", "cost-spike"],

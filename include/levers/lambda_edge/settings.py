@@ -19,13 +19,20 @@ def _measured(line: str) -> Measured:
     """``384:20000:34.1:48.0``: MB, samples, mean and P95 in ms."""
     try:
         memory, samples, mean, p95 = line.split(":")
-        found = Measured(int(memory), Decimal(mean), Decimal(p95), int(samples), "the setting function_durations")
+        found = Measured(int(memory), _ms(mean), _ms(p95), int(samples), "the setting function_durations")
     except (ValueError, InvalidOperation):
         raise ValueError(
             f"{line!r} can't be read: write MB:samples:mean:P95, such as 384:20000:34.1:48.0 (ms)"
         ) from None
     if min(found.memory_mb, found.samples) <= 0 or min(found.mean_ms, found.p95_ms) <= 0:
         raise ValueError(f"{line!r} has a value that is not above 0: measure it again")
+    return found
+
+
+def _ms(text: str) -> Decimal:
+    found = Decimal(text)
+    if not found.is_finite():
+        raise ValueError(text)
     return found
 
 

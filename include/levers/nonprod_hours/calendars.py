@@ -13,8 +13,9 @@ from include.rollout.lever import Refused
 
 REACH = dt.timedelta(days=22)  # how far around a moment intervals are laid out: holidays may join several
 KEEP_UNTIL = "akidb.io/keep-until"  # annotation on a namespace: awake until this moment
-OPT_OUT = "akidb.io/nonprod-hours"  # label on a namespace or workload; ``off`` leaves it as it is
-OFF = "off"
+# Label on a namespace or workload: ``off`` leaves it as it is, and so does whatever else is not ``on``: Helm makes
+# "false" of an off without quotes, and who writes Off means it.
+OPT_OUT, ON = "akidb.io/nonprod-hours", "on"
 LONGEST_KEEP = dt.timedelta(days=31)
 
 

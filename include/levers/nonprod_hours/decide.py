@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.estate import Calendar
-from include.levers.nonprod_hours.calendars import OFF, OPT_OUT, keep_until, sleeps_through
+from include.levers.nonprod_hours.calendars import ON, OPT_OUT, keep_until, sleeps_through
 
 TICK = dt.timedelta(minutes=15)  # between two looks: what is needed before the next one is woken now
 NEWEST_WAKES = 20
@@ -45,14 +45,16 @@ class Decision:
 
 
 def decide(seen: Seen, calendar: Calendar, now: dt.datetime, lead: dt.timedelta) -> Decision:
-    """What to do now. ``lead`` is how long waking takes. Raises Refused for a wish or a country that can't be read."""
-    reason = _awake(seen, now)
+    """What to do now. ``lead`` is how long waking takes. Raises Refused for a country or a wish that can't be read; a
+    wish keeps nobody asleep who is needed by the calendar.
+    """
+    reason, stands = kept_awake(seen), seen.asleep or seen.begun
     if not reason:
         span = sleeps_through(calendar, now, lead + TICK)
-        if span is not None:
+        reason = "" if span is None and stands else _wish(seen, now)
+        if span is not None and not reason:
             return _sleep(seen, f"asleep until {span.end:%a %Y-%m-%d %H:%M} UTC by its calendar")
-        reason = f"needed now or within {_minutes(lead + TICK)} min by its calendar"
-    stands = seen.asleep or seen.begun
+        reason = reason or f"needed now or within {_minutes(lead + TICK)} min by its calendar"
     return Decision(Action.WAKE if stands else Action.NOTHING, reason)
 
 
@@ -60,20 +62,21 @@ def _sleep(seen: Seen, reason: str) -> Decision:
     return Decision(Action.NOTHING if seen.asleep else Action.SLEEP, reason)
 
 
-def _awake(seen: Seen, now: dt.datetime) -> str:
-    """Why it is awake whatever its calendar says; empty when nothing speaks for it."""
+def kept_awake(seen: Seen) -> str:
+    """Why it is awake whatever its calendar and its wishes say; empty when nothing speaks for it."""
+    return "this run was asked to wake it" if seen.woken else opted_out(seen.namespace)
+
+
+def _wish(seen: Seen, now: dt.datetime) -> str:
     metadata = seen.namespace["metadata"]
-    if seen.woken:
-        return "this run was asked to wake it"
-    if is_off(seen.namespace):
-        return f"its label {OPT_OUT} is {OFF}"
     end = keep_until(metadata.get("annotations") or {}, metadata["name"], now)
     return f"kept awake until {end.astimezone(dt.UTC):%a %Y-%m-%d %H:%M} UTC" if end else ""
 
 
-def is_off(thing: Mapping[str, Any]) -> bool:
-    """Whether a namespace or workload has the label that leaves it as it is."""
-    return bool((thing["metadata"].get("labels") or {}).get(OPT_OUT) == OFF)
+def opted_out(thing: Mapping[str, Any]) -> str:
+    """Why the label of a namespace or workload leaves it as it is; empty when it doesn't."""
+    said = (thing["metadata"].get("labels") or {}).get(OPT_OUT, ON)
+    return "" if said == ON else f"its label {OPT_OUT} is {said or 'empty'}"
 
 
 def lead_of(measured: Sequence[float], default_minutes: int) -> tuple[dt.timedelta, str]:

@@ -9,8 +9,17 @@ from decimal import Decimal
 from typing import Any
 
 from include.clients.kubernetes import NAMESPACE
-from include.levers.nonprod_hours.calendars import KEEP_UNTIL, sleeps_through
-from include.levers.nonprod_hours.decide import NEWEST_WAKES, TICK, Action, Decision, Seen, decide, lead_of
+from include.levers.nonprod_hours.calendars import KEEP_UNTIL, keep_until, sleeps_through
+from include.levers.nonprod_hours.decide import (
+    NEWEST_WAKES,
+    TICK,
+    Action,
+    Decision,
+    Seen,
+    decide,
+    kept_awake,
+    lead_of,
+)
 from include.levers.nonprod_hours.wanted import MANAGER
 from include.rollout import once
 from include.rollout.ledger import OpenRun, Record, Step, last
@@ -99,7 +108,7 @@ def _looked_at(hours: Hours, space: str, change: OpenRun | None) -> Decision | R
     seen = Seen(live, asleep=change is not None, woken=space in hours.woken)
     try:
         lead = LONGEST_LEAD
-        if sleeps_through(calendar, hours.now, LONGEST_LEAD + TICK) is None:
+        if not kept_awake(seen) and sleeps_through(calendar, hours.now, LONGEST_LEAD + TICK) is None:
             lead = min(lead_of(measured(hours, space), nonprod.default_lead_minutes)[0], LONGEST_LEAD)
         return decide(seen, calendar, hours.now, lead)
     except Refused as error:
@@ -205,11 +214,22 @@ def _unknown(why: str) -> dict[str, Json]:
 
 
 def keep_awake(hours: Hours, space: str) -> None:
-    """Have the namespace stay awake for the time that was asked for, so that the next look leaves it awake."""
-    until = (hours.now + hours.keep).isoformat(timespec="seconds")
-    body = {"metadata": {"annotations": {KEEP_UNTIL: until}}}
-    if hours.cluster.get(NAMESPACE, space) is not None:
-        hours.cluster.patch(NAMESPACE, space, body, manager=MANAGER)
+    """Have the namespace stay awake for the time that was asked for, so that the next look leaves it awake. A wish that
+    reaches further stays.
+    """
+    live, until = hours.cluster.get(NAMESPACE, space), hours.now + hours.keep
+    if live is None or _wished_until(live, hours.now) >= until:
+        return
+    body = {"metadata": {"annotations": {KEEP_UNTIL: until.isoformat(timespec="seconds")}}}
+    hours.cluster.patch(NAMESPACE, space, body, manager=MANAGER)
+
+
+def _wished_until(live: Mapping[str, Any], now: dt.datetime) -> dt.datetime:
+    metadata = live["metadata"]
+    try:
+        return keep_until(metadata.get("annotations") or {}, metadata["name"], now) or now
+    except Refused:  # nobody can read it: what was asked for now takes its place
+        return now
 
 
 def preview(hours: Hours) -> list[Outcome]:

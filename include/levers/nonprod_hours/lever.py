@@ -10,8 +10,7 @@ from include.clients.kubernetes import DISRUPTION_BUDGET, KINDS, NAMESPACE, SCAL
 from include.levers.base import Dollars, ManifestLever
 from include.levers.node_costs import NodeFact
 from include.levers.nonprod_hours import state
-from include.levers.nonprod_hours.calendars import OFF, OPT_OUT
-from include.levers.nonprod_hours.decide import is_off
+from include.levers.nonprod_hours.decide import opted_out
 from include.levers.nonprod_hours.wanted import (
     ASLEEP,
     MANAGER,
@@ -211,8 +210,8 @@ def may_sleep(world: NonprodWorld) -> Iterator[Check]:
         yield Check(
             "namespace", False, f"namespace {space} does not exist", "correct nonprod.namespaces in estate.yaml"
         )
-    elif is_off(live):
-        yield Check("namespace", False, f"the label {OPT_OUT} of {space} is {OFF}", "take the label off")
+    elif label := opted_out(live):
+        yield Check("namespace", False, f"namespace {space} stays awake: {label}", "take the label off")
     else:
         yield Check("namespace", True, f"namespace {space} exists and is not production")
 

@@ -19,8 +19,7 @@ from include.clients.kubernetes import (
     NotServedError,
 )
 from include.levers.fields import at, leaves, owners_of
-from include.levers.nonprod_hours.calendars import OFF, OPT_OUT
-from include.levers.nonprod_hours.decide import is_off
+from include.levers.nonprod_hours.decide import opted_out
 from include.levers.owned import Item, Own, identity, key_of
 from include.levers.pods import controller_of
 from include.levers.world import Object, World, name_of
@@ -42,7 +41,7 @@ ASLEEP: Mapping[str, Object] = {
 class NonprodSettings(BaseModel):
     """Which namespace, and how long is waited for it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     namespace: Annotated[str, Field(min_length=1, description="Namespace that is put to sleep")]
     converge_timeout_seconds: Annotated[
@@ -85,7 +84,7 @@ def namespace_of(world: NonprodWorld) -> Namespace:
             found.left[key] = reason
         elif not is_at_rest(world, thing):
             found.asleep.append(key)
-    off = {key for key, reason in found.left.items() if reason == _LABELLED}
+    off = {key_of(thing) for kind in ORDER for thing in things[kind.name] if opted_out(thing)}
     for scaler in scalers:  # whoever leaves a workload leaves what scales it
         if target_key(scaler) in off and key_of(scaler) in found.asleep:
             found.asleep.remove(key_of(scaler))
@@ -95,13 +94,10 @@ def namespace_of(world: NonprodWorld) -> Namespace:
     return found
 
 
-_LABELLED = f"its label {OPT_OUT} is {OFF}"
-
-
 def _why_left(world: NonprodWorld, thing: Object) -> str:
     """Why an object is left as it is; empty when it is not."""
-    if is_off(thing):
-        return _LABELLED
+    if label := opted_out(thing):
+        return label
     owner = controller_of(thing)
     if owner is not None:
         return f"{owner['kind']} {owner['name']} manages it and would set it back"

@@ -28,7 +28,7 @@ ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
 class PredictiveSettings(BaseModel):
     """What a person may choose for one run of day 2."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     use_forecast: Annotated[
         bool,

@@ -90,8 +90,14 @@ def decision(facts: Mapping[str, Json]) -> Iterator[Check]:
 
 
 def record_sets(world: World) -> Iterator[Check]:
-    """Has this region a weighted record set? Without one its share of all regions' requests stays."""
+    """Has this region a weighted record set? Without one its share of all regions' requests stays. Several get one
+    weight, so that they must have one.
+    """
     found, where = records(world), f"{world.estate.edge.routing.record}.{world.estate.dns.hosted_zone}"
     shown = ", ".join(f"{name.split(' ', 1)[1]} weighs {weight}" for name, weight in found.items())
     absent = f"no weighted record set {where} of {world.target.region}: the regions' shares stay"
-    yield Check("record set", True, shown or absent)
+    if world.settings.weigh_region and len({*found.values()}) > 1:
+        remedy = "give them one weight, or set weigh_region to false"
+        yield Check("record set", False, f"{shown}: one weight would be written to all of them", remedy)
+    else:
+        yield Check("record set", True, shown or absent)

@@ -89,8 +89,10 @@ def record_weight(before: int, capacity_qps: float, pods_qps: float, standing: i
     """The weight of a region's record set: as much more than ``before`` as all backends serve more than its pods alone.
 
     Other regions' weights are in units of their own, so that only a ratio is safe; ``standing`` stays while it is
-    within STEADY of it.
+    within STEADY of it. 0 stays 0: somebody has drained the region.
     """
+    if not before:
+        return 0
     wanted = max(1, min(LARGEST_RECORD_WEIGHT, round(before * capacity_qps / pods_qps))) if pods_qps else before
     return standing if standing and abs(wanted - standing) <= STEADY * standing else wanted
 

@@ -25,7 +25,7 @@ OFF, INITIAL, IN_PLACE = MODES = ("Off", "Initial", "InPlaceOrRecreate")  # each
 class RightSizingSettings(BaseModel):
     """What a person may choose for one run of right-sizing."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     converge_timeout_seconds: Annotated[
         int,

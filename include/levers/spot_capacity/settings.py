@@ -27,7 +27,7 @@ OLD_NODE_GROUP = "old_node_group"
 class SpotSettings(BaseModel):
     """What a person may choose for one run of the spot lever."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     steps_percent: tuple[Annotated[int, Field(gt=0, lt=100)], ...] = Field(
         min_length=1,

@@ -24,6 +24,7 @@ from include.rollout.lever import Check, Json, Refused
 
 UNREADABLE = ("GLACIER", "DEEP_ARCHIVE")  # until a copy is restored
 VERSION = re.compile(r"models/(?P<region>[^/]+)/versions/(?P<version>\d{6}-[0-9a-f]{12})/")
+NEVER_DAYS = 365 * 200  # S3 takes up to 2^31 - 1, for which no calendar has a date
 MEASURED_DAYS, LEAST_DAYS = 30, 14  # of request metrics: looked at, needed
 
 
@@ -150,7 +151,7 @@ def deleted_at(rules: Sequence[Object], modified: str) -> str | None:
     written, found = dt.datetime.fromisoformat(modified), []
     for expiration in (rule.get("Expiration") or {} for rule in rules):
         if "Days" in expiration:
-            found.append(written + dt.timedelta(days=int(expiration["Days"])))
+            found.append(written + dt.timedelta(days=min(int(expiration["Days"]), NEVER_DAYS)))
         if "Date" in expiration:
             found.append(expiration["Date"])
     return min(found).isoformat() if found else None

@@ -52,12 +52,15 @@ def desired(**changes: Any) -> Desired:
 
 @dataclass
 class FakePrograms:
-    """nvpmodel and jetson_clocks. ``answers`` is the mode that is really taken, ``refuses`` how many queries fail."""
+    """nvpmodel and jetson_clocks. ``answers`` is the mode that is really taken, ``refuses`` how many queries fail
+    with ``failure``, a status and an answer.
+    """
 
     conf: Conf
     mode: str = "MAXN_SUPER"
     answers: str | None = None
     refuses: int = 0
+    failure: tuple[int, str] = (255, "NVPM ERROR: failed to read PARAM GPU")
     switch_fails: bool = False
     calls: list[str] = field(default_factory=list)
 
@@ -72,7 +75,7 @@ class FakePrograms:
     def _query(self) -> tuple[int, str]:
         if self.refuses > 0:
             self.refuses -= 1
-            return 255, "NVPM ERROR: failed to read PARAM GPU"
+            return self.failure
         return 0, f"NV Fan Mode:quiet\nNV Power Mode: {self.mode}\n{self.conf.modes[self.mode].id}\n"
 
     def _switch(self, arguments: list[str]) -> tuple[int, str]:

@@ -122,6 +122,18 @@ def test_a_query_that_fails_early_in_boot_is_asked_again(device: Device) -> None
     assert device.slept == [0.5, 1.0, 2.0]
 
 
+@pytest.mark.parametrize("answer", ["", "NVPM WARN: power mode is not set!", "NV Power Mode:\n"])
+def test_an_answer_without_a_mode_is_asked_for_again_whatever_its_status_says(device: Device, answer: str) -> None:
+    device.programs.mode, device.programs.refuses, device.programs.failure = "15W", 2, (0, answer)
+    assert device.apply()["error"] is None
+    assert device.slept == [0.5, 1.0]
+    device.programs.refuses = 99
+    assert device.agent.step()["error"] == {
+        "code": "conf_invalid",
+        "message": f"nvpmodel -q answered {answer.strip()!r}, which names no power mode",
+    }
+
+
 def test_a_query_that_goes_on_failing_is_an_error_and_nothing_is_written(device: Device) -> None:
     device.programs.refuses = 99
     status = device.apply()
@@ -287,6 +299,28 @@ def test_a_damaged_desired_state_is_repaired_by_the_next_one_and_no_older(device
     with pytest.raises(RefusedState, match=r"^generation is 4, and 5 was accepted$"):
         device.apply(generation=4)
     assert device.apply(generation=6, mode="25W")["mode"] == "25W"
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        *({name: "?"} for name in ("since", "load_at", "switches", "failed")),
+        {"failed": {"code": "mode_mismatch"}},
+        {"since": [1]},
+        {"switches": 1e999},
+        [],
+        5,
+    ],
+)
+def test_a_status_of_another_shape_is_forgotten_and_stops_nobody(device: Device, status: Any) -> None:
+    """Such as another release's, which lies there after the agent was changed."""
+    device.apply()
+    device.programs.mode = "25W"
+    device.write(STATUS, json.dumps(status))
+    assert device.agent.status()["mode"] == "25W"
+    assert device.agent.step()["mode"] == "15W"
+    device.write(STATUS, json.dumps(status))
+    assert device.apply(generation=2, mode="25W")["mode"] == "25W"
 
 
 def test_remove_forgets_the_desired_state_and_leaves_the_mode(device: Device) -> None:

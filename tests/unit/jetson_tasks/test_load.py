@@ -108,6 +108,11 @@ def test_the_series_of_a_metric_in_a_file_are_added_up(tmp_path: Path) -> None:
     assert from_file(tmp_path, "akidb_qps 7\n", age=180) == 7
 
 
+def test_a_timestamp_is_no_load_and_labels_may_have_spaces(tmp_path: Path) -> None:
+    assert from_file(tmp_path, "akidb_qps 7 1796000000000\n") == 7
+    assert from_file(tmp_path, 'akidb_qps{p="a } b"} 100 1796000000000\nakidb_qps{}\t20.5\n') == 120.5
+
+
 @pytest.mark.parametrize(
     ("text", "age", "message"),
     [
@@ -115,6 +120,8 @@ def test_the_series_of_a_metric_in_a_file_are_added_up(tmp_path: Path) -> None:
         ("akidb_qps 7\n", -181, "/run/akidb.prom is 181 s from the future"),
         ("other 7\n", 0, "/run/akidb.prom has no akidb_qps"),
         ("akidb_qps seven\n", 0, "has a akidb_qps that is no number"),
+        ("akidb_qps \n", 0, "has a akidb_qps that is no number"),
+        ('akidb_qps{p="http"}\n', 0, "has a akidb_qps that is no number"),
         ("akidb_qps NaN\n", 0, "akidb_qps is nan"),
     ],
 )

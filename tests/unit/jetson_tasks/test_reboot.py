@@ -103,3 +103,18 @@ def test_the_safe_mode_is_not_reached_by_a_reboot_that_nobody_allowed(device: De
     assert status["mode"] == "7W"
     assert status["pending_reboot"] == {"mode": "MAXN_SUPER", "generation": 1}
     assert FORCED not in device.programs.calls
+
+
+@pytest.mark.parametrize("rebooted", [False, True])
+def test_a_safe_mode_out_of_reach_hides_not_why_it_is_wanted(device: Device, rebooted: bool) -> None:
+    """An undo forgives a former state that has expired; the reboot that it may not ask for is no failure of its own."""
+    if rebooted:
+        device.apply(mode="7W", reboot=True, expires_at=device.now + 60)
+        boot(device, "7W")
+        device.agent.step()
+    else:
+        device.programs.mode = "7W"
+        device.apply(mode="7W", expires_at=device.now + 60)
+    device.now += 61
+    status = device.agent.step()
+    assert (status["error"]["code"], exit_code(status), status["mode"]) == ("clock_expired", 8, "7W")

@@ -81,6 +81,7 @@ def test_measured_latency_the_class_of_now_and_the_distribution_are_files(
         (REPORT + "ZZ,1,1\n", "line 4: country 'ZZ' is no ISO 3166-1 code"),
         (REPORT + "FR,1\n", "line 4: the row has 2 values, the head 3"),
         (REPORT + "FR,1,-1\n", "line 4: TotalBytes is '-1'"),
+        (REPORT.replace("\n", "\r"), "line 1: it is no row of a CSV file"),
     ],
 )
 def test_what_cant_be_read_ends_with_status_2_and_the_line(
@@ -103,7 +104,11 @@ def test_a_file_that_is_not_there_and_files_of_the_wrong_shape_are_named(
     wrong.write_text("[1]")
     assert main([str(report), "--measured", str(wrong)]) == 2
     assert "it is list, wanted a JSON object" in capsys.readouterr().err
-    for text, said in (('{"XX": 1}', "'XX': 1 is no P95"), ('{"JP": null}', "'JP': None is no P95")):
+    for text, said in (
+        ("[" * 10**6, "recursion"),
+        ('{"XX": 1}', "'XX': 1 is no P95"),
+        ('{"JP": null}', "'JP': None is no P95"),
+    ):
         wrong.write_text(text)
         assert main([str(report), "--measured", str(wrong)]) == 2
         assert said in capsys.readouterr().err

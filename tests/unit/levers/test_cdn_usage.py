@@ -122,6 +122,12 @@ REMEDY = "choose it in the distribution's standard logging"
         (W3C.replace("date", "c-country", 1), 2, "field ccountry is there twice"),
         ("country,bytes,bytes,requests\nUS,1,2,3\n", 1, "field bytes is there twice"),
         ("US" * 2**20, 1, "it is longer than 1048576 bytes"),
+        (W3C + "\t\t\t\t\n", 6, "sc-bytes is ''"),
+        (W3C + "\t\n", 6, "the row has 2 values, #Fields names 5"),
+        ("country,bytes,requests\rUS,1000,2\rJP,500,1\r", 1, "it is no row of a CSV file"),
+        ('Report,"Loca\rtions\nx\ry\ncountry,bytes,requests\nUS,1,2\n', 2, "it is no row of a CSV file"),
+        ('{"c-country":"US","c-country":"JP","sc-bytes":1}\n', 1, "field ccountry is there twice: leave one out"),
+        (JSON + '{"c-country":"US","sc-bytes":1,"sc_bytes":2}\n', 4, "field scbytes is there twice"),
     ],
 )
 def test_what_cant_be_read_names_its_line_and_the_field(text: str, line: int, said: str) -> None:

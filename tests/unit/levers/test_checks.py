@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +17,7 @@ from include.estate import load_estate
 from include.forecast.registry import RegistryError
 from include.levers import checks
 from include.levers.world import World
-from include.prices import PriceBookError
+from include.prices import PriceBookError, load_aws_book
 from include.rollout.lever import Check, Target
 
 ESTATE = load_estate()
@@ -111,3 +113,15 @@ def test_a_workloads_own_requests_are_looked_for_where_it_has_matchers() -> None
     assert checks.own_series(told) == {
         "requests of akidb-rest": 'akidb_http_requests_total{region="us-east-1",namespace="akidb",service="rest"}'
     }
+
+
+@pytest.mark.parametrize(("days", "said"), [(365, False), (366, True)])
+def test_a_price_book_older_than_a_year_warns(days: int, said: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "node_facts", lambda _: [])
+    monkeypatch.setattr(checks, "usd_hour", lambda *_: (Decimal(1), []))
+    book = load_aws_book(ESTATE)
+    read = dt.datetime.fromisoformat(f"{book.date}T12:00:00+00:00") + dt.timedelta(days=days)
+    target = Target("us-east-1", ESTATE, "run", None, SimpleNamespace())
+    (check,) = checks.prices(World(target, read.timestamp))
+    assert check.passed
+    assert (f"the prices of EC2's price book are {days} days old ({book.date})" in check.reason) is said

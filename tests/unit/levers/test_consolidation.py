@@ -214,3 +214,21 @@ def test_the_evidence_has_use_nodes_dollars_and_the_optimum(world: World) -> Non
     assert [found[name] for name in names] == [0.75, 0.5, 0.75, 13, 0.0, 0]
     assert (found["spot_share_pods"], found["spot_share_vcpu"]) == (0.8, 0.75)
     assert found["packing_optimum_usd_hour"] <= found["packing_usd_hour"] < found["usd_hour"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({}, "5 pods move"),
+        ({"most_share_evictions": 2}, "2 pods move"),
+        ({"most_share_evictions": 0}, ""),
+        ({"even_domains": False}, ""),
+    ],
+)
+def test_the_plan_moves_no_more_pods_than_the_run_may_evict(world: World, chosen: dict[str, Any], said: str) -> None:
+    nodes = [world.cluster.nodes_of(domain)[0] for domain in ("d1", "d2", "d3", "d4", "d1", "d1", "d1")]
+    mine = sorted(key for key in world.cluster.objects if key[0] == "Pod" and key[2].startswith("akidb-rest-"))
+    for n, key in enumerate(mine):  # 9 of 15 in d1, 2 in each of the others
+        world.cluster.objects[key]["spec"]["nodeName"] = nodes[n % 7]
+    notes = world.lever.plan(world.with_settings(**chosen)).notes
+    assert [line.partition(",")[0] for line in notes if "pods move" in line] == ([said] if said else [])

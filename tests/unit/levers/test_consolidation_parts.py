@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from include.levers.consolidation import rest
+from include.levers.consolidation import rest, share
 from include.levers.consolidation.budgets import BudgetWatch, violation_figure, violations
 from include.levers.consolidation.reasons import why_not
 from include.levers.consolidation.settings import ConsolidationSettings
@@ -76,6 +76,27 @@ def test_a_pod_that_asks_to_stay_is_not_evicted() -> None:
     for pod in mine:
         pod["metadata"]["annotations"] = {"karpenter.sh/do-not-disrupt": "true"}
     assert surplus(WORKLOADS, mine, NODES) is None
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_evicting_ends_where_the_pod_that_follows_comes_back(keeps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a Deployment has lost its spread nothing keeps its pods elsewhere: more evictions are for nothing."""
+    mine = pods("akidb-rest", 1, 1, 1, 5)
+
+    def move(_: Any, name: str, __: str) -> None:
+        moved = next(pod for pod in mine if pod["metadata"]["name"] == name)
+        counts = {n: sum(pod["spec"]["nodeName"] == f"node-d{n}" for pod in mine) for n in range(1, 5)}
+        moved["metadata"]["name"] += "-new"
+        if keeps:
+            moved["spec"]["nodeName"] = f"node-d{min(counts, key=lambda n: counts[n])}"
+
+    for name, value in {"workload_pods": lambda _: mine, "node_facts": lambda _: NODES, "move_pod": move}.items():
+        monkeypatch.setattr(share, name, value)
+    settings = ConsolidationSettings(converge_timeout_seconds=300)
+    world: Any = SimpleNamespace(estate=SimpleNamespace(workloads=WORKLOADS), settings=settings)
+    found = share.restore_spread(world, every=True)
+    evicted = found.pop("evicted_for_spread")
+    assert (len(evicted), found) == ((3, {}) if keeps else (1, {"came_back": evicted[0]}))
 
 
 # Budgets -----------------------------------------------------------------------------------------------------------

@@ -7,16 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from include.levers import lever
+from include.levers import devices, lever
 from include.levers.devices import OFFLINE, device_of
 from include.levers.edge_power.figures import usd_month
 from include.rollout.gates import judge_all
 from include.rollout.lever import NotConverged, Refused, Undo
 from jetson_tasks import bundle, paths
+from tests.unit.jetson_tasks.device_world import SAMPLES
 from tests.unit.levers.power_world import CLOCK, LEVER, World
 
 
@@ -103,6 +105,16 @@ def test_an_offline_canary_is_refused_and_another_device_is_pending(world: World
     assert failed(world) == {}
     world.devices["jetson01"].offline = True
     assert list(failed(world)) == ["device jetson01"]
+
+
+def test_an_answer_of_nvpmodel_without_a_mode_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "PAUSE_SECONDS", 0)
+    conf = SAMPLES["orin_nano_super"].read_bytes()
+    answers = iter(["", "NVPM WARN: power mode is not set!", "NV Power Mode: 25W\n1\n"])
+    device: Any = SimpleNamespace(
+        name="jetson01", read=lambda _: conf, run=lambda *_: SimpleNamespace(status=0, out=next(answers), err="")
+    )
+    assert devices.mode_of(device) == "25W"
 
 
 # Apply and gates ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from include.levers.edge_power.planner import (
     switches,
     unserved,
 )
+from include.levers.edge_power.wanted import age_of
 from include.rollout.lever import Refused
 from tests.unit.levers.power_world import MEASURED
 
@@ -65,6 +67,36 @@ def test_labels_are_refused_as_data_and_so_is_a_measurement_without_a_bench() ->
         table_of([Mode("15W", 5, 4, 220)])
     with pytest.raises(Refused, match=r"^the measurement of jetson01 failed: nvpmodel died; measure the canary first"):
         table_from({**MEASURED, "error": {"code": "nvpmodel_failed", "message": "nvpmodel died"}})
+
+
+ROW = {"mode": "15W", "watts_idle": 5.0, "watts_full": 11.8, "capacity_qps": 220}
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [
+        [ROW],
+        "15W",
+        None,
+        {"error": "it died"},
+        {"modes": None},
+        {"modes": [5]},
+        {"modes": {"15W": ROW}},
+        {"modes": [{**ROW, "watts_full": "much"}]},
+        {"modes": [{**ROW, "watts_full": [11.8]}]},
+        {"modes": [{**ROW, "capacity_qps": 10**400}]},
+        {"modes": [{name: value for name, value in ROW.items() if name != "mode"}]},
+        *({"modes": [{**ROW, name: float(v)}]} for name in ("watts_full", "capacity_qps") for v in ("nan", "inf")),
+    ],
+)
+def test_what_is_no_measurement_is_refused_with_the_remedy(measured: Any) -> None:
+    with pytest.raises(Refused, match=r"measure the canary first: trigger measure_devices$"):
+        table_from(measured)
+
+
+def test_a_moment_of_measuring_that_nobody_can_read_asks_for_another_measurement() -> None:
+    for moment in (None, "yesterday", float("nan"), float("inf"), 1e300, [1]):
+        assert age_of({"measured_at": moment}, 1.8e9).endswith("which is no moment: measure again")
 
 
 def test_a_mode_that_draws_more_at_every_load_that_it_serves_is_not_worth_having() -> None:

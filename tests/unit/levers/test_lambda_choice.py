@@ -152,6 +152,10 @@ def test_what_cloudfront_runs_has_no_provisioned_concurrency() -> None:
     [
         (["384:20000:34.1"], "'384:20000:34.1' can't be read: write MB:samples:mean:P95, such as 384:20000:34.1:48.0"),
         (["384:many:34:48"], "'384:many:34:48' can't be read"),
+        (["384:20:NaN:48"], "'384:20:NaN:48' can't be read"),
+        (["384:20:34:sNaN"], "'384:20:34:sNaN' can't be read"),
+        (["384:20:34:Infinity"], "'384:20:34:Infinity' can't be read"),
+        (["384:20:-inf:48"], "'384:20:-inf:48' can't be read"),
         (["384:0:34:48"], "'384:0:34:48' has a value that is not above 0: measure it again"),
         (["384:20:34:48", "384:30:34:48"], "384 MB is given twice: leave one line a size"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from include.estate import Calendar, Estate, load_estate
 from include.estate.nonprod import weekly
+from include.levers.nonprod_hours import hours
 from include.levers.nonprod_hours.calendars import Span, asleep_spans, keep_until, sleeps_through
 from include.levers.nonprod_hours.decide import Action, Decision, Seen, decide, lead_of
 from include.rollout.lever import Refused
@@ -199,6 +201,60 @@ def test_a_wish_without_an_end_is_refused_with_field_value_and_remedy(text: str,
         f"Namespace akidb-staging {NOTES} {reason}: annotate it with an end within 31 days, such as "
         "2026-12-02T22:00:00+00:00"
     )
+
+
+@pytest.mark.parametrize("value", ["Off", "OFF", "false", "no", "disabled", "", "\u3000"])
+def test_a_label_that_is_spelled_differently_leaves_it_awake_and_is_named(value: str) -> None:
+    decision = decide(Seen(staging({"akidb.io/nonprod-hours": value}), asleep=True), TOKYO, NOW, LEAD)
+    assert decision == Decision(Action.WAKE, f"its label akidb.io/nonprod-hours is {value or 'empty'}")
+
+
+def test_a_label_that_says_on_changes_nothing() -> None:
+    assert decide(Seen(staging({"akidb.io/nonprod-hours": "on"})), TOKYO, NOW, LEAD).action is Action.SLEEP
+
+
+def test_a_wish_that_nobody_can_read_keeps_it_from_sleeping_and_not_from_waking() -> None:
+    for asleep, moment in ((False, NOW), (True, NOW), (False, at("2026-12-03T01:00"))):
+        with pytest.raises(Refused, match="no moment with an end"):
+            decide(Seen(staging(keep="forever"), asleep), TOKYO, moment, LEAD)
+    morning = decide(Seen(staging(keep="forever"), asleep=True), TOKYO, at("2026-12-03T01:00"), LEAD)
+    assert morning == Decision(Action.WAKE, "needed now or within 25 min by its calendar")
+
+
+def looked_at(calendar: Calendar, live: dict[str, Any], woken: bool = False, moment: dt.datetime = NOW) -> Any:
+    """What a look decides for a namespace that sleeps, and the cluster that it was read from."""
+    cluster = SimpleNamespace(get=lambda *_: live, patched=[], patch=lambda *a, **_: cluster.patched.append(a[2]))
+    nonprod = SimpleNamespace(namespaces={"akidb-staging": "one"}, calendars={"one": calendar}, default_lead_minutes=10)
+    run = SimpleNamespace(
+        estate=SimpleNamespace(nonprod=nonprod), clients=lambda _: SimpleNamespace(kubernetes=cluster)
+    )
+    asked: Any = hours.Hours(run, "us-east-1", moment, 60, woken=["akidb-staging"] if woken else ())  # type: ignore[arg-type]
+    change: Any = SimpleNamespace(promoted=True)
+    return asked, cluster, hours._looked_at(asked, "akidb-staging", change)
+
+
+@pytest.mark.parametrize(
+    ("labels", "woken"), [({"akidb.io/nonprod-hours": "off"}, False), ({}, True)], ids=["label", "form"]
+)
+def test_label_and_form_wake_it_although_its_calendar_can_not_be_read(labels: dict[str, str], woken: bool) -> None:
+    nowhere = Calendar(timezone="UTC", asleep=WEEK, holidays="XX")
+    assert looked_at(nowhere, staging(labels), woken)[2].action is Action.WAKE
+    assert isinstance(looked_at(nowhere, staging())[2], Refused)
+
+
+@pytest.mark.parametrize(
+    ("keep", "written"),
+    [
+        ("", ["2026-12-02T14:00:00+00:00"]),
+        ("2026-12-02T13:00:00+00:00", ["2026-12-02T14:00:00+00:00"]),
+        ("forever", ["2026-12-02T14:00:00+00:00"]),
+        ("2026-12-10T09:00:00+09:00", []),  # a week more was asked for: two hours must not end it
+    ],
+)
+def test_waking_it_now_shortens_no_wish_that_reaches_further(keep: str, written: list[str]) -> None:
+    asked, cluster, _ = looked_at(TOKYO, staging(keep=keep), woken=True)
+    hours.keep_awake(asked, "akidb-staging")
+    assert [body["metadata"]["annotations"][NOTES] for body in cluster.patched] == written
 
 
 def test_the_lead_is_the_median_of_the_newest_wakes_and_the_default_before_the_first() -> None:

@@ -88,6 +88,15 @@ def test_a_labelled_workload_stays_and_so_does_what_scales_it() -> None:
     )
 
 
+@pytest.mark.parametrize("value", ["Off", "false", "disabled"])
+def test_a_workload_whose_label_is_spelled_differently_stays_too_and_is_named(value: str) -> None:
+    world = World()
+    world.thing("Deployment", "web")["metadata"]["labels"] = {"akidb.io/nonprod-hours": value}
+    world.sleep()
+    assert world.sizes() == ASLEEP | {"web": 3, "pause of web": None}
+    assert world.lever.plan(world.target).notes[0].endswith(f"its label akidb.io/nonprod-hours is {value}")
+
+
 def test_a_pause_of_somebody_else_is_left_with_its_workload() -> None:
     world = World()
     world.apply(

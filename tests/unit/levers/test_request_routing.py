@@ -308,6 +308,30 @@ def test_a_region_without_a_weighted_record_set_keeps_its_share_of_the_world(wor
     assert plan.notes[-1] == "no weighted record set of this region: the regions' shares stay"
 
 
+@pytest.mark.parametrize("rolled_out", [False, True])
+def test_a_region_that_somebody_has_drained_stays_drained(world: World, rolled_out: bool) -> None:
+    if rolled_out:
+        world.apply_all()
+    world.set_weight(0)
+    world.apply_all()
+    assert world.weight() == 0
+
+
+def test_record_sets_of_different_weights_are_refused_unless_their_weight_is_left_alone(worlds: Any) -> None:
+    def found(world: World) -> list[str]:
+        name = f"regions.akidb.example. {world.target.region}"
+        record = {**world.records()[name], "Type": "AAAA", "Weight": 0}
+        record["ResourceRecords"] = [{"Value": "2001:db8::1"}]
+        batch = {"Changes": [{"Action": "UPSERT", "ResourceRecordSet": record}]}
+        world.route53.change_resource_record_sets(HostedZoneId=world.zone, ChangeBatch=batch)
+        return [check.reason for check in LEVER.preflight(world.target) if not check.passed]
+
+    (reason,) = found(worlds())
+    assert "AAAA" in reason
+    assert reason.endswith("weighs 0: one weight would be written to all of them")
+    assert found(worlds(weigh_region=False)) == []
+
+
 def test_the_record_set_is_left_alone_when_it_is_not_to_be_weighed(worlds: Any) -> None:
     world = worlds(weigh_region=False)
     world.apply_all()

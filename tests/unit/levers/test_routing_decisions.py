@@ -202,3 +202,4 @@ def test_a_region_weighs_as_much_more_as_its_backends_serve_more_than_its_pods()
     assert record_weight(100, 6040, 5600, 104) == 104  # near enough: it stays
     assert record_weight(100, 9000, 5600, 104) == 161
     assert record_weight(100, 500, 0, None) == 100
+    assert [record_weight(0, 6040, pods, standing) for pods in (0, 5600) for standing in (None, 108)] == [0] * 4

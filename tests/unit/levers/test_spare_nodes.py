@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from include.levers.consolidation.fleet import evened, odd_on_spot
+from include.levers.consolidation.fleet import Fleet, evened, odd_on_spot
 from include.levers.consolidation.packing import Shape
 from include.levers.consolidation.spare import Place, Spare, Tenant, find_spare, why_it_stays
 from include.levers.nodes.rooms import Room
@@ -119,11 +119,11 @@ def test_a_workload_is_evened_out_whatever_its_pods_ask_for() -> None:
 
     domains = ["d1", "d2", "d3", "d4"]
     uneven = [shape("d1", 8), shape("d2", 6), shape("d3", 3), shape("d4", 3)]
-    assert evened(uneven, domains) == [shape(domain, 5) for domain in domains]
+    assert evened(uneven, domains, 9) == [shape(domain, 5) for domain in domains]
     even = [shape("d1", 3), shape("d2", 3), shape("d3", 2), shape("d4", 3)]
-    assert evened(even, domains) == even
+    assert evened(even, domains, 9) == even
     mixed = [shape("d1", 3), shape("d1", 2, 1000), shape("d2", 1, 1000)]
-    after = evened(mixed, ["d1", "d2"])
+    after = evened(mixed, ["d1", "d2"], 9)
     assert {domain: sum(s.count for s in after if s.domain == domain) for domain in ("d1", "d2")} == {"d1": 3, "d2": 3}
     both = [
         shape("d1", 2),
@@ -131,6 +131,21 @@ def test_a_workload_is_evened_out_whatever_its_pods_ask_for() -> None:
         shape("d1", 0, workload="akidb-grpc"),
         shape("d2", 2, workload="akidb-grpc"),
     ]
-    assert [s.count for s in evened(both, ["d1", "d2"])] == [1, 1, 1, 1]
+    assert [s.count for s in evened(both, ["d1", "d2"], 9)] == [1, 1, 1, 1]
     anywhere = [shape(None, 5), shape("d1", 1)]
-    assert evened(anywhere, ["d1", "d2"]) == anywhere
+    assert evened(anywhere, ["d1", "d2"], 9) == anywhere
+
+
+def test_no_more_pods_are_evened_out_than_may_be_evicted_and_the_workload_that_differs_most_goes_first() -> None:
+    def shape(workload: str, domain: str, count: int) -> Shape:
+        return Shape(workload, 860, 2**30, count, domain, 1)
+
+    uneven = [shape("a", "d1", 6), shape("a", "d2", 2), shape("b", "d1", 8), shape("b", "d2", 2)]
+    for most, counts in {0: [6, 2, 8, 2], 1: [6, 2, 7, 3], 3: [5, 3, 6, 4], 9: [4, 4, 5, 5]}.items():
+        assert [s.count for s in evened(uneven, ["d1", "d2"], most)] == counts
+
+
+def test_without_an_offer_of_a_node_nothing_is_evened_out_and_no_packing_is_known() -> None:
+    pods_there = [Shape("akidb-rest", 860, 2**30, 4, "d1", 1)]
+    assert evened(pods_there, [], 12) == pods_there
+    assert Fleet(pods_there, [], None, 1).reachable(12) is None

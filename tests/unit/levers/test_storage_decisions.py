@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from include.levers.price_tables import parse_table, price_table
+from include.levers.storage_tiering.bucket import deleted_at, others_of
 from include.levers.storage_tiering.choices import choices, in_words, kept, money, months, rules_for
 from include.levers.storage_tiering.decide import (
     CLASSES,
@@ -23,6 +24,7 @@ from include.levers.storage_tiering.decide import (
     storage_month,
     total,
 )
+from include.levers.storage_tiering.lifecycle import prefix_of
 from include.levers.storage_tiering.settings import StorageSettings
 from include.prices import PriceBookError
 from include.rollout.lever import Refused
@@ -254,3 +256,50 @@ def test_money_shows_two_digits_that_count() -> None:
     assert [money(Decimal(text)) for text in ("1234.5", "0.01", "0.00012345", "0", "-3")] == [
         "1,234.50", "0.01", "0.00012", "0.00", "-3.00",
     ]  # fmt: skip
+
+
+WRITTEN = "2026-11-01T00:00:00+00:00"
+LATER = dt.datetime(2026, 12, 24, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("expirations", "end"),
+    [
+        ([], None),
+        ([{"Days": 90}, {"Days": 30}, {"Date": LATER}], "2026-12-01T00:00:00+00:00"),
+        ([{"Date": LATER}, {"ExpiredObjectDeleteMarker": True}, None], "2026-12-24T00:00:00+00:00"),
+        ([{"Days": 2**31 - 1}, {"Days": 90}], "2027-01-30T00:00:00+00:00"),
+        ([{"ExpiredObjectDeleteMarker": True}], None),
+    ],
+)
+def test_the_first_of_others_rules_says_when_an_object_is_deleted(expirations: list[Any], end: str | None) -> None:
+    assert deleted_at([{"Expiration": expiration} for expiration in expirations], WRITTEN) == end
+
+
+def test_an_expiration_that_no_calendar_reaches_is_later_than_all_that_is_counted() -> None:
+    end = deleted_at([{"Expiration": {"Days": 2**31 - 1}}], WRITTEN)
+    assert end is not None
+    assert end > "2200"
+
+
+@pytest.mark.parametrize(
+    ("where", "prefix"),
+    [
+        ({"Prefix": "models/us/"}, "models/us/"),  # as rules said it before there were filters
+        ({"Filter": {"Prefix": "models/us/"}}, "models/us/"),
+        ({"Filter": {"And": {"Prefix": "models/", "Tags": [{"Key": "a", "Value": "b"}]}}}, "models/"),
+        ({"Filter": {"And": {"ObjectSizeGreaterThan": 1, "ObjectSizeLessThan": 9}}}, ""),
+        ({"Filter": {"Tag": {"Key": "a", "Value": "b"}}}, ""),
+        ({"Filter": {}}, ""),
+        ({"Prefix": ""}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_rule_says_its_prefix_in_one_of_four_places_or_is_for_every_object(
+    where: dict[str, Any], prefix: str
+) -> None:
+    theirs = {"ID": "theirs", "Status": "Enabled", **where}
+    assert prefix_of(theirs) == prefix
+    version = "models/us/versions/000001-aaaaaaaaaaaa/"
+    assert others_of({"Rules": [theirs, {**theirs, "Status": "Disabled"}]}, version) == [theirs]
+    assert others_of({"Rules": [theirs]}, "logs/") == ([] if prefix else [theirs])
