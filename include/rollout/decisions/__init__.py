@@ -51,6 +51,7 @@ from include.rollout.decisions.verdicts import (
     left_behind,
     rollback_command,
     stop_line,
+    trigger_command,
     verdict,
 )
 
@@ -93,6 +94,7 @@ __all__ = [
     "stage_in",
     "standing_gate",
     "stop_line",
+    "trigger_command",
     "undecided",
     "undo_form",
     "verdict",
