@@ -22,6 +22,7 @@ from include.rollout.decisions.plans import (
     joint_text,
     plan_text,
     plans_hash,
+    reason_lines,
 )
 from include.rollout.decisions.progress import (
     Decision,
@@ -86,6 +87,7 @@ __all__ = [
     "left_behind",
     "plan_text",
     "plans_hash",
+    "reason_lines",
     "results_json",
     "rollback_command",
     "rollback_verdict",
