@@ -140,9 +140,8 @@ def test_a_record_whose_step_or_time_is_no_text_spoils_its_own_chain_alone(
 ) -> None:
     path = scribe.folder / LAST / "000003.json"
     path.write_text(json.dumps(json.loads(path.read_bytes()) | {name: value}))
-    assert content_of(scribe.folder).problems == {
-        LAST: f"{LAST}/000003.json is not a record (step and time must be texts): restore it from a backup of the ledger"
-    }
+    (text,) = content_of(scribe.folder).problems.values()
+    assert text.startswith(f"{LAST}/000003.json is not a record (step and time must be texts): restore it")
 
 
 def test_exports_and_safety_records_beside_the_chains_are_left_alone(scribe: Scribe) -> None:
