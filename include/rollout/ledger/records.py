@@ -122,7 +122,7 @@ class Record:
         record = cls(place=raw.pop("region"), **raw)
         if not (isinstance(record.figures, dict) and isinstance(record.links, dict)):
             raise TypeError("figures and links must be objects")
-        if not (isinstance(record.step, str) and isinstance(record.time, str)):
+        if not all(isinstance(raw[name], str) for name in ("step", "time")):
             raise TypeError("step and time must be texts")
         return record
 
