@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from include.estate.fields import Part, Seconds, Share
 from include.estate.routing import Routing
@@ -18,6 +19,18 @@ class Cdn(Part):
     log_prefix: Annotated[str, Field(description="what the logs' keys begin with")] = "AWSLogs/"
 
 
+_DURATION = re.compile(r"\d+:\d+:\d+(?:\.\d+)?:\d+(?:\.\d+)?", re.ASCII)
+
+
+def _duration(line: str) -> str:
+    if not _DURATION.fullmatch(line):
+        raise ValueError("can't be read: write MB:samples:mean:P95, such as 384:20000:34.1:48.0 (ms)")
+    return line
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+
+
 class Functions(Part):
     """The inference functions: one at the edge (us-east-1, numbered versions), one in each region behind an alias."""
 
@@ -29,7 +42,7 @@ class Functions(Part):
         float, Field(gt=0, description="of the functions; from this latency budget on the plan sends requests there")
     ] = 50
     durations: Annotated[
-        tuple[str, ...], Field(description="measured outside production, a line a size: MB:samples:mean ms:P95 ms")
+        tuple[Duration, ...], Field(description="measured outside production, a line a size: MB:samples:mean ms:P95 ms")
     ] = ()
 
 

@@ -59,6 +59,6 @@ Age = Annotated[str, AfterValidator(_age)]
 
 
 class Part(BaseModel):
-    """A part of the estate: frozen; an unknown key is refused."""
+    """A part of the estate: frozen; an unknown key is refused, and so is a number without an end."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

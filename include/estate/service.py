@@ -88,7 +88,7 @@ class Traffic(Part):
     target_utilisation: Annotated[float, Field(gt=0, le=1)]
     weekday_qps: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=24, max_length=24)]
     weekend_peak_qps: Annotated[float, Field(gt=0)]
-    peak_share_of_capacity: Share
+    peak_share_of_capacity: Annotated[float, Field(gt=0, le=1)]
 
     @model_validator(mode="after")
     def _some_traffic(self) -> Traffic:

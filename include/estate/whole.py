@@ -181,6 +181,17 @@ class Estate(Part):
         peak = replicas * self.qps_per_replica() * traffic.peak_share_of_capacity
         return peak / max(traffic.weekday_qps)
 
+    def routed_share(self) -> float:
+        """Share of a region's requests that is the routed workload's: that of its replicas.
+
+        Raises EstateError naming the workloads that there are.
+        """
+        name = self.edge.routing.workload
+        if name not in self.workloads:
+            known = ", ".join(self.workloads)
+            raise EstateError(f"edge.routing.workload: {name!r} is none of the workloads {known}: name one of them")
+        return self.workloads[name].replicas / sum(workload.replicas for workload in self.workloads.values())
+
     def qps_per_replica(self) -> float:
         """Requests a second that one replica serves at target utilisation."""
         return self.traffic.replica_qps * self.traffic.target_utilisation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -72,8 +72,10 @@ def rehearsed(state: LeverState) -> str:
 # --- The pages --------------------------------------------------------------------------------------------------------
 
 
-def overview_page(view: Overview, pending: Pending, frame: Frame) -> str:
-    """The first page."""
+def overview_page(
+    view: Overview, pending: Pending, frame: Frame, may_see: Callable[[str], bool] = lambda _: True
+) -> str:
+    """The first page; of the runs those of the DAGs that the user ``may_see``."""
     states = list(view.forecasts)
     return _render(
         "overview.html.j2",
@@ -84,7 +86,7 @@ def overview_page(view: Overview, pending: Pending, frame: Frame) -> str:
         headline=headline(view, pending),
         days=view.days(pending),
         broken=any(problem.where.startswith("ledger") for problem in view.problems),
-        rows=view.runs,
+        rows=[row for row in view.runs if may_see(row.dag_id)],
         query="",
         stamp=stamp(view, pending),
         score_table=_score_table(view),

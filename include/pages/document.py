@@ -107,7 +107,9 @@ def _blocks(blocks: tuple[Block, ...]) -> Iterator[str]:
         if isinstance(block, Paragraph):
             yield f"**{flat(block.text)}**" if block.strong else flat(block.text)
         elif isinstance(block, Items):
-            yield "\n".join(f"- {label}: {flat(text)}" if label else f"- {flat(text)}" for label, text in block.items)
+            yield "\n".join(
+                f"- {flat(label)}: {flat(text)}" if label else f"- {flat(text)}" for label, text in block.items
+            )
         elif isinstance(block, Table):
             yield table_to_markdown(block)
 

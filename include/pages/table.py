@@ -10,6 +10,7 @@ from typing import ClassVar
 
 # A figure, with its sign, unit or range; the words stand where a figure is missing.
 _FIGURE = re.compile(r"[-+−]?[\d.,]+(?:e-?\d+)?(?: ?(?:%|h|ms|s))?|unknown|not defined|-|")
+_TAG, _LINK = re.compile(r"<(?=[A-Za-z/!?])"), re.compile(r"\]\(")
 VERDICTS = frozenset({"pass", "fail", "high", "low", "unknown"})
 
 
@@ -35,8 +36,8 @@ def _is_figure(cell: str) -> bool:
 
 
 def flat(text: str) -> str:
-    """The text on one line."""
-    return " ".join(str(text).split())
+    """The text on one line, as text: whoever shows the Markdown sees no tag, picture or link of somebody else's."""
+    return _LINK.sub(r"]\\(", _TAG.sub("&lt;", " ".join(str(text).split())))
 
 
 def to_markdown(table: Table) -> str:

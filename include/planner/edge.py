@@ -3,7 +3,7 @@ arithmetic on the usage of usage.yaml. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -162,16 +162,15 @@ def routed_share(estate: Estate, qps: Floats) -> float:
     """The share of the routed workload's requests that a route's weights send to the devices, for the highest minute.
 
     Weights of a route are fixed: what the devices can take at the peak decides them. 0 where the devices don't keep the
-    latency budget, or have no capacity.
+    latency budget, or have no capacity. Raises EstateError where the estate has no such workload.
     """
-    routing, backend = estate.edge.routing, estate.edge.routing.backends.get("jetson")
+    mine, routing = estate.routed_share(), estate.edge.routing
+    backend = routing.backends.get("jetson")
     if backend is None or not backend.capacity_qps:
         return 0.0
     from include.levers.request_routing.backends import Latency
 
     shape = backend.latency
     within = Latency(shape.p50_ms, shape.p95_ms, shape.network_ms).share_within(routing.budget_ms)
-    whole: Sequence[int] = [workload.replicas for workload in estate.workloads.values()]
-    mine = estate.workloads[routing.workload].replicas / sum(whole)
     highest = float(qps.max()) * mine
     return min(1.0, backend.capacity_qps / highest) if within >= routing.share_within and highest else 0.0

@@ -75,8 +75,7 @@ class World:
 
     def routed_qps(self) -> float:
         """Requests a second of all regions that routing sends to the devices, on average."""
-        mine = self.estate.workloads[self.estate.edge.routing.workload].replicas
-        share = mine / sum(workload.replicas for workload in self.estate.workloads.values())
+        share = self.estate.routed_share()
         means = self.traffic.of_minutes().mean(axis=1)
         return float(sum(mean * share * routed for mean, routed in zip(means, self.routed, strict=True)))
 

@@ -65,9 +65,11 @@ class Usage:
         return CdnUsage(found, len(found), "usage.yaml")
 
     def durations(self, estate: Estate) -> list[Measured]:
-        """Durations of the function by size: the estate's where it has some."""
-        lines = estate.edge.functions.durations or tuple(self.raw["lambda_edge"]["durations"])
-        parts = [line.split(":") for line in lines]
+        """Durations of the function by size: the estate's where it has some, and in any case that of today's size."""
+        own = [line.split(":") for line in estate.edge.functions.durations]
+        assumed = [line.split(":") for line in self.raw["lambda_edge"]["durations"]]
+        today, sizes = self.raw["lambda_edge"]["memory_mb"], {int(mb) for mb, *_ in own}
+        parts = own + [one for one in assumed if not own or int(one[0]) == today not in sizes]
         return [Measured(int(mb), Decimal(mean), Decimal(p95), int(n), FILE.name) for mb, n, mean, p95 in parts]
 
     def modes(self) -> Table:

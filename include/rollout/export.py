@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import yaml
@@ -84,8 +84,21 @@ def joined(parts: Iterable[Export]) -> Export:
     """All of them as one, in their order; each resource once, as it was given first."""
     found = list(parts)
     together = {f.name: [one for part in found for one in getattr(part, f.name)] for f in fields(Export)}
-    together["resources"] = [*{one.address: one for one in reversed(together["resources"])}.values()][::-1]
+    together["resources"] = _once(together["resources"])
     return Export(**{name: tuple(values) for name, values in together.items()})
+
+
+def _once(resources: Iterable[Resource]) -> list[Resource]:
+    """Each as it was given first. Two that exist under ids of their own, such as the record sets of a-b.example and
+    a.b.example, are never one: the later one's name has the hash of its id.
+    """
+    found: dict[str, Resource] = {}
+    for resource in resources:
+        there, one = found.get(resource.address), resource
+        if there and None not in (there.import_id, one.import_id) and there.import_id != one.import_id:
+            one = replace(one, name=f"{one.name}_{hashlib.sha256(str(one.import_id).encode()).hexdigest()[:8]}")
+        found.setdefault(one.address, one)
+    return [*found.values()]
 
 
 def by_hand(differences: Sequence[Difference]) -> Export:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from include.rollout.decisions import Ending, Verdict, rollback_command
+from include.rollout.decisions import Ending, Verdict, rollback_command, trigger_command
 from include.week.days import WEEK, Day
 from include.week.settings import CONTINUE
 
@@ -163,7 +163,7 @@ def _next_lines(facts: WeekFacts, gate_problem: str | None) -> list[str]:
 def week_command(first_day: int, conf: Mapping[str, Any]) -> str:
     """The command that goes on with a week from a day."""
     given = {**conf, "first_day": first_day, "dry_run": False}
-    return f"airflow dags trigger {WEEK} --conf '{json.dumps(given, sort_keys=True)}'"
+    return trigger_command(WEEK, json.dumps(given, sort_keys=True))
 
 
 def _gate_problem(facts: WeekFacts) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from include.rollout.decisions import reason_lines
 from include.week.coverage import Offer, words
 from include.week.settings import ONCE, WeekSettings
 
@@ -14,7 +15,7 @@ def week_text(days: Sequence[Mapping[str, Any]], settings: WeekSettings, proved:
     """The week's plan as Markdown: the days in order with levers, undo and dollars, what one approval covers, what was
     ``proved`` of the levers, and the planner's waterfall.
     """
-    lines = [f"**Reason:** {settings.reason}", ""] if settings.reason else []
+    lines = reason_lines(settings.reason)
     lines += [f"**In this order:** {' -> '.join(str(day['dag']) for day in days)}.", ""]
     for day in days:
         lines += [f"### Day {day['day']}: {day['dag']}", "", *_lever_lines(day["levers"]), ""]

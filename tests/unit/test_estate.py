@@ -60,6 +60,15 @@ def test_a_start_node_holds_six_pods_by_memory_so_that_thirty_fit() -> None:
             "weekday_qps is 0 in every hour: give the requests a second of at least one",
         ),
         ("weekday_qps: [50, ", "weekday_qps: [-50, ", "Input should be greater than or equal to 0 (value -50)"),
+        ("weekday_qps: [50, ", "weekday_qps: [.inf, ", "weekday_qps.0 Input should be a finite number (value inf)"),
+        ("replica_qps: 350", "replica_qps: .inf", "traffic.replica_qps Input should be a finite number (value inf)"),
+        ("factor: 1.0\n", "factor: .inf\n", "on_demand_price_factor Input should be a finite number (value inf)"),
+        ("of_capacity: 0.7", "of_capacity: 0", "peak_share_of_capacity Input should be greater than 0 (value 0)"),
+        (
+            "regional_alias: live",
+            "regional_alias: live, durations: ['512 MB in 30 ms']",
+            "edge.functions.durations.0 Value error, can't be read: write MB:samples:mean:P95, such as",
+        ),
     ],
 )
 def test_a_wrong_estate_is_refused_with_field_and_remedy(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -71,6 +80,16 @@ def test_a_wrong_estate_is_refused_with_field_and_remedy(tmp_path: Path, old: st
 def test_a_missing_file_names_the_setting_that_points_to_it(tmp_path: Path) -> None:
     with pytest.raises(EstateError, match="set AKIDB_ESTATE to the estate's file"):
         load_estate(tmp_path / "none.yaml")
+
+
+def test_the_routed_share_is_that_of_the_workloads_replicas_and_another_workload_is_refused() -> None:
+    estate = load_estate()
+    assert estate.routed_share() == 0.5
+    renamed = {"api" if name == "akidb-rest" else name: one for name, one in estate.workloads.items()}
+    with pytest.raises(
+        EstateError, match=r"edge.routing.workload: 'akidb-rest' is none of the workloads api, akidb-gr"
+    ):
+        estate.model_copy(update={"workloads": renamed}).routed_share()
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:

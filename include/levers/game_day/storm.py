@@ -13,6 +13,7 @@ import hashlib
 import io
 import math
 import statistics
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +52,7 @@ def read_events(path: Path) -> list[PriceEvent]:
         data = path.read_bytes()
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
         events = [_event(row) for row in csv.DictReader(io.StringIO(text))]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, csv.Error, ValueError, KeyError, TypeError) as error:
         raise HistoryError(
             f"price_history {path}: {type(error).__name__}: {error}; give a CSV file with the columns "
             f"{', '.join(COLUMNS)}, or leave it empty"
@@ -60,8 +61,13 @@ def read_events(path: Path) -> list[PriceEvent]:
 
 
 def _event(row: dict[str, str]) -> PriceEvent:
-    at = dt.datetime.fromisoformat(row["timestamp"]).timestamp()
-    return PriceEvent(at, row["az_id"], row["instance_type"], float(row["price_usd_hour"]))
+    at = dt.datetime.fromisoformat(row["timestamp"])
+    usd_hour = float(row["price_usd_hour"])
+    if not math.isfinite(usd_hour):
+        raise ValueError(f"price_usd_hour {row['price_usd_hour']!r} is no price")
+    # A time without a zone is UTC, whichever zone the worker is in.
+    seconds = (at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp()
+    return PriceEvent(seconds, row["az_id"], row["instance_type"], usd_hour)
 
 
 def storm(events: Sequence[PriceEvent], nodes: Sequence[NodeFact], share: float, seconds: float) -> list[Hit]:

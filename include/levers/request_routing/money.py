@@ -18,21 +18,16 @@ CAPACITIES = {SPOT: "spot", ON_DEMAND: "on-demand"}
 WEEKDAYS, DAYS = 5, 7
 
 
-def share_of_requests(estate: Estate) -> float:
-    """Share of a region's requests that is the routed workload's: that of its replicas in the estate."""
-    return estate.workloads[estate.edge.routing.workload].replicas / sum(w.replicas for w in estate.workloads.values())
-
-
 def peak_qps(estate: Estate) -> float:
     """Requests a second of the routed workload in one region at the weekday peak."""
-    return max(estate.traffic.weekday_qps) * estate.demand_scale() * share_of_requests(estate)
+    return max(estate.traffic.weekday_qps) * estate.demand_scale() * estate.routed_share()
 
 
 def month_millions(estate: Estate) -> Decimal:
     """Millions of requests of the routed workload in one region and month, by the estate's shape of a week."""
     traffic = estate.traffic
     hours = [traffic.planned_qps(hour, weekend=day >= WEEKDAYS) for day in range(DAYS) for hour in range(24)]
-    qps = sum(hours) / len(hours) * estate.demand_scale() * share_of_requests(estate)
+    qps = sum(hours) / len(hours) * estate.demand_scale() * estate.routed_share()
     return Decimal(str(qps)) * 3600 * HOURS_PER_MONTH / MILLION
 
 

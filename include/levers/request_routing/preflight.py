@@ -9,7 +9,7 @@ from include.levers import checks
 from include.levers.fields import at
 from include.levers.owned import read
 from include.levers.request_routing.live import healths, last_service
-from include.levers.request_routing.money import peak_qps, share_of_requests
+from include.levers.request_routing.money import peak_qps
 from include.levers.request_routing.record import records
 from include.levers.request_routing.settings import World
 from include.levers.request_routing.wanted import is_theirs, route_identity, routed_rules
@@ -76,7 +76,7 @@ def demand(world: World) -> Iterator[Check]:
         reason = f"the last day's peak was {seen:.0f} requests/s, the weights would be made for {assumed:.0f}"
         yield Check("demand", False, reason, f"set routed_qps to {seen:.0f} or more")
     else:
-        share = share_of_requests(world.estate)
+        share = world.estate.routed_share()
         reason = f"made for {assumed:.0f} requests/s ({share:.0%} of a region's); the last day's peak was {seen:.0f}"
         yield Check("demand", True, reason)
 

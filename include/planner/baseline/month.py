@@ -49,7 +49,13 @@ def month_named(text: str) -> dt.date:
 
 
 def refuse_incomplete(estate: Estate, days: Sequence[dt.date], traffic: TrafficTable, costs: CostTable) -> None:
-    """Raise BaselineError naming every day without traffic or with a bill that may still change."""
+    """Raise BaselineError naming every day without traffic or with a bill that may still change.
+
+    And the component that a saving is told by, where the estate doesn't have it.
+    """
+    for name in (CENTRAL_DC, COST_PLATFORM):
+        if name not in estate.cost.components:
+            raise BaselineError(f"cost.components has no {name}: add it to the estate, with rules that find its bill")
     problems = [
         f"traffic of {region} is missing on {named(gaps)}: run traffic_export for these days"
         for region in estate.regions

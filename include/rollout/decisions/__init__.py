@@ -22,6 +22,7 @@ from include.rollout.decisions.plans import (
     joint_text,
     plan_text,
     plans_hash,
+    reason_lines,
 )
 from include.rollout.decisions.progress import (
     Decision,
@@ -51,6 +52,7 @@ from include.rollout.decisions.verdicts import (
     left_behind,
     rollback_command,
     stop_line,
+    trigger_command,
     verdict,
 )
 
@@ -85,6 +87,7 @@ __all__ = [
     "left_behind",
     "plan_text",
     "plans_hash",
+    "reason_lines",
     "results_json",
     "rollback_command",
     "rollback_verdict",
@@ -93,6 +96,7 @@ __all__ = [
     "stage_in",
     "standing_gate",
     "stop_line",
+    "trigger_command",
     "undecided",
     "undo_form",
     "verdict",

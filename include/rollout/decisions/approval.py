@@ -11,7 +11,7 @@ from decimal import Decimal
 from itertools import groupby
 from urllib.parse import urlsplit
 
-from include.rollout.decisions.plans import gates_line, saving_line, stage_line
+from include.rollout.decisions.plans import gates_line, reason_lines, saving_line, stage_line
 from include.rollout.ledger import OpenRun
 from include.rollout.lever import Plan, Undo
 from include.rollout.safety import Cell, Fault, State, ended
@@ -94,7 +94,7 @@ def approval_text(
     count = sum(len(plan.differences) for plan in plans)
     counted = f"{count} difference{'s' * (count != 1)}."
     lines = [f"**Plan {plan_hash}:** {names} in {places}; {counted} {links_text(links)}".strip(), ""]
-    lines += [f"**Reason:** {reason}", ""] if reason else []
+    lines += reason_lines(reason)
     if len(offered) > 1:
         lines += ["Each lever begins once the one before is promoted; one without steps is skipped.", ""]
     rows = [(one.backing, _by_plan(one.plans), worst(plan.undo for plan in one.plans)) for one in offered]

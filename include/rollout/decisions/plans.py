@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from include.pages.table import flat
 from include.rollout.ledger import OpenRun
 from include.rollout.lever import Check, Plan, Stage, differences
 
@@ -56,8 +57,12 @@ def joint_text(
 
 
 def _text(reason: str, lines: Sequence[str], judging: Mapping[str, float]) -> str:
-    why = [f"**Reason:** {reason}", ""] if reason else []
-    return "\n".join([*why, *lines, gates_line(judging)]).strip()
+    return "\n".join([*reason_lines(reason), *lines, gates_line(judging)]).strip()
+
+
+def reason_lines(reason: str) -> list[str]:
+    """Why somebody wants it, on one line and as text: an approver takes nothing in it for the form's own words."""
+    return [f"**Reason:** {flat(reason)}", ""] if reason else []
 
 
 def gates_line(judging: Mapping[str, float]) -> str:

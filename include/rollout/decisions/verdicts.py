@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import itertools
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -220,5 +221,9 @@ def others_line(records: Records) -> str | None:
 
 def rollback_command(lever: str, places: Sequence[str]) -> str:
     """The command that rolls a lever back in places by its own DAG."""
-    conf = json.dumps({"lever": lever, "regions": list(places), "dry_run": False})
-    return f"airflow dags trigger rollback --conf '{conf}'"
+    return trigger_command("rollback", json.dumps({"lever": lever, "regions": list(places), "dry_run": False}))
+
+
+def trigger_command(dag_id: str, conf: str) -> str:
+    """The command that triggers a DAG; ``conf`` is one argument for a shell, whatever people have written into it."""
+    return f"airflow dags trigger {dag_id} --conf {shlex.quote(conf)}"

@@ -122,6 +122,8 @@ class Record:
         record = cls(place=raw.pop("region"), **raw)
         if not (isinstance(record.figures, dict) and isinstance(record.links, dict)):
             raise TypeError("figures and links must be objects")
+        if not all(isinstance(raw[name], str) for name in ("step", "time")):
+            raise TypeError("step and time must be texts")
         return record
 
 

@@ -88,9 +88,9 @@ def _page(text: str, code: int = status.HTTP_200_OK) -> HTMLResponse:
 # --- The pages --------------------------------------------------------------------------------------------------------
 
 
-def show_overview(reading: ReadingDep, pending: PendingDep, frame: FrameDep) -> Response:
+def show_overview(reading: ReadingDep, pending: PendingDep, frame: FrameDep, may_see: SeenDags) -> Response:
     """The week at a glance."""
-    return _page(render.overview_page(reading.overview(), pending, frame))
+    return _page(render.overview_page(reading.overview(), pending, frame, may_see))
 
 
 def show_runs(reading: ReadingDep, frame: FrameDep, may_see: SeenDags, q: Text = "") -> Response:

@@ -173,7 +173,7 @@ def test_texts_of_others_are_escaped(book: Book) -> None:
     book.add(SPOT, AP, "r0", Step.STOPPED, where="apply", reason="<b>| bold\nlines")
     report = book.report(AP)
     assert "&lt;b&gt;" in completion_page.to_html(report)
-    assert f"- 2026-11-23 {SPOT} {AP}: apply: <b>| bold lines [1]" in completion_page.to_markdown(report)
+    assert f"- 2026-11-23 {SPOT} {AP}: apply: &lt;b>| bold lines [1]" in completion_page.to_markdown(report)
 
 
 def test_what_was_validated_is_put_on_record_and_the_report_is_kept(book: Book, tmp_path: Path) -> None:

@@ -80,6 +80,29 @@ def test_a_history_that_can_not_be_read_is_refused_with_its_name_and_columns(tmp
         read_events(tmp_path / "none.csv")
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        gzip.compress(b"az_id,instance_type\n" * 99)[:-9],
+        gzip.compress(b"az_id,instance_type\n" * 99).replace(b"\x00\x03", b"\x00\x03\xff\xff", 1),
+        gzip.compress(f"{','.join(COLUMNS)}\nx,y,nan,2022-05-31T20:00:00+00:00\n".encode()),
+        gzip.compress(f"{','.join(COLUMNS)}\nx,{'y' * 200_000},1,2022-05-31T20:00:00+00:00\n".encode()),
+    ],
+    ids=["cut off", "damaged", "NaN", "too long a field"],
+)
+def test_a_packed_history_that_is_damaged_is_refused_too(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "events.csv.gz"
+    path.write_bytes(data)
+    with pytest.raises(HistoryError, match=rf"^price_history {path}: "):
+        read_events(path)
+
+
+def test_a_time_without_a_zone_is_utc_and_lines_may_end_as_windows_ends_them(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_bytes(f"{','.join(COLUMNS)}\r\napne1-az1,c7g.xlarge,0.5,2022-05-31 20:00:10\r\n".encode())
+    assert [(found.at, found.usd_hour) for found in read_events(path)] == [(1654027210.0, 0.5)]
+
+
 @pytest.mark.skipif(not DATA.exists(), reason="the real price history is not here (../shared/data/ec2)")
 def test_the_real_evening_of_2022_hits_nodes_over_the_whole_storm() -> None:
     pools = [(kind, zone) for kind in ("c6g.xlarge", "m6g.xlarge", "c5.xlarge") for zone in "acd"]

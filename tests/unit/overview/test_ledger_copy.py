@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,16 @@ def test_a_record_of_another_shape_spoils_its_own_chain_alone(scribe: Scribe, ol
     (text,) = content_of(scribe.folder).problems.values()
     assert text.startswith(f"{LAST}/000003.json is not a record (")
     assert why in text
+
+
+@pytest.mark.parametrize(("name", "value"), [("step", []), ("step", None), ("time", 1764000000), ("time", {})])
+def test_a_record_whose_step_or_time_is_no_text_spoils_its_own_chain_alone(
+    scribe: Scribe, name: str, value: object
+) -> None:
+    path = scribe.folder / LAST / "000003.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {name: value}))
+    (text,) = content_of(scribe.folder).problems.values()
+    assert text.startswith(f"{LAST}/000003.json is not a record (step and time must be texts): restore it")
 
 
 def test_exports_and_safety_records_beside_the_chains_are_left_alone(scribe: Scribe) -> None:

@@ -31,17 +31,28 @@ PAGE = Document(
 
 
 def test_markdown_says_everything_but_the_pictures() -> None:
+    shown = EVIL.replace("<", "&lt;")
     assert to_markdown(PAGE) == (
-        f"# Cost of {EVIL}\n\n"
-        f"**Total unknown**: {EVIL} without data.\n\n"
+        f"# Cost of {shown}\n\n"
+        f"**Total unknown**: {shown} without data.\n\n"
         "One line.\n\n"
-        f"- jetson: {EVIL}\n- plain\n\n"
+        f"- jetson: {shown}\n- plain\n\n"
         "## Cost by component\n\n"
         "**Strong.**\n\n"
-        f"| name | USD | verdict |\n| --- | --: | --- |\n| {EVIL} | 1.50 | fail |\n| two | unknown | |\n\n"
-        f"## Lessons\n\n- {EVIL}\n- two\n\n"
+        f"| name | USD | verdict |\n| --- | --: | --- |\n| {shown} | 1.50 | fail |\n| two | unknown | |\n\n"
+        f"## Lessons\n\n- {shown}\n- two\n\n"
         "## Sources\n\nnone\n"
     )
+
+
+def test_no_text_of_others_is_a_tag_a_picture_a_link_or_a_line_of_its_own_in_markdown() -> None:
+    others = (
+        "![seen](https://elsewhere.example/p) [Approve](https://elsewhere.example) <img src=x> </p> a < 5 ms\n# Passed"
+    )
+    part = Document("", sections=(Section(others, (Paragraph(others), Items(((others, others),)), TABLE)),))
+    text = to_markdown(part)
+    assert re.findall(r"\]\(|<[a-z/]|^# ", text, re.MULTILINE) == []
+    assert text.count("a < 5 ms # Passed") == 4
 
 
 def test_a_part_of_another_page_has_no_title_and_lower_headings() -> None:

@@ -171,6 +171,14 @@ def test_a_day_without_the_platforms_bill_is_refused_since_the_saving_would_be_t
         refuse_incomplete(ESTATE, DAYS, traffic, costs.table)
 
 
+@pytest.mark.parametrize("name", ["central_dc", "cost_platform"])
+def test_an_estate_without_a_component_that_the_saving_is_told_by_is_refused_by_its_name(costs, traffic, name):
+    components = {key: one for key, one in ESTATE.cost.components.items() if key != name}
+    estate = ESTATE.model_copy(update={"cost": ESTATE.cost.model_copy(update={"components": components})})
+    with pytest.raises(BaselineError, match=f"cost.components has no {name}: add it to the estate"):
+        refuse_incomplete(estate, DAYS, traffic, costs.table)
+
+
 def test_a_few_unobserved_minutes_are_interpolated(traffic):
     seen = tuple(None if minute == 10 else float(minute) for minute in range(1440))
     traffic.put(Day("us-east-1", FIRST, seen), "test")

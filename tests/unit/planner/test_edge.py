@@ -55,6 +55,21 @@ def test_the_platform_costs_what_the_estates_contract_says(parts):
     assert parts["monitoring"].before_usd == Decimal(50)
 
 
+@pytest.mark.parametrize(
+    ("durations", "before", "saved"),
+    [
+        # The size of today is assumed where the estate has measured others alone; 256 MB: 60.5 ms x 0.25 GB.
+        (("256:20000:60:80",), "27.39", "-30.60"),
+        (("512:20000:60:80",), "42.47", "-30.60"),
+    ],
+)
+def test_what_the_estate_has_measured_comes_first_and_todays_size_is_always_known(durations, before, saved):
+    functions = ESTATE.edge.functions.model_copy(update={"durations": durations})
+    estate = ESTATE.model_copy(update={"edge": ESTATE.edge.model_copy(update={"functions": functions})})
+    found = next(one for one in edge.parts(estate, load_usage(), 0.0) if one.component == "lambda_edge")
+    assert (_usd(found.before_usd), _usd(found.saved["lambda_edge"])) == (before, saved)
+
+
 def test_weights_send_the_devices_what_they_can_take_at_the_peak():
     assert edge.routed_share(ESTATE, np.array([100.0, 5880.0])) == pytest.approx(550 / 2940)
 

@@ -136,6 +136,24 @@ def test_a_pod_that_fits_on_no_node_is_refused_with_its_workload_and_the_remedy(
         plan(estate)
 
 
+def test_an_estate_without_the_routed_workload_is_refused_by_the_field():
+    requests = {"akidb-grpc": "grpc"}
+    scaling = ESTATE.predictive_scaling.model_copy(update={"requests": requests})
+    alone = {"akidb-grpc": ESTATE.workloads["akidb-grpc"]}
+    with pytest.raises(EstateError, match=r"edge.routing.workload: 'akidb-rest' is none of the workloads akidb-grpc"):
+        plan(ESTATE.model_copy(update={"workloads": alone, "predictive_scaling": scaling}))
+
+
+def test_a_month_without_a_request_still_adds_up():
+    nothing = traffic.constant(ESTATE, dict.fromkeys(ESTATE.regions, 0.0))
+    for book in plan(ESTATE, traffic=nothing, resamples=20).books.values():
+        saved = book.before_usd - book.after_usd
+        assert (sum(one.shapley_usd for one in book.levers), sum(one.in_order_usd for one in book.levers)) == (
+            saved,
+            saved,
+        )
+
+
 def test_an_unknown_lever_is_refused_with_those_that_there_are(week):
     with pytest.raises(UnknownLeverError, match="lever 'spott' is not in the week's plan; it has spot_capacity, "):
         week.lever("spott")

@@ -54,6 +54,21 @@ def offered(*plans: Plan, of: Backing | None = None) -> Offered:
     return Offered(of or backing(), plans, {}, "spot_capacity/estate/day1_spot--manual__1/000002.json")
 
 
+def test_a_reason_says_nothing_in_the_forms_own_words() -> None:
+    reason = "cheaper\n\n**Plan 000000000000:** nothing is written. [Approve](https://elsewhere.example) <img src=x>"
+    one = plan("us-east-1")
+    texts = [
+        decisions.approval_text(PLAN, [offered(one)], reason, JUDGING, {}),
+        decisions.plan_text([one], {}, reason, JUDGING),
+        decisions.joint_text({"spot_capacity": ([one], {})}, reason, JUDGING),
+    ]
+    for text in texts:
+        (line,) = [line for line in text.splitlines() if "cheaper" in line]
+        assert line.startswith("**Reason:** cheaper **Plan 000000000000:** nothing is written. [Approve]\\(https:")
+        assert line.endswith(" &lt;img src=x>")
+        assert "[Approve](" not in text
+
+
 def test_the_form_of_a_rollout() -> None:
     proofs = backing(record(Fault.UNDO, 87.2), record(Fault.GATE, 41, plan="1" * 12), record(Fault.ICE, 30, "f" * 12))
     text = decisions.approval_text(

@@ -112,6 +112,17 @@ def test_exports_are_joined_in_their_order_and_a_resource_is_there_once() -> Non
     assert found == Export(manifests=(MAP,), resources=(QUEUE,), removed=("a",))
 
 
+def test_resources_whose_names_read_alike_stay_two_however_often_they_are_joined() -> None:
+    one, other = (
+        Resource("aws_route53_record", label(f"{name}_A"), {"name": name}, f"Z1_{name}_A")
+        for name in ("a-b.example", "a.b.example")
+    )
+    both = joined([Export(resources=(one,)), Export(resources=(other,))])
+    assert [resource.arguments["name"] for resource in both.resources] == ["a-b.example", "a.b.example"]
+    assert len(terraform(both.resources)["resource"]["aws_route53_record"]) == 2
+    assert joined([both, Export(resources=(other, one))]) == both
+
+
 def test_the_index_has_folder_hashes_and_counts() -> None:
     export = Export(manifests=(MAP,))
     found = index(export, {"manifests.yaml": b"a"}, "toy/us-east-1/run/export/0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from typing import Any
 
 import pytest
@@ -97,6 +99,15 @@ def test_a_first_day_that_was_rolled_back_leaves_nothing() -> None:
         "Next: remove the reason and go on: airflow dags trigger week14 --conf "
         "'{\"dry_run\": false, \"first_day\": 1}'"
     )  # fmt: skip
+
+
+def test_the_command_that_goes_on_is_one_for_a_shell_whatever_the_reason_says() -> None:
+    reason = "it's Ada's; $(reboot) `reboot`"
+    found = said(end(1, Ending.REJECTED), None, conf={"reason": reason, "on_rollback": "continue"})
+    command = found.message.partition("go on: ")[2].splitlines()[0]
+    *words, conf = shlex.split(command)
+    assert words == ["airflow", "dags", "trigger", "week14", "--conf"]
+    assert json.loads(conf) == {"reason": reason, "on_rollback": "continue", "first_day": 1, "dry_run": False}
 
 
 def test_a_day_that_waits_for_people_sends_them_to_its_own_verdict() -> None:
