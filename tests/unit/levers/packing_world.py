@@ -25,17 +25,27 @@ TARGET = {"cpu": "860m", "memory": "1413Mi"}
 
 
 class PackingCluster(spot_world.FakeCluster):
-    """Each domain keeps as many nodes as the policy of its pool lets it; pods ask for 1 CPU and 2 Gi."""
+    """Each domain keeps as many nodes as the policy of its pool lets it; pods ask for 1 CPU and 2 Gi.
 
-    packs = True
+    A pod stays where it is until it is evicted or its node goes; a cordoned node takes none, and goes once it is empty.
+    """
+
+    packs, removes = True, True
     requests: ClassVar = {"cpu": "1", "memory": "2Gi"}
     templates: ClassVar[dict[str, Object]] = {}
 
     def nodes_of(self, domain: str) -> list[str]:
-        return sorted(node["metadata"]["name"] for node in self._karpenter_nodes(domain))
+        """The domain's nodes that take pods."""
+        nodes = self._karpenter_nodes(domain)
+        return sorted(n["metadata"]["name"] for n in nodes if not n["spec"].get("unschedulable"))
 
     def _launch(self, domain: str, pool: str) -> None:
-        super()._launch(domain, pool)
+        if (domain, pool) not in self.launched:
+            super()._launch(domain, pool)
+        used = {o["spec"].get("nodeName") for (kind, *_), o in self.objects.items() if kind == "Pod"}
+        for node in [n["metadata"]["name"] for n in self._karpenter_nodes(domain)]:
+            if self.removes and node not in used and node not in self.nodes_of(domain):
+                del self.objects["Node", "", node], self.objects["NodeClaim", "", node]
         policy = (
             self.objects["NodePool", "", pool]["spec"].get("disruption", {}).get("consolidationPolicy", "WhenEmpty")
         )
@@ -55,8 +65,8 @@ class PackingCluster(spot_world.FakeCluster):
         live["status"] |= counts
 
     def _pod(self, pod: str, app: str, node: str) -> None:
-        there = self.objects.get(("Pod", self.estate.namespace, pod))
-        if there and there["spec"].get("nodeName") == node and "containers" in there["spec"]:
+        there: Object = self.objects.get(("Pod", self.estate.namespace, pod), {"spec": {}})
+        if "containers" in there["spec"] and ("Node", "", there["spec"].get("nodeName")) in self.objects:
             return
         made = spot_world.own_pod(pod, app, self.estate.namespace, node)
         if app not in self.templates:

@@ -11,32 +11,13 @@ from include.levers.consolidation import emptying
 from include.rollout.lever import NotConverged
 from tests.unit.levers.fake_cluster import Crashed, crash_at
 from tests.unit.levers.packing_world import PackingCluster, World
-from tests.unit.levers.spot_world import Object
 
 
 class SpareCluster(PackingCluster):
     """Karpenter leaves two nodes in each domain whatever its policy; it removes those that are cordoned and empty."""
 
     packs = False
-    removes = True
     requests: ClassVar = {"cpu": "500m", "memory": "1Gi"}
-
-    def nodes_of(self, domain: str) -> list[str]:
-        nodes = self._karpenter_nodes(domain)
-        return sorted(n["metadata"]["name"] for n in nodes if not n["spec"].get("unschedulable"))
-
-    def _launch(self, domain: str, pool: str) -> None:
-        if (domain, pool) not in self.launched:
-            super()._launch(domain, pool)
-        used = {o["spec"].get("nodeName") for (kind, *_), o in self.objects.items() if kind == "Pod"}
-        for node in [n["metadata"]["name"] for n in self._karpenter_nodes(domain)]:
-            if self.removes and node not in used and node not in self.nodes_of(domain):
-                del self.objects["Node", "", node], self.objects["NodeClaim", "", node]
-
-    def _pod(self, pod: str, app: str, node: str) -> None:
-        there: Object = self.objects.get(("Pod", self.estate.namespace, pod), {"spec": {}})
-        stays = "containers" in there["spec"] and ("Node", "", there["spec"].get("nodeName")) in self.objects
-        super()._pod(pod, app, there["spec"]["nodeName"] if stays else node)
 
 
 def spare_world(**chosen: Any) -> World:
