@@ -7,9 +7,9 @@ Without the pools (``spot_capacity``) the fixed node group stands as it is, what
   that hold a batch, filled by the next ones. It takes away empty nodes only, and pods that go leave the fullest node
   first. So a domain has at most as many nodes as pods and never fewer than hold them; in between it keeps what it has.
 - With consolidation a domain costs what the cheapest nodes cost that hold its pods, and keeps as few of the nodes that
-  were bought as hold them: Karpenter packs nodes in the order of what moving their pods costs, so that two of a domain
-  seldom come up together to be exchanged for a larger one. All domains together have so many that each zone can have
-  its share of a workload's pods (a wish that Karpenter keeps as long as it can).
+  were bought as hold them, never more than without: Karpenter packs nodes in the order of what moving their pods costs,
+  so that two of a domain seldom come up together to be exchanged for a larger one. All domains together have so many
+  that each zone can have its share of a workload's pods (a wish that Karpenter keeps as long as it can).
 - What Karpenter buys costs ``expected_packing`` times the cheapest, the lever's own setting.
 """
 
@@ -142,6 +142,7 @@ class Region:
         table = np.array([self.packing(tuple(map(int, s)), self.covers(sizes, most), bought) for s in states])
         nodes, usd, risk, interruptions = table[at].T
         floor = self.market.small_floor
+        nodes = np.minimum(nodes, self.bought(moved, scaled, sized).nodes - self.market.floor.nodes)
         return Minutes(nodes + floor.nodes, usd * EXPECTED + risk + floor.usd_hour, risk, interruptions)
 
     def packing(
@@ -181,7 +182,7 @@ class Region:
         first = start.sum() / self.domains / self._held(start, self.sizes(moved, scaled=False, sized=False), 0)[1]
         held = self._held(start, sizes, 0)[1]
         every = pods.sum(axis=0) / self.domains
-        nodes = kept(holding(every, held), np.maximum(every, 1.0), first)
+        nodes = kept(every / held, np.maximum(every, 1.0), first)
         kinds = [kind for kind, _ in self.bought_kinds(moved, sizes)]
         counts = (self.spot_domains, self.domains - self.spot_domains)
         usd = sum(count * kind.usd_hour for count, kind in zip(counts, kinds, strict=True)) * EXPECTED
@@ -245,13 +246,6 @@ def spread(state: tuple[int, ...], domains: int) -> tuple[tuple[int, ...], ...]:
         rows.append([each + ((place - begin) % domains < over) for place in range(domains)])
         begin = (begin + over) % domains
     return tuple(zip(*rows, strict=True))
-
-
-def holding(pods: Floats, room: float) -> Floats:
-    """Whole nodes that hold a domain's pods: the mean over domains that share them evenly, of 5.5 pods half have 6."""
-    low = np.floor(pods)
-    share = pods - low
-    return np.asarray((1 - share) * np.ceil(low / room) + share * np.ceil((low + 1) / room))
 
 
 def kept(least: Floats, most: Floats, first: float) -> Floats:

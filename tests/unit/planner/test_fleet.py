@@ -5,7 +5,7 @@ import pytest
 
 from include.estate import load_estate
 from include.levers.consolidation.packing import Offer, Shape, optimum
-from include.planner.fleet import EXPECTED, Region, coalitions, holding, kept, spread
+from include.planner.fleet import EXPECTED, Region, coalitions, kept, spread
 from include.planner.market import Market, market_of
 from include.planner.order import PACKING, ROUTING, SCALING, SIZING, SPOT
 from include.planner.traffic import peak, planned
@@ -103,15 +103,11 @@ def test_pods_are_spread_evenly_and_what_is_over_goes_on_in_the_next_domain():
     assert spread((2, 2), 4) == ((1, 0), (1, 0), (0, 1), (0, 1))
 
 
-def test_a_domain_has_whole_nodes():
-    pods = np.array([0.0, 1, 2.5, 3, 5.5, 6, 6.25])
-    assert holding(pods, 3.0).tolist() == [0, 1, 1, 1, 2, 2, 2.25]
-
-
-def test_packing_never_adds_node_hours(week):
-    before = week.minutes(frozenset({SPOT, SCALING, SIZING})).nodes
-    assert (week.minutes(frozenset({SPOT, SCALING, SIZING, PACKING})).nodes <= before + 1 + 1e-9).all()  # 3 small for 2
-    assert (before - week.minutes(frozenset({SPOT, SCALING, SIZING, PACKING})).nodes).mean() >= 0
+def test_packing_keeps_no_more_of_karpenters_nodes_than_were_bought(week, market):
+    bought = week.minutes(frozenset({SPOT, SCALING, SIZING})).nodes - market.floor.nodes
+    packed = week.minutes(frozenset({SPOT, SCALING, SIZING, PACKING})).nodes - market.small_floor.nodes
+    assert (packed <= bought).all()
+    assert packed.sum() < bought.sum()
 
 
 def test_what_is_there_changes_only_to_stay_within_its_bounds():
