@@ -1,7 +1,8 @@
 """The cheapest nodes that hold the same pods: what a packer is measured against. Exact, by integer programming. Pure.
 
 Pods are few distinct shapes, so a node is one of few patterns (so many pods of each shape), and a fleet is how many
-nodes of each pattern stand in each domain and zone. Among equal prices fewer nodes are better.
+nodes of each pattern stand in each domain and zone. Where there are too many patterns to list, a pod may be cut between
+the nodes of its domain and zone: what that costs, no packing is below. Among equal prices fewer nodes are better.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import groupby, product
+from math import prod
 
 MOST_SHAPES = 6  # of one domain; more distinct shapes are merged: patterns grow with their product
+MOST_FILLINGS = 50_000  # ways to fill nodes that are listed; a second or so
 NODE_WEIGHT = 1e-6  # USD an hour that a node more may cost: decides among equal prices alone
+MIB = 2**20
 TIME_LIMIT = 5.0  # seconds of the solver
 Cell = tuple[str, str]  # domain and zone
 Counts = tuple[int, ...]  # pods of each shape
@@ -66,8 +70,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """The cheapest nodes. ``usd_hour`` is their price, or what it can't be below where ``exact`` is False: the solver
-    has run out of time then, and ``nodes`` are the best that it knew.
+    """The cheapest nodes. ``usd_hour`` is their price, or what it can't be below where ``exact`` is False.
+
+    Then the solver has run out of time, and ``nodes`` are the best that it knew; or pods were cut, and ``nodes`` are
+    those that would hold them.
     """
 
     usd_hour: Decimal
@@ -80,8 +86,24 @@ def optimum(shapes: Sequence[Shape], offers: Sequence[Offer], seconds: float = T
     wanted = merged([shape for shape in shapes if shape.count])
     if not wanted:
         return Packing(Decimal(0), (), exact=True)
+    if _most_fillings(wanted, offers) > MOST_FILLINGS:
+        return _with_pods_cut(wanted, offers, seconds)
     cells = {cell: choices for cell, choices in _choices(wanted, offers).items() if choices}
-    return _solve(wanted, cells, seconds) if cells else None
+    one_of = [[float(n == number) for n in range(len(wanted))] for number in range(len(wanted))]
+    return _solve(wanted, cells, one_of, seconds) if cells else None
+
+
+def _with_pods_cut(shapes: Sequence[Shape], offers: Sequence[Offer], seconds: float) -> Packing | None:
+    """As if a pod could stand on several nodes of a domain and zone; None where one is larger than every node."""
+    if not all(any(_may(s, (o.domain, o.zone)) and o.holds([s], (1,)) for o in offers) for s in shapes):
+        return None
+    cells: dict[Cell, list[Node]] = {}
+    for cell, mine in _by_cell(offers).items():
+        sizes = [(o, (o.cpu_millicores, o.memory_bytes // MIB)) for o in mine]
+        cells[cell] = _not_undercut([Node(o.instance_type, *cell, o.usd_hour, size) for o, size in sizes])
+    asked = [[float(s.cpu_millicores) for s in shapes], [s.memory_bytes / MIB for s in shapes]]
+    found = _solve(shapes, cells, asked, seconds)
+    return found and Packing(found.usd_hour, tuple(replace(node, room=()) for node in found.nodes), exact=False)
 
 
 def merged(shapes: Sequence[Shape]) -> list[Shape]:
@@ -98,6 +120,11 @@ def _grouped(shapes: Sequence[Shape], key: Callable[[Shape], tuple[object, ...]]
         cpu, memory = max(s.cpu_millicores for s in same), max(s.memory_bytes for s in same)
         made.append(replace(same[0], cpu_millicores=cpu, memory_bytes=memory, count=sum(s.count for s in same)))
     return made
+
+
+def _may(shape: Shape, cell: Cell) -> bool:
+    """Whether its pods may stand in the domain."""
+    return shape.domain in (None, cell[0])
 
 
 # Patterns --------------------------------------------------------------------------------------------------------
@@ -125,12 +152,30 @@ def _fillings(shapes: Sequence[Shape], cpu: int, memory: int) -> Iterator[Counts
             yield (count, *others)
 
 
+def _most_fillings(shapes: Sequence[Shape], offers: Sequence[Offer]) -> int:
+    """How many ways there may be to fill one node of each size in each domain and zone."""
+    total = 0
+    for cell, mine in _by_cell(offers).items():
+        here = [shape for shape in shapes if _may(shape, cell)]
+        total += sum(prod(_most_of(shape, size) + 1 for shape in here) for size in {_size(o) for o in mine})
+    return total
+
+
+def _most_of(shape: Shape, size: tuple[int, int]) -> int:
+    asked = shape.cpu_millicores, shape.memory_bytes
+    return min(shape.count, *(has // need for has, need in zip(size, asked, strict=True) if need > 0))
+
+
+def _size(offer: Offer) -> tuple[int, int]:
+    return offer.cpu_millicores, offer.memory_bytes
+
+
 def _choices(shapes: Sequence[Shape], offers: Sequence[Offer]) -> dict[Cell, list[Node]]:
     """What each domain and zone offers: the cheapest type for each pattern, without what another one is better at."""
     found = {}
     for cell, mine in _by_cell(offers).items():
-        here = [shape if shape.domain in (None, cell[0]) else replace(shape, count=0) for shape in shapes]
-        by_size = {(o.cpu_millicores, o.memory_bytes): o for o in mine}
+        here = [shape if _may(shape, cell) else replace(shape, count=0) for shape in shapes]
+        by_size = {_size(offer): offer for offer in mine}
         known = sorted({counts for offer in by_size.values() for counts in patterns(here, offer)})
         found[cell] = _useful(shapes, known, mine)
     return found
@@ -150,11 +195,15 @@ def _useful(shapes: Sequence[Shape], known: Sequence[Counts], offers: Sequence[O
         if able:
             best = min(able, key=lambda offer: (offer.usd_hour, offer.instance_type))
             nodes.append(Node(best.instance_type, best.domain, best.zone, best.usd_hour, counts))
+    return _not_undercut(nodes)
+
+
+def _not_undercut(nodes: Sequence[Node]) -> list[Node]:
     return [node for node in nodes if not any(_better(other, node) for other in nodes if other is not node)]
 
 
 def _better(one: Node, other: Node) -> bool:
-    """Whether one holds all that the other holds, and more, at no higher price."""
+    """Whether one has room for all that the other has, and more, at no higher price."""
     holds = all(a >= b for a, b in zip(one.room, other.room, strict=True))
     return holds and one.room != other.room and one.usd_hour <= other.usd_hour
 
@@ -182,12 +231,14 @@ class _Program:
         self.rows.append(({self.variable(name): factor for name, factor in terms.items()}, least, most))
 
 
-def _solve(shapes: Sequence[Shape], cells: Mapping[Cell, Sequence[Node]], seconds: float) -> Packing | None:
+def _solve(
+    shapes: Sequence[Shape], cells: Mapping[Cell, Sequence[Node]], asked: Sequence[Sequence[float]], seconds: float
+) -> Packing | None:
     import numpy as np
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import coo_array
 
-    program = _program(shapes, cells)
+    program = _program(shapes, cells, asked)
     entries = [(n, at, factor) for n, (terms, *_) in enumerate(program.rows) for at, factor in terms.items()]
     at_rows, columns, factors = zip(*entries, strict=True)
     size = (len(program.rows), len(program.costs))
@@ -215,17 +266,25 @@ def _order(node: Node) -> tuple[str, str, str, Counts]:
     return node.domain, node.zone, node.instance_type, node.room
 
 
-def _program(shapes: Sequence[Shape], cells: Mapping[Cell, Sequence[Node]]) -> _Program:
-    """How many nodes of each kind (Node), and how many pods of each shape in each cell (shape's number and cell)."""
+def _program(
+    shapes: Sequence[Shape], cells: Mapping[Cell, Sequence[Node]], asked: Sequence[Sequence[float]]
+) -> _Program:
+    """How many nodes of each kind (Node), and how many pods of each shape in each cell (shape's number and cell).
+
+    ``asked``: of each thing that a node has ``room`` for, what a pod of each shape takes.
+    """
     program, endless = _Program(), float("inf")
     for cell, nodes in cells.items():
         for node in nodes:
             program.variable(node, float(node.usd_hour) + NODE_WEIGHT)
-        for number in range(len(shapes)):
-            room: dict[object, float] = {node: node.room[number] for node in nodes if node.room[number]}
-            program.row({**room, (number, cell): -1.0}, 0.0, endless)
+        here = [number for number, shape in enumerate(shapes) if _may(shape, cell)]
+        for at, each in enumerate(asked):
+            room: dict[object, float] = {node: node.room[at] for node in nodes if node.room[at]}
+            taken: dict[object, float] = {(number, cell): -each[number] for number in here if each[number]}
+            if taken:
+                program.row({**room, **taken}, 0.0, endless)
     for number, shape in enumerate(shapes):
-        program.row({(number, cell): 1.0 for cell in cells}, shape.count, shape.count)
+        program.row({(number, cell): 1.0 for cell in cells if _may(shape, cell)}, shape.count, shape.count)
     for workload in sorted({shape.workload for shape in shapes}):
         _spread(program, shapes, workload, cells)
     return program
@@ -237,5 +296,6 @@ def _spread(program: _Program, shapes: Sequence[Shape], workload: str, cells: Ma
     skew = shapes[mine[0]].zone_skew
     for zone in sorted({zone for _, zone in cells}) if skew is not None else ():
         here = [cell for cell in cells if cell[1] == zone]
-        pods: dict[object, float] = dict.fromkeys(product(mine, here), 1.0)
+        places = (place for place in product(mine, here) if _may(shapes[place[0]], place[1]))
+        pods: dict[object, float] = dict.fromkeys(places, 1.0)
         program.row({**pods, ("fewest", workload): -1.0}, 0.0, float(skew or 0))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
+from include.levers.consolidation import packing
 from include.levers.consolidation.packing import Offer, Packing, Shape, merged, optimum, patterns
 
 GIB = 2**30
@@ -82,3 +86,38 @@ def test_too_many_shapes_become_one_of_the_largest_requests_for_each_workload() 
     pods = [shape("rest", 1000 + n, 1) for n in range(5)] + [shape("grpc", 500 + n, 2) for n in range(2)]
     assert merged(pods) == [shape("grpc", 501, 4), shape("rest", 1004, 5)]
     assert merged(pods[:3]) == pods[:3]
+
+
+def test_too_many_patterns_to_list_give_what_no_packing_is_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    pods = [shape(f"w{n}", 250 + n, 25, domain=f"d{d}", zone_skew=1) for n in range(3) for d in (1, 2)]
+    sizes = (("small", 3770, "0.05"), ("large", 7760, "0.099"))
+    offers = [offer(*size, domain=f"d{d}", zone=zone) for size in sizes for d in (1, 2) for zone in "ab"]
+    bound = optimum(pods, offers)
+    assert bound is not None
+    assert not bound.exact
+    monkeypatch.setattr(packing, "MOST_FILLINGS", 10**9)
+    few = [replace(one, count=4) for one in pods]
+    exact = solved(few, offers)
+    monkeypatch.setattr(packing, "MOST_FILLINGS", 0)
+    cut = optimum(few, offers)
+    assert cut is not None
+    assert (cut.exact, cut.usd_hour <= exact.usd_hour) == (False, True)
+    assert cut.usd_hour > 0
+    assert len(cut.nodes) <= len(exact.nodes)
+
+
+def test_a_pod_larger_than_every_node_has_no_packing_however_it_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    offers = [offer("small", 3000, "0.05"), offer("large", 6000, "0.1", domain="d2")]
+    for most in (0, 10**6):
+        monkeypatch.setattr(packing, "MOST_FILLINGS", most)
+        assert optimum([shape(cpu=5000, domain="d1")], offers) is None
+        assert optimum([shape(cpu=5000, domain="d2")], offers) is not None
+
+
+def test_pods_stay_in_their_domain_also_where_they_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "MOST_FILLINGS", 0)
+    offers = [offer("cheap", 6000, "0.01", domain="d1"), offer("dear", 6000, "0.1", domain="d2")]
+    found = optimum([shape(domain="d2", count=7), shape("grpc", domain=None, count=5)], offers)
+    assert found is not None
+    # Seven pods need two nodes there, which have room for the other five.
+    assert types(found) == ["d2 a dear", "d2 a dear"]
