@@ -1,6 +1,6 @@
 """The cheapest nodes for so many pods of each workload in one domain: exact, by dynamic programming. Pure.
 
-The same optimum as include/levers/consolidation/packing.py finds by integer programming for one domain and zone; here
+The same optimum as include/levers/nodes/optimum.py finds by integer programming for one domain and zone; here
 for every number of pods at once, because a month has many.
 """
 

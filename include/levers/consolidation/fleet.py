@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from include.clients.kubernetes import DAEMON_SET, EC2_NODE_CLASS, NODE, NODE_POOL, POD
-from include.levers.consolidation.packing import Offer, Packing, Shape, optimum
 from include.levers.consolidation.settings import POOLS, World
 from include.levers.node_costs import SPREAD, node_facts, spot_prices, usd_hour
+from include.levers.nodes.optimum import Offer, Packing, Shape, optimum
 from include.levers.nodes.requests import pod_requests, read_quantities
 from include.levers.nodes.scheduling import NODE_POOL as POOL_LABEL
 from include.levers.nodes.scheduling import ZONE, labels_of, tolerates, wants

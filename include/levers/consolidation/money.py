@@ -9,9 +9,9 @@ from decimal import Decimal
 from include.levers.base import Dollars
 from include.levers.consolidation import floor
 from include.levers.consolidation.fleet import evened, fleet
-from include.levers.consolidation.packing import Shape, optimum
 from include.levers.consolidation.settings import POOLS, World
 from include.levers.node_costs import NodeFact, node_facts, usd_hour
+from include.levers.nodes.optimum import Shape, optimum
 from include.prices import load_aws_book, usd_month
 
 

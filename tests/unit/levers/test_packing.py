@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from include.levers.consolidation import packing
-from include.levers.consolidation.packing import Offer, Packing, Shape, merged, optimum, patterns
+from include.levers.nodes import optimum as packing
+from include.levers.nodes.optimum import Offer, Packing, Shape, merged, optimum, patterns
 
 GIB = 2**30
 

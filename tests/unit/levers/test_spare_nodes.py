@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from include.levers.consolidation.fleet import Fleet, evened, odd_on_spot
-from include.levers.consolidation.packing import Shape
 from include.levers.consolidation.spare import Place, Spare, Tenant, find_spare, why_it_stays
+from include.levers.nodes.optimum import Shape
 from include.levers.nodes.rooms import Room
 from include.levers.nodes.scheduling import ZONE
 

@@ -3,7 +3,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from include.levers.consolidation.packing import Offer, Shape, optimum
+from include.levers.nodes.optimum import Offer, Shape, optimum
 from include.planner.cover import Kind, cover, fillings, useful
 from include.planner.sizes import Size
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from include.estate import load_estate
-from include.levers.consolidation.packing import Offer, Shape, optimum
+from include.levers.nodes.optimum import Offer, Shape, optimum
 from include.planner.fleet import EXPECTED, Region, coalitions, kept, spread
 from include.planner.market import Market, market_of
 from include.planner.order import PACKING, ROUTING, SCALING, SIZING, SPOT
