@@ -152,7 +152,12 @@ class Results:
         file.write_text(text + "\n", encoding="utf-8")
 
     def _measured(self, world: worlds.LabWorld, airflow: airflows.Airflow, speed: Speed) -> dict[str, Any]:
-        asked = {"REGIONS": self.settings.regions, "DAYS": map(str, self.settings.days), "FAULT": [self.settings.fault]}
+        asked = {
+            "REGIONS": self.settings.regions,
+            "DAYS": map(str, self.settings.days),
+            "FAULT": [self.settings.fault],
+            "DATABASE": [self.settings.database],
+        }
         return {
             "command": "make rehearsal " + " ".join(f"{name}={','.join(values)}" for name, values in asked.items()),
             "cpus": os.cpu_count(),

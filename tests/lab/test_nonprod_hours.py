@@ -63,6 +63,8 @@ def admin(world: worlds.LabWorld) -> Iterator[Cluster]:
         cluster.wait_for(lambda: nodes_of_staging(cluster), WAIT, NODE)
         cluster.wait_for(lambda: [STAGING] if cluster.get(NAMESPACE, STAGING) else [], WAIT, NAMESPACE)
         cluster.delete(EC2_NODE_CLASS, POOL)
+        # Karpenter lets go of it later: what the next test applied to one that is going would go with it.
+        cluster.wait_for(lambda: [POOL] if cluster.get(EC2_NODE_CLASS, POOL) else [], WAIT, EC2_NODE_CLASS)
 
 
 @pytest.fixture

@@ -141,6 +141,14 @@ def test_everything_is_undone_after_the_figures_were_taken(
     assert measured["report"]["undo"] == found
 
 
+def test_the_measurements_name_the_command_that_would_make_them_again(rehearsed: FakeEnding) -> None:
+    settings = replace(rehearsed.scene.settings, days=(1,), database="postgresql")
+    rehearsed.results.settings = settings
+    rehearsed._write()
+    measured = json.loads(results_file(settings).read_text())
+    assert measured["command"] == f"make rehearsal REGIONS={REGION} DAYS=1 FAULT= DATABASE=postgresql"
+
+
 def test_an_undo_that_the_ledger_calls_complete_is_not_when_the_cluster_differs(rehearsed: FakeEnding) -> None:
     rehearsed.trigger.undoes = undoes_all
     restored, report = undo(rehearsed, {**START, "node_groups": {"old": {"desiredSize": 2}}})
