@@ -59,9 +59,9 @@ def loop_of_a_day(region: Region, day: int) -> float:
     minutes = range(day * 1440, day * 1440 + 1440)
     states = [tuple(_replicas(line, minute, policy) for line in qps) for minute in minutes]
     most = tuple(math.ceil(max(state[n] for state in states) / region.domains) for n in range(len(qps)))
-    covers, bought, whole = region.covers(sizes, most), region.bought_kinds(False, sizes), 0.0
+    covers, whole = region.covers(sizes, most), 0.0
     for state in states:
-        whole += region.packing(state, covers, bought)[1] * EXPECTED + region.market.small_floor.usd_hour
+        whole += region.packing(state, covers)[1] * EXPECTED + region.market.small_floor.usd_hour
     return whole / 1440
 
 

@@ -6,10 +6,8 @@ Without the pools (``spot_capacity``) the fixed node group stands as it is, what
 - Without consolidation Karpenter buys in batches, as a rolling update or an autoscaler brings pods: the cheapest nodes
   that hold a batch, filled by the next ones. It takes away empty nodes only, and pods that go leave the fullest node
   first. So a domain has at most as many nodes as pods and never fewer than hold them; in between it keeps what it has.
-- With consolidation a domain costs what the cheapest nodes cost that hold its pods, and keeps as few of the nodes that
-  were bought as hold them, never more than without: Karpenter packs nodes in the order of what moving their pods costs,
-  so that two of a domain seldom come up together to be exchanged for a larger one. All domains together have so many
-  that each zone can have its share of a workload's pods (a wish that Karpenter keeps as long as it can).
+- With consolidation a domain has the cheapest nodes that hold its pods, and all domains together so many that each zone
+  can have its share of a workload's pods (a wish that Karpenter keeps as long as it can).
 - What Karpenter buys costs ``expected_packing`` times the cheapest, the lever's own setting.
 """
 
@@ -35,7 +33,6 @@ from include.planner.sizes import Size
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Held = tuple[Kind, float]  # a kind of node, and how many pods it holds
 PLAYERS = GAMES[CENTRAL_DC]
 EXPECTED = float(ConsolidationSettings.model_fields["expected_packing"].default)
 # One interrupted node: both run for the notice, and its pool is taken for a day, until the next look for a better one.
@@ -138,23 +135,17 @@ class Region:
         """Each domain on its cheapest nodes; the floor right-sized."""
         sizes, (states, at) = self.sizes(moved, scaled, sized), self.states(moved, scaled)
         most = tuple(math.ceil(count / self.domains) for count in states.max(axis=0))
-        bought = self.bought_kinds(moved, sizes)
-        table = np.array([self.packing(tuple(map(int, s)), self.covers(sizes, most), bought) for s in states])
+        table = np.array([self.packing(tuple(map(int, s)), self.covers(sizes, most)) for s in states])
         nodes, usd, risk, interruptions = table[at].T
         floor = self.market.small_floor
-        nodes = np.minimum(nodes, self.bought(moved, scaled, sized).nodes - self.market.floor.nodes)
         return Minutes(nodes + floor.nodes, usd * EXPECTED + risk + floor.usd_hour, risk, interruptions)
 
-    def packing(
-        self, state: tuple[int, ...], covers: tuple[Cover, Cover], bought: tuple[Held, Held]
-    ) -> tuple[float, float, float, float]:
-        """Nodes, USD an hour, the risk and the interruptions of all domains for so many replicas of each workload.
-
-        ``covers`` and ``bought``: on spot, then on demand.
-        """
-        places = [domain >= self.spot_domains for domain in range(self.domains)]
-        pods = zip(places, spread(state, self.domains), strict=True)
-        parts = [_domain(covers[place], counts, bought[place]) for place, counts in pods]
+    def packing(self, state: tuple[int, ...], covers: tuple[Cover, Cover]) -> tuple[float, float, float, float]:
+        """Nodes, USD an hour, the risk and the interruptions of all domains for so many replicas of each workload."""
+        parts = [
+            _domain(covers[domain >= self.spot_domains], counts)
+            for domain, counts in enumerate(spread(state, self.domains))
+        ]
         nodes, usd = sum(one.nodes for one in parts), sum(one.usd for one in parts)
         wanted = self._least_nodes(state)
         for extra in sorted(one.split for one in parts if one.pods > 1):
@@ -183,7 +174,7 @@ class Region:
         held = self._held(start, sizes, 0)[1]
         every = pods.sum(axis=0) / self.domains
         nodes = kept(every / held, np.maximum(every, 1.0), first)
-        kinds = [kind for kind, _ in self.bought_kinds(moved, sizes)]
+        kinds = [self._held(start, sizes, place)[0] for place in (0, 1)]
         counts = (self.spot_domains, self.domains - self.spot_domains)
         usd = sum(count * kind.usd_hour for count, kind in zip(counts, kinds, strict=True)) * EXPECTED
         often = counts[0] * kinds[0].interruptions
@@ -191,12 +182,7 @@ class Region:
         dollars = nodes * (usd + risk) + floor.usd_hour
         return Minutes(nodes * self.domains + floor.nodes, dollars, nodes * risk, nodes * often)
 
-    def bought_kinds(self, moved: bool, sizes: tuple[Size, ...]) -> tuple[Held, Held]:
-        """What Karpenter buys as pods are brought, on spot and on demand, and how many pods of ``sizes`` each holds."""
-        start = np.array(self.load(moved).start, float)
-        return self._held(start, sizes, 0), self._held(start, sizes, 1)
-
-    def _held(self, start: Floats, sizes: tuple[Size, ...], place: int) -> Held:
+    def _held(self, start: Floats, sizes: tuple[Size, ...], place: int) -> tuple[Kind, float]:
         """The kind of node that a batch is given (``place``: 0 spot, 1 on demand), and how many pods it holds."""
         kinds = (self.market.spot, self.market.on_demand)[place]
         batch = max(1, round(SURGE * float(start.sum()) / self.domains))
@@ -222,10 +208,9 @@ class Domain:
     split: float
 
 
-def _domain(table: Cover, counts: tuple[int, ...], bought: Held) -> Domain:
-    usd, (kind, room) = float(table.usd_hour[counts]), bought
-    nodes = math.ceil(sum(counts) / room)
-    return Domain(sum(counts), nodes, usd, nodes * kind.interruptions, _split(table, counts) - usd)
+def _domain(table: Cover, counts: tuple[int, ...]) -> Domain:
+    usd, nodes = float(table.usd_hour[counts]), float(table.nodes[counts])
+    return Domain(sum(counts), nodes, usd, float(table.interruptions[counts]), _split(table, counts) - usd)
 
 
 def _split(table: Cover, counts: tuple[int, ...]) -> float:
