@@ -135,7 +135,8 @@ def test_names_from_the_bill_are_escaped(tmp_path: Path) -> None:
     put(table, "aws", DAY, [*aws_rows(DAY), evil])
     made = files_of(compute_report(table, DAY, ESTATE, None))
     assert b"<script>" not in made["report.html"]
-    assert b"| <script>alert(1)</script>/x | 20.00 |" in made["report.md"]
+    assert b"<script>" not in made["report.md"]
+    assert b"| &lt;script>alert(1)&lt;/script>/x | 20.00 |" in made["report.md"]
 
 
 def test_a_day_without_any_source_has_a_page(tmp_path: Path) -> None:
