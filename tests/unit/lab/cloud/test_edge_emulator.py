@@ -7,15 +7,17 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from botocore.config import Config
 
+from include.clients.aws import RETRIES, Aws, AwsError
 from include.estate import load_estate
-from lab.cloud import edge, edge_costs
+from lab.cloud import edge, edge_costs, throttling
 from lab.cloud.dns import seed_dns
 from lab.cloud.emulator import wait_until_ready
 from lab.cloud.seed import CloudClients, lab_session, seed_edge
@@ -96,3 +98,48 @@ def test_the_file_of_faults_holds_a_deployment_and_throttles_a_service(lab: Lab)
     assert looks == ["InProgress"] * 3
     path.unlink()
     assert cloudfront.get_distribution(**where)["Distribution"]["Status"] == "Deployed"
+
+
+@pytest.mark.parametrize("service", ["cloudfront", "lambda", "route53", "s3"])
+def test_a_write_of_a_lever_that_is_throttled_waits_and_goes_through(lab: Lab, service: str) -> None:
+    aws, path = Aws(partial(lab_session().client, endpoint_url=lab.endpoint)), lab.folder / edge.FILE
+    write = {"cloudfront": same_distribution, "lambda": same_memory, "route53": tagged, "s3": one_rule}[service](aws)
+    path.write_text(json.dumps({"throttle": {service: 2}}))
+    assert write()["ResponseMetadata"]["RetryAttempts"] == 2
+    path.write_text(json.dumps({"throttle": {service: 2 * RETRIES}}))
+    with pytest.raises(AwsError, match=rf"{service}.*{throttling.REFUSALS[service][1]}"):
+        write()
+    path.unlink()
+    throttling_has_ended(lab, service)
+
+
+def same_distribution(aws: Aws) -> Callable[[], Any]:
+    (found,) = aws.pages("cloudfront", "list_distributions", "DistributionList.Items")
+    now = aws.call("cloudfront", "get_distribution_config", Id=found["Id"])
+    asked = {"Id": found["Id"], "IfMatch": now["ETag"], "DistributionConfig": now["DistributionConfig"]}
+    return partial(aws.call, "cloudfront", "update_distribution", **asked)
+
+
+def same_memory(aws: Aws) -> Callable[[], Any]:
+    name = ESTATE.edge.functions.regional
+    size = aws.call("lambda", "get_function_configuration", FunctionName=name)["MemorySize"]
+    return partial(aws.call, "lambda", "update_function_configuration", FunctionName=name, MemorySize=size)
+
+
+def tagged(aws: Aws) -> Callable[[], Any]:
+    check = next(iter(aws.pages("route53", "list_health_checks", "HealthChecks")))["Id"]
+    tags = {"ResourceType": "healthcheck", "ResourceId": check, "AddTags": [{"Key": "seen", "Value": "yes"}]}
+    return partial(aws.call, "route53", "change_tags_for_resource", **tags)
+
+
+def one_rule(aws: Aws) -> Callable[[], Any]:
+    rule = {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": "old/"}, "Expiration": {"Days": 400}}
+    asked = {"Bucket": ESTATE.edge.models.bucket, "LifecycleConfiguration": {"Rules": [rule]}}
+    return partial(aws.call, "s3", "put_bucket_lifecycle_configuration", **asked)
+
+
+def throttling_has_ended(lab: Lab, service: str) -> None:
+    request = {"cloudfront": "list_distributions", "lambda": "list_functions", "route53": "list_hosted_zones"}
+    assert (
+        getattr(lab.once(service), request.get(service, "list_buckets"))()["ResponseMetadata"]["HTTPStatusCode"] == 200
+    )
