@@ -31,7 +31,7 @@ def test_each_lever_is_predicted_within_ten_per_cent_of_what_was_rehearsed(rehea
 
 def test_the_first_row_is_compared_with_day_1_alone(rehearsed):
     found = predicted(ESTATE, rehearsed)
-    assert (found[0].lever, found[0].nodes, found[0].nodes_predicted) == ("spot_capacity", rehearsed[0]["nodes"], 12.0)
+    assert (found[0].lever, found[0].nodes, found[0].nodes_predicted) == ("spot_capacity", 12.0, 12.0)
     assert {one.lever for one in found} == {"spot_capacity", "predictive_scaling", "right_sizing", "consolidation"}
 
 
