@@ -33,19 +33,19 @@ ANY_SKEW = 10_000  # of a pod that is not spread over domains
 class Emptying:
     """The spare nodes of a region, emptied in rounds while its nodes are at rest; ``settled`` waits after each round.
 
-    Until none is spare, ``most_emptied_nodes`` were tried, or ``converge_timeout_seconds`` are over. A node that was
-    given up, because the room for its pods was taken meanwhile, is tried once more in a later round.
+    Until none is spare, ``most_emptied_nodes`` were tried, or a round has taken ``converge_timeout_seconds``. A node
+    that was given up, because the room for its pods was taken meanwhile, is tried once more in a later round.
     """
 
     def __init__(self, world: World, settled: Callable[[], object]) -> None:
-        self._world, self._settled, self._end = world, settled, world.now() + world.timeout
+        self._world, self._settled, self._end = world, settled, 0.0
         self._tries = Counter[str]()
         self._lines: dict[str, list[str]] = {"emptied": [], "given_up": []}
 
     def round(self) -> bool:
         """Empty what is spare now and wait until it is gone; whether anything was tried."""
         tried, empty = {name for name in self._tries if self._tries[name] > 1}, list[str]()
-        before = self._tries.total()
+        before, self._end = self._tries.total(), self._world.now() + self._world.timeout
         try:
             while found := self._next(tried):
                 tried.add(found.node)
