@@ -11,8 +11,8 @@ region that was touched, and so does one on the service (P95, errors, availabili
 data; any other without data ends the run red as UNKNOWN, with change and lock kept. Before the promotion the plan is
 made again: it must have nothing left to do.
 
-Pods that scaling down has left where their spread over capacity domains would not put them are evicted first, one after
-the other (`even_domains`): a domain with too many can't be packed. While nodes are packed, the recommendations of
+Pods that scaling down has left where their spread over capacity domains would not put them are evicted first, of a
+workload one after the other (`even_domains`): a domain with too many can't be packed. While nodes are packed, the recommendations of
 VerticalPodAutoscalers are held: Karpenter doesn't foresee what their webhook gives a pod that moves. They are let go
 once the last stage's nodes are at rest.
 

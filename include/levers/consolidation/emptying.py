@@ -14,7 +14,7 @@ from typing import Any
 from include.clients.kubernetes import NODE, POD
 from include.levers.consolidation.fleet import CAPACITY
 from include.levers.consolidation.settings import POOLS, World
-from include.levers.consolidation.share import move_pod
+from include.levers.consolidation.share import move_pods
 from include.levers.consolidation.spare import Place, Spare, Tenant, find_spare, is_spare, why_it_stays
 from include.levers.node_costs import SPREAD, NodeFact, node_facts, node_price, spot_prices
 from include.levers.nodes.pools import nodes_of
@@ -123,7 +123,7 @@ def _empty(world: World, node: str) -> bool:
                 break
             if node in stuck or not is_spare(node, places, tenants, world.estate.targets.spot_share):
                 return False
-            move_pod(world, pods[0], f"emptying node {node}")
+            move_pods(world, pods[:1], f"off node {node}")
         moved = not _on(world, node)
     finally:
         if not moved:

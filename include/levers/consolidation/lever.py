@@ -8,6 +8,7 @@ from dataclasses import replace
 from include.levers import checks, node_checks
 from include.levers.base import OBJECTS, Dollars, ManifestLever
 from include.levers.consolidation import figures, floor, money, preflight
+from include.levers.consolidation.alone import pack_alone
 from include.levers.consolidation.budgets import BudgetWatch
 from include.levers.consolidation.emptying import Emptying, cordons_left, lift_cordons
 from include.levers.consolidation.pins import Pin, pins
@@ -25,7 +26,7 @@ from include.levers.consolidation.settings import (
     ConsolidationSettings,
     World,
 )
-from include.levers.consolidation.share import next_surplus, restore_spread
+from include.levers.consolidation.share import has_surplus, restore_spread
 from include.levers.consolidation.wanted import PoolPolicy, disruption
 from include.levers.nodes import group
 from include.levers.owned import Own, Report, Thing, identity, split
@@ -99,7 +100,7 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
             "neither policy drifts a node: the undo hands the fields back at once, and nodes come as pods ask for them",
         ]
         share = figures.shares(world)["spot_share_pods"]
-        if share is not None and settings.most_share_evictions and next_surplus(world) is not None:
+        if share is not None and settings.most_share_evictions and has_surplus(world):
             lines.append(
                 f"{share:.0%} of the pods are on spot: those on demand that the spread would not put there again are "
                 "evicted first"
@@ -170,7 +171,7 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         if stage.slot == UNDERUTILIZED:
             while packing.spares.round():
                 packing.rest()
-            more |= packing.spares.figures()
+            more |= {"packed_alone": packing.alone(), **packing.spares.figures()}
         if stage.settings.get(LAST):
             for pin in pins(world):
                 pin.restore(world, None, [])
@@ -228,6 +229,10 @@ class _Packing:
     def rest(self) -> float:
         """Wait until the nodes are at rest; seconds."""
         return await_rest(self._world, self._slot, self._look)
+
+    def alone(self) -> list[str]:
+        """Have dear pools packed one by one; a line on each."""
+        return pack_alone(self._world, self._look)
 
 
 def _evening(world: World, live: Mapping[str, Json]) -> int:

@@ -1,15 +1,15 @@
 """The spread over capacity domains, brought back before nodes are packed.
 
 The spread decides where a new pod goes; when replicas are scaled away nothing moves one, and a domain may be left with
-too many. Surplus pods are evicted by the Eviction API, one after the other, each only where the spread gives the pod
-that follows it another domain: those on demand, since spot is cheaper, and with ``even_domains`` those on spot. A
-domain above the others takes none of its own pods back, so that none of its nodes could be packed.
+too many. Surplus pods are evicted by the Eviction API, of a workload one after the other, each only where the spread
+gives the pod that follows it another domain: those on demand, since spot is cheaper, and with ``even_domains`` those on
+spot. A domain above the others takes none of its own pods back, so that none of its nodes could be packed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from include.levers.consolidation.settings import POOLS, World
@@ -21,17 +21,25 @@ from include.levers.world import Object, deployments, name_of
 def restore_spread(world: World, every: bool) -> dict[str, Any]:
     """Evict surplus pods until there is none: of domains on demand, or of ``every`` one; which, for the ledger.
 
-    Stops after ``most_share_evictions``, and where the pod that follows has come back to the same domain, as it may
+    One of each workload at the same time: the spread of one doesn't count another's pods. Stops after
+    ``most_share_evictions``, and for a workload whose pod that follows has come back to the same domain, as it may
     without a spread of its own: the gate on the spot share judges what is left.
     """
-    evicted: list[str] = []
-    while len(evicted) < world.settings.most_share_evictions and (pod := next_surplus(world, every)):
+    evicted, came_back = list[str](), dict[str, str]()
+    while pods := _next(world, every, world.settings.most_share_evictions - len(evicted), came_back):
         before = _standing(world)
-        move_pod(world, name_of(pod), "to the domain that has fewest")
-        evicted.append(name_of(pod))
-        if _standing(world) == before:
-            return {"evicted_for_spread": evicted, "came_back": evicted[-1]}
-    return {"evicted_for_spread": evicted} if evicted else {}
+        move_pods(world, list(pods.values()), "to the domains that have fewest")
+        after = _standing(world)
+        evicted += pods.values()
+        came_back |= {workload: name for workload, name in pods.items() if after[workload] == before[workload]}
+    made = {"evicted_for_spread": evicted, "came_back": list(came_back.values())}
+    return {key: names for key, names in made.items() if names}
+
+
+def _next(world: World, every: bool, most: int, without: Collection[str]) -> dict[str, str]:
+    """The pod to evict next of each workload but those ``without``, by name; at most so many."""
+    found = surpluses(world.estate.workloads, workload_pods(world), node_facts(world), every)
+    return dict([(workload, name_of(pod)) for workload, pod in found.items() if workload not in without][:most])
 
 
 def _standing(world: World) -> dict[str, Counter[str | None]]:
@@ -42,21 +50,22 @@ def _standing(world: World) -> dict[str, Counter[str | None]]:
     return {name: Counter(domains[pod["spec"]["nodeName"]] for pod in found) for name, found in mine.items()}
 
 
-def next_surplus(world: World, every: bool = False) -> Object | None:
-    """The pod of the region to evict next; None without one."""
-    return surplus(world.estate.workloads, workload_pods(world), node_facts(world), every)
+def has_surplus(world: World) -> bool:
+    """Whether the spread would not put a pod on demand there again."""
+    return bool(surpluses(world.estate.workloads, workload_pods(world), node_facts(world)))
 
 
-def surplus(
+def surpluses(
     workloads: Mapping[str, Any], pods: Sequence[Object], nodes: Sequence[NodeFact], every: bool = False
-) -> Object | None:
-    """The pod to evict next: of the domain on demand, or of ``every`` one, with most pods above the emptiest.
+) -> dict[str, Object]:
+    """The pod of each workload to evict next, the workload with most first: of the domain on demand, or of ``every``
+    one, with most pods above the emptiest.
 
-    None where no domain has two more of a workload than its emptiest: the pod that follows could come back to it.
+    A workload that has no domain with two more than its emptiest is left out: its pod could come back.
     """
     pools = {node.name: node for node in nodes if node.node_pool in POOLS.names and node.domain}
-    found = [one for name in workloads if (one := _surplus_of(name, pods, pools, every)) is not None]
-    return max(found, key=lambda one: one[0])[1] if found else None
+    found = {name: one for name in workloads if (one := _surplus_of(name, pods, pools, every)) is not None}
+    return {name: found[name][1] for name in sorted(found, key=lambda name: found[name][0], reverse=True)}
 
 
 def _surplus_of(
@@ -78,17 +87,22 @@ def _on_demand(node: NodeFact) -> bool:
     return node.capacity != "spot"
 
 
-def move_pod(world: World, name: str, why: str) -> None:
-    """Evict one pod, and wait until every pod is ready again."""
-    done: list[bool] = []
+def move_pods(world: World, names: Sequence[str], why: str) -> None:
+    """Evict pods, and wait until every pod is ready again."""
+    left, evicted = list(names), list[str]()
 
     def missing() -> list[str]:
-        if not done:
+        for name in list(left):
             world.target.fence()
-            if not world.cluster.evict(name, world.estate.namespace):
-                return [f"pod {name} can't be evicted yet: its disruption budget has no room"]
-            done.append(True)
-            return [f"pod {name} was evicted"]  # whoever counts the pods has to see it first
+            if world.cluster.evict(name, world.estate.namespace):
+                left.remove(name)
+                evicted.append(name)
+        if left:
+            return [f"pod {name} can't be evicted yet: its disruption budget has no room" for name in left]
+        if evicted:  # whoever counts the pods has to see it first
+            gone = [f"pod {name} was evicted" for name in evicted]
+            evicted.clear()
+            return gone
         return [*incomplete(deployments(world)), *waiting(workload_pods(world))]
 
-    world.wait_for(missing, f"moving pod {name}, {why}")
+    world.wait_for(missing, f"moving {', '.join(names)} {why}")

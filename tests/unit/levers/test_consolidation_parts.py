@@ -11,7 +11,7 @@ from include.levers.consolidation import rest, share
 from include.levers.consolidation.budgets import BudgetWatch, violation_figure, violations
 from include.levers.consolidation.reasons import why_not
 from include.levers.consolidation.settings import ConsolidationSettings
-from include.levers.consolidation.share import surplus
+from include.levers.consolidation.share import surpluses
 from include.levers.node_costs import NodeFact
 from include.levers.world import World as AnyWorld
 from include.rollout.lever import Target
@@ -46,8 +46,12 @@ def pods(app: str, *counts: int) -> list[dict[str, Any]]:
     ],
 )
 def test_a_surplus_pod_is_one_on_demand_that_will_not_come_back(counts: tuple[int, ...], victim: str | None) -> None:
-    found = surplus(WORKLOADS, pods("akidb-rest", *counts), NODES)
-    assert (found and found["metadata"]["name"]) == victim
+    assert named(pods("akidb-rest", *counts)) == ([victim] if victim else [])
+
+
+def named(mine: list[dict[str, Any]], every: bool = False) -> list[str]:
+    """The surplus pods by name."""
+    return [pod["metadata"]["name"] for pod in surpluses(WORKLOADS, mine, NODES, every).values()]
 
 
 @pytest.mark.parametrize(
@@ -60,43 +64,55 @@ def test_a_surplus_pod_is_one_on_demand_that_will_not_come_back(counts: tuple[in
     ],
 )
 def test_domains_are_evened_out_on_spot_too_where_that_is_wanted(counts: tuple[int, ...], victim: str | None) -> None:
-    found = surplus(WORKLOADS, pods("akidb-rest", *counts), NODES, every=True)
-    assert (found and found["metadata"]["name"]) == victim
+    assert named(pods("akidb-rest", *counts), every=True) == ([victim] if victim else [])
 
 
-def test_the_workload_with_the_largest_surplus_goes_first() -> None:
+def test_one_pod_of_each_workload_and_the_largest_surplus_first() -> None:
     both = [*pods("akidb-rest", 2, 2, 3, 4), *pods("akidb-grpc", 1, 2, 3, 5)]
-    found = surplus(WORKLOADS, both, NODES)
-    assert found is not None
-    assert found["metadata"]["name"] == "akidb-grpc-9"
+    assert named(both) == ["akidb-grpc-9", "akidb-rest-9"]
 
 
 def test_a_pod_that_asks_to_stay_is_not_evicted() -> None:
     mine = pods("akidb-rest", 0, 0, 0, 2)
     for pod in mine:
         pod["metadata"]["annotations"] = {"karpenter.sh/do-not-disrupt": "true"}
-    assert surplus(WORKLOADS, mine, NODES) is None
+    assert named(mine) == []
 
 
-@pytest.mark.parametrize("keeps", [True, False])
-def test_evicting_ends_where_the_pod_that_follows_comes_back(keeps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("stay", "most", "moved", "came_back"),
+    [
+        ((), 12, {"akidb-rest": 3, "akidb-grpc": 2}, 0),
+        ((), 3, {"akidb-rest": 2, "akidb-grpc": 1}, 0),
+        (("akidb-rest",), 12, {"akidb-rest": 1, "akidb-grpc": 2}, 1),  # the other goes on
+        (("akidb-rest", "akidb-grpc"), 12, {"akidb-rest": 1, "akidb-grpc": 1}, 2),
+    ],
+)
+def test_evicting_ends_for_a_workload_whose_pod_comes_back(
+    stay: tuple[str, ...], most: int, moved: dict[str, int], came_back: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where a Deployment has lost its spread nothing keeps its pods elsewhere: more evictions are for nothing."""
-    mine = pods("akidb-rest", 1, 1, 1, 5)
+    mine = [*pods("akidb-rest", 1, 1, 1, 5), *pods("akidb-grpc", 1, 1, 1, 4)]
+    together: list[int] = []
 
-    def move(_: Any, name: str, __: str) -> None:
-        moved = next(pod for pod in mine if pod["metadata"]["name"] == name)
-        counts = {n: sum(pod["spec"]["nodeName"] == f"node-d{n}" for pod in mine) for n in range(1, 5)}
-        moved["metadata"]["name"] += "-new"
-        if keeps:
-            moved["spec"]["nodeName"] = f"node-d{min(counts, key=lambda n: counts[n])}"
+    def move(_: Any, names: list[str], __: str) -> None:
+        together.append(len(names))
+        for pod in [pod for pod in mine if pod["metadata"]["name"] in names]:
+            app = pod["metadata"]["labels"]["app"]
+            same = [other["spec"]["nodeName"] for other in mine if other["metadata"]["labels"]["app"] == app]
+            pod["metadata"]["name"] += "-new"
+            if app not in stay:
+                pod["spec"]["nodeName"] = min((f"node-d{n}" for n in range(1, 5)), key=same.count)
 
-    for name, value in {"workload_pods": lambda _: mine, "node_facts": lambda _: NODES, "move_pod": move}.items():
+    for name, value in {"workload_pods": lambda _: mine, "node_facts": lambda _: NODES, "move_pods": move}.items():
         monkeypatch.setattr(share, name, value)
-    settings = ConsolidationSettings(converge_timeout_seconds=300)
+    settings = ConsolidationSettings(converge_timeout_seconds=300, most_share_evictions=most)
     world: Any = SimpleNamespace(estate=SimpleNamespace(workloads=WORKLOADS), settings=settings)
     found = share.restore_spread(world, every=True)
-    evicted = found.pop("evicted_for_spread")
-    assert (len(evicted), found) == ((3, {}) if keeps else (1, {"came_back": evicted[0]}))
+    evicted = [name.removesuffix("-new").rpartition("-")[0] for name in found["evicted_for_spread"]]
+    assert {app: evicted.count(app) for app in moved} == moved
+    assert len(found.get("came_back", ())) == came_back
+    assert together[0] == 2
 
 
 # Budgets -----------------------------------------------------------------------------------------------------------
