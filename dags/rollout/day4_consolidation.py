@@ -12,9 +12,9 @@ data; any other without data ends the run red as UNKNOWN, with change and lock k
 made again: it must have nothing left to do.
 
 Pods that scaling down has left where their spread over capacity domains would not put them are evicted first, of a
-workload one after the other (`even_domains`): a domain with too many can't be packed. While nodes are packed, the recommendations of
-VerticalPodAutoscalers are held: Karpenter doesn't foresee what their webhook gives a pod that moves. They are let go
-once the last stage's nodes are at rest.
+workload one after the other (`even_domains`): a domain with too many can't be packed. While nodes are packed, the
+recommendations of VerticalPodAutoscalers are held: Karpenter doesn't foresee what their webhook gives a pod that moves.
+They are let go once the last stage's nodes are at rest.
 
 The evidence has Karpenter's own reasons for and against each node with its dollars, and the price of the cheapest nodes
 that hold the same pods, beside the price of the nodes that there are.
