@@ -1,6 +1,6 @@
 """Whole rehearsals with something killed or failing on purpose: the run ends promoted or rolled back, never half way.
 
-Each boots its own lab in a folder of its own; `make test-faults` runs them (about 35 minutes).
+Each boots its own lab in a folder of its own; `make test-faults` runs them (about an hour).
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def wait_for(process: subprocess.Popen[bytes], condition: Callable[[], bool], wh
         pause.wait(0.2)
 
 
-def applying(folder: Path, slot: str) -> bool:
+def applying(folder: Path, slot: str, lever: str = "spot_capacity") -> bool:
     """Whether the stage of ``slot`` is being applied and has not been judged."""
-    steps = [r["step"] for r in records(folder) if r["figures"].get("slot") == slot]
+    steps = [r["step"] for r in records(folder, lever=lever) if r["figures"].get("slot") == slot]
     return "touch" in steps and "applied" not in steps
 
 
@@ -111,6 +111,30 @@ def test_a_task_killed_in_the_middle_of_apply_is_tried_again_and_the_run_ends(tm
         report = outcome(tmp_path, process)
     assert report["verdict"] == "promoted"
     assert "it is tried again" in (tmp_path / "output").read_text()
+
+
+STRUCK = {  # a lever of each day, and a slot of it that takes long enough to be struck
+    "1": ("spot_capacity", "step_2"),
+    "2": ("predictive_scaling", "reactive"),
+    "3": ("request_routing", "weights"),
+    "4": ("consolidation", "balanced"),
+    "5": ("cost_monitoring", "opencost"),
+}
+
+
+def test_a_week_goes_on_whose_scheduler_is_killed_in_the_middle_of_every_day(tmp_path: Path) -> None:
+    """With the tasks that it ran, as when its machine is lost; back after a while, as where it is kept running."""
+    airflow = tmp_path / "airflow"
+    with rehearsal(tmp_path, REGIONS=REGION, DAYS=",".join(STRUCK), UNDO="0") as process:
+        for lever, slot in STRUCK.values():
+            wait_for(process, lambda lever=lever, slot=slot: applying(tmp_path, slot, lever), f"{lever}'s {slot}")
+            with paused_crash_check(airflow):
+                for task in task_processes(tmp_path):
+                    task.kill()
+                away(airflow, "scheduler", 5)
+        report = outcome(tmp_path, process)
+    assert report["verdict"] == "promoted"
+    assert {day: found["verdict"] for day, found in report["days"].items()} == dict.fromkeys(STRUCK, "promoted")
 
 
 def test_karpenter_away_for_a_while_does_not_leave_the_run_half_way(tmp_path: Path) -> None:
