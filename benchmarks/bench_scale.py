@@ -1,12 +1,14 @@
 """1,000 pods in one region of the lab, scaled out by Karpenter, then 1,000 -> 700 packed by it: ``make bench`` runs it.
 
-Limits and pods are those of Karpenter's own performance suite (kubernetes-sigs/karpenter,
-test/suites/performance/basic_test.go): 500 small and 500 large pods, the same share of each taken away; out in
-2 minutes, packed in 20, CPU requested above 53 % and memory above 65 % of what the nodes can allocate, here after both.
-Karpenter's own cost is published beside the suite's bounds: 260 MB (P95), 0.5 core scaling out, 0.25 packing. The pods
-have no load; the nodes are on demand, of the estate's architecture, and as in the suite of every family that the price
-book has: its large pods ask for 8 GiB a core. The lab's kubelets start a pod in 4 s and a node in 8 s. Writes
-benchmarks/results/scale.json. Nothing but the lab may run on the machine meanwhile.
+Limits, pods and pool are those of Karpenter's own performance suite (kubernetes-sigs/karpenter,
+test/suites/performance/basic_test.go and suite_test.go): 500 small and 500 large pods, the same share of each taken
+away, nodes below 32 vCPU that may be packed 30 s after their last pod, all at once; out in 2 minutes, packed in 20,
+CPU requested above 53 % and memory above 65 % of what the nodes can allocate, here after both. The suite waits for 3
+minutes without a node that drains, and counts them; this one for 60 s, and doesn't. What isn't at rest by then is
+published so. Karpenter's own cost is published beside the suite's bounds: 260 MB (P95), 0.5 core scaling out, 0.25
+packing. The pods have no load; the nodes are on demand, of the estate's architecture, and as in the suite of every
+family that the price book has: its large pods ask for 8 GiB a core. The lab's kubelets start a pod in 4 s and a node
+in 8 s. Writes benchmarks/results/scale.json. Nothing but the lab may run on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ NAME, NAMESPACE, POOL_LABEL = "scale", "default", "karpenter.sh/nodepool"
 PODS, FEWER = 1000, 700
 REQUESTS = {"small": {"cpu": "900m", "memory": "3100Mi"}, "large": {"cpu": "3500m", "memory": "28Gi"}}
 FAMILIES = ["c", "m", "r"]
+BELOW_CPUS = 32
 OUT_SECONDS, PACKED_SECONDS = 120, 20 * 60
 CPU_SHARE, MEMORY_SHARE = 0.53, 0.65
 BOUNDS = {"memory_mb": 260, "cores_out": 0.5, "cores_packing": 0.25}
@@ -92,16 +95,17 @@ def deployment(profile: str, replicas: int) -> dict[str, Any]:
 
 
 def node_pool(estate: Estate) -> dict[str, Any]:
-    """A pool of on-demand nodes of the estate's architecture, packed as soon as they are quiet."""
+    """A pool of on-demand nodes of the estate's architecture, otherwise as the suite has it."""
     requirements = [
         {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
         {"key": "kubernetes.io/arch", "operator": "In", "values": [estate.spot.architecture]},
         {"key": "karpenter.k8s.aws/instance-category", "operator": "In", "values": FAMILIES},
+        {"key": "karpenter.k8s.aws/instance-cpu", "operator": "Lt", "values": [str(BELOW_CPUS)]},
     ]
     reference = {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "akidb"}
     template = {"spec": {"nodeClassRef": reference, "expireAfter": "Never", "requirements": requirements}}
-    budgets = [{"nodes": "70%"}]
-    disruption = {"consolidationPolicy": "WhenEmptyOrUnderutilized", "consolidateAfter": "1s", "budgets": budgets}
+    budgets = [{"nodes": "100%"}]
+    disruption = {"consolidationPolicy": "WhenEmptyOrUnderutilized", "consolidateAfter": "30s", "budgets": budgets}
     spec = {"template": template, "disruption": disruption}
     return {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": NAME}, "spec": spec}
 
@@ -120,8 +124,8 @@ def verdicts(found: Mapping[str, Any]) -> dict[str, bool]:
     """Each limit by name, and whether it was kept."""
     out, packed = found["out"], found["packed"]
     return {
-        f"out within {OUT_SECONDS} s": out["seconds"] <= OUT_SECONDS,
-        f"packed within {PACKED_SECONDS} s": packed["seconds"] <= PACKED_SECONDS,
+        f"out within {OUT_SECONDS} s": out["at_rest"] and out["seconds"] <= OUT_SECONDS,
+        f"packed within {PACKED_SECONDS} s": packed["at_rest"] and packed["seconds"] <= PACKED_SECONDS,
         f"CPU requested above {CPU_SHARE:.0%}": min(one["requested"]["cpu"] for one in (out, packed)) > CPU_SHARE,
         f"memory requested above {MEMORY_SHARE:.0%}": min(one["requested"]["memory"] for one in (out, packed))
         > MEMORY_SHARE,
@@ -142,8 +146,10 @@ class Scale:
         self._apply(node_class(self.world.estate, REGION))
         self._apply(node_pool(self.world.estate))
         out = self._timed(PODS, lambda: self.ready() == PODS, 10 * OUT_SECONDS)
-        quiet = Quiet()
-        packed = self._timed(FEWER, lambda: self.ready() == FEWER and quiet.now(self.names()), 2 * PACKED_SECONDS)
+        if not out["at_rest"]:
+            raise TimeoutError(f"{PODS} pods were not in place within {10 * OUT_SECONDS} s: {self.ready()} are ready")
+        quiet, limit = Quiet(), PACKED_SECONDS + QUIET_SECONDS
+        packed = self._timed(FEWER, lambda: self.ready() == FEWER and quiet.now(self.names()), limit)
         packed["seconds"] = round(packed["seconds"] - QUIET_SECONDS, 1)  # it had ended when the quiet began
         found = {"out": out, "packed": packed, "karpenter_bounds": BOUNDS}
         return {"machine": machine(), "region": REGION, **found, "kept": verdicts(found)}
@@ -167,15 +173,13 @@ class Scale:
         self.cost.begin()
         for profile in REQUESTS:
             self._apply(deployment(profile, replicas // len(REQUESTS)))
-        while not done():
+        while not (at_rest := done()) and time.monotonic() - begun <= limit:
             self.cost.look()
-            if time.monotonic() - begun > limit:
-                raise TimeoutError(f"{replicas} pods were not in place within {limit:.0f} s: {self.ready()} are ready")
             pause.wait(LOOK_SECONDS)
         nodes = self._nodes()
         seconds = round(time.monotonic() - begun, 1)
-        requested = filled(nodes, replicas)
-        return {"seconds": seconds, "nodes": len(nodes), "requested": requested, "karpenter": self.cost.figures()}
+        found = {"at_rest": at_rest, "seconds": seconds, "nodes": len(nodes), "requested": filled(nodes, replicas)}
+        return {**found, "karpenter": self.cost.figures()}
 
     def _apply(self, thing: dict[str, Any]) -> None:
         self.cluster.apply(thing, "akidb-bench")

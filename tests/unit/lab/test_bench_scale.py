@@ -17,9 +17,10 @@ def test_what_is_requested_of_the_nodes_counts_what_they_can_allocate() -> None:
     assert filled([], 700) == {"cpu": 0.0, "memory": 0.0}
 
 
-def found(out: float, packed: float, cpu: float, memory: float) -> dict[str, Any]:
+def found(out: float, packed: float, cpu: float, memory: float, at_rest: bool = True) -> dict[str, Any]:
     requested = {"cpu": cpu, "memory": memory}
-    return {"out": {"seconds": out, "requested": requested}, "packed": {"seconds": packed, "requested": requested}}
+    steps = {"out": (out, True), "packed": (packed, at_rest)}
+    return {name: {"seconds": s, "at_rest": rest, "requested": requested} for name, (s, rest) in steps.items()}
 
 
 @pytest.mark.parametrize(
@@ -27,9 +28,10 @@ def found(out: float, packed: float, cpu: float, memory: float) -> dict[str, Any
     [
         ((120.0, 1200.0, 0.54, 0.66), [True, True, True, True]),
         ((120.1, 1200.1, 0.53, 0.65), [False, False, False, False]),
+        ((92.0, 1200.0, 0.93, 0.92, False), [True, False, True, True]),  # still exchanging nodes then
     ],
 )
-def test_the_limits_are_those_of_karpenters_suite(figures: tuple[float, ...], kept: list[bool]) -> None:
+def test_the_limits_are_those_of_karpenters_suite(figures: tuple[Any, ...], kept: list[bool]) -> None:
     told = verdicts(found(*figures))
     assert dict(zip(told, kept, strict=True)) == told
     assert list(told) == [
@@ -68,4 +70,8 @@ def test_the_pods_go_to_the_pool_alone_and_it_packs_them() -> None:
     assert container["resources"]["requests"] == {"cpu": "3500m", "memory": "28Gi"}
     assert made["spec"]["template"]["spec"]["nodeSelector"] == {"karpenter.sh/nodepool": "scale"}
     disruption = bench_scale.node_pool(load_estate())["spec"]["disruption"]
-    assert disruption["consolidationPolicy"] == "WhenEmptyOrUnderutilized"
+    assert disruption == {
+        "consolidationPolicy": "WhenEmptyOrUnderutilized",
+        "consolidateAfter": "30s",
+        "budgets": [{"nodes": "100%"}],
+    }
