@@ -150,14 +150,15 @@ def _record_row(record: Record) -> RecordRow:
     figures = record.figures
     title = str(figures.get("title") or figures.get("message") or figures.get("reason") or "")
     outcome = str(figures.get("outcome", "")) if record.step == Step.GATE else ""
-    judged = [str(result.get("reason", "")) for result in figures.get("results") or ()] if outcome else []
+    results = figures.get("results")
+    judged = [str(r.get("reason", "")) for r in results if isinstance(r, Mapping)] if isinstance(results, list) else []
     return RecordRow(
         time=record.time,
         place="whole run" if record.place == WHOLE_RUN else record.place,
         lever=record.lever,
         step=record.step,
         title=title,
-        figures="; ".join(judged) or ", ".join(_short_figures(figures)),
+        figures="; ".join(judged if outcome else ()) or ", ".join(_short_figures(figures)),
         key=f"{record.chain.path}/{record.sequence:06}.json",
         details=json.dumps({"figures": figures, "links": record.links}, indent=1, ensure_ascii=False, default=str),
         verdict=outcome or str(figures.get("verdict", "")),

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from include.clients.storage import Folder
+from include.rollout.ledger import WHOLE_RUN, Chain, Step
 from include.wiring.page.reading import Reading, open_for_reading
 from tests.dags.conftest import Finished
 from tests.dags.toy import World
 from tests.dags.toy_dags import AP, QUICK, estate_of, rollout_dag
-from tests.unit.overview.sample_week import write_costs, write_week
+from tests.unit.overview.sample_week import BEGIN, Scribe, write_costs, write_week
 
 ADDRESSES = [
     "/akidb/",
@@ -223,6 +224,17 @@ def test_a_day_without_a_report_is_named(airflow: Any) -> None:
     assert (answer.status_code, answer.json()["detail"]) == (
         404, "No report of 2020-01-01 is kept: run cost_report for that day.",
     )  # fmt: skip
+
+
+def test_a_record_of_another_shape_is_named_and_the_rest_is_shown(tmp_path: Path) -> None:
+    write_week(tmp_path / "ledger")
+    odd = Chain("spot_capacity", WHOLE_RUN, "day1_spot", "manual__odd")
+    Scribe(tmp_path / "ledger", now=BEGIN + dt.timedelta(days=9)).write(odd, Step.PLAN, {"plans": ["us-east-1"]})
+    reading = Reading(lambda variable: Folder(tmp_path / variable.removeprefix("akidb_")), patience=20.0)
+    found = reading.overview()
+    told = {problem.where: problem.text for problem in found.problems}
+    assert "a figure has a shape that this release can't show" in told[f"ledger, {odd.path}"]
+    assert len(found.states) == 10
 
 
 def test_a_text_that_is_no_day_is_named(airflow: Any) -> None:

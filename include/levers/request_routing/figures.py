@@ -20,6 +20,7 @@ from include.rollout.gates import Comparison, Figure, Gate
 from include.rollout.lever import Json
 
 P95, ERRORS, FOLLOWED = "routed_p95_ms", "routed_error_ratio", "share_off_by"
+IN_EFFECT = "in_effect_at"  # Unix seconds at which the gateway had taken the weights, as ``apply`` leaves it
 MOST_OFF = 0.05  # a share of requests: scrapes don't begin with the stage, and few requests scatter
 
 
@@ -76,8 +77,12 @@ def shares(world: World, seconds: float) -> tuple[dict[str, float], int]:
 
 
 def off_by(world: World, window: GateWindow) -> Figure | None:
-    """The largest difference between the share that a Service should have and has had."""
-    weights, (found, count) = window.stage.settings["weights"], shares(world, window.recent)
+    """The largest difference between the share that a Service should have and has had since the weights took effect.
+
+    What was routed between the write and then went by the weights before.
+    """
+    in_effect = max(1.0, world.now() - float(window.applied.get(IN_EFFECT, 0.0)))
+    weights, (found, count) = window.stage.settings["weights"], shares(world, min(window.recent, in_effect))
     if not found:
         return None
     total = sum(weights.values())

@@ -150,6 +150,10 @@ class RequestRouting(ManifestLever[RoutingSettings]):
         world.await_all(lambda: figures.not_accepted(world), "the route")
         world.await_all(lambda: figures.unserved(world, stage.settings["weights"]), "requests by backend")
 
+    def applied(self, world: World, stage: Stage, facts: Mapping[str, Json]) -> dict[str, Json]:
+        """See :class:`ManifestLever`; from when on the weights decide who is given a request."""
+        return {**super().applied(world, stage, facts), figures.IN_EFFECT: world.now()}
+
     def dollars(self, world: World, live: Mapping[str, Json]) -> Dollars:
         """A month's requests by the weights before and after, in the chosen book."""
         found, millions = backends(world)[0], month_millions(world.estate)

@@ -15,8 +15,9 @@ from include.overview.costs import CostCopy, Costs
 from include.overview.forecasts import ForecastState
 from include.overview.latest import Answer, Latest
 from include.overview.ledger_copy import LedgerContent, LedgerCopy
+from include.overview.odd import without_odd
 from include.overview.planned import Planned
-from include.overview.runs import Search
+from include.overview.runs import Search, runs_of
 from include.overview.score import Evidence, read_evidence
 from include.overview.view import Overview, Sources, view_of
 from include.rollout.safety import Reading as Proofs
@@ -46,6 +47,7 @@ class Reading:
     search: Search = field(default_factory=Search)
     _copies: dict[str, LedgerCopy | CostCopy] = field(default_factory=dict)
     _seen: tuple[object, Overview] | None = None
+    _shown: tuple[str, LedgerContent] | None = None
     _full_at: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -82,7 +84,22 @@ class Reading:
         full = time.monotonic() - self._full_at > FULL_EVERY
         content = copy.refresh(full=full, progress=lambda done, of: told(f"{done:,} of {of:,} records"))
         self._full_at = time.monotonic() if full else self._full_at
-        return content
+        if self._shown is None or self._shown[0] != content.version:
+            self._shown = (content.version, self._without_odd(content))
+        return self._shown[1]
+
+    def _without_odd(self, content: LedgerContent) -> LedgerContent:
+        """The content without the chains of which the pages can't be made."""
+        try:
+            estate = self.estate()
+        except EstateError:
+            return content  # the pages say that
+
+        def show(some: LedgerContent) -> None:
+            runs_of(some)
+            view_of(estate, list(levers.LEVERS), Sources(ledger=Answer(some)))
+
+        return without_odd(content, show)
 
     def _read_safety(self, _told: Told) -> Proofs:
         return SafetyRecords(self.open_variable(LEDGER_VARIABLE)).read()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -191,6 +192,23 @@ def test_what_is_not_measured_by_the_gate_is_no_share_of_the_requests(world: Wor
     assert (round(figure.value, 6), figure.note) == (
         0.0, "akidb-jetson 15.0% of 15.0%, akidb-rest 85.0% of 85.0%, akidb-lambda 0.0% of 0.0%",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("in_effect_at", "looked_at"), [(NOW - 12, 12), (NOW, 1), (NOW - 90, 20)])
+def test_shares_are_those_of_the_time_since_the_gateway_took_the_weights(
+    world: World, in_effect_at: float, looked_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = LEVER.plan(world.target).stages[1]
+    asked: list[str] = []
+    value = world.prometheus.value
+    monkeypatch.setattr(world.prometheus, "value", lambda text: (asked.append(text), value(text))[1])
+    LEVER.observe(world.target, stage, 20, {"started_at": NOW - 20, "in_effect_at": in_effect_at})
+    windows = {part for text in asked if "backend=" in text for part in re.findall(r"\[(\d+)s\]", text)}
+    assert windows == {str(looked_at)}
+
+
+def test_what_apply_leaves_says_when_the_weights_took_effect(world: World) -> None:
+    assert LEVER.apply(world.target, LEVER.plan(world.target).stages[1])["in_effect_at"] == NOW
 
 
 def test_a_gateway_that_does_not_take_the_route_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
