@@ -8,7 +8,6 @@ from dataclasses import replace
 from include.levers import checks, node_checks
 from include.levers.base import OBJECTS, Dollars, ManifestLever
 from include.levers.consolidation import figures, floor, money, preflight
-from include.levers.consolidation.alone import pack_alone
 from include.levers.consolidation.budgets import BudgetWatch
 from include.levers.consolidation.emptying import Emptying, cordons_left, lift_cordons
 from include.levers.consolidation.pins import Pin, pins
@@ -171,7 +170,7 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         if stage.slot == UNDERUTILIZED:
             while packing.spares.round():
                 packing.rest()
-            more |= {"packed_alone": packing.alone(), **packing.spares.figures()}
+            more |= packing.spares.figures()
         if stage.settings.get(LAST):
             for pin in pins(world):
                 pin.restore(world, None, [])
@@ -229,10 +228,6 @@ class _Packing:
     def rest(self) -> float:
         """Wait until the nodes are at rest; seconds."""
         return await_rest(self._world, self._slot, self._look)
-
-    def alone(self) -> list[str]:
-        """Have dear pools packed one by one; a line on each."""
-        return pack_alone(self._world, self._look)
 
 
 def _evening(world: World, live: Mapping[str, Json]) -> int:

@@ -69,8 +69,9 @@ def disrupted(claims: Iterable[Object]) -> list[str]:
     return [f"NodeClaim {name_of(claim)} is being disrupted" for claim, status in found if status == "True"]
 
 
-def look_again(world: World, policies: Sequence[PoolPolicy]) -> None:
+def look_again(world: World, slot: str) -> None:
     """Have Karpenter look at all nodes anew: the pools' budgets are turned round, which changes nothing, and back."""
+    policies = disruption(slot, world.settings)
     for policy in (*map(_turned_round, policies), *policies):
         policy.write(world)
 
@@ -86,7 +87,7 @@ def await_rest(world: World, slot: str, meanwhile: Callable[[], None]) -> float:
     policy = UNDERUTILIZED if slot == FLOOR else slot
     # The floor's pods come and go on nodes that Karpenter doesn't manage; its own were at rest before.
     undisturbed = UNDISTURBED_SECONDS if slot == FLOOR else None
-    rest = Rest(world, meanwhile, lambda: look_again(world, disruption(policy, world.settings)), undisturbed)
+    rest = Rest(world, meanwhile, lambda: look_again(world, policy), undisturbed)
     return world.wait_for(rest.missing, f"the nodes being at rest ({slot})")
 
 

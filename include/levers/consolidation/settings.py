@@ -17,7 +17,6 @@ POLICIES = {BALANCED: "Balanced", UNDERUTILIZED: "WhenEmptyOrUnderutilized"}
 # A command that Karpenter has found is looked at again after 15 s; it looks for one every 10 s; 5 s for what follows.
 VALIDATION_SECONDS, POLL_SECONDS, MARGIN_SECONDS = 15, 10, 5
 UNDISTURBED_SECONDS = POLL_SECONDS + MARGIN_SECONDS
-LOOK_SECONDS = POLL_SECONDS + VALIDATION_SECONDS + MARGIN_SECONDS  # at nodes that it may move at once
 SPOT_TO_SPOT_TYPES = 15  # cheaper types that Karpenter asks for before it replaces one spot node by another
 Nodes = Annotated[str, Field(pattern=r"^((100|[0-9]{1,2})%|[0-9]+)$")]
 

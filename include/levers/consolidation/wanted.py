@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from include.levers.consolidation.settings import POLICIES, POOLS, ConsolidationSettings, World
@@ -27,19 +27,14 @@ class PoolPolicy(Item):
         return () if read_key(world, self.key) is None else super().unrestored(world, was)
 
 
-def disruption(
-    slot: str, settings: ConsolidationSettings, budgets: Mapping[str, str] | None = None
-) -> Sequence[PoolPolicy]:
-    """``spec.disruption`` of each pool as the slot wants it, taken over from who owns it.
-
-    ``budgets``: how many underutilized nodes of each pool may go instead, none of those that aren't named.
-    """
+def disruption(slot: str, settings: ConsolidationSettings) -> Sequence[PoolPolicy]:
+    """``spec.disruption`` of each pool as the slot wants it, taken over from who owns it."""
     values = {
         "POLICY": POLICIES[slot],
         "CONSOLIDATE_AFTER": f"{settings.consolidate_after_seconds}s",
         "EMPTY": settings.empty_nodes,
+        "UNDERUTILIZED": settings.underutilized_nodes,
         "DRIFTED": settings.drifted_nodes,
     }
-    underutilized = {n: settings.underutilized_nodes if budgets is None else budgets.get(n, "0") for n in POOLS.names}
-    named = ({"NAME": name, "UNDERUTILIZED": nodes, **values} for name, nodes in underutilized.items())
-    return [PoolPolicy(render("consolidation/disruption.yaml", value)[0], Own.FIELDS) for value in named]
+    bodies = (render("consolidation/disruption.yaml", {"NAME": name, **values})[0] for name in POOLS.names)
+    return [PoolPolicy(body, Own.FIELDS) for body in bodies]

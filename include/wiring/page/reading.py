@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from include import levers
@@ -17,7 +17,7 @@ from include.overview.latest import Answer, Latest
 from include.overview.ledger_copy import LedgerContent, LedgerCopy
 from include.overview.odd import without_odd
 from include.overview.planned import Planned
-from include.overview.runs import Search, runs_of
+from include.overview.runs import Search
 from include.overview.score import Evidence, read_evidence
 from include.overview.view import Overview, Sources, view_of
 from include.rollout.safety import Reading as Proofs
@@ -30,6 +30,7 @@ PATIENCE = 3.0  # seconds that a request waits for a reading
 FULL_EVERY = 300.0  # seconds after which every record is read again, also those that were read before
 Told = Callable[[str], None]
 Value = TypeVar("Value")
+LedgerShown = tuple[Value, Answer[LedgerContent]]
 
 
 @dataclass
@@ -47,7 +48,6 @@ class Reading:
     search: Search = field(default_factory=Search)
     _copies: dict[str, LedgerCopy | CostCopy] = field(default_factory=dict)
     _seen: tuple[object, Overview] | None = None
-    _shown: tuple[str, LedgerContent] | None = None
     _full_at: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -73,7 +73,9 @@ class Reading:
         key = (_known(sources), estate.name)
         with self._lock:
             if self._seen is None or self._seen[0] != key:
-                self._seen = (key, view_of(estate, list(levers.LEVERS), sources))
+                names = list(levers.LEVERS)
+                view, _ = shown(sources.ledger, lambda some: view_of(estate, names, replace(sources, ledger=some)))
+                self._seen = (key, view)
             return self._seen[1]
 
     def _read_ledger(self, told: Told) -> LedgerContent:
@@ -84,22 +86,7 @@ class Reading:
         full = time.monotonic() - self._full_at > FULL_EVERY
         content = copy.refresh(full=full, progress=lambda done, of: told(f"{done:,} of {of:,} records"))
         self._full_at = time.monotonic() if full else self._full_at
-        if self._shown is None or self._shown[0] != content.version:
-            self._shown = (content.version, self._without_odd(content))
-        return self._shown[1]
-
-    def _without_odd(self, content: LedgerContent) -> LedgerContent:
-        """The content without the chains of which the pages can't be made."""
-        try:
-            estate = self.estate()
-        except EstateError:
-            return content  # the pages say that
-
-        def show(some: LedgerContent) -> None:
-            runs_of(some)
-            view_of(estate, list(levers.LEVERS), Sources(ledger=Answer(some)))
-
-        return without_odd(content, show)
+        return content
 
     def _read_safety(self, _told: Told) -> Proofs:
         return SafetyRecords(self.open_variable(LEDGER_VARIABLE)).read()
@@ -111,6 +98,19 @@ class Reading:
             self._copies["costs"] = copy
         told("reports of days")
         return copy.refresh(), read_evidence(copy.store)
+
+
+def shown(answer: Answer[LedgerContent], make: Callable[[Answer[LedgerContent]], Value]) -> LedgerShown[Value]:
+    """What ``make`` makes of the ledger, if need be without the chains of which it can't, and the ledger that it took.
+
+    Raises what ``make`` raises where no single chain is to blame.
+    """
+    try:
+        return make(answer), answer
+    except Exception:  # noqa: BLE001 - a record may make anything of a page; rare, so that the usual way costs nothing
+        kept = without_odd(ledger_of(answer), lambda some: make(replace(answer, value=some)))
+        rest = replace(answer, value=kept)
+        return make(rest), rest
 
 
 def _quiet(latest: Latest[Value]) -> Answer[Value]:
