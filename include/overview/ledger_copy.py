@@ -7,6 +7,7 @@ themselves. A record that was read is kept, so that one that is changed afterwar
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,6 +75,10 @@ class LedgerCopy:
 
     def refresh(self, *, full: bool = False, progress: Progress | None = None) -> LedgerContent:
         """Read what is new, or everything. Raises what the store raises; what was read before is kept then."""
+        with _uncollected():
+            return self._refresh(full, progress)
+
+    def _refresh(self, full: bool, progress: Progress | None) -> LedgerContent:
         listing = Listing(self.store.keys())
         known = {} if full else self._chains
         wanted = {path: known.get(path, ChainCopy()) for path in listing.paths}
@@ -94,6 +99,18 @@ class LedgerCopy:
         found = dict(zip(stale, each, strict=True))
         self._chains = {path: found.get(path, chain) for path, chain in wanted.items()}
         return LedgerContent(self._chains, version_of(self._chains))
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the collector of cycles, which would look again and again through 100,000 objects that stay."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _is_stale(listing: Listing, path: str, chain: ChainCopy) -> bool:

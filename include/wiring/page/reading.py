@@ -61,8 +61,8 @@ class Reading:
 
     def sources(self) -> Sources:
         """What is known now. A reading that takes longer than the patience goes on in the background."""
-        self.forecast.get(0)  # these two begin while the others are read
-        self.plan.get(0)
+        for one in (self.costs, self.safety, self.forecast, self.plan):  # they begin while the ledger is read
+            one.get(0)
         ledger, costs = self.ledger.get(self.patience), self.costs.get(self.patience)
         safety = self.safety.get(self.patience)
         return Sources(ledger, costs, _quiet(self.forecast), _quiet(self.plan), safety)
