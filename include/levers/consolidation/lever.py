@@ -149,8 +149,9 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
     def _prepare(self, world: World, stage: Stage, packing: _Packing) -> dict[str, Json]:
         """Hold the recommendations; then the spread over domains, so that what is packed is what shall stand.
 
-        Pods on spot are evened out in the first slot alone: there the nodes still have room for what moves. What the
-        careful policy has left is emptied before Karpenter packs fully: one wait for rest then judges both.
+        Pods on spot are evened out in the first slot alone: there the nodes still have room for what moves, and what it
+        costs is made up for in the slot. What the careful policy has left is emptied before Karpenter packs fully: one
+        wait for rest then judges both.
         """
         if stage.slot == FLOOR:
             floor.before_apply(world, stage)
@@ -164,9 +165,18 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         return {"recommendations_held": held, **more}
 
     def _finish(self, world: World, stage: Stage, packing: _Packing) -> dict[str, Json]:
-        """Wait until the nodes are at rest; the last stage lets the recommendations go."""
+        """Wait until the nodes are at rest; the last stage lets the recommendations go.
+
+        The careful policy may have brought a node to a domain that had none: only then do surplus pods find the way
+        there, so that they are looked for once more.
+        """
         more = floor.settle(world, stage) if stage.slot == FLOOR else {}
         settle = packing.rest()
+        if stage.slot == BALANCED and world.settings.even_domains:
+            again = restore_spread(world, every=True)
+            more |= {f"{name}_later": pods for name, pods in again.items()}
+            if again:
+                packing.settled()
         if stage.slot == UNDERUTILIZED:
             while packing.spares.round():
                 packing.rest()
@@ -223,11 +233,15 @@ class _Packing:
 
     def __init__(self, world: World, stage: Stage, watch: BudgetWatch) -> None:
         self._world, self._slot, self._look = world, stage.slot, lambda: watch.look(world)
-        self.spares = Emptying(world, lambda: await_settled(world, self._look))
+        self.spares = Emptying(world, self.settled)
 
     def rest(self) -> float:
         """Wait until the nodes are at rest; seconds."""
         return await_rest(self._world, self._slot, self._look)
+
+    def settled(self) -> float:
+        """Wait until nothing is on its way; seconds."""
+        return await_settled(self._world, self._look)
 
 
 def _evening(world: World, live: Mapping[str, Json]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from include.levers.consolidation import rest, share
+from include.levers.consolidation import lever, rest, share
 from include.levers.consolidation.budgets import BudgetWatch, violation_figure, violations
 from include.levers.consolidation.reasons import why_not
 from include.levers.consolidation.settings import ConsolidationSettings
@@ -217,3 +217,24 @@ def test_nodes_known_to_be_at_rest_are_believed_sooner_unless_one_goes(
     while waiting.missing():
         clock.seconds += 1
     assert clock.seconds == rests_at
+
+
+@pytest.mark.parametrize("chosen", [{}, {"even_domains": False}])
+def test_a_domain_that_the_careful_policy_gave_a_node_gets_its_pods_then(
+    chosen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    region, asked = World(**chosen), list[bool]()
+
+    def restore(_: Any, every: bool) -> dict[str, Any]:
+        asked.append(every)
+        return {"evicted_for_spread": ["akidb-rest-3"], "came_back": []} if asked == [True, True] else {}
+
+    monkeypatch.setattr(lever, "restore_spread", restore)
+    applied = region.apply_all()
+    if chosen:
+        assert asked == [False, False]
+        assert "evicted_for_spread_later" not in applied["balanced"]
+    else:
+        assert asked == [True, True, False]  # before the careful policy, after it, and before the full one
+        assert applied["balanced"]["evicted_for_spread_later"] == ["akidb-rest-3"]
+    assert "evicted_for_spread_later" not in applied["underutilized"]
