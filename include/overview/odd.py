@@ -21,7 +21,6 @@ def without_odd(content: LedgerContent, show: Show) -> LedgerContent:
     if not _failure(content, show):
         return content
     odd = {path: text for path, chain in content.chains.items() if (text := _failure(_alone(path, chain), show))}
-    odd = {path: text for path, chain in content.chains.items() if (text := _failure(_alone(path, chain), show))}
     if not odd:
         return content
     kept = {path: _named(chain, odd[path]) if path in odd else chain for path, chain in content.chains.items()}
