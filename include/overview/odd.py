@@ -11,14 +11,16 @@ from dataclasses import replace
 from include.overview.ledger_copy import ChainCopy, LedgerContent, version_of
 
 Show = Callable[[LedgerContent], object]
+# What a value of another shape than the one that is meant brings about.
+OF_SHAPE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def without_odd(content: LedgerContent, show: Show) -> LedgerContent:
-    """The content without the chains of which ``show`` fails: what is wrong is their problem then.
+    """A content of which ``show`` fails, without the chains that it fails of: what is wrong is their problem then.
 
-    Where it fails of no chain by itself the content stays as it is.
+    Where it fails of no chain by itself, or without any, the content stays as it is.
     """
-    if not _failure(content, show):
+    if _failure(LedgerContent({}), show):
         return content
     odd = {path: text for path, chain in content.chains.items() if (text := _failure(_alone(path, chain), show))}
     if not odd:
@@ -40,6 +42,6 @@ def _failure(content: LedgerContent, show: Show) -> str:
     """What went wrong when the content was shown; "" for nothing."""
     try:
         show(content)
-    except Exception as error:  # noqa: BLE001 - whatever a record can make of the page is this record's problem
+    except OF_SHAPE as error:
         return f"{type(error).__name__}: {error}"
     return ""

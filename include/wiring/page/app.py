@@ -22,7 +22,7 @@ from include.overview.style import STYLE
 from include.overview.view import Problem, Sources, problems_of
 from include.wiring.page.airflow_api import PendingDep
 from include.wiring.page.live import the_reading
-from include.wiring.page.reading import Reading, estate_name, ledger_of, shown
+from include.wiring.page.reading import Reading, estate_name, ledger_of
 from include.wiring.page.rights import GUARD, MayUndo, SeenDags, User, may_see_run, name_of
 
 PREFIX = "/akidb"
@@ -95,8 +95,8 @@ def show_overview(reading: ReadingDep, pending: PendingDep, frame: FrameDep, may
 
 def show_runs(reading: ReadingDep, frame: FrameDep, may_see: SeenDags, q: Text = "") -> Response:
     """Every run of the DAGs that the user may see, or those with a record that holds every word of ``q``."""
-    every, answer = shown(reading.ledger.get(reading.patience), lambda some: reading.search.runs(ledger_of(some), q))
-    rows = [row for row in every if may_see(row.dag_id)]
+    answer = reading.ledger.get(reading.patience)
+    rows = [row for row in reading.search.runs(ledger_of(answer), q) if may_see(row.dag_id)]
     return _page(render.runs_page(rows, q, list(problems_of(Sources(ledger=answer))), frame))
 
 
@@ -108,9 +108,9 @@ def show_run(
     q: Text = "",
 ) -> Response:
     """The ledger of one run."""
-    every, answer = shown(reading.ledger.get(reading.patience), lambda some: reading.search.runs(ledger_of(some), ""))
+    answer = reading.ledger.get(reading.patience)
     content = ledger_of(answer)
-    row = next((row for row in every if (row.dag_id, row.run_id) == (dag_id, run_id)), None)
+    row = next((row for row in reading.search.runs(content, "") if (row.dag_id, row.run_id) == (dag_id, run_id)), None)
     records = records_of_run(content, dag_id, run_id, q, reading.search)
     wrong = [Problem("ledger", answer.problem)] if answer.problem else []
     wrong += [Problem("this run", row.problem)] if row and row.problem else []

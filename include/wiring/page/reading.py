@@ -15,7 +15,7 @@ from include.overview.costs import CostCopy, Costs
 from include.overview.forecasts import ForecastState
 from include.overview.latest import Answer, Latest
 from include.overview.ledger_copy import LedgerContent, LedgerCopy
-from include.overview.odd import without_odd
+from include.overview.odd import OF_SHAPE, without_odd
 from include.overview.planned import Planned
 from include.overview.runs import Search
 from include.overview.score import Evidence, read_evidence
@@ -30,7 +30,6 @@ PATIENCE = 3.0  # seconds that a request waits for a reading
 FULL_EVERY = 300.0  # seconds after which every record is read again, also those that were read before
 Told = Callable[[str], None]
 Value = TypeVar("Value")
-LedgerShown = tuple[Value, Answer[LedgerContent]]
 
 
 @dataclass
@@ -73,9 +72,7 @@ class Reading:
         key = (_known(sources), estate.name)
         with self._lock:
             if self._seen is None or self._seen[0] != key:
-                names = list(levers.LEVERS)
-                view, _ = shown(sources.ledger, lambda some: view_of(estate, names, replace(sources, ledger=some)))
-                self._seen = (key, view)
+                self._seen = (key, _view(estate, sources))
             return self._seen[1]
 
     def _read_ledger(self, told: Told) -> LedgerContent:
@@ -100,17 +97,17 @@ class Reading:
         return copy.refresh(), read_evidence(copy.store)
 
 
-def shown(answer: Answer[LedgerContent], make: Callable[[Answer[LedgerContent]], Value]) -> LedgerShown[Value]:
-    """What ``make`` makes of the ledger, if need be without the chains of which it can't, and the ledger that it took.
+def _view(estate: Estate, sources: Sources) -> Overview:
+    """The first page, if need be without the chains of which it can't be made."""
+    names = list(levers.LEVERS)
 
-    Raises what ``make`` raises where no single chain is to blame.
-    """
+    def made(content: LedgerContent) -> Overview:
+        return view_of(estate, names, replace(sources, ledger=replace(sources.ledger, value=content)))
+
     try:
-        return make(answer), answer
-    except Exception:  # noqa: BLE001 - a record may make anything of a page; rare, so that the usual way costs nothing
-        kept = without_odd(ledger_of(answer), lambda some: make(replace(answer, value=some)))
-        rest = replace(answer, value=kept)
-        return make(rest), rest
+        return view_of(estate, names, sources)
+    except OF_SHAPE:  # rare: the usual way costs nothing
+        return made(without_odd(ledger_of(sources.ledger), made))
 
 
 def _quiet(latest: Latest[Value]) -> Answer[Value]:

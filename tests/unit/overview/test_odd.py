@@ -126,3 +126,14 @@ def test_a_failure_that_no_chain_brings_about_by_itself_hides_nothing(week: Path
             raise ValueError("all together")
 
     assert without_odd(content, refuse) is content
+
+
+def test_what_fails_without_any_chain_blames_none(week: Path) -> None:
+    content, asked = read(week), list[int]()
+
+    def refuse(some: LedgerContent) -> None:
+        asked.append(len(some.chains))
+        raise TypeError("a price list of another shape")
+
+    assert without_odd(content, refuse) is content
+    assert asked == [0]
