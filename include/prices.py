@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from include.estate import Estate, Spot, load_estate
 
@@ -103,6 +104,16 @@ class InstanceChoice:
     def spot_per_vcpu(self) -> Decimal:
         """Spot USD an hour for one vCPU."""
         return self.spot / self.instance.vcpu
+
+
+class PoolChoices(NamedTuple):
+    """What each pool may use, cheapest per vCPU first (ties by name).
+
+    How often spot is interrupted says nothing of the same type on demand: there it leaves nothing out.
+    """
+
+    spot: list[InstanceChoice]
+    on_demand: list[InstanceChoice]
 
 
 class AwsBook:
@@ -260,15 +271,15 @@ def _advised(raw: Mapping[str, str]) -> Iterator[tuple[str, SpotAdvice]]:
 
 def choose_instance_types(
     book: AwsBook, region: str, spot: Spot, quoted: Mapping[tuple[str, str], Decimal] | None = None
-) -> list[InstanceChoice]:
-    """The instance types that the spot pool of ``region`` may use, cheapest spot per vCPU first (ties by name).
+) -> PoolChoices:
+    """The instance types that the pools of ``region`` may use.
 
     ``quoted`` are EC2's own spot prices by type and zone, for a region whose prices the book doesn't know; how often
     spot is interrupted there is not known then, and nothing is left out for it. Raises TooFewInstanceTypesError, with
     what each filter removed, when fewer than ``spot.min_instance_types`` remain.
     """
+    at_hand = []
     removed = {"architecture": 0, "category": 0, "size": 0, "price not known": 0, "interruption band": 0}
-    choices = []
     in_book = book.knows_spot(region)
     for name in book.instance_types():
         instance = book.details(name)
@@ -282,14 +293,17 @@ def choose_instance_types(
             removed["size"] += 1
         elif on_demand is None or price is None or (in_book and band is None):
             removed["price not known"] += 1
-        elif band is not None and band > spot.max_interruption_band:
-            removed["interruption band"] += 1
         else:
-            choices.append(InstanceChoice(instance, on_demand, price, band))
+            at_hand.append(InstanceChoice(instance, on_demand, price, band))
+    choices = [choice for choice in at_hand if (choice.interruption_band or 0) <= spot.max_interruption_band]
+    removed["interruption band"] = len(at_hand) - len(choices)
     if len(choices) < spot.min_instance_types:
         remedy = _widen(spot) if in_book else _no_prices(book, region)
         raise TooFewInstanceTypesError(_too_few(region, spot, len(choices), removed) + remedy, removed)
-    return sorted(choices, key=lambda choice: (choice.spot_per_vcpu, choice.name))
+    return PoolChoices(
+        sorted(choices, key=lambda choice: (choice.spot_per_vcpu, choice.name)),
+        sorted(at_hand, key=lambda choice: (choice.on_demand / choice.instance.vcpu, choice.name)),
+    )
 
 
 def _dearest(quoted: Mapping[tuple[str, str], Decimal], name: str) -> Decimal | None:

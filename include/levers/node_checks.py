@@ -18,7 +18,7 @@ from include.clients.kubernetes import (
 )
 from include.levers import checks, workload_checks, workloads
 from include.levers.nodes import group, karpenter
-from include.levers.nodes.packing import spot_choices
+from include.levers.nodes.packing import pool_choices
 from include.levers.nodes.pools import Pools
 from include.levers.nodes.requests import shown
 from include.levers.nodes.rooms import Crowd, Room, by_node, crowd_of, place, room_of, takes_pods
@@ -230,7 +230,7 @@ def _fitting(crowds: Sequence[Crowd], rooms: Sequence[Room]) -> int:
 
 def instance_types(world: World) -> Iterator[Check]:
     """Are enough instance types left for spot pools?"""
-    choices, book = spot_choices(world), load_aws_book(world.estate)
+    choices, book = pool_choices(world).spot, load_aws_book(world.estate)
     cheapest = ", ".join(choice.name for choice in choices[:3])
     source = f"by price and interruption band ({book.date})"
     if not book.knows_spot(world.target.region):

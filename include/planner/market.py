@@ -57,13 +57,13 @@ def market_of(estate: Estate, region: str, book: AwsBook, usage: Usage) -> Marke
     most = estate.spot.max_interruption_band
     floor = Floor(group.floor, each * group.floor, f"{group.floor} x {group.instance_type}")
     return Market(
-        spot=tuple(_kind(one, float(one.spot), usage, _rate(one.interruption_band, most)) for one in choices),
-        on_demand=tuple(_kind(choice, float(choice.on_demand), usage, 0.0) for choice in choices),
+        spot=tuple(_kind(one, float(one.spot), usage, _rate(one.interruption_band, most)) for one in choices.spot),
+        on_demand=tuple(_kind(choice, float(choice.on_demand), usage, 0.0) for choice in choices.on_demand),
         fixed=Floor(group.size, each * group.size, f"{group.size} x {group.instance_type}"),
         floor=floor,
         small_floor=small_floor(estate, region, book, usage) or floor,
-        dearer=_dearer(choices),
-        types=len(choices),
+        dearer=_dearer(choices.spot),
+        types=len(choices.spot),
         zones=len(usage.zones),
         is_assumed=is_assumed,
     )

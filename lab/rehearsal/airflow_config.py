@@ -70,6 +70,9 @@ def _limits(limit: Limit) -> dict[str, dict[str, str]]:
             "task_instance_heartbeat_timeout_detection_interval": "5",
             "task_queued_timeout": limit(600),
             "scheduler_health_check_threshold": limit(30),
+            # A scheduler that came back sees tasks that died with the one before only once they are its own. It takes
+            # them over when that one has been silent for the threshold above, and looks for that so often (300 s).
+            "orphaned_tasks_check_interval": "15",
         },
         "workers": {
             "min_heartbeat_interval": "1",

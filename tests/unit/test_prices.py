@@ -109,7 +109,7 @@ def test_a_month_is_729_6_hours() -> None:
 
 
 def test_choice_is_cheapest_spot_per_vcpu_first() -> None:
-    choices = choose_instance_types(small_book(), "us-east-1", spot_settings(3))
+    choices = choose_instance_types(small_book(), "us-east-1", spot_settings(3)).spot
     # c7g costs 0.0145 a vCPU in both sizes (ties by name), m7g 0.0204.
     assert [c.name for c in choices] == ["c7g.2xlarge", "c7g.xlarge", "m7g.xlarge"]
     assert [c.spot_per_vcpu for c in choices] == [Decimal("0.0145"), Decimal("0.0145"), Decimal("0.0204")]
@@ -137,9 +137,22 @@ def test_too_few_types_are_refused_with_what_each_filter_removed() -> None:
     )
 
 
+def test_how_often_spot_is_interrupted_leaves_nothing_out_on_demand() -> None:
+    spot, on_demand = choose_instance_types(small_book(), "us-east-1", spot_settings(3))
+    assert {c.name for c in on_demand} - {c.name for c in spot} == {"c6g.xlarge"}
+    # 0.034, 0.03625 (twice, ties by name) and 0.0408 a vCPU.
+    assert [c.name for c in on_demand] == ["c6g.xlarge", "c7g.2xlarge", "c7g.xlarge", "m7g.xlarge"]
+
+
+def test_the_cheapest_type_on_demand_is_to_be_had_where_its_spot_is_interrupted_too_often() -> None:
+    spot, on_demand = choose_instance_types(load_aws_book(), "ap-northeast-1", load_estate().spot)
+    assert "c6g.xlarge" not in {c.name for c in spot}
+    assert [c.name for c in on_demand][:2] == ["c6g.2xlarge", "c6g.xlarge"]
+
+
 @pytest.mark.parametrize(("region", "count"), [("us-east-1", 18), ("eu-central-1", 17), ("ap-northeast-1", 17)])
 def test_each_region_of_the_estate_has_enough_types(region: str, count: int) -> None:
-    choices = choose_instance_types(load_aws_book(), region, load_estate().spot)
+    choices = choose_instance_types(load_aws_book(), region, load_estate().spot).spot
     assert len(choices) == count
     assert {c.instance.arch for c in choices} == {"arm64"}
     assert max(c.interruption_band for c in choices) <= 2
@@ -193,7 +206,7 @@ def book_elsewhere() -> AwsBook:
 def test_a_region_that_the_book_does_not_know_is_priced_by_ec2_at_the_dearest_zone() -> None:
     book = book_elsewhere()
     assert (book.knows_spot("us-east-1"), book.knows_spot("eu-west-1")) == (True, False)
-    choices = choose_instance_types(book, "eu-west-1", spot_settings(3), QUOTED)
+    choices = choose_instance_types(book, "eu-west-1", spot_settings(3), QUOTED).spot
     assert [(c.name, c.spot, c.interruption_band) for c in choices] == [
         ("c7g.2xlarge", Decimal("0.10"), None),
         ("c7g.xlarge", Decimal("0.06"), None),
@@ -204,7 +217,7 @@ def test_a_region_that_the_book_does_not_know_is_priced_by_ec2_at_the_dearest_zo
 
 def test_quotes_count_only_where_the_book_has_none() -> None:
     quoted = {("c7g.xlarge", "us-east-1a"): Decimal("0.01")}
-    choices = choose_instance_types(small_book(), "us-east-1", spot_settings(3), quoted)
+    choices = choose_instance_types(small_book(), "us-east-1", spot_settings(3), quoted).spot
     assert all(choice.spot != Decimal("0.01") for choice in choices)
 
 

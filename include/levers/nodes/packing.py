@@ -9,7 +9,7 @@ from decimal import Decimal
 from include.estate import Estate
 from include.levers.node_costs import spot_prices
 from include.levers.world import World
-from include.prices import InstanceChoice, choose_instance_types, load_aws_book
+from include.prices import InstanceChoice, PoolChoices, choose_instance_types, load_aws_book
 from include.quantities import cores, mebibytes
 
 
@@ -32,8 +32,8 @@ def cheapest_hosting(estate: Estate, choices: Sequence[InstanceChoice], pods: in
     return min(costs, default=None)
 
 
-def spot_choices(world: World) -> list[InstanceChoice]:
-    """The instance types that spot pools may use, at EC2's own spot prices where the price book has none of the region.
+def pool_choices(world: World) -> PoolChoices:
+    """The instance types that the pools may use, at EC2's own spot prices where the price book has none of the region.
 
     Raises TooFewInstanceTypesError with what each filter removed.
     """

@@ -104,9 +104,9 @@ def bounds_of(estate: Estate, workload: str) -> Bounds:
 
 
 def offers_of(estate: Estate, region: str, book: AwsBook) -> tuple[Offer, ...]:
-    """The instance types that the region's pool may use, at on-demand list price; none where the book knows too few."""
+    """The instance types that the region's pools may have on demand, at list price; none where too few are known."""
     try:
-        choices = choose_instance_types(book, region, estate.spot)
+        choices = choose_instance_types(book, region, estate.spot).on_demand
     except TooFewInstanceTypesError:
         return ()
     return tuple(

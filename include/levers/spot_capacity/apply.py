@@ -15,7 +15,15 @@ from include.levers.nodes.specs import Spec, check_zones, wait_ready
 from include.levers.owned import Thing
 from include.levers.pods import incomplete, pending_seconds, waiting, workload_pods
 from include.levers.spot_capacity.live import live_feed, pool_spec
-from include.levers.spot_capacity.settings import NODE_CLASS, POOLS, SPOT_POOL, World, pools_by_domain, step_domains
+from include.levers.spot_capacity.settings import (
+    NODE_CLASS,
+    POOLS,
+    SPOT_POOL,
+    PoolTypes,
+    World,
+    pools_by_domain,
+    step_domains,
+)
 from include.levers.spot_capacity.wanted import node_class, node_pools, parts_of, placing
 from include.levers.world import deployments
 from include.rollout.export import Export, joined
@@ -29,7 +37,7 @@ def move_domains(world: World, stage: Stage) -> dict[str, Any]:
     things: list[Thing] = [queue, *rules.values()]
     for thing in things:
         thing.write(world)
-    node_class, *pools = specs(world, wanted["spot_domains"], wanted["instance_types"])
+    node_class, *pools = specs(world, wanted["spot_domains"], PoolTypes.of(wanted))
     node_class.write(world)
     wait_ready(world, [node_class])
     check_zones(world, NODE_CLASS)
@@ -49,14 +57,14 @@ def move_domains(world: World, stage: Stage) -> dict[str, Any]:
     }
 
 
-def specs(world: World, spot_domains: int, types: Sequence[str]) -> list[Spec]:
+def specs(world: World, spot_domains: int, types: PoolTypes) -> list[Spec]:
     """The node class and both pools when the first ``spot_domains`` domains are spot, in the order of their making."""
     pools = node_pools(world.estate, world.settings, spot_domains, types)
     made = Spec(EC2_NODE_CLASS, NODE_CLASS, node_class(world.estate, world.target.region))
     return [made, *(pool_spec(name, pools[name]) for name in POOLS.names)]
 
 
-def exported(world: World, live: Mapping[str, Any], types: Sequence[str], changed: Sequence[Difference]) -> Export:
+def exported(world: World, live: Mapping[str, Any], types: PoolTypes, changed: Sequence[Difference]) -> Export:
     """All of it as files, beside what others have in the state ``live``; ``changed`` are the plan's differences."""
     domains, (queue, rules) = world.settings.domains, live_feed(world)[1]
     made = specs(world, step_domains(world.settings.steps_percent, domains)[-1], types)

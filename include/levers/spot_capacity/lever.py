@@ -9,11 +9,20 @@ from typing import Any
 from include.levers.node_costs import node_facts, node_price, total
 from include.levers.nodes import group
 from include.levers.nodes.neighbours import surroundings
-from include.levers.nodes.packing import spot_choices
+from include.levers.nodes.packing import pool_choices
 from include.levers.probes import measured
 from include.levers.spot_capacity import apply, drill, gates, plan, preflight, restore
 from include.levers.spot_capacity.live import held_paths, read_live, read_snapshot
-from include.levers.spot_capacity.settings import DRILL, OLD_NODE_GROUP, POOLS, STEPS, SpotSettings, World, step_domains
+from include.levers.spot_capacity.settings import (
+    DRILL,
+    OLD_NODE_GROUP,
+    POOLS,
+    STEPS,
+    PoolTypes,
+    SpotSettings,
+    World,
+    step_domains,
+)
 from include.levers.spot_capacity.wanted import MANAGER, differences, wanted_state
 from include.levers.world import refusals
 from include.prices import TooFewInstanceTypesError, load_aws_book, usd_month
@@ -50,10 +59,10 @@ class SpotCapacity:
         world, estate, region = self._world(target), target.estate, target.region
         settings, book = world.settings, load_aws_book(target.estate)
         try:
-            choices = spot_choices(world)
+            choices = pool_choices(world)
         except TooFewInstanceTypesError as error:
             raise Refused(str(error)) from error
-        live, around, types = read_live(world), surroundings(world, POOLS), [choice.name for choice in choices]
+        live, around, types = read_live(world), surroundings(world, POOLS), PoolTypes.named(choices)
         last = step_domains(settings.steps_percent, settings.domains)[-1]
         wanted, held = wanted_state(estate, region, settings, last, types, live), held_paths(world)
         found = [d for d in differences(live, wanted) if not within(d.path, held)]
@@ -100,8 +109,8 @@ class SpotCapacity:
 
     def export(self, target: Target, plan: Plan) -> Export:
         """See :func:`include.rollout.export.export_of`."""
-        world, chosen = self._world(target), plan.stages[0].settings["instance_types"] if plan.stages else None
-        types = chosen or [choice.name for choice in spot_choices(world)]
+        world = self._world(target)
+        types = PoolTypes.of(plan.stages[0].settings) if plan.stages else PoolTypes.named(pool_choices(world))
         return apply.exported(world, plan.live, types, plan.differences)
 
     def rollback(self, target: Target, snapshot: Mapping[str, Json]) -> Restored:

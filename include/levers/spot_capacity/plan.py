@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -19,13 +19,14 @@ from include.levers.spot_capacity.settings import (
     SPOT_POOL,
     STEPS,
     TAINT,
+    PoolTypes,
     SpotSettings,
     balanced,
     domain_names,
     step_domains,
 )
 from include.levers.world import Object
-from include.prices import AwsBook, InstanceChoice
+from include.prices import AwsBook, PoolChoices
 
 ZONES = "zones"  # how many zones the pods stood in before: a stage's setting, and the gate that looks at it
 Made = tuple[str, str, dict[str, Any]]  # a stage's slot, title and settings
@@ -35,7 +36,7 @@ def stages(
     estate: Estate,
     region: str,
     settings: SpotSettings,
-    types: Sequence[str],
+    types: PoolTypes,
     live: Mapping[str, Any],
     changes: bool,
     zones: int | None = None,
@@ -44,7 +45,7 @@ def stages(
     wanted, have = step_domains(settings.steps_percent, settings.domains), live_spot_domains(live, settings.domains)
     every = list(zip(STEPS, settings.steps_percent, wanted, strict=False))
     steps = [step for step in every if step[2] > have] or (every[-1:] if changes else [])
-    known = {"domains": settings.domains, "instance_types": sorted(types), ZONES: zones}
+    known = {"domains": settings.domains, **types.settings(), ZONES: zones}
     for slot, percent, count in steps:
         title = f"{percent} % spot: {count} of {settings.domains} domains ({count / settings.domains:.0%})"
         yield slot, title, {**known, "percent": percent, "spot_domains": count}
@@ -70,14 +71,19 @@ def _domains_of(spec: Object | None) -> list[str]:
 
 
 def predicted_usd_hour(
-    estate: Estate, region: str, book: AwsBook, choices: Sequence[InstanceChoice], spot_domains: int, domains: int
+    estate: Estate, region: str, book: AwsBook, choices: PoolChoices, spot_domains: int, domains: int
 ) -> Decimal | None:
     """USD an hour after the last stage: the node group's floor and each domain on its cheapest type."""
     described = estate.region(region).node_group
     floor = book.on_demand(region, described.instance_type)
     spreads = [balanced(w.replicas, domains) for w in estate.workloads.values()]
     in_domain = [sum(spread[n] for spread in spreads) for n in range(domains)]
-    parts = [cheapest_hosting(estate, choices, pods, n < spot_domains) for n, pods in enumerate(in_domain)]
+    parts = [
+        cheapest_hosting(estate, choices.spot, pods, spot=True)
+        if n < spot_domains
+        else cheapest_hosting(estate, choices.on_demand, pods, spot=False)
+        for n, pods in enumerate(in_domain)
+    ]
     return total([None if floor is None else floor * described.floor, *parts])
 
 

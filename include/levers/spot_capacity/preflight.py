@@ -8,11 +8,19 @@ from functools import partial
 from include.clients.kubernetes import EC2_NODE_CLASS, NODE, NODE_POOL
 from include.levers import checks, node_checks, workload_checks
 from include.levers.nodes.karpenter import node_labels
-from include.levers.nodes.packing import spot_choices
+from include.levers.nodes.packing import pool_choices
 from include.levers.nodes.scheduling import ZONE, Labels, labels_of
 from include.levers.spot_capacity.apply import exported, specs
 from include.levers.spot_capacity.live import live_feed, read_live
-from include.levers.spot_capacity.settings import NODE_CLASS, ON_DEMAND_POOL, POOLS, SPOT_POOL, World, step_domains
+from include.levers.spot_capacity.settings import (
+    NODE_CLASS,
+    ON_DEMAND_POOL,
+    POOLS,
+    SPOT_POOL,
+    PoolTypes,
+    World,
+    step_domains,
+)
 from include.levers.spot_capacity.wanted import placing
 from include.levers.world import Object, deployments, name_of
 from include.rollout.lever import Check
@@ -48,7 +56,7 @@ def _owners(world: World) -> Iterator[Check]:
 
 
 def _bodies(world: World) -> dict[str, Object]:
-    found = exported(world, read_live(world), [choice.name for choice in spot_choices(world)], ())
+    found = exported(world, read_live(world), PoolTypes.named(pool_choices(world)), ())
     return {f"{body['kind']} {name_of(body)}": body for body in (*found.manifests, *found.patches)}
 
 
@@ -59,17 +67,18 @@ def _placement(world: World) -> Iterator[Check]:
 def pool_labels(world: World) -> dict[str, list[Labels]]:
     """The labels that nodes of each pool may carry, a set for each instance type and zone."""
     zones = {labels_of(node)[ZONE] for node in world.cluster.list(NODE) if ZONE in labels_of(node)}
-    choices, region = spot_choices(world), world.target.region
+    choices, region = pool_choices(world), world.target.region
     return {
-        pool: [
-            *node_labels(pool, {"karpenter.sh/capacity-type": capacity, POOLS.spread: domain}, choices, region, zones)
-        ]
-        for pool, capacity, domain in ((SPOT_POOL, "spot", "d1"), (ON_DEMAND_POOL, "on-demand", "d2"))
+        pool: [*node_labels(pool, {"karpenter.sh/capacity-type": capacity, POOLS.spread: domain}, types, region, zones)]
+        for pool, capacity, domain, types in (
+            (SPOT_POOL, "spot", "d1", choices.spot),
+            (ON_DEMAND_POOL, "on-demand", "d2", choices.on_demand),
+        )
     }
 
 
 def _dry_run(world: World) -> Iterator[Check]:
-    types = [choice.name for choice in spot_choices(world)]
+    types = PoolTypes.named(pool_choices(world))
     first, found = step_domains(world.settings.steps_percent, world.settings.domains)[0], deployments(world)
     wanted = specs(world, first, types)
     for spec in wanted:

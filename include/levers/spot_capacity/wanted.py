@@ -6,7 +6,7 @@ Live state (see live.py) and wanted state have one shape, so that they can be co
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from include.estate import Estate
@@ -18,6 +18,7 @@ from include.levers.spot_capacity.settings import (
     ON_DEMAND_POOL,
     POOLS,
     SPOT_POOL,
+    PoolTypes,
     SpotSettings,
     domain_names,
 )
@@ -60,7 +61,7 @@ def node_class(estate: Estate, region: str) -> Object:
     )
 
 
-def node_pools(estate: Estate, settings: SpotSettings, spot_domains: int, types: Sequence[str]) -> dict[str, Object]:
+def node_pools(estate: Estate, settings: SpotSettings, spot_domains: int, types: PoolTypes) -> dict[str, Object]:
     """Both NodePools by name when the first ``spot_domains`` domains are spot."""
     names, spot = domain_names(settings.domains), estate.spot
     fallback = ["on-demand"] if settings.allow_on_demand_fallback else []
@@ -71,11 +72,14 @@ def node_pools(estate: Estate, settings: SpotSettings, spot_domains: int, types:
         "EXPIRE_AFTER": spot.expire_after,
         "ARCHITECTURE": spot.architecture,
         "CATEGORIES": list(spot.categories),
-        "INSTANCE_TYPES": sorted(types),
     }
     of_spot = {"NAME": SPOT_POOL, "WEIGHT": 10, "CAPACITY_TYPES": ["spot", *fallback], "DOMAINS": names[:spot_domains]}
     rest = {"NAME": ON_DEMAND_POOL, "WEIGHT": 1, "CAPACITY_TYPES": ["on-demand"], "DOMAINS": names[spot_domains:]}
-    return {str(pool["NAME"]): _rendered("nodepool", **common, **pool) for pool in (of_spot, rest)}
+    pools = ((of_spot, types.spot), (rest, types.on_demand))
+    return {
+        str(pool["NAME"]): _rendered("nodepool", **common, **pool, INSTANCE_TYPES=sorted(names))
+        for pool, names in pools
+    }
 
 
 def placing(estate: Estate, workload: str, domains: int = 0) -> Placing:
@@ -109,7 +113,7 @@ def wanted_state(
     region: str,
     settings: SpotSettings,
     spot_domains: int,
-    types: Sequence[str],
+    types: PoolTypes,
     live: Mapping[str, Any],
 ) -> Object:
     """The state after the last stage, in the shape of the live state."""

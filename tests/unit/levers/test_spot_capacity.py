@@ -17,13 +17,14 @@ from include.levers.spot_capacity.plan import predicted_usd_hour
 from include.levers.spot_capacity.settings import (
     ON_DEMAND_POOL,
     SPOT_POOL,
+    PoolTypes,
     SpotSettings,
     balanced,
     pool_of,
     step_domains,
 )
 from include.levers.spot_capacity.wanted import differences, node_class, node_pools
-from include.prices import choose_instance_types, load_aws_book
+from include.prices import PoolChoices, choose_instance_types, load_aws_book
 from include.rollout.lever import Difference, NotConverged, Plan, Refused, Undo
 from tests.unit.levers.spot_steps import LEVER, apply_all, stage_of, with_fence
 from tests.unit.levers.spot_world import QUEUE_ARN, REGION, World, made_pod
@@ -82,14 +83,15 @@ def requirement(pool: dict[str, Any], key: str) -> list[str]:
 # Manifests -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_pools_differ_in_capacity_and_domains_only(world: World) -> None:
-    pools = node_pools(world.estate, world.target.settings, 3, ["m6g.xlarge", "c7g.xlarge"])
+def test_the_pools_differ_in_capacity_domains_and_types_only(world: World) -> None:
+    pools = node_pools(world.estate, world.target.settings, 3, PoolTypes(["m6g.xlarge", "c7g.xlarge"], ["c6g.xlarge"]))
     spot, rest = pools[SPOT_POOL], pools[ON_DEMAND_POOL]
     assert requirement(spot, "karpenter.sh/capacity-type") == ["spot", "on-demand"]
     assert requirement(rest, "karpenter.sh/capacity-type") == ["on-demand"]
     assert requirement(spot, SPREAD) == ["d1", "d2", "d3"]
     assert requirement(rest, SPREAD) == ["d4"]
     assert requirement(spot, "node.kubernetes.io/instance-type") == ["c7g.xlarge", "m6g.xlarge"]
+    assert requirement(rest, "node.kubernetes.io/instance-type") == ["c6g.xlarge"]
     assert requirement(spot, "kubernetes.io/arch") == ["arm64"]
     for pool in pools.values():
         assert pool["spec"]["limits"] == {"cpu": "200", "memory": "400Gi"}
@@ -101,9 +103,9 @@ def test_the_pools_differ_in_capacity_and_domains_only(world: World) -> None:
 
 def test_without_fallback_the_spot_pool_is_spot_only(world: World) -> None:
     settings = world.target.settings.model_copy(update={"allow_on_demand_fallback": False})
-    assert requirement(node_pools(world.estate, settings, 1, ["x"])[SPOT_POOL], "karpenter.sh/capacity-type") == [
-        "spot"
-    ]
+    assert requirement(
+        node_pools(world.estate, settings, 1, PoolTypes(["x"], ["x"]))[SPOT_POOL], "karpenter.sh/capacity-type"
+    ) == ["spot"]
 
 
 def test_the_node_class_is_imdsv2_only_with_an_encrypted_gp3_disk(world: World) -> None:
@@ -143,7 +145,7 @@ def test_a_missing_price_is_never_zero() -> None:
 
 
 def test_a_domain_is_hosted_on_its_cheapest_type(world: World) -> None:
-    choices = choose_instance_types(load_aws_book(world.estate), "us-east-1", world.estate.spot)
+    choices = choose_instance_types(load_aws_book(world.estate), "us-east-1", world.estate.spot).spot
     few = [choice for choice in choices if choice.name in ("c6g.2xlarge", "m6g.xlarge")]
     # Eight pods: two c6g.2xlarge (6 pods each, 0.272) or three m6g.xlarge (3 pods each, 0.154).
     assert cheapest_hosting(world.estate, few, 8, spot=False) == Decimal("0.462")
@@ -154,10 +156,11 @@ def test_a_domain_is_hosted_on_its_cheapest_type(world: World) -> None:
 
 def test_predicted_cost_adds_the_floor(world: World) -> None:
     book = load_aws_book(world.estate)
-    choices = [c for c in choose_instance_types(book, "us-east-1", world.estate.spot) if c.name == "c6g.2xlarge"]
+    every = choose_instance_types(book, "us-east-1", world.estate.spot)
+    choices = [c for c in every.spot if c.name == "c6g.2xlarge"]
     # 8 + 8 + 8 spot pods and 6 on demand: 6 spot nodes, 1 on-demand node, 2 floor nodes of c7g.2xlarge.
     expected = 6 * choices[0].spot + Decimal("0.272") + 2 * Decimal("0.29")
-    assert predicted_usd_hour(world.estate, "us-east-1", book, choices, 3, 4) == expected
+    assert predicted_usd_hour(world.estate, "us-east-1", book, PoolChoices(choices, choices), 3, 4) == expected
 
 
 # The plan ------------------------------------------------------------------------------------------------------------
