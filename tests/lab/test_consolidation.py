@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,13 +11,17 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from include.clients.kubernetes import NODE_POOL
+from include.clients.kubernetes import NODE, NODE_POOL
 from include.levers.consolidation import Consolidation
 from include.levers.consolidation.settings import ConsolidationSettings
+from include.levers.node_costs import SPREAD
+from include.levers.nodes.scheduling import NODE_POOL as NODE_POOL_LABEL
+from include.levers.nodes.scheduling import labels_of
 from include.levers.spot_capacity import SpotCapacity
-from include.levers.spot_capacity.settings import POOLS, SpotSettings
+from include.levers.spot_capacity.settings import POOLS, SpotSettings, domain_names
+from include.levers.world import name_of
 from include.rollout.gates import Outcome, judge_all
-from include.rollout.lever import Json, Target
+from include.rollout.lever import Json, Stage, Target
 from include.rollout.settings import build
 from lab import world as worlds
 from tests.lab.conftest import REGION
@@ -54,6 +59,67 @@ def packable(spot: Target, world: worlds.LabWorld, core: client.CoreV1Api) -> An
         lever.rollback(spot, snapshot)
 
 
+def _domains(target: Target) -> Counter[str]:
+    """Nodes of the pools by domain."""
+    nodes = (node for node in target.clients.kubernetes.list(NODE) if labels_of(node).get(NODE_POOL_LABEL))
+    return Counter(labels_of(node)[SPREAD] for node in nodes if SPREAD in labels_of(node))
+
+
+@pytest.fixture
+def without_on_demand(packable: Target, world: worlds.LabWorld, core: client.CoreV1Api) -> str:
+    """The domain on demand, which scaling down has left without a pod and Karpenter without a node."""
+    apps, domain = client.AppsV1Api(core.api_client), domain_names(packable.estate.spot.domains)[-1]
+    cheap = {"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-100"}}}
+    cluster, more = packable.clients.kubernetes, REPLICAS + 3
+
+    def scale(name: str, count: int) -> None:
+        apps.patch_namespaced_deployment_scale(name, "akidb", {"spec": {"replicas": count}})
+
+    def is_full(name: str) -> bool:
+        return apps.read_namespaced_deployment(name, "akidb").status.ready_replicas == more
+
+    names = list(world.estate.workloads)
+    for name in names:
+        scale(name, more)
+    assert eventually(lambda: all(map(is_full, names)), 150 * world.processes.stretch)
+    here = {name_of(node) for node in cluster.list(NODE) if labels_of(node).get(SPREAD) == domain}
+    for name in names:
+        mine = core.list_namespaced_pod("akidb", label_selector=f"app={name}").items
+        ending = [pod.metadata.name for pod in mine if pod.spec.node_name in here]
+        for pod in ending:
+            core.patch_namespaced_pod(pod, "akidb", cheap)
+        scale(name, more - len(ending))
+    assert eventually(lambda: not _domains(packable)[domain], 150 * world.processes.stretch)
+    return domain
+
+
+def test_a_domain_without_a_node_gets_its_pods_and_packing_is_judged_from_there(
+    packable: Target, without_on_demand: str, world: worlds.LabWorld
+) -> None:
+    lever = Consolidation()
+    snapshot = json.loads(json.dumps(lever.snapshot(packable)))
+    stages = lever.plan(packable).stages
+    first = _applied(lever, packable, stages[0], world)
+    assert first["evicted_for_spread"]
+    assert first["before"]["usd_hour"] > first["before_spread"]["usd_hour"]
+    assert _domains(packable)[without_on_demand] > 0
+    assert _applied(lever, packable, stages[1], world)["pdb_violations"] == 0
+    assert lever.evidence(packable)["packing_ratio"] <= 1.1
+    assert lever.rollback(packable, snapshot).changed_by_others == ()
+    assert lever.verify_restored(packable, snapshot) == []
+
+
+def _applied(lever: Consolidation, target: Target, stage: Stage, world: worlds.LabWorld) -> dict[str, Any]:
+    """What a stage has left for its gates, once all have passed."""
+    applied: dict[str, Any] = dict(lever.apply(target, stage))
+
+    def outcomes() -> set[Outcome]:
+        return {r.outcome for r in judge_all(stage.gates, lever.observe(target, stage, 20, applied))}
+
+    world.processes.wait_until(lambda: outcomes() == {Outcome.PASS}, f"every gate of {stage.slot} passing", 90)
+    return applied
+
+
 def _disruption(target: Target) -> dict[str, Json]:
     pools = {name: target.clients.kubernetes.get(NODE_POOL, name) for name in POOLS.names}
     return {name: pool["spec"]["disruption"] for name, pool in pools.items()}
@@ -72,12 +138,7 @@ def test_nodes_fall_the_budgets_hold_and_the_fields_go_back(packable: Target, wo
     plan = lever.plan(packable)
     assert [stage.slot for stage in plan.stages] == ["balanced", "underutilized"]
     for stage in plan.stages:
-        applied = lever.apply(packable, stage)
-
-        def outcomes(stage: Any = stage, applied: Any = applied) -> set[Outcome]:
-            return {r.outcome for r in judge_all(stage.gates, lever.observe(packable, stage, 20, applied))}
-
-        world.processes.wait_until(lambda: outcomes() == {Outcome.PASS}, f"every gate of {stage.slot} passing", 90)
+        applied = _applied(lever, packable, stage, world)
         assert applied["pdb_violations"] == 0
     end = lever.evidence(packable)
     assert lever.plan(packable).differences == ()

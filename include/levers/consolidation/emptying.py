@@ -20,7 +20,7 @@ from include.levers.node_costs import SPREAD, NodeFact, node_facts, node_price, 
 from include.levers.nodes.pools import nodes_of
 from include.levers.nodes.requests import pod_requests
 from include.levers.nodes.rooms import by_node, room_of, takes_pods
-from include.levers.nodes.scheduling import hard_skews, labels_of
+from include.levers.nodes.scheduling import hard_skews, labels_of, least_domains
 from include.levers.nodes.waves import cordon, is_cordoned, uncordon, wait_gone
 from include.levers.pods import asks_to_be_left, asks_to_stay, evictable, is_finished, is_ready, workload_pods
 from include.levers.world import Object, name_of
@@ -169,8 +169,8 @@ def _prices(world: World, facts: Collection[NodeFact]) -> dict[str, Decimal | No
 
 def _tenant(pod: Object) -> Tenant:
     spec, name = pod["spec"], name_of(pod)
-    skew = hard_skews(spec).get(SPREAD, ANY_SKEW)
-    return Tenant(name, labels_of(pod).get("app", ""), spec["nodeName"], pod_requests(spec), spec, skew)
+    skew, asked = hard_skews(spec).get(SPREAD, ANY_SKEW), least_domains(spec, SPREAD)
+    return Tenant(name, labels_of(pod).get("app", ""), spec["nodeName"], pod_requests(spec), spec, skew, asked)
 
 
 def _stuck(nodes: dict[str, Object], pods: dict[str, list[Object]], ours: Collection[tuple[str, str]]) -> Iterator[str]:

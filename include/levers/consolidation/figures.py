@@ -20,6 +20,7 @@ from include.rollout.gates import Comparison, Figure, Gate
 from include.rollout.lever import Json
 
 WATCH, BEFORE = "budget_watch", "before"  # what ``apply`` leaves for the gates
+BEFORE_SPREAD = "before_spread"  # as BEFORE, before pods were moved between domains
 AT_MOST = Comparison.AT_MOST
 SHARES = ("spot_share_pods", "spot_share_vcpu")
 

@@ -126,7 +126,7 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         """See :class:`include.rollout.lever.Lever`; the disruption budgets are watched from the first write on."""
         world = self.world(target)
         with refusals(world):
-            watch, before, since = BudgetWatch.begin(world), figures.standing(world), world.now()
+            watch, since = BudgetWatch.begin(world), world.now()
             packing = _Packing(world, stage, watch)
             more = self._prepare(world, stage, packing)
         applied = super().apply(target, stage)
@@ -141,7 +141,6 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
             **seconds,
             **more,
             **now,
-            figures.BEFORE: before,
             figures.WATCH: watch.kept(),
             **found,
         }
@@ -149,34 +148,30 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
     def _prepare(self, world: World, stage: Stage, packing: _Packing) -> dict[str, Json]:
         """Hold the recommendations; then the spread over domains, so that what is packed is what shall stand.
 
-        Pods on spot are evened out in the first slot alone: there the nodes still have room for what moves, and what it
-        costs is made up for in the slot. What the careful policy has left is emptied before Karpenter packs fully: one
-        wait for rest then judges both.
+        Pods on spot are evened out in the first slot alone, while the nodes still have room for what moves. What it
+        costs stands in the plan, and is not what packing has made dearer: the gates compare with the state after it.
+        What the careful policy has left is emptied before Karpenter packs fully: one wait for rest then judges both.
         """
+        found = figures.standing(world)
         if stage.slot == FLOOR:
             floor.before_apply(world, stage)
         lift_cordons(world)
         held = [pin.name for pin in pins(world) if world.settings.pin_recommendations and pin.write(world)]
-        if stage.slot == FLOOR:
-            return {"recommendations_held": held}
-        more = restore_spread(world, stage.slot == BALANCED and world.settings.even_domains)
+        more = {} if stage.slot == FLOOR else self._restore_spread(world, stage, found)
+        before = figures.standing(world) if more else found
         if stage.slot == UNDERUTILIZED:
             packing.spares.round()
-        return {"recommendations_held": held, **more}
+        return {"recommendations_held": held, **more, figures.BEFORE: before}
+
+    def _restore_spread(self, world: World, stage: Stage, found: Mapping[str, Json]) -> dict[str, Json]:
+        """Which pods were evicted for the spread, and what stood before; empty where none was."""
+        moved = restore_spread(world, stage.slot == BALANCED and world.settings.even_domains)
+        return {**moved, figures.BEFORE_SPREAD: found} if moved else {}
 
     def _finish(self, world: World, stage: Stage, packing: _Packing) -> dict[str, Json]:
-        """Wait until the nodes are at rest; the last stage lets the recommendations go.
-
-        The careful policy may have brought a node to a domain that had none: only then do surplus pods find the way
-        there, so that they are looked for once more.
-        """
+        """Wait until the nodes are at rest; the last stage lets the recommendations go."""
         more = floor.settle(world, stage) if stage.slot == FLOOR else {}
         settle = packing.rest()
-        if stage.slot == BALANCED and world.settings.even_domains:
-            again = restore_spread(world, every=True)
-            more |= {f"{name}_later": pods for name, pods in again.items()}
-            if again:
-                packing.settled()
         if stage.slot == UNDERUTILIZED:
             while packing.spares.round():
                 packing.rest()

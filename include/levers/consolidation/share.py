@@ -13,7 +13,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from include.levers.consolidation.settings import POOLS, World
-from include.levers.node_costs import NodeFact, node_facts
+from include.levers.node_costs import SPREAD, NodeFact, node_facts
+from include.levers.nodes.scheduling import least_domains
 from include.levers.pods import asks_to_stay, incomplete, is_of, is_ready, waiting, workload_pods
 from include.levers.world import Object, deployments, name_of
 
@@ -61,7 +62,8 @@ def surpluses(
     """The pod of each workload to evict next, the workload with most first: of the domain on demand, or of ``every``
     one, with most pods above the emptiest.
 
-    A workload that has no domain with two more than its emptiest is left out: its pod could come back.
+    A workload that has no domain with two more than its emptiest is left out: its pod could come back. A domain that
+    has no node counts where the pods ask for so many (minDomains): there the next one waits for a new node.
     """
     pools = {node.name: node for node in nodes if node.node_pool in POOLS.names and node.domain}
     found = {name: one for name in workloads if (one := _surplus_of(name, pods, pools, every)) is not None}
@@ -75,7 +77,8 @@ def _surplus_of(
     domains = {pod["metadata"]["name"]: nodes[pod["spec"]["nodeName"]] for pod in mine}
     counts = Counter({str(node.domain): 0 for node in nodes.values()})
     counts.update(str(node.domain) for node in domains.values())
-    fewest = min(counts.values(), default=0)
+    asked = max((least_domains(pod["spec"], SPREAD) for pod in mine), default=1)
+    fewest = min(counts.values(), default=0) if len(counts) >= asked else 0
     able = [pod for pod in mine if not asks_to_stay(pod) and (every or _on_demand(domains[name_of(pod)]))]
     above = {name_of(pod): counts[str(domains[name_of(pod)].domain)] - fewest for pod in able}
     order = {name: (above[name], _on_demand(domains[name]), name) for name in above}

@@ -39,7 +39,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A pod of a workload on a node; ``skew``: by how many the workload's pods in two domains may differ."""
+    """A pod of a workload on a node; ``skew``: by how many the workload's pods in two domains may differ.
+
+    ``domains``: how many the pod asks for; with nodes in fewer of them, one without pods counts.
+    """
 
     name: str
     workload: str
@@ -47,6 +50,7 @@ class Tenant:
     requests: Requests
     spec: Mapping[str, Any]
     skew: int
+    domains: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,8 @@ def _counts(
 
 def _takes(place: Place, room: Room, tenant: Tenant, domains: Mapping[str, int]) -> bool:
     fits = room.fits(tenant.requests) and wants(tenant.spec, room.labels) and tolerates(tenant.spec, room.taints)
-    return fits and domains[place.domain] + 1 - min(domains.values()) <= tenant.skew
+    fewest = min(domains.values()) if len(domains) >= tenant.domains else 0
+    return fits and domains[place.domain] + 1 - fewest <= tenant.skew
 
 
 def _less_safe(places: Places, tenants: Sequence[Tenant], moved: tuple[Where, Where], spot_share: float) -> str | None:

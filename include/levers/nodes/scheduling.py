@@ -93,6 +93,15 @@ def hard_skews(spec: Mapping[str, Any], ignored: str = "") -> dict[str, int]:
     return found
 
 
+def least_domains(spec: Mapping[str, Any], key: str) -> int:
+    """How many domains of a topology key there have to be, 1 where the pod asks for no number.
+
+    As long as fewer have a node the scheduler counts one without pods, which only a new node can give.
+    """
+    constraints = (c for c in spec.get("topologySpreadConstraints") or [] if c["topologyKey"] == key)
+    return max((int(constraint.get("minDomains") or 1) for constraint in constraints), default=1)
+
+
 def labels_of(thing: Mapping[str, Any]) -> Labels:
     """An object's labels."""
     return thing["metadata"].get("labels") or {}

@@ -12,7 +12,7 @@ from include.levers.consolidation.budgets import BudgetWatch, violation_figure, 
 from include.levers.consolidation.reasons import why_not
 from include.levers.consolidation.settings import ConsolidationSettings
 from include.levers.consolidation.share import surpluses
-from include.levers.node_costs import NodeFact
+from include.levers.node_costs import SPREAD, NodeFact
 from include.levers.world import World as AnyWorld
 from include.rollout.lever import Target
 from tests.unit.levers.packing_world import NOW, World
@@ -220,21 +220,48 @@ def test_nodes_known_to_be_at_rest_are_believed_sooner_unless_one_goes(
 
 
 @pytest.mark.parametrize("chosen", [{}, {"even_domains": False}])
-def test_a_domain_that_the_careful_policy_gave_a_node_gets_its_pods_then(
+def test_what_evening_out_costs_is_not_held_against_packing(
     chosen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     region, asked = World(**chosen), list[bool]()
+    standings = iter(range(20))
 
     def restore(_: Any, every: bool) -> dict[str, Any]:
         asked.append(every)
-        return {"evicted_for_spread": ["akidb-rest-3"], "came_back": []} if asked == [True, True] else {}
+        return {"evicted_for_spread": ["akidb-rest-3"]} if every else {}
+
+    def standing(_: Any) -> dict[str, Any]:
+        return {"nodes": 9, "usd_hour": float(next(standings)), "cpu_requested": 1.0, "pods": 3}
 
     monkeypatch.setattr(lever, "restore_spread", restore)
+    monkeypatch.setattr(lever.figures, "standing", standing)
     applied = region.apply_all()
-    if chosen:
-        assert asked == [False, False]
-        assert "evicted_for_spread_later" not in applied["balanced"]
-    else:
-        assert asked == [True, True, False]  # before the careful policy, after it, and before the full one
-        assert applied["balanced"]["evicted_for_spread_later"] == ["akidb-rest-3"]
-    assert "evicted_for_spread_later" not in applied["underutilized"]
+    first, second = applied["balanced"], applied["underutilized"]
+    assert asked == [not chosen, False]
+    assert (first.get("before_spread") is None) == bool(chosen)
+    assert first["before"]["usd_hour"] == first.get("before_spread", {"usd_hour": -1.0})["usd_hour"] + 1
+    assert "before_spread" not in second
+
+
+def asking(mine: list[dict[str, Any]], least: int) -> list[dict[str, Any]]:
+    """The pods, spread over at least so many domains."""
+    spread = {"topologyKey": SPREAD, "whenUnsatisfiable": "DoNotSchedule", "maxSkew": 1, "minDomains": least}
+    for pod in mine:
+        pod["spec"]["topologySpreadConstraints"] = [spread]
+    return mine
+
+
+@pytest.mark.parametrize(
+    ("counts", "least", "victim"),
+    [
+        ((3, 3, 3), 4, ["akidb-rest-8"]),  # the fourth domain has no node: what follows waits for one
+        ((1, 1, 1), 4, []),  # what follows could come back
+        ((3, 3, 3), 3, []),  # nobody asks for a fourth
+    ],
+)
+def test_a_domain_without_a_node_counts_where_the_pods_ask_for_it(
+    counts: tuple[int, ...], least: int, victim: list[str]
+) -> None:
+    mine = asking(pods("akidb-rest", *counts), least)
+    found = surpluses(WORKLOADS, mine, NODES[:3], every=True)
+    assert [pod["metadata"]["name"] for pod in found.values()] == victim

@@ -55,6 +55,15 @@ def test_the_last_node_of_a_domain_stays() -> None:
     assert find_spare(places, pods(d1_a=2, d2_c=2, d3_d=1), SHARE) is None
 
 
+def test_no_pod_moves_while_a_domain_that_the_spread_asks_for_has_no_node() -> None:
+    places = fleet(*(place(domain, zone, 9) for domain in ("d1", "d2", "d3") for zone in "ac"))
+    here = pods(d1_a=1, d1_c=2, d2_a=3, d3_a=2, d3_c=1)
+    assert find_spare(places, here, SHARE) == Spare("d1-a", Decimal("0.04"), ("rest-00",))
+    asking = [replace(tenant, domains=4) for tenant in here]
+    assert find_spare(places, asking, SHARE) is None
+    assert why_it_stays("d1-a", places, asking, SHARE) == "no other node takes pod rest-00"
+
+
 def test_a_node_that_may_not_be_emptied_is_passed_over_as_are_cordoned_empty_and_unpriced_ones() -> None:
     places, here = d4(), pods(d1_a=3, d2_c=3, d3_d=3, d4_a=1, d4_d=2)
     assert find_spare(places, here, SHARE, ["d4-a"]) == Spare("d4-d", Decimal("0.19"), ("rest-10", "rest-11"))
