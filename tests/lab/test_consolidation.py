@@ -65,50 +65,6 @@ def _domains(target: Target) -> Counter[str]:
     return Counter(labels_of(node)[SPREAD] for node in nodes if SPREAD in labels_of(node))
 
 
-@pytest.fixture
-def without_on_demand(packable: Target, world: worlds.LabWorld, core: client.CoreV1Api) -> str:
-    """The domain on demand, which scaling down has left without a pod and Karpenter without a node."""
-    apps, domain = client.AppsV1Api(core.api_client), domain_names(packable.estate.spot.domains)[-1]
-    cheap = {"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-100"}}}
-    cluster, more = packable.clients.kubernetes, REPLICAS + 3
-
-    def scale(name: str, count: int) -> None:
-        apps.patch_namespaced_deployment_scale(name, "akidb", {"spec": {"replicas": count}})
-
-    def is_full(name: str) -> bool:
-        return apps.read_namespaced_deployment(name, "akidb").status.ready_replicas == more
-
-    names = list(world.estate.workloads)
-    for name in names:
-        scale(name, more)
-    assert eventually(lambda: all(map(is_full, names)), 150 * world.processes.stretch)
-    here = {name_of(node) for node in cluster.list(NODE) if labels_of(node).get(SPREAD) == domain}
-    for name in names:
-        mine = core.list_namespaced_pod("akidb", label_selector=f"app={name}").items
-        ending = [pod.metadata.name for pod in mine if pod.spec.node_name in here]
-        for pod in ending:
-            core.patch_namespaced_pod(pod, "akidb", cheap)
-        scale(name, more - len(ending))
-    assert eventually(lambda: not _domains(packable)[domain], 150 * world.processes.stretch)
-    return domain
-
-
-def test_a_domain_without_a_node_gets_its_pods_and_packing_is_judged_from_there(
-    packable: Target, without_on_demand: str, world: worlds.LabWorld
-) -> None:
-    lever = Consolidation()
-    snapshot = json.loads(json.dumps(lever.snapshot(packable)))
-    stages = lever.plan(packable).stages
-    first = _applied(lever, packable, stages[0], world)
-    assert first["evicted_for_spread"]
-    assert first["before"]["usd_hour"] > first["before_spread"]["usd_hour"]
-    assert _domains(packable)[without_on_demand] > 0
-    assert _applied(lever, packable, stages[1], world)["pdb_violations"] == 0
-    assert lever.evidence(packable)["packing_ratio"] <= 1.1
-    assert lever.rollback(packable, snapshot).changed_by_others == ()
-    assert lever.verify_restored(packable, snapshot) == []
-
-
 def _applied(lever: Consolidation, target: Target, stage: Stage, world: worlds.LabWorld) -> dict[str, Any]:
     """What a stage has left for its gates, once all have passed."""
     applied: dict[str, Any] = dict(lever.apply(target, stage))
@@ -155,3 +111,47 @@ def test_nodes_fall_the_budgets_hold_and_the_fields_go_back(packable: Target, wo
     assert lever.rollback(packable, snapshot).changed_by_others == ()
     assert lever.verify_restored(packable, snapshot) == []
     assert _disruption(packable) == before
+
+
+@pytest.fixture
+def without_on_demand(packable: Target, world: worlds.LabWorld, core: client.CoreV1Api) -> str:
+    """The domain on demand, which scaling down has left without a pod and Karpenter without a node."""
+    apps, domain = client.AppsV1Api(core.api_client), domain_names(packable.estate.spot.domains)[-1]
+    cheap = {"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-100"}}}
+    cluster, more = packable.clients.kubernetes, REPLICAS + 3
+
+    def scale(name: str, count: int) -> None:
+        apps.patch_namespaced_deployment_scale(name, "akidb", {"spec": {"replicas": count}})
+
+    def is_full(name: str) -> bool:
+        return apps.read_namespaced_deployment(name, "akidb").status.ready_replicas == more
+
+    names = list(world.estate.workloads)
+    for name in names:
+        scale(name, more)
+    assert eventually(lambda: all(map(is_full, names)), 150 * world.processes.stretch)
+    here = {name_of(node) for node in cluster.list(NODE) if labels_of(node).get(SPREAD) == domain}
+    for name in names:
+        mine = core.list_namespaced_pod("akidb", label_selector=f"app={name}").items
+        ending = [pod.metadata.name for pod in mine if pod.spec.node_name in here]
+        for pod in ending:
+            core.patch_namespaced_pod(pod, "akidb", cheap)
+        scale(name, more - len(ending))
+    assert eventually(lambda: not _domains(packable)[domain], 150 * world.processes.stretch)
+    return domain
+
+
+def test_a_domain_without_a_node_gets_its_pods_and_packing_is_judged_from_there(
+    packable: Target, without_on_demand: str, world: worlds.LabWorld
+) -> None:
+    lever = Consolidation()
+    snapshot = json.loads(json.dumps(lever.snapshot(packable)))
+    stages = lever.plan(packable).stages
+    first = _applied(lever, packable, stages[0], world)
+    assert first["evicted_for_spread"]
+    assert first["before"]["usd_hour"] > first["before_spread"]["usd_hour"]
+    assert _domains(packable)[without_on_demand] > 0
+    assert _applied(lever, packable, stages[1], world)["pdb_violations"] == 0
+    assert lever.evidence(packable)["packing_ratio"] <= 1.1
+    assert lever.rollback(packable, snapshot).changed_by_others == ()
+    assert lever.verify_restored(packable, snapshot) == []
