@@ -6,7 +6,8 @@ default) -> approval -> lock -> snapshot -> in each region, the canary ahead of 
 where `right_size_floor` is set, the system pods' move to a small node group. Each of these waits until no node has come
 or gone for as long as Karpenter takes to find and check a move, is soaked and judged by gates: P95 of REST and gRPC,
 errors, availability, pods that wait for a node, disruption budgets (every state of each of them is read), the spot
-share by pods and by vCPU, and neither more nodes nor more dollars for the same pods. A gate that fails rolls back every
+share by pods and by vCPU, and neither more nodes nor more dollars for the same pods, once they are evened out. A gate
+that fails rolls back every
 region that was touched, and so does one on the service (P95, errors, availability, waiting pods) that stays without
 data; any other without data ends the run red as UNKNOWN, with change and lock kept. Before the promotion the plan is
 made again: it must have nothing left to do.

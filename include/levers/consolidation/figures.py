@@ -37,13 +37,16 @@ def probes(world: World, slot: str) -> list[Probe]:
         *(over_stage(found.gate, found.measure) for found in served),
         pending_probe(estate),
         Probe(Gate("pdb_violations", AT_MOST, 0, "violations", 0, "PodDisruptionBudgets hold"), _violated),
-        Probe(Gate("usd_hour_ratio", AT_MOST, 1, "ratio", 1, "no dearer for the same pods than before"), _usd_ratio),
+        Probe(
+            Gate("usd_hour_ratio", AT_MOST, 1, "ratio", 1, "no dearer for the same pods, evened out, than before"),
+            _usd_ratio,
+        ),
     ]
     if slot == FLOOR:
         return [*made, *floor.probes(world)]
     share, source = estate.targets.spot_share, "estate targets.spot_share"
     by_share = (Gate(name, Comparison.AT_LEAST, share, "ratio", 1, source) for name in SHARES)
-    nodes = Gate("nodes_ratio", AT_MOST, 1, "ratio", 1, "no more nodes for the same pods than before")
+    nodes = Gate("nodes_ratio", AT_MOST, 1, "ratio", 1, "no more nodes for the same pods, evened out, than before")
     return [*made, *(Probe(gate, _share_of(gate.name)) for gate in by_share), Probe(nodes, _nodes_ratio)]
 
 

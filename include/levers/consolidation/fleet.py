@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -188,9 +188,18 @@ def _offers(world: World, nodes: Iterable[Object]) -> Iterator[Offer]:
                     yield from (Offer(kind, domain, zone, *free, price) for domain in required(pool, SPREAD))
 
 
+def offered_domains(world: World, every: bool = True) -> frozenset[str]:
+    """The domains that the pools offer; those on spot alone where not ``every`` one is asked for."""
+    return _domains(world, lambda capacity: every or "spot" in capacity)
+
+
 def _on_demand(world: World) -> frozenset[str]:
+    return _domains(world, lambda capacity: "spot" not in capacity)
+
+
+def _domains(world: World, is_meant: Callable[[Collection[str]], bool]) -> frozenset[str]:
     pools = (pool for name in POOLS.names if (pool := world.cluster.get(NODE_POOL, name)) is not None)
-    return frozenset(d for pool in pools if "spot" not in required(pool, CAPACITY) for d in required(pool, SPREAD))
+    return frozenset(d for pool in pools if is_meant(required(pool, CAPACITY)) for d in required(pool, SPREAD))
 
 
 def required(pool: Object, key: str) -> list[str]:

@@ -157,8 +157,12 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
             floor.before_apply(world, stage)
         lift_cordons(world)
         held = [pin.name for pin in pins(world) if world.settings.pin_recommendations and pin.write(world)]
-        more = {} if stage.slot == FLOOR else self._restore_spread(world, stage, found)
-        before = figures.standing(world) if more else found
+        if stage.slot == FLOOR:
+            return {"recommendations_held": held, figures.BEFORE: found}
+        more = self._restore_spread(world, stage, found)
+        # Also after a crash in the middle of it, when no pod is left to move: nodes may be on their way.
+        packing.settled()
+        before = figures.standing(world)
         if stage.slot == UNDERUTILIZED:
             packing.spares.round()
         return {"recommendations_held": held, **more, figures.BEFORE: before}

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from include.levers.consolidation.fleet import offered_domains
 from include.levers.consolidation.settings import POOLS, World
 from include.levers.node_costs import SPREAD, NodeFact, node_facts
 from include.levers.nodes.scheduling import least_domains
@@ -39,7 +40,9 @@ def restore_spread(world: World, every: bool) -> dict[str, Any]:
 
 def _next(world: World, every: bool, most: int, without: Collection[str]) -> dict[str, str]:
     """The pod to evict next of each workload but those ``without``, by name; at most so many."""
-    found = surpluses(world.estate.workloads, workload_pods(world), node_facts(world), every)
+    found = surpluses(
+        world.estate.workloads, workload_pods(world), node_facts(world), every, offered_domains(world, every)
+    )
     return dict([(workload, name_of(pod)) for workload, pod in found.items() if workload not in without][:most])
 
 
@@ -53,32 +56,39 @@ def _standing(world: World) -> dict[str, Counter[str | None]]:
 
 def has_surplus(world: World) -> bool:
     """Whether the spread would not put a pod on demand there again."""
-    return bool(surpluses(world.estate.workloads, workload_pods(world), node_facts(world)))
+    pods, nodes = workload_pods(world), node_facts(world)
+    return bool(surpluses(world.estate.workloads, pods, nodes, offered=offered_domains(world, every=False)))
 
 
 def surpluses(
-    workloads: Mapping[str, Any], pods: Sequence[Object], nodes: Sequence[NodeFact], every: bool = False
+    workloads: Mapping[str, Any],
+    pods: Sequence[Object],
+    nodes: Sequence[NodeFact],
+    every: bool = False,
+    offered: Collection[str] = (),
 ) -> dict[str, Object]:
     """The pod of each workload to evict next, the workload with most first: of the domain on demand, or of ``every``
     one, with most pods above the emptiest.
 
-    A workload that has no domain with two more than its emptiest is left out: its pod could come back. A domain that
-    has no node counts where the pods ask for so many (minDomains): there the next one waits for a new node.
+    A workload that has no domain with two more than its emptiest is left out: its pod could come back. One of the
+    ``offered`` domains that has no node counts where the pods ask for so many (minDomains): the next pod waits for a
+    node there.
     """
     pools = {node.name: node for node in nodes if node.node_pool in POOLS.names and node.domain}
-    found = {name: one for name in workloads if (one := _surplus_of(name, pods, pools, every)) is not None}
+    found = {name: one for name in workloads if (one := _surplus_of(name, pods, pools, every, offered)) is not None}
     return {name: found[name][1] for name in sorted(found, key=lambda name: found[name][0], reverse=True)}
 
 
 def _surplus_of(
-    workload: str, pods: Sequence[Object], nodes: Mapping[str, NodeFact], every: bool
+    workload: str, pods: Sequence[Object], nodes: Mapping[str, NodeFact], every: bool, offered: Collection[str]
 ) -> tuple[tuple[int, bool, str], Object] | None:
     mine = [pod for pod in pods if is_of(pod, workload) and is_ready(pod) and pod["spec"].get("nodeName") in nodes]
     domains = {pod["metadata"]["name"]: nodes[pod["spec"]["nodeName"]] for pod in mine}
     counts = Counter({str(node.domain): 0 for node in nodes.values()})
     counts.update(str(node.domain) for node in domains.values())
     asked = max((least_domains(pod["spec"], SPREAD) for pod in mine), default=1)
-    fewest = min(counts.values(), default=0) if len(counts) >= asked else 0
+    is_one_to_come = len(counts) < asked and any(domain not in counts for domain in offered)
+    fewest = 0 if is_one_to_come else min(counts.values(), default=0)
     able = [pod for pod in mine if not asks_to_stay(pod) and (every or _on_demand(domains[name_of(pod)]))]
     above = {name_of(pod): counts[str(domains[name_of(pod)].domain)] - fewest for pod in able}
     order = {name: (above[name], _on_demand(domains[name]), name) for name in above}

@@ -38,8 +38,8 @@ class PoolTypes(NamedTuple):
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
-        """Those of a stage; see :meth:`settings`."""
-        return cls(settings["instance_types"], settings["on_demand_types"])
+        """Those of a stage; see :meth:`settings`. A stage of the release before has the same types for both pools."""
+        return cls(settings["instance_types"], settings.get("on_demand_types", settings["instance_types"]))
 
     def settings(self) -> dict[str, list[str]]:
         """As a stage keeps them."""

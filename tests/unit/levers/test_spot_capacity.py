@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from include.clients.kubernetes import ConflictError
+from include.clients.kubernetes import NODE_POOL, ConflictError
 from include.estate import load_estate
 from include.levers.node_costs import SPREAD, total
 from include.levers.nodes.packing import cheapest_hosting
@@ -161,6 +161,22 @@ def test_predicted_cost_adds_the_floor(world: World) -> None:
     # 8 + 8 + 8 spot pods and 6 on demand: 6 spot nodes, 1 on-demand node, 2 floor nodes of c7g.2xlarge.
     expected = 6 * choices[0].spot + Decimal("0.272") + 2 * Decimal("0.29")
     assert predicted_usd_hour(world.estate, "us-east-1", book, PoolChoices(choices, choices), 3, 4) == expected
+    dearer = [c for c in every.on_demand if c.name == "c7g.2xlarge"]  # 0.29 for the six pods on demand
+    more = predicted_usd_hour(world.estate, "us-east-1", book, PoolChoices(choices, dearer), 3, 4)
+    assert more == expected + Decimal("0.29") - Decimal("0.272")
+
+
+def test_each_pool_gets_its_own_types_from_plan_to_files(world: World) -> None:
+    plan = LEVER.plan(world.target)
+    for stage in plan.stages[:1]:
+        LEVER.apply(world.target, stage)
+    live = {name: world.cluster.get(NODE_POOL, name) for name in (SPOT_POOL, ON_DEMAND_POOL)}
+    files = {body["metadata"]["name"]: body for body in LEVER.export(world.target, plan).manifests}
+    for pools in (live, files):
+        spot, on_demand = (requirement(pools[name], "node.kubernetes.io/instance-type") for name in live)
+        # Its spot is interrupted too often in this region.
+        assert ("c6g.xlarge" in spot, "c6g.xlarge" in on_demand) == (False, True)
+        assert set(spot) < set(on_demand)
 
 
 # The plan ------------------------------------------------------------------------------------------------------------
