@@ -7,10 +7,9 @@ where `right_size_floor` is set, the system pods' move to a small node group. Ea
 or gone for as long as Karpenter takes to find and check a move, is soaked and judged by gates: P95 of REST and gRPC,
 errors, availability, pods that wait for a node, disruption budgets (every state of each of them is read), the spot
 share by pods and by vCPU, and neither more nodes nor more dollars for the same pods, once they are evened out. A gate
-that fails rolls back every
-region that was touched, and so does one on the service (P95, errors, availability, waiting pods) that stays without
-data; any other without data ends the run red as UNKNOWN, with change and lock kept. Before the promotion the plan is
-made again: it must have nothing left to do.
+that fails rolls back every region that was touched, and so does one on the service (P95, errors, availability, waiting
+pods) that stays without data; any other without data ends the run red as UNKNOWN, with change and lock kept. Before the
+promotion the plan is made again: it must have nothing left to do.
 
 Pods that scaling down has left where their spread over capacity domains would not put them are evicted first, of a
 workload one after the other (`even_domains`): a domain with too many can't be packed. While nodes are packed, the

@@ -122,7 +122,7 @@ STRUCK = {  # a lever of each day, and a slot of it that takes long enough to be
 }
 
 
-@pytest.mark.timeout(3600)  # a week, and up to a minute more after each of five kills
+@pytest.mark.timeout(7200)  # a week, up to a minute more after each of five kills, on a machine three times slower
 def test_a_week_goes_on_whose_scheduler_is_killed_in_the_middle_of_every_day(tmp_path: Path) -> None:
     """With the tasks that it ran, as when its machine is lost; back after a while, as where it is kept running."""
     airflow = tmp_path / "airflow"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -171,7 +171,7 @@ def _kept(pods: Sequence[Object], nodes: Mapping[str, Object], zones: Iterable[s
 
 
 def _offers(world: World, nodes: Iterable[Object]) -> Iterator[Offer]:
-    pools = {name: pool for name in POOLS.names if (pool := world.cluster.get(NODE_POOL, name)) is not None}
+    pools = _pools(world)
     known = {labels_of(node).get(TYPE, ""): node for node in nodes}
     types = sorted({kind for pool in pools.values() for kind in required(pool, TYPE)})
     spot = spot_prices(world, types)
@@ -188,18 +188,23 @@ def _offers(world: World, nodes: Iterable[Object]) -> Iterator[Offer]:
                     yield from (Offer(kind, domain, zone, *free, price) for domain in required(pool, SPREAD))
 
 
-def offered_domains(world: World, every: bool = True) -> frozenset[str]:
-    """The domains that the pools offer; those on spot alone where not ``every`` one is asked for."""
-    return _domains(world, lambda capacity: every or "spot" in capacity)
+def _pools(world: World) -> dict[str, Object]:
+    return {name: pool for name in POOLS.names if (pool := world.cluster.get(NODE_POOL, name)) is not None}
+
+
+def offered_domains(world: World, every: bool) -> frozenset[str]:
+    """The domains that the pools offer: ``every`` one, or those on spot."""
+    pools = (pool for pool in _pools(world).values() if every or _has_spot(pool))
+    return frozenset(domain for pool in pools for domain in required(pool, SPREAD))
 
 
 def _on_demand(world: World) -> frozenset[str]:
-    return _domains(world, lambda capacity: "spot" not in capacity)
+    pools = (pool for pool in _pools(world).values() if not _has_spot(pool))
+    return frozenset(domain for pool in pools for domain in required(pool, SPREAD))
 
 
-def _domains(world: World, is_meant: Callable[[Collection[str]], bool]) -> frozenset[str]:
-    pools = (pool for name in POOLS.names if (pool := world.cluster.get(NODE_POOL, name)) is not None)
-    return frozenset(d for pool in pools if is_meant(required(pool, CAPACITY)) for d in required(pool, SPREAD))
+def _has_spot(pool: Object) -> bool:
+    return "spot" in required(pool, CAPACITY)
 
 
 def required(pool: Object, key: str) -> list[str]:
@@ -245,7 +250,7 @@ def _price(
 ) -> Decimal | None:
     """The cheaper of the capacity types that a pool may have; None where no price is known."""
     region, prices = world.target.region, []
-    if "spot" in required(pool, CAPACITY):
+    if _has_spot(pool):
         prices.append(spot.get((kind, zone)) or book.spot(region, kind, zone))
     if "on-demand" in required(pool, CAPACITY):
         prices.append(book.on_demand(region, kind))

@@ -159,18 +159,14 @@ class Consolidation(ManifestLever[ConsolidationSettings]):
         held = [pin.name for pin in pins(world) if world.settings.pin_recommendations and pin.write(world)]
         if stage.slot == FLOOR:
             return {"recommendations_held": held, figures.BEFORE: found}
-        more = self._restore_spread(world, stage, found)
+        moved = restore_spread(world, stage.slot == BALANCED and world.settings.even_domains)
+        more = {**moved, figures.BEFORE_SPREAD: found} if moved else {}
         # Also after a crash in the middle of it, when no pod is left to move: nodes may be on their way.
         packing.settled()
         before = figures.standing(world)
         if stage.slot == UNDERUTILIZED:
             packing.spares.round()
         return {"recommendations_held": held, **more, figures.BEFORE: before}
-
-    def _restore_spread(self, world: World, stage: Stage, found: Mapping[str, Json]) -> dict[str, Json]:
-        """Which pods were evicted for the spread, and what stood before; empty where none was."""
-        moved = restore_spread(world, stage.slot == BALANCED and world.settings.even_domains)
-        return {**moved, figures.BEFORE_SPREAD: found} if moved else {}
 
     def _finish(self, world: World, stage: Stage, packing: _Packing) -> dict[str, Json]:
         """Wait until the nodes are at rest; the last stage lets the recommendations go."""

@@ -27,8 +27,8 @@ def restore_spread(world: World, every: bool) -> dict[str, Any]:
     ``most_share_evictions``, and for a workload whose pod that follows has come back to the same domain, as it may
     without a spread of its own: the gate on the spot share judges what is left.
     """
-    evicted, came_back = list[str](), dict[str, str]()
-    while pods := _next(world, every, world.settings.most_share_evictions - len(evicted), came_back):
+    evicted, came_back, offered = list[str](), dict[str, str](), offered_domains(world, every)
+    while pods := _next(world, every, offered, world.settings.most_share_evictions - len(evicted), came_back):
         before = _standing(world)
         move_pods(world, list(pods.values()), "to the domains that have fewest")
         after = _standing(world)
@@ -38,11 +38,9 @@ def restore_spread(world: World, every: bool) -> dict[str, Any]:
     return {key: names for key, names in made.items() if names}
 
 
-def _next(world: World, every: bool, most: int, without: Collection[str]) -> dict[str, str]:
+def _next(world: World, every: bool, offered: Collection[str], most: int, without: Collection[str]) -> dict[str, str]:
     """The pod to evict next of each workload but those ``without``, by name; at most so many."""
-    found = surpluses(
-        world.estate.workloads, workload_pods(world), node_facts(world), every, offered_domains(world, every)
-    )
+    found = surpluses(world.estate.workloads, workload_pods(world), node_facts(world), every, offered)
     return dict([(workload, name_of(pod)) for workload, pod in found.items() if workload not in without][:most])
 
 

@@ -94,7 +94,7 @@ def hard_skews(spec: Mapping[str, Any], ignored: str = "") -> dict[str, int]:
 
 
 def least_domains(spec: Mapping[str, Any], key: str) -> int:
-    """How many domains of a topology key a hard constraint asks for, 1 where it gives no number.
+    """How many domains of a topology key the pod asks for, 1 where it gives no number; only a hard constraint may.
 
     As long as fewer have a node the scheduler counts one without pods, which only a new node can give.
     """

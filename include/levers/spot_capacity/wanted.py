@@ -75,11 +75,8 @@ def node_pools(estate: Estate, settings: SpotSettings, spot_domains: int, types:
     }
     of_spot = {"NAME": SPOT_POOL, "WEIGHT": 10, "CAPACITY_TYPES": ["spot", *fallback], "DOMAINS": names[:spot_domains]}
     rest = {"NAME": ON_DEMAND_POOL, "WEIGHT": 1, "CAPACITY_TYPES": ["on-demand"], "DOMAINS": names[spot_domains:]}
-    pools = ((of_spot, types.spot), (rest, types.on_demand))
-    return {
-        str(pool["NAME"]): _rendered("nodepool", **common, **pool, INSTANCE_TYPES=sorted(names))
-        for pool, names in pools
-    }
+    of_spot["INSTANCE_TYPES"], rest["INSTANCE_TYPES"] = sorted(types.spot), sorted(types.on_demand)
+    return {str(pool["NAME"]): _rendered("nodepool", **common, **pool) for pool in (of_spot, rest)}
 
 
 def placing(estate: Estate, workload: str, domains: int = 0) -> Placing:

@@ -274,7 +274,7 @@ def asking(mine: list[dict[str, Any]], least: int) -> list[dict[str, Any]]:
         ((1, 1, 1), 4, ("d1", "d2", "d3", "d4"), []),  # what follows could come back
         ((3, 3, 3), 3, ("d1", "d2", "d3", "d4"), []),  # nobody asks for a fourth
         ((3, 3, 3), 4, ("d1", "d2", "d3"), []),  # no pool offers one
-        ((3, 2, 3), 1, ("d1", "d2", "d3", "d4"), []),
+        ((3, 2, 3), 1, ("d1", "d2", "d3", "d4"), []),  # nor for any number
     ],
 )
 def test_a_domain_without_a_node_counts_where_the_pods_ask_for_it_and_a_pool_offers_it(

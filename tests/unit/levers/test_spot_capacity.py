@@ -103,9 +103,8 @@ def test_the_pools_differ_in_capacity_domains_and_types_only(world: World) -> No
 
 def test_without_fallback_the_spot_pool_is_spot_only(world: World) -> None:
     settings = world.target.settings.model_copy(update={"allow_on_demand_fallback": False})
-    assert requirement(
-        node_pools(world.estate, settings, 1, PoolTypes(["x"], ["x"]))[SPOT_POOL], "karpenter.sh/capacity-type"
-    ) == ["spot"]
+    pools = node_pools(world.estate, settings, 1, PoolTypes(["x"], ["x"]))
+    assert requirement(pools[SPOT_POOL], "karpenter.sh/capacity-type") == ["spot"]
 
 
 def test_the_node_class_is_imdsv2_only_with_an_encrypted_gp3_disk(world: World) -> None:
@@ -168,8 +167,7 @@ def test_predicted_cost_adds_the_floor(world: World) -> None:
 
 def test_each_pool_gets_its_own_types_from_plan_to_files(world: World) -> None:
     plan = LEVER.plan(world.target)
-    for stage in plan.stages[:1]:
-        LEVER.apply(world.target, stage)
+    LEVER.apply(world.target, plan.stages[0])
     live = {name: world.cluster.get(NODE_POOL, name) for name in (SPOT_POOL, ON_DEMAND_POOL)}
     files = {body["metadata"]["name"]: body for body in LEVER.export(world.target, plan).manifests}
     for pools in (live, files):
