@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any, NamedTuple, Self
 
 from include.estate import Estate
 from include.levers.node_costs import spot_prices
 from include.levers.world import World
-from include.prices import InstanceChoice, PoolChoices, choose_instance_types, load_aws_book
+from include.prices import PoolChoices, choose_instance_types, load_aws_book
 from include.quantities import cores, mebibytes
+
+
+class PoolTypes(NamedTuple):
+    """Names of the instance types that each pool may use."""
+
+    spot: Sequence[str]
+    on_demand: Sequence[str]
+
+    @classmethod
+    def named(cls, choices: PoolChoices) -> Self:
+        """The names of what is to be had."""
+        return cls(*([choice.name for choice in of_pool] for of_pool in choices))
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Those of a stage; see :meth:`settings`. A stage of the release before has the same types for both pools."""
+        return cls(settings["instance_types"], settings.get("on_demand_types", settings["instance_types"]))
+
+    def settings(self) -> dict[str, list[str]]:
+        """As a stage keeps them."""
+        return {"instance_types": sorted(self.spot), "on_demand_types": sorted(self.on_demand)}
 
 
 def pods_per_node(estate: Estate, cpu: float, memory_mib: float) -> int:
@@ -22,10 +44,10 @@ def pods_per_node(estate: Estate, cpu: float, memory_mib: float) -> int:
     )
 
 
-def cheapest_hosting(estate: Estate, choices: Sequence[InstanceChoice], pods: int, spot: bool) -> Decimal | None:
+def cheapest_hosting(estate: Estate, choices: PoolChoices, pods: int, spot: bool) -> Decimal | None:
     """USD an hour of the cheapest way to host ``pods`` on nodes of one type; None when none fits."""
     costs = []
-    for choice in choices:
+    for choice in choices.spot if spot else choices.on_demand:
         fits = pods_per_node(estate, choice.instance.allocatable_cpu, choice.instance.allocatable_memory_mib)
         if fits:
             costs.append(math.ceil(pods / fits) * (choice.spot if spot else choice.on_demand))

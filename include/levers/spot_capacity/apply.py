@@ -9,21 +9,14 @@ from include.clients.kubernetes import EC2_NODE_CLASS
 from include.levers.node_costs import NodeFact, node_facts
 from include.levers.nodes import group
 from include.levers.nodes.evidence import misplaced, share_figures
+from include.levers.nodes.packing import PoolTypes
 from include.levers.nodes.pools import claims_of, unsettled
 from include.levers.nodes.shrink import shrink
 from include.levers.nodes.specs import Spec, check_zones, wait_ready
 from include.levers.owned import Thing
 from include.levers.pods import incomplete, pending_seconds, waiting, workload_pods
 from include.levers.spot_capacity.live import live_feed, pool_spec
-from include.levers.spot_capacity.settings import (
-    NODE_CLASS,
-    POOLS,
-    SPOT_POOL,
-    PoolTypes,
-    World,
-    pools_by_domain,
-    step_domains,
-)
+from include.levers.spot_capacity.settings import NODE_CLASS, POOLS, SPOT_POOL, World, pools_by_domain, step_domains
 from include.levers.spot_capacity.wanted import node_class, node_pools, parts_of, placing
 from include.levers.world import deployments
 from include.rollout.export import Export, joined

@@ -9,20 +9,11 @@ from typing import Any
 from include.levers.node_costs import node_facts, node_price, total
 from include.levers.nodes import group
 from include.levers.nodes.neighbours import surroundings
-from include.levers.nodes.packing import pool_choices
+from include.levers.nodes.packing import PoolTypes, pool_choices
 from include.levers.probes import measured
 from include.levers.spot_capacity import apply, drill, gates, plan, preflight, restore
 from include.levers.spot_capacity.live import held_paths, read_live, read_snapshot
-from include.levers.spot_capacity.settings import (
-    DRILL,
-    OLD_NODE_GROUP,
-    POOLS,
-    STEPS,
-    PoolTypes,
-    SpotSettings,
-    World,
-    step_domains,
-)
+from include.levers.spot_capacity.settings import DRILL, OLD_NODE_GROUP, POOLS, STEPS, SpotSettings, World, step_domains
 from include.levers.spot_capacity.wanted import MANAGER, differences, wanted_state
 from include.levers.world import refusals
 from include.prices import TooFewInstanceTypesError, load_aws_book, usd_month

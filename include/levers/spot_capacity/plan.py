@@ -11,7 +11,7 @@ from include.levers.manifests import filled
 from include.levers.node_costs import total
 from include.levers.nodes import group
 from include.levers.nodes.neighbours import Surroundings
-from include.levers.nodes.packing import cheapest_hosting
+from include.levers.nodes.packing import PoolTypes, cheapest_hosting
 from include.levers.spot_capacity.settings import (
     DRILL,
     OLD_NODE_GROUP,
@@ -19,7 +19,6 @@ from include.levers.spot_capacity.settings import (
     SPOT_POOL,
     STEPS,
     TAINT,
-    PoolTypes,
     SpotSettings,
     balanced,
     domain_names,
@@ -78,12 +77,7 @@ def predicted_usd_hour(
     floor = book.on_demand(region, described.instance_type)
     spreads = [balanced(w.replicas, domains) for w in estate.workloads.values()]
     in_domain = [sum(spread[n] for spread in spreads) for n in range(domains)]
-    parts = [
-        cheapest_hosting(estate, choices.spot, pods, spot=True)
-        if n < spot_domains
-        else cheapest_hosting(estate, choices.on_demand, pods, spot=False)
-        for n, pods in enumerate(in_domain)
-    ]
+    parts = [cheapest_hosting(estate, choices, pods, n < spot_domains) for n, pods in enumerate(in_domain)]
     return total([None if floor is None else floor * described.floor, *parts])
 
 

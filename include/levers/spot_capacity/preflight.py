@@ -8,19 +8,11 @@ from functools import partial
 from include.clients.kubernetes import EC2_NODE_CLASS, NODE, NODE_POOL
 from include.levers import checks, node_checks, workload_checks
 from include.levers.nodes.karpenter import node_labels
-from include.levers.nodes.packing import pool_choices
+from include.levers.nodes.packing import PoolTypes, pool_choices
 from include.levers.nodes.scheduling import ZONE, Labels, labels_of
 from include.levers.spot_capacity.apply import exported, specs
 from include.levers.spot_capacity.live import live_feed, read_live
-from include.levers.spot_capacity.settings import (
-    NODE_CLASS,
-    ON_DEMAND_POOL,
-    POOLS,
-    SPOT_POOL,
-    PoolTypes,
-    World,
-    step_domains,
-)
+from include.levers.spot_capacity.settings import NODE_CLASS, ON_DEMAND_POOL, POOLS, SPOT_POOL, World, step_domains
 from include.levers.spot_capacity.wanted import placing
 from include.levers.world import Object, deployments, name_of
 from include.rollout.lever import Check

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NamedTuple, Self
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,7 +12,6 @@ from include.estate import Estate
 from include.levers.node_costs import SPREAD
 from include.levers.nodes.pools import Pools
 from include.levers.world import World as AnyWorld
-from include.prices import PoolChoices
 from include.rollout.settings import LONGEST_CONVERGENCE
 
 NODE_CLASS = "akidb"
@@ -23,27 +22,6 @@ POOLS = Pools((SPOT_POOL, ON_DEMAND_POOL), TAINT, SPREAD)
 STEPS = ("step_1", "step_2", "step_3")
 DRILL = "interruption_drill"
 OLD_NODE_GROUP = "old_node_group"
-
-
-class PoolTypes(NamedTuple):
-    """Names of the instance types that each pool may use."""
-
-    spot: Sequence[str]
-    on_demand: Sequence[str]
-
-    @classmethod
-    def named(cls, choices: PoolChoices) -> Self:
-        """The names of what is to be had."""
-        return cls(*([choice.name for choice in of_pool] for of_pool in choices))
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Self:
-        """Those of a stage; see :meth:`settings`. A stage of the release before has the same types for both pools."""
-        return cls(settings["instance_types"], settings.get("on_demand_types", settings["instance_types"]))
-
-    def settings(self) -> dict[str, list[str]]:
-        """As a stage keeps them."""
-        return {"instance_types": sorted(self.spot), "on_demand_types": sorted(self.on_demand)}
 
 
 class SpotSettings(BaseModel):

@@ -13,12 +13,12 @@ from include.estate import Estate
 from include.levers.events import EventRule, Queue
 from include.levers.manifests import render
 from include.levers.nodes import group
+from include.levers.nodes.packing import PoolTypes
 from include.levers.spot_capacity.settings import (
     NODE_CLASS,
     ON_DEMAND_POOL,
     POOLS,
     SPOT_POOL,
-    PoolTypes,
     SpotSettings,
     domain_names,
 )
@@ -106,12 +106,7 @@ def parts_of(live: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def wanted_state(
-    estate: Estate,
-    region: str,
-    settings: SpotSettings,
-    spot_domains: int,
-    types: PoolTypes,
-    live: Mapping[str, Any],
+    estate: Estate, region: str, settings: SpotSettings, spot_domains: int, types: PoolTypes, live: Mapping[str, Any]
 ) -> Object:
     """The state after the last stage, in the shape of the live state."""
     floor = estate.region(region).node_group.floor

@@ -11,13 +11,12 @@ from pydantic import ValidationError
 from include.clients.kubernetes import NODE_POOL, ConflictError
 from include.estate import load_estate
 from include.levers.node_costs import SPREAD, total
-from include.levers.nodes.packing import cheapest_hosting
+from include.levers.nodes.packing import PoolTypes, cheapest_hosting
 from include.levers.nodes.shrink import choose_surplus
 from include.levers.spot_capacity.plan import predicted_usd_hour
 from include.levers.spot_capacity.settings import (
     ON_DEMAND_POOL,
     SPOT_POOL,
-    PoolTypes,
     SpotSettings,
     balanced,
     pool_of,
@@ -145,12 +144,13 @@ def test_a_missing_price_is_never_zero() -> None:
 
 def test_a_domain_is_hosted_on_its_cheapest_type(world: World) -> None:
     choices = choose_instance_types(load_aws_book(world.estate), "us-east-1", world.estate.spot).spot
-    few = [choice for choice in choices if choice.name in ("c6g.2xlarge", "m6g.xlarge")]
+    named = [choice for choice in choices if choice.name in ("c6g.2xlarge", "m6g.xlarge")]
+    few = PoolChoices([], named)
     # Eight pods: two c6g.2xlarge (6 pods each, 0.272) or three m6g.xlarge (3 pods each, 0.154).
     assert cheapest_hosting(world.estate, few, 8, spot=False) == Decimal("0.462")
     assert cheapest_hosting(world.estate, few, 6, spot=False) == Decimal("0.272")
     assert cheapest_hosting(world.estate, few, 0, spot=False) == 0
-    assert cheapest_hosting(world.estate, [], 8, spot=True) is None
+    assert cheapest_hosting(world.estate, few, 8, spot=True) is None
 
 
 def test_predicted_cost_adds_the_floor(world: World) -> None:
