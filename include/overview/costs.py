@@ -99,7 +99,7 @@ class CostCopy:
         """The newest ``count`` days. Raises what the store raises on its LIST."""
         names = {key.removeprefix(REPORTS).partition("/")[0] for key in self.store.keys(REPORTS)}
         every = sorted(day for name in names if (day := _day_of(name)) is not None)
-        found = at_once(self.day, every[-count:])
+        found = at_once(self.store, self.day, every[-count:])
         days = tuple(one for one in found if isinstance(one, CostDay))
         bad = {name: f"{REPORTS}{name} is no day: take it away" for name in sorted(names) if _day_of(name) is None}
         bad |= {str(day): one for day, one in zip(every[-count:], found, strict=True) if isinstance(one, str)}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from include.clients.storage import Folder, Storage
+from include.clients.storage import Storage
 from include.rollout.ledger import FIRST_LINK, WHOLE_RUN, LedgerError, Record, Step, digest, last
 from include.rollout.ledger.listing import Listing, at_once
 from include.rollout.ledger.records import parsed, record_key
@@ -94,9 +94,7 @@ class LedgerCopy:
                 progress(min(done[0], total), total)
             return chain
 
-        # Threads wait for a store together; on a folder they only take the interpreter from each other.
-        each = [read(path) for path in stale] if isinstance(self.store, Folder) else at_once(read, stale)
-        found = dict(zip(stale, each, strict=True))
+        found = dict(zip(stale, at_once(self.store, read, stale), strict=True))
         self._chains = {path: found.get(path, chain) for path, chain in wanted.items()}
         return LedgerContent(self._chains, version_of(self._chains))
 
@@ -147,7 +145,7 @@ def _parsed(path: str, number: int, data: bytes, before: Sequence[Record]) -> Re
     """
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
         record = Record.decode(data)
-        if before and (record.chain, record.sequence) == (before[0].chain, number):
+        if before and record.sequence == number and record.chain == before[0].chain:
             return record
     return parsed(path, number, data)
 

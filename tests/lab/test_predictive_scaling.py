@@ -96,6 +96,11 @@ def replicas(target: Target) -> dict[str, int]:
     return {name: thing["spec"]["replicas"] for name, thing in found.items()}
 
 
+def settled(target: Target, enough: set[int]) -> bool:
+    """Whether each workload wants one of these numbers of replicas."""
+    return {*replicas(target).values()} <= enough
+
+
 @pytest.fixture(scope="module")
 def rolled_out(target: Target) -> Any:
     """Every stage applied once; the snapshot of before and the figures of each stage."""
@@ -154,14 +159,14 @@ def test_applying_twice_changes_nothing(target: Target, rolled_out: Any) -> None
 def test_requests_decide_the_least_and_a_forecast_adds_until_it_is_lost(
     target: Target, rolled_out: Any, world: worlds.LabWorld
 ) -> None:
-    settled = dict.fromkeys(target.estate.workloads, 11)  # 5,880 requests/s, half of them each, at 280 a replica
-    world.processes.wait_until(lambda: replicas(target) == settled, f"11 replicas each, not {replicas(target)}", 120)
+    # 5,880 requests/s, half of them each, at 280 a replica: 11. 10 stay 10, since Kubernetes' autoscaler leaves alone
+    # what is within a tenth of the target; it comes there if the first look saw a little less.
+    enough = {10, 11}
+    world.processes.wait_until(lambda: settled(target, enough), f"{enough} replicas each, not {replicas(target)}", 120)
     forecast(world, 9000)  # 4,500 for each: 17 replicas
-    world.processes.wait_until(
-        lambda: set(replicas(target).values()) == {17}, f"17 replicas each, not {replicas(target)}", 90
-    )
+    world.processes.wait_until(lambda: settled(target, {17}), f"17 replicas each, not {replicas(target)}", 90)
     forecast(world, None)
-    world.processes.wait_until(lambda: replicas(target) == settled, f"11 replicas again, not {replicas(target)}", 120)
+    world.processes.wait_until(lambda: settled(target, enough), f"{enough} again, not {replicas(target)}", 120)
     lever_world = LEVER.world(target)
     assert figures.forecast_age(lever_world).note == figures.DOWN
     assert not any(scaling_problems(lever_world).values())  # 0 is a value

@@ -3,7 +3,9 @@
 The queries are those of ``pkg/recommender/input/history`` of k8s.io/autoscaler/vertical-pod-autoscaler v1.8.1: CPU as
 a rate over the resolution, memory as it stands at each step, both on one grid that ends now; a container belongs to
 the workload that its pod's labels name. After its start the recommender asks Prometheus no more, but takes a sample an
-interval from metrics-server: ``Reading.live_since`` reads on at that pace.
+interval from metrics-server: ``Reading.live_since`` reads on at that pace. There CPU is what was used between the two
+newest scrapes, so that a young pod shows its whole use at once, where a rate over a minute still climbs; and a pod that
+is gone has none, where a rate still falls. With many new pods that decides where a percentile lies.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class Reading:
 
     ``days`` is --history-length (default 8d) and ``resolution`` --history-resolution, whose default of 1 h smooths
     peaks away. ``live_since`` is when the recommender started (Unix seconds; None: it is read as history up to now),
-    ``live_step`` its --recommender-interval, ``live_window`` over how much metrics-server averages CPU.
+    ``live_step`` its --recommender-interval; Prometheus' two newest scrapes lie within ``live_window``.
     """
 
     days: float = 8.0
@@ -169,14 +171,13 @@ def _collected(
 def _queries(metric: str, selector: str, now: float, reading: Reading) -> Iterator[tuple[str, float, float, float]]:
     """Expression, start, end and step: of the history, and of what the recommender has seen live since."""
     started = now if reading.live_since is None else reading.live_since
-    yield _expression(metric, selector, reading.resolution), started - reading.days * DAY, started, reading.resolution
+    selected = f"{metric}{{{selector}}}"
+    past = f"rate({selected}[{reading.resolution}s])" if metric == CPU else selected
+    yield past, started - reading.days * DAY, started, reading.resolution
     if now - started >= reading.live_step:
         begin = started + reading.live_step
-        yield _expression(metric, selector, reading.live_window), begin, now, reading.live_step
-
-
-def _expression(metric: str, selector: str, window: int) -> str:
-    return f"rate({metric}{{{selector}}}[{window}s])" if metric == CPU else f"{metric}{{{selector}}}"
+        live = f"irate({selected}[{reading.live_window}s]) and {selected}" if metric == CPU else selected
+        yield live, begin, now, reading.live_step
 
 
 def _joined(series: Iterable[Series]) -> Samples:

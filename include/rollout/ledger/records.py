@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from include.rollout.canonical import canonical
@@ -54,6 +55,7 @@ class Chain:
         return cls(raw["lever"], raw["region"], raw["dag_id"], raw["run_id"])
 
 
+@lru_cache(maxsize=4096)  # every record of a run asks for its own
 def run_key(run_id: str) -> str:
     """``run_id`` as part of a file name: letters, digits, ``_`` and ``-`` only, at most 91 characters, no two alike."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", run_id)[:80]

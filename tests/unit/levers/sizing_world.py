@@ -251,8 +251,8 @@ class SizingPrometheus(spot_world.FakePrometheus):
         if expression.startswith("container_oom_events_total"):
             points = tuple((NOW - 60.0 * n, float(self.kills - n)) for n in range(self.kills, -1, -1))
             return [Series({"pod": "akidb-rest-0", "container": CONTAINER}, points)] if self.kills else []
-        if "container_" in expression and expression.startswith(("rate(", "container_memory")):
-            use = history()[0 if expression.startswith("rate(") else 1]
+        if "container_" in expression and expression.startswith(("rate(", "irate(", "container_memory")):
+            use = history()[1 if expression.startswith("container_memory") else 0]
             kept = tuple(p for p in use if start <= p[0] <= end and not self.gap[0] <= p[0] < self.gap[1])
             return [Series({"pod": f"{app}-0", "container": CONTAINER}, kept) for app in self.apps] if kept else []
         if expression.startswith("sum(rate("):
