@@ -18,10 +18,10 @@ from include.cost.report.revisions import folder, key_of, pointer
 from include.cost.sources.requests import Requests
 from include.cost.table.columns import CostError
 from include.cost.targets import Goal
+from include.overview.ledger_copy import read_each
 from include.pages.chart import Chart, Limit, column_chart
 from include.pages.document import Document
 from include.pages.texts import words
-from include.rollout.ledger.listing import at_once
 
 Json = Any
 SHOWN_DAYS = 90
@@ -99,7 +99,7 @@ class CostCopy:
         """The newest ``count`` days. Raises what the store raises on its LIST."""
         names = {key.removeprefix(REPORTS).partition("/")[0] for key in self.store.keys(REPORTS)}
         every = sorted(day for name in names if (day := _day_of(name)) is not None)
-        found = at_once(self.store, self.day, every[-count:])
+        found = read_each(self.store, self.day, every[-count:])
         days = tuple(one for one in found if isinstance(one, CostDay))
         bad = {name: f"{REPORTS}{name} is no day: take it away" for name in sorted(names) if _day_of(name) is None}
         bad |= {str(day): one for day, one in zip(every[-count:], found, strict=True) if isinstance(one, str)}

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from include.clients.storage import Storage
+from include.clients.storage import Folder, Storage
 from include.rollout.ledger import FIRST_LINK, WHOLE_RUN, LedgerError, Record, Step, digest, last
-from include.rollout.ledger.listing import Listing, at_once
+from include.rollout.ledger.listing import Item, Listing, Result, at_once
 from include.rollout.ledger.records import parsed, record_key
 from include.rollout.marks import Mark, Standing, standing
 
@@ -94,9 +94,16 @@ class LedgerCopy:
                 progress(min(done[0], total), total)
             return chain
 
-        found = dict(zip(stale, at_once(self.store, read, stale), strict=True))
+        found = dict(zip(stale, read_each(self.store, read, stale), strict=True))
         self._chains = {path: found.get(path, chain) for path, chain in wanted.items()}
         return LedgerContent(self._chains, version_of(self._chains))
+
+
+def read_each(store: Storage, read: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """``read`` of each item, in their order. Threads wait for a store together; on a folder they only take the
+    interpreter from each other.
+    """
+    return [read(item) for item in items] if isinstance(store, Folder) else at_once(read, items)
 
 
 @contextlib.contextmanager

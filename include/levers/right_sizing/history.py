@@ -4,8 +4,8 @@ The queries are those of ``pkg/recommender/input/history`` of k8s.io/autoscaler/
 a rate over the resolution, memory as it stands at each step, both on one grid that ends now; a container belongs to
 the workload that its pod's labels name. After its start the recommender asks Prometheus no more, but takes a sample an
 interval from metrics-server: ``Reading.live_since`` reads on at that pace. There CPU is what was used between the two
-newest scrapes, so that a young pod shows its whole use at once, where a rate over a minute still climbs; and a pod that
-is gone has none, where a rate still falls. With many new pods that decides where a percentile lies.
+newest scrapes, so that a young pod shows its whole use from the second on, where a rate over a minute still climbs; and
+a pod that is gone has none, where a rate still falls. With many new pods that decides where a percentile lies.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ PERIODS, THROTTLED = "container_cpu_cfs_periods_total", "container_cpu_cfs_throt
 OOM = "container_oom_events_total"
 POD_LABELS = "kube_pod_labels"
 CADVISOR_REMEDY = "check that Prometheus scrapes the kubelets' cAdvisor and that the series carry region and namespace"
+NEWEST_SCRAPES = "5m"  # the two newest lie within, also where Prometheus scrapes once a minute
 LABEL_PREFIX = "label_"  # the recommender's --pod-label-prefix
 LABELS_REMEDY = "start kube-state-metrics with --metric-labels-allowlist=pods=[app]"
 
@@ -46,14 +47,13 @@ class Reading:
 
     ``days`` is --history-length (default 8d) and ``resolution`` --history-resolution, whose default of 1 h smooths
     peaks away. ``live_since`` is when the recommender started (Unix seconds; None: it is read as history up to now),
-    ``live_step`` its --recommender-interval; Prometheus' two newest scrapes lie within ``live_window``.
+    ``live_step`` its --recommender-interval.
     """
 
     days: float = 8.0
     resolution: int = 300
     live_since: float | None = None
     live_step: int = 60
-    live_window: int = 60
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,15 @@ def _queries(metric: str, selector: str, now: float, reading: Reading) -> Iterat
     yield past, started - reading.days * DAY, started, reading.resolution
     if now - started >= reading.live_step:
         begin = started + reading.live_step
-        live = f"irate({selected}[{reading.live_window}s]) and {selected}" if metric == CPU else selected
+        live = f"irate({selected}[{NEWEST_SCRAPES}]) and {_present(selected, reading)}" if metric == CPU else selected
         yield live, begin, now, reading.live_step
+
+
+def _present(selected: str, reading: Reading) -> str:
+    """PromQL: whether a container was scraped lately, though one scrape was lost. Series whose samples bring their own
+    timestamps, as cAdvisor's do, get no mark where they end: without this they would stand for five minutes more.
+    """
+    return f"present_over_time({selected}[{2 * reading.live_step}s])"
 
 
 def _joined(series: Iterable[Series]) -> Samples:

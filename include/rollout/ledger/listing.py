@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from include.clients.storage import Folder, Storage
 from include.rollout.ledger.records import WHOLE_RUN
 from include.rollout.marks import Mark, Standing, standing
 
@@ -18,13 +17,8 @@ _AT_ONCE = 32  # requests to the store: each waits for a network
 _KEY = re.compile(r"((?:[^/]+/){2}[^/]+)/(?:(\d{6})\.json|(\d{6}-[^/]+))")  # a record's or a mark's
 
 
-def at_once(store: Storage, do: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """``do``, which reads from the store, with each item, many at the same time; results in the order of the items.
-
-    Threads wait for a store together; on a folder they would only take the interpreter from each other.
-    """
-    if isinstance(store, Folder):
-        return [do(item) for item in items]
+def at_once(do: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """``do`` with each item, many at the same time; results in the order of the items."""
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         return list(pool.map(do, items))
 

@@ -58,7 +58,7 @@ class Reader:
     def chains(self, lever: str, place: str) -> list[Chain]:
         """The chains of a lever in a place, the earliest first."""
         first_keys = [key for key in self._keys(f"{lever}/{place}") if key.endswith("/000001.json")]
-        firsts = at_once(self._store, lambda key: Record.decode(self._store.read(key)), first_keys)
+        firsts = at_once(lambda key: Record.decode(self._store.read(key)), first_keys)
         return [record.chain for record in sorted(firsts, key=lambda record: record.time)]
 
     def snapshot(self, chain: Chain) -> Record | None:
@@ -108,7 +108,7 @@ class Reader:
             return path, record.mark
 
         chains = {path: dict(listing.marks.get(path, {})) for path in listing.paths if is_of_a_place(path)}
-        for path, found in at_once(self._store, read, [one for one in listing.unmarked() if is_of_a_place(one[0])]):
+        for path, found in at_once(read, [one for one in listing.unmarked() if is_of_a_place(one[0])]):
             if isinstance(found, Mark):
                 chains[path][found.number] = found
             else:

@@ -115,7 +115,7 @@ class Ledger(Writer):
                 return None
             return OpenRun(record.chain, record, change.promoted)
 
-        found = [run for run in at_once(self._store, opened, marked.standing()) if run is not None]
+        found = [run for run in at_once(opened, marked.standing()) if run is not None]
         # Snapshots of an older release have no order: among these their times are all there is.
         found.sort(key=lambda run: (run.order, run.snapshot.time, run.chain))
         return Survey(tuple(found), bad, frozenset(path.split("/")[1] for path in marked.chains))
@@ -138,7 +138,7 @@ class Ledger(Writer):
                 return parsed(path, number, self._store.read(record_key(path, number)))
             return None
 
-        return [record for record in at_once(self._store, read, latest.values()) if record is not None]
+        return [record for record in at_once(read, latest.values()) if record is not None]
 
     def undone_since(self, start: dt.datetime) -> list[Record]:
         """The records of the undos that have begun at ``start`` (aware) or later, anywhere: one LIST, one read each.
@@ -156,7 +156,7 @@ class Ledger(Writer):
             path, number = one
             return parsed(path, number, self._store.read(record_key(path, number)))
 
-        found = at_once(self._store, read, begun)
+        found = at_once(read, begun)
         return sorted((r for r in found if dt.datetime.fromisoformat(r.time) >= start), key=lambda record: record.time)
 
     def audit(self, below: str = "") -> dict[str, str]:
@@ -173,7 +173,7 @@ class Ledger(Writer):
             return ""
 
         paths = [path for path in listing.paths if is_of_a_place(path)]
-        reasons = at_once(self._store, lambda path: self._gap(listing, path) or check(path), paths)
+        reasons = at_once(lambda path: self._gap(listing, path) or check(path), paths)
         return {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
 
     def everything(self, below: str = "") -> Everything:
@@ -190,6 +190,6 @@ class Ledger(Writer):
                 return str(error)
             return [Kept(record, digest(data)) for record, data in zip(records, contents, strict=True)]
 
-        found = dict(zip(listing.paths, at_once(self._store, read, listing.paths), strict=True))
+        found = dict(zip(listing.paths, at_once(read, listing.paths), strict=True))
         bad = {path: reason for path, reason in found.items() if isinstance(reason, str)}
         return Everything({path: kept for path, kept in found.items() if not isinstance(kept, str)}, bad)

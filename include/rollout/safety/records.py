@@ -164,7 +164,7 @@ class SafetyRecords:
             group = (found["lever"], found["fault"], found["version"], found["plan"])
             newest[group] = max(newest.get(group, ("", "")), (found["stamp"], key))
         chosen = [key for _, key in sorted(newest.values(), reverse=True)]
-        opened = at_once(self._store, self._open, chosen[:most])
+        opened = at_once(self._open, chosen[:most])
         bad |= {key: found for key, found in zip(chosen, opened, strict=False) if isinstance(found, str)}
         records = tuple(found for found in opened if isinstance(found, Proved))
         return Reading(records, bad, max(0, len(chosen) - most))

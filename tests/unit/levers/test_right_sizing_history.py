@@ -69,14 +69,14 @@ def test_the_queries_are_the_recommenders_own_on_a_grid_that_ends_now() -> None:
 
 def test_after_the_recommenders_start_it_reads_on_at_the_recommenders_pace() -> None:
     prometheus = server()
-    use_of(prometheus, Reading(live_since=NOW - 600, live_step=10, live_window=30))
+    use_of(prometheus, Reading(live_since=NOW - 600, live_step=10))
     assert [asked[1:] for asked in prometheus.asked[:2]] == [
         (NOW - 600 - 8 * 86_400, NOW - 600, 300),
         (NOW - 590, NOW, 10),
     ]
     # Between the two newest scrapes, as metrics-server has it, and of pods that are there: no climb and no fall.
     cpu = f"container_cpu_usage_seconds_total{{{CONTAINERS}}}"
-    assert prometheus.asked[1][0] == f"irate({cpu}[30s]) and {cpu}"
+    assert prometheus.asked[1][0] == f"irate({cpu}[5m]) and present_over_time({cpu}[20s])"
 
 
 def test_only_pods_of_the_app_count_and_each_is_a_use_of_its_own() -> None:
