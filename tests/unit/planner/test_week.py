@@ -195,7 +195,7 @@ def test_a_levers_text_has_both_books_the_error_band_and_what_limits_it(week):
     assert "book plan (week 14)" in told
     assert "book aws (2026-07-20)" in told
     assert "P50" in told
-    assert "missed those of the last rehearsal by up to 9.7%" in told
+    assert "missed those of the last rehearsal by up to 9.0%" in told
     assert "Limited by: 4 capacity domains" in told
 
 
