@@ -30,7 +30,6 @@ PERIODS, THROTTLED = "container_cpu_cfs_periods_total", "container_cpu_cfs_throt
 OOM = "container_oom_events_total"
 POD_LABELS = "kube_pod_labels"
 CADVISOR_REMEDY = "check that Prometheus scrapes the kubelets' cAdvisor and that the series carry region and namespace"
-NEWEST_SCRAPES = "5m"  # the two newest lie within, also where Prometheus scrapes once a minute
 LABEL_PREFIX = "label_"  # the recommender's --pod-label-prefix
 LABELS_REMEDY = "start kube-state-metrics with --metric-labels-allowlist=pods=[app]"
 
@@ -176,7 +175,8 @@ def _queries(metric: str, selector: str, now: float, reading: Reading) -> Iterat
     yield past, started - reading.days * DAY, started, reading.resolution
     if now - started >= reading.live_step:
         begin = started + reading.live_step
-        live = f"irate({selected}[{NEWEST_SCRAPES}]) and {_present(selected, reading)}" if metric == CPU else selected
+        # Two scrapes lie within 5 minutes also where Prometheus scrapes once a minute.
+        live = f"irate({selected}[5m]) and {_present(selected, reading)}" if metric == CPU else selected
         yield live, begin, now, reading.live_step
 
 
