@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -67,8 +68,8 @@ class Folder:
     def read(self, key: str) -> bytes:
         """See :class:`Storage`."""
         # As a path it would take as long again: a ledger is thousands of small files.
-        with open(f"{self._top}/{key}", "rb", buffering=0) as file:  # noqa: PTH123
-            return file.read()
+        with io.FileIO(f"{self._top}/{key}") as file:
+            return file.readall()
 
     def read_with_etag(self, key: str) -> tuple[bytes, str]:
         """See :class:`Storage`."""

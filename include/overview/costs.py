@@ -18,10 +18,10 @@ from include.cost.report.revisions import folder, key_of, pointer
 from include.cost.sources.requests import Requests
 from include.cost.table.columns import CostError
 from include.cost.targets import Goal
-from include.overview.ledger_copy import read_each
 from include.pages.chart import Chart, Limit, column_chart
 from include.pages.document import Document
 from include.pages.texts import words
+from include.rollout.ledger.listing import read_each
 
 Json = Any
 SHOWN_DAYS = 90

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from include.clients.storage import Folder, Storage
+from include.clients.storage import Storage
 from include.rollout.ledger import FIRST_LINK, WHOLE_RUN, LedgerError, Record, Step, digest, last
-from include.rollout.ledger.listing import Item, Listing, Result, at_once
+from include.rollout.ledger.listing import Listing, read_each
 from include.rollout.ledger.records import parsed, record_key
 from include.rollout.marks import Mark, Standing, standing
 
@@ -99,13 +99,6 @@ class LedgerCopy:
         return LedgerContent(self._chains, version_of(self._chains))
 
 
-def read_each(store: Storage, read: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """``read`` of each item, in their order. Threads wait for a store together; on a folder they only take the
-    interpreter from each other.
-    """
-    return [read(item) for item in items] if isinstance(store, Folder) else at_once(read, items)
-
-
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
     """Without the collector of cycles, which would look again and again through 100,000 objects that stay."""
@@ -152,7 +145,7 @@ def _parsed(path: str, number: int, data: bytes, before: Sequence[Record]) -> Re
     """
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
         record = Record.decode(data)
-        if before and record.sequence == number and record.chain == before[0].chain:
+        if before and (record.chain, record.sequence) == (before[0].chain, number):
             return record
     return parsed(path, number, data)
 

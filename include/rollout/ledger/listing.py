@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from include.clients.storage import Folder, Storage
 from include.rollout.ledger.records import WHOLE_RUN
 from include.rollout.marks import Mark, Standing, standing
 
@@ -21,6 +22,14 @@ def at_once(do: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]
     """``do`` with each item, many at the same time; results in the order of the items."""
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         return list(pool.map(do, items))
+
+
+def read_each(store: Storage, read: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """``read`` of each item, in their order, for one reader with the processor to itself, such as the page.
+
+    Threads wait for a network together; on a folder they only take the interpreter from each other.
+    """
+    return [read(item) for item in items] if isinstance(store, Folder) else at_once(read, items)
 
 
 class Listing:

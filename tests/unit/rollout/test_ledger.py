@@ -6,7 +6,9 @@ import hashlib
 import io
 import json
 import re
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from include.rollout.ledger import (
     refuse_secrets,
     run_key,
 )
+from include.rollout.ledger.listing import read_each
 from tests.unit.rollout.ledger_world import CHAIN, RUN, Clock, three
 
 
@@ -248,3 +251,11 @@ def test_s3_tells_a_race_from_a_failure() -> None:
     client.error = "AccessDenied"
     with pytest.raises(ClientError):
         store.create("a/000001.json", b"")
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_reader_waits_for_a_network_with_threads_and_for_a_folder_without(tmp_path: Path, local: bool) -> None:
+    store = Folder(tmp_path) if local else S3(SimpleNamespace(), "bucket")
+    mine = threading.get_ident()
+    found = read_each(store, lambda number: (number, threading.get_ident() == mine), range(40))
+    assert found == [(number, local) for number in range(40)]
